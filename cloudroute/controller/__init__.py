@@ -1,0 +1,1 @@
+"""The leader: lease, loop, apply. It knows the outside only through `ports`."""

@@ -1,0 +1,1 @@
+"""Every decision, and no I/O: one snapshot in, one plan out."""

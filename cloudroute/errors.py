@@ -1,0 +1,88 @@
+"""What can go wrong, as one tree.
+
+    CloudrouteError            its text is for people: what happened, and what to do
+    ├── UsageError             flags, environment or configuration file: all violations at once (exit code 2)
+    ├── LeaseLost              this process may not write any more: it ends
+    └── ApiError               one call to EC2 or Kubernetes did not do what was asked
+        ├── Retryable          nothing is known to be wrong with the request: the same again, later
+        │   ├── Throttled      the API asked to slow down
+        │   └── Unreachable    no answer; a write may have been done all the same: read before trying again
+        ├── Deferred           not even sent: our own budget of calls is spent until `seconds` have passed
+        ├── LostRace           the world has changed since it was read: read again and plan again
+        ├── Refused            for good, until somebody changes a permission or a setting
+        └── LimitExceeded      the route table is full
+
+AWS error codes and HTTP statuses are mapped onto it in one place per API: `adapters/ec2/errors.py`
+and `adapters/kube/errors.py`. Nothing else looks at codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CloudrouteError(Exception):
+    """The root. Caught only in `cli.py`, which prints the text and exits with 1."""
+
+
+class UsageError(CloudrouteError):
+    """Everything that is wrong with flags, environment and configuration file, a sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class LeaseLost(CloudrouteError):
+    """The lease is not ours, or can't be proved to be."""
+
+
+class ApiError(CloudrouteError):
+    """A call that failed.
+
+    `action` is the API's own name for it (CreateRoute; "patch nodes/status"), `resource` what it was for,
+    `code` AWS's error code or the HTTP status ("" when there was no answer), `message` the API's words.
+    """
+
+    def __init__(self, action: str, resource: str, code: str, message: str) -> None:
+        super().__init__(f"{action} {resource}: {code + ': ' if code else ''}{message}")
+        self.action = action
+        self.resource = resource
+        self.code = code
+        self.message = message
+
+
+class Retryable(ApiError):
+    """Try the same again, later."""
+
+
+class Throttled(Retryable):
+    """RequestLimitExceeded and its kin; HTTP 429. `retry_after` in seconds, 0 when the API named none."""
+
+    def __init__(self, action: str, resource: str, code: str, message: str, retry_after: float = 0) -> None:
+        super().__init__(action, resource, code, message)
+        self.retry_after = retry_after
+
+
+class Unreachable(Retryable):
+    """Timeout, refused connection, HTTP 5xx. Whether a write was done is not known."""
+
+
+class Deferred(ApiError):
+    """Held back by our own token bucket, so that AWS need not throttle us."""
+
+    def __init__(self, action: str, resource: str, seconds: float) -> None:
+        super().__init__(action, resource, "", f"held back for {seconds:.1f} s by the call budget")
+        self.seconds = seconds
+
+
+class LostRace(ApiError):
+    """RouteAlreadyExists, NotFound, HTTP 404, 409, 410 or a failed JSON-patch test."""
+
+
+class Refused(ApiError):
+    """UnauthorizedOperation, HTTP 401 and 403, or a request that the API will never accept."""
+
+
+class LimitExceeded(ApiError):
+    """RouteLimitExceeded."""

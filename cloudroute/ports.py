@@ -1,0 +1,190 @@
+"""What the loops ask of the outside world, as Protocols.
+
+`controller/` and `agent/` know these and nothing of boto3 or Kubernetes; `adapters/` fulfil them;
+`cli.py` joins the two. All methods may be called from several threads. All raise `errors.ApiError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from cloudroute.types import (
+    Cidr,
+    Condition,
+    Family,
+    FamilyUse,
+    Instance,
+    LeaseRecord,
+    Node,
+    NodeRoute,
+    NodeRouteSpec,
+    PodAddress,
+    RouteTable,
+    Subnet,
+    TableReport,
+)
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Clock(Protocol):
+    """Time, so that tests own it."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch, for people and for other machines."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Fence(Protocol):
+    """The leader's right to write."""
+
+    def check(self) -> None:
+        """Raise LeaseLost unless the lease is provably ours long enough for one AWS write to finish."""
+        ...
+
+
+class Ec2(Protocol):
+    """The ten EC2 and Service Quotas calls that cloudroute makes, and no others.
+
+    Reads wait for their token and retry; they raise only when that was in vain. Writes do neither: they check the
+    fence, raise Deferred at once when no token is left, make one attempt, and leave retrying to the loop.
+    """
+
+    def route_tables(self, vpc_id: str) -> Sequence[RouteTable]:
+        """DescribeRouteTables of the VPC, own writes that it does not show yet included."""
+        ...
+
+    def instances(self, ids: Collection[str]) -> Mapping[str, Instance]:
+        """DescribeInstances, by instance id. An id that EC2 does not know (yet) is absent."""
+        ...
+
+    def subnets(self, vpc_id: str) -> Mapping[str, Subnet]:
+        """DescribeSubnets of the VPC, by subnet id."""
+        ...
+
+    def prefix_list_entries(self, ids: Collection[str]) -> Mapping[str, int]:
+        """How many entries each managed prefix list counts for in a route table."""
+        ...
+
+    def route_quota(self) -> int:
+        """The account's limit of routes per table (Service Quotas, L-93826ACB)."""
+        ...
+
+    def create_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
+        """CreateRoute to an ENI."""
+        ...
+
+    def replace_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
+        """ReplaceRoute to an ENI."""
+        ...
+
+    def delete_route(self, table_id: str, destination: Cidr) -> None:
+        """DeleteRoute. A route that is gone already is no error."""
+        ...
+
+    def disable_source_dest_check(self, interface_id: str) -> None:
+        """ModifyNetworkInterfaceAttribute."""
+        ...
+
+
+class Kube(Protocol):
+    """The writes of the controller. Each returns the object as the API server answered it."""
+
+    def assign_pod_cidrs(self, node: Node, cidrs: Sequence[Cidr]) -> Node:
+        """Set spec.podCIDR(s). Raises LostRace when the Node has others by now (compared in the answer)."""
+        ...
+
+    def set_condition(self, node: Node, condition: Condition) -> Node:
+        """Set NetworkUnavailable, leaving every other condition alone."""
+        ...
+
+    def create_node_route(self, name: str, spec: NodeRouteSpec) -> NodeRoute: ...
+
+    def update_node_route(self, old: NodeRoute, spec: NodeRouteSpec) -> NodeRoute:
+        """Replace the spec. Raises LostRace when `old` is not the present version."""
+        ...
+
+    def delete_node_route(self, old: NodeRoute) -> None:
+        """Delete that very object (by uid). Gone already is no error."""
+        ...
+
+    def write_table_report(self, old: TableReport | None, report: TableReport) -> TableReport:
+        """Create or update spec and status: two writes at most, none where nothing differs."""
+        ...
+
+    def delete_table_report(self, old: TableReport) -> None: ...
+
+    def event(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str) -> None:
+        """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises."""
+        ...
+
+    def pod(self, namespace: str, name: str) -> PodAddress | None: ...
+
+    def pod_at(self, address: str) -> PodAddress | None:
+        """The running pod that has this address, if any."""
+        ...
+
+
+class Store(Protocol[T_co]):
+    """The present objects of one kind, kept by a reflector."""
+
+    def items(self) -> Mapping[str, T_co]:
+        """By name; a snapshot that never changes afterwards."""
+        ...
+
+    def wait_synced(self, timeout: float) -> bool:
+        """Whether the first full list has arrived."""
+        ...
+
+
+class Cluster(Protocol):
+    """The three kinds the controller watches. Own writes show in the stores as soon as they were answered."""
+
+    @property
+    def nodes(self) -> Store[Node]: ...
+    @property
+    def node_routes(self) -> Store[NodeRoute]: ...
+    @property
+    def table_reports(self) -> Store[TableReport]: ...
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
+        ...
+
+    def stop(self) -> None:
+        """Stop them within a second."""
+        ...
+
+
+class Leases(Protocol):
+    """One Lease object. Each call has a timeout of a third of the renew deadline."""
+
+    def read(self) -> LeaseRecord | None:
+        """None when there is no such Lease yet."""
+        ...
+
+    def write(self, record: LeaseRecord) -> LeaseRecord:
+        """Create (version "") or replace. Raises LostRace when somebody else was faster."""
+        ...
+
+
+__all__ = [
+    "Clock",
+    "Cluster",
+    "Ec2",
+    "Family",
+    "FamilyUse",
+    "Fence",
+    "Kube",
+    "Leases",
+    "Store",
+]

@@ -1,0 +1,273 @@
+"""The frozen values that everything else is written in.
+
+They are parsed once, at the edge (`adapters/`), and trusted inside. Nothing here does I/O.
+
+Addresses are `Cidr` tuples and not `ipaddress` networks: a plan over 5,000 nodes hashes and compares
+hundreds of thousands of them, and a tuple does that in C.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Family = Literal["ipv4", "ipv6"]
+FAMILIES: tuple[Family, Family] = ("ipv4", "ipv6")
+BITS: Mapping[Family, int] = {"ipv4": 32, "ipv6": 128}
+
+Path = Literal["native", "direct", "overlay"]
+"""How one pair of nodes exchanges pod traffic."""
+NodePath = Literal["native", "direct", "overlay", "mixed"]
+"""How a node exchanges pod traffic with all the others."""
+
+
+class Cidr(NamedTuple):
+    """A network: `base` is its first address as a number, `length` its prefix length in bits.
+
+    >>> str(Cidr.parse("10.0.4.0/24"))
+    '10.0.4.0/24'
+    >>> Cidr.parse("10.0.4.7/24")
+    Traceback (most recent call last):
+    ...
+    ValueError: 10.0.4.7/24 has host bits set
+    """
+
+    family: Family
+    base: int
+    length: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cidr:
+        """Read `text` as AWS and Kubernetes write it. Raises ValueError for anything else."""
+        network = ipaddress.ip_network(text)
+        family: Family = "ipv4" if network.version == 4 else "ipv6"
+        return cls(family, int(network.network_address), network.prefixlen)
+
+    @property
+    def size(self) -> int:
+        """How many addresses it holds."""
+        return 1 << (BITS[self.family] - self.length)
+
+    @property
+    def end(self) -> int:
+        """The first address past it, as a number."""
+        return self.base + self.size
+
+    def covers(self, other: Cidr) -> bool:
+        """Whether `other` lies inside (or is) this one.
+
+        >>> Cidr.parse("10.0.0.0/16").covers(Cidr.parse("10.0.4.0/24"))
+        True
+        """
+        return other.family == self.family and other.length >= self.length and self.base <= other.base < self.end
+
+    def overlaps(self, other: Cidr) -> bool:
+        """Whether they share an address.
+
+        >>> Cidr.parse("10.0.0.0/16").overlaps(Cidr.parse("10.0.4.0/24"))
+        True
+        """
+        return self.covers(other) or other.covers(self)
+
+    def __str__(self) -> str:
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address
+        address = ipaddress.IPv4Address(self.base) if self.family == "ipv4" else ipaddress.IPv6Address(self.base)
+        return f"{address}/{self.length}"
+
+
+# --- Kubernetes ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A Node's `NetworkUnavailable` condition: status is "True", "False" or "Unknown"."""
+
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What cloudroute reads of a Kubernetes Node.
+
+    `instance_id` is "" when providerID is missing or names no EC2 instance; `problem` then says why, in words.
+    """
+
+    name: str
+    uid: str
+    version: str
+    """metadata.resourceVersion"""
+    created: str
+    """metadata.creationTimestamp, RFC 3339 UTC in whole seconds: sorts as text."""
+    instance_id: str
+    pod_cidrs: tuple[Cidr, ...] = ()
+    """spec.podCIDRs in its order; unset is ()."""
+    node_ips: tuple[str, ...] = ()
+    """status.addresses of type InternalIP, in their order."""
+    priority: int = 0
+    """Annotation cloudroute.io/priority; higher comes first."""
+    condition: Condition | None = None
+    zone_hint: str = ""
+    """The zone in providerID or in topology.kubernetes.io/zone: tells the region where nothing else does."""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRouteSpec:
+    """What the controller says of a node to every agent. Field by field the CRD's `spec`."""
+
+    pod_cidrs: tuple[Cidr, ...]
+    node_ips: tuple[str, ...]
+    instance_id: str
+    network_interface_id: str
+    subnet_id: str
+    """"" while the node must not be sent to directly: its source/dest check is on, or direct routing is off."""
+    route_table_id: str
+    """The table that the node's own subnet uses, managed or not."""
+    native_in: tuple[str, ...] = ()
+    """Ids, sorted, of tables whose senders may reach the node natively."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRoute:
+    """A NodeRoute object: the journal of what the controller has done for a node."""
+
+    name: str
+    uid: str
+    version: str
+    created: str
+    spec: NodeRouteSpec
+    status: Mapping[str, object] = field(default_factory=dict, hash=False)
+    """The agent's words, raw: shown to people, never decided upon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """An EC2 subnet."""
+
+    id: str
+    vpc_id: str
+    zone: str
+    cidrs: tuple[Cidr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyUse:
+    """One family of a route table: how full it is. `used` = `ours` + `foreign`, in entries."""
+
+    limit: int
+    """The limit in force before anything was learned: --route-limit or the quota."""
+    learned_limit: int | None
+    """The lower limit that AWS showed by a refusal; None when it never did."""
+    used: int
+    ours: int
+    foreign: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """A RouteTable object of Kubernetes: what the controller says of an EC2 route table."""
+
+    id: str
+    version: str
+    vpc_id: str
+    subnets: tuple[Subnet, ...]
+    """The subnets that use the table, sorted by id."""
+    families: Mapping[Family, FamilyUse] = field(default_factory=dict, hash=False)
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodAddress:
+    """Where a pod is: for `path`."""
+
+    namespace: str
+    name: str
+    node: str
+    ips: tuple[str, ...]
+    host_network: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """The coordination.k8s.io Lease. Times are RFC 3339 UTC with microseconds; `holder` "" means free."""
+
+    holder: str
+    duration_seconds: int
+    acquire_time: str
+    renew_time: str
+    transitions: int
+    version: str = ""
+
+
+# --- EC2 ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface (ENI) attached to an instance."""
+
+    id: str
+    device_index: int
+    subnet_id: str
+    source_dest_check: bool
+    addresses: tuple[str, ...] = ()
+    """Its private IPv4 addresses, primary first, then its IPv6 addresses."""
+
+
+InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An EC2 instance with its interfaces, sorted by device index."""
+
+    id: str
+    state: InstanceState
+    vpc_id: str
+    zone: str
+    interfaces: tuple[Interface, ...]
+
+    @property
+    def primary(self) -> Interface | None:
+        """The interface with device index 0: the target of every route to this instance."""
+        return self.interfaces[0] if self.interfaces and self.interfaces[0].device_index == 0 else None
+
+
+class Route(NamedTuple):
+    """One entry of a route table. `destination` is a prefix list's id where the entry routes a list."""
+
+    destination: Cidr | str
+    target: str
+    """eni-…, igw-…, nat-…, pcx-…, tgw-…, vgw-…, vpce-…, i-… or "local"; "" when AWS names none."""
+    blackhole: bool = False
+    propagated: bool = False
+    """EnableVgwRoutePropagation or Advertisement: has a quota of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """An EC2 route table. A route is looked up by destination: `routes` maps it to its entry."""
+
+    id: str
+    vpc_id: str
+    main: bool
+    subnet_ids: tuple[str, ...]
+    """Explicit associations only."""
+    tags: Mapping[str, str] = field(hash=False)
+    routes: Mapping[Cidr | str, Route] = field(hash=False)
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self.routes.values())
+
+
+def family_of(address: str) -> Family:
+    """The family of a textual address.
+
+    >>> family_of("fd00::1")
+    'ipv6'
+    """
+    return "ipv6" if ":" in address else "ipv4"
