@@ -1,0 +1,157 @@
+"""One snapshot in, one plan out.
+
+    who is who (members) ── which tables (tables) ── who gets a slot (slots)
+        ── now or later (phases) ── what is said of it (publish)
+
+Nothing here remembers anything: what the next plan needs is in the snapshot or in the plan's `memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from cloudroute.core import tables
+from cloudroute.core.members import Membership, identify
+from cloudroute.core.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
+from cloudroute.core.phases import Grants, Phases
+from cloudroute.core.publish import publish
+from cloudroute.core.slots import grant
+from cloudroute.core.tables import TableUse
+from cloudroute.types import Cidr, Family, Route
+
+
+class Decision(NamedTuple):
+    """A plan with what it was decided from, so that `conclude` can say how it went."""
+
+    plan: Plan
+    policy: Policy
+    membership: Membership
+    managed: frozenset[str]
+    table_of: Mapping[str, str]
+    grants: Grants
+    uses: Mapping[str, TableUse]
+    free: Mapping[Cidr, int]
+    """Pod CIDRs that each pool can still give."""
+
+
+def decide(snapshot: Snapshot, policy: Policy) -> Decision:
+    """Everything that is to be done about `snapshot`."""
+    table_of = tables.table_by_subnet(snapshot)
+    selected = tables.managed_tables(snapshot, policy, table_of)
+    uses = tables.survey(snapshot, policy, selected, table_of)
+    if policy.leave:
+        uses = {table_id: use._replace(managed=False) for table_id, use in uses.items()}
+    managed = frozenset(table_id for table_id, use in uses.items() if use.managed)
+    excluded = tables.excluded_ranges(policy, uses)
+    membership = identify(replace(snapshot, nodes={}) if policy.leave else snapshot, policy, excluded, table_of)
+    members = membership.members
+    by_cidr = {cidr: index for index, member in enumerate(members) for cidr in member.cidrs}
+    grants = {table_id: grant(use, members, by_cidr, policy) for table_id, use in uses.items()}
+
+    phases = Phases(snapshot, policy, uses)
+    phases.publish(membership, grants)
+    phases.withdraw(membership)
+    phases.route(grants, by_cidr, membership)
+    phases.forget()
+
+    steps: tuple[Step, ...] = (
+        *membership.assign,
+        *phases.records.values(),
+        *phases.checks,
+        *phases.routes,
+        *phases.gone,
+    )
+    journal = snapshot.node_routes.keys() | phases.records.keys()
+    after = _after(uses, phases.routes)
+    plan = Plan(
+        steps,
+        publish(snapshot, policy, membership, grants, after, journal),
+        tuple(phases.waits),
+        (*membership.notices, *tables.notices(policy, uses, snapshot.refused)),
+        Memory(membership.ipam.cursors, phases.settling, phases.draining, _learned(snapshot, uses)),
+    )
+    free = membership.ipam.free()
+    return Decision(plan, policy, membership, managed, table_of, grants, uses, free)
+
+
+def plan(snapshot: Snapshot, policy: Policy) -> Plan:
+    """What to do about `snapshot`, without what it was decided from."""
+    return decide(snapshot, policy).plan
+
+
+def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
+    """What to say now that the decision's steps were tried and the world is as in `snapshot`."""
+    snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
+    uses = tables.survey(snapshot, decision.policy, set(decision.managed), decision.table_of)
+    return publish(snapshot, decision.policy, decision.membership, decision.grants, uses, snapshot.node_routes.keys())
+
+
+def _after(uses: Mapping[str, TableUse], steps: list[ChangeRoute]) -> Mapping[str, TableUse]:
+    """The tables as they are when all steps are done."""
+    if not steps:
+        return uses
+    ours = {table_id: dict(use.ours) for table_id, use in uses.items()}
+    change: dict[tuple[str, Family], int] = {}
+    for step in steps:
+        key = (step.table_id, step.destination.family)
+        if step.verb == "delete":
+            del ours[step.table_id][step.destination]
+        else:
+            ours[step.table_id][step.destination] = Route(step.destination, step.interface_id)
+        change[key] = change.get(key, 0) + {"create": 1, "replace": 0, "delete": -1}[step.verb]
+    return {
+        table_id: use._replace(
+            ours=ours[table_id],
+            families={
+                family: replace(
+                    fill,
+                    used=fill.used + change.get((table_id, family), 0),
+                    ours=fill.ours + change.get((table_id, family), 0),
+                )
+                for family, fill in use.families.items()
+            },
+        )
+        for table_id, use in uses.items()
+    }
+
+
+def _learned(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[tuple[str, Family], int]:
+    """Learned limits that the RouteTable objects don't carry yet."""
+    result = {}
+    for table_id, use in uses.items():
+        report = snapshot.table_reports.get(table_id)
+        for family, fill in use.families.items():
+            reported = report.families.get(family) if report else None
+            if fill.learned_limit is not None and (reported is None or reported.learned_limit != fill.learned_limit):
+                result[table_id, family] = fill.learned_limit
+    return result
+
+
+def summary(steps: tuple[Step, ...]) -> str:
+    """The steps in one English sentence, "" for none.
+
+    >>> summary(())
+    ''
+    """
+    counts: dict[str, int] = {}
+    for step in steps:
+        words = _words(step)
+        counts[words] = counts.get(words, 0) + 1
+    return ", ".join(words.replace("#", str(n)).replace("(s)", "" if n == 1 else "s") for words, n in counts.items())
+
+
+def _words(step: Step) -> str:
+    if isinstance(step, ChangeRoute):
+        return f"{step.verb} # route(s)"
+    if isinstance(step, WriteNodeRoute):
+        return "publish # new node(s)" if step.old is None else "change the path of # node(s)"
+    return {
+        "AssignPodCidrs": "give # node(s) pod CIDRs",
+        "DeleteNodeRoute": "forget # node(s)",
+        "DisableSourceDestCheck": "switch # source/dest check(s) off",
+        "SetCondition": "set # condition(s)",
+        "WriteTableReport": "report # table(s)",
+        "DeleteTableReport": "forget # table(s)",
+    }[type(step).__name__]
