@@ -71,8 +71,8 @@ class Ec2(Protocol):
         """DescribeSubnets of the VPC, by subnet id."""
         ...
 
-    def prefix_list_entries(self, ids: Collection[str]) -> Mapping[str, int]:
-        """How many entries each managed prefix list counts for in a route table."""
+    def prefix_list_entries(self, ids: Collection[str]) -> Mapping[str, tuple[Family, int]]:
+        """The family of each managed prefix list, and how many entries it counts for in a route table."""
         ...
 
     def route_quota(self) -> int:
@@ -158,6 +158,10 @@ class Cluster(Protocol):
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
+        ...
+
+    def dead(self) -> str:
+        """The name of a reflector's thread that has ended though it was not told to; "" while all live."""
         ...
 
     def stop(self) -> None:

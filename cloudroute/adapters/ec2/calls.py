@@ -1,0 +1,120 @@
+"""How one call to AWS is made: token, fence, one attempt, one observation, and for reads the retries.
+
+The idea: a read may take its time, so it waits for its token and tries again; a write may not, because the lease that
+allows it runs out, so it is sent at once or not at all, and once. botocore's own retries are off: they know nothing of
+the lease, nor of our budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import boto3
+from botocore.client import BaseClient
+from botocore.config import Config
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    wait_random_exponential,
+)
+
+from cloudroute import __version__
+from cloudroute.adapters.ec2 import errors
+from cloudroute.adapters.ec2.budget import Budget
+from cloudroute.errors import Deferred, Retryable, Throttled
+from cloudroute.ports import Clock, Fence
+
+Raw = Mapping[str, Any]
+Method = Callable[..., Raw]
+"""A method of a boto3 client."""
+
+_WRITES: Final = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
+_CONNECTIONS = 24
+"""The controller's 16 writers and one large read, without opening a connection anew each time."""
+_READ_ATTEMPTS = 5
+_READ_SECONDS = 30.0
+"""No retry begins later than this: the loop should soon know that EC2 does not answer."""
+
+
+def open_client(session: boto3.Session, service: str, region: str, timeout_seconds: float, fence: Fence) -> Any:
+    """A boto3 client whose attempts take `timeout_seconds` at most and whose writes are fenced."""
+    # boto3-stubs type a client by the literal name of its service, which is a variable here.
+    client: BaseClient = session.client(  # type: ignore[call-overload]
+        service,
+        config=Config(
+            region_name=region,
+            connect_timeout=timeout_seconds / 3,
+            read_timeout=timeout_seconds * 2 / 3,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=_CONNECTIONS,
+            tcp_keepalive=True,
+            user_agent_extra=f"cloudroute/{__version__}",
+        ),
+    )
+
+    def check(**_: object) -> None:
+        fence.check()
+
+    for action in _WRITES:
+        # At the last moment before the bytes leave: signing may have fetched new credentials, which takes seconds,
+        # and the lease may have run out meanwhile.
+        client.meta.events.register_first(f"before-send.ec2.{action}", check)
+    return client
+
+
+class Calls:
+    """The calls of one account and region, whatever the client."""
+
+    def __init__(self, clock: Clock, observe: Callable[[str, str, float], None]) -> None:
+        self._clock = clock
+        self._observe = observe
+        self._budget = Budget(clock)
+
+    def write(self, action: str, resource: str, method: Method, params: Raw) -> None:
+        """One attempt, now. Raises Deferred when there is no token, and LeaseLost."""
+        if seconds := self._budget.take(action, wait=False):
+            raise Deferred(action, resource, seconds)
+        self._attempt(action, resource, method, params)
+
+    def read(self, action: str, resource: str, method: Method, params: Raw) -> Raw:
+        """The answer, after some attempts if need be."""
+        give_up_at = self._clock.monotonic() + _READ_SECONDS
+
+        def enough(state: RetryCallState) -> bool:
+            too_late = self._clock.monotonic() + state.upcoming_sleep > give_up_at
+            return too_late or state.attempt_number >= _READ_ATTEMPTS
+
+        def attempt() -> Raw:
+            self._budget.take(action, wait=True)
+            return self._attempt(action, resource, method, params)
+
+        return Retrying(
+            retry=retry_if_exception_type(Retryable),
+            wait=wait_random_exponential(multiplier=0.5, max=8),
+            stop=enough,
+            sleep=self._clock.sleep,
+            reraise=True,
+        )(attempt)
+
+    def pages(self, action: str, resource: str, method: Method, params: Raw) -> Iterator[Raw]:
+        """All pages of a read. Each takes a token and is retried for itself."""
+        page = self.read(action, resource, method, params)
+        yield page
+        while token := page.get("NextToken"):
+            page = self.read(action, resource, method, {**params, "NextToken": token})
+            yield page
+
+    def _attempt(self, action: str, resource: str, method: Method, params: Raw) -> Raw:
+        started = self._clock.monotonic()
+        try:
+            answer = method(**params)
+        except errors.FAILURES as cause:
+            error = errors.translate(action, resource, cause)
+            self._observe(action, error.code or type(cause).__name__, self._clock.monotonic() - started)
+            if isinstance(error, Throttled):
+                self._budget.throttled(action)
+            raise error from cause
+        self._observe(action, "OK", self._clock.monotonic() - started)
+        return answer

@@ -1,0 +1,138 @@
+"""`ports.Ec2` with boto3: the ten calls, and no others.
+
+The idea: every read is filtered and paginated, which is both cheapest for AWS's throttling and safe against ids that
+EC2 does not know; every answer passes by the memory of own writes before anybody sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+
+from cloudroute.adapters.ec2 import errors, parse
+from cloudroute.adapters.ec2.calls import Calls, Method, Raw, open_client
+from cloudroute.adapters.ec2.memory import OwnWrites
+from cloudroute.errors import LostRace
+from cloudroute.ports import Clock, Fence
+from cloudroute.types import Cidr, Family, Instance, RouteTable, Subnet, family_of
+
+_FILTER_VALUES = 200
+"""The most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
+_AT_ONCE = 8
+"""Chunks of one read in flight together: 5,000 instances are 25 calls, and one after the other they would hold up the
+loop for many seconds."""
+_QUOTA = {"ServiceCode": "vpc", "QuotaCode": "L-93826ACB"}
+
+
+class Ec2Client:
+    """EC2 and Service Quotas in one region.
+
+    `session` is where credentials and endpoints come from, None for the environment's. No attempt takes longer than
+    `timeout_seconds`, which must be below the lease's margin. `observe(action, code, seconds)` is called once for each
+    attempt, with code "OK", AWS's own, or what stood between us and AWS ("ReadTimeoutError").
+    """
+
+    def __init__(
+        self,
+        session: boto3.Session | None,
+        region: str,
+        fence: Fence,
+        clock: Clock,
+        timeout_seconds: float,
+        observe: Callable[[str, str, float], None],
+    ) -> None:
+        session = session or boto3.Session()
+        self._ec2 = open_client(session, "ec2", region, timeout_seconds, fence)
+        self._quotas = open_client(session, "service-quotas", region, timeout_seconds, fence)
+        self._clock = clock
+        self._calls = Calls(clock, observe)
+        self._own = OwnWrites()
+
+    def route_tables(self, vpc_id: str) -> Sequence[RouteTable]:
+        params = {"Filters": _filter("vpc-id", vpc_id), "MaxResults": 100}
+        pages = self._calls.pages("DescribeRouteTables", vpc_id, self._ec2.describe_route_tables, params)
+        tables = [table for page in pages for table in parse.route_tables(page.get("RouteTables") or ())]
+        return self._own.over_tables(tables, self._clock.monotonic())
+
+    def instances(self, ids: Collection[str]) -> Mapping[str, Instance]:
+        def describe(chunk: Sequence[str]) -> Sequence[Instance]:
+            # Not by InstanceIds, which fails as a whole for one unknown id and takes no MaxResults.
+            params = {"Filters": _filter("instance-id", *chunk), "MaxResults": 1000}
+            pages = self._calls.pages("DescribeInstances", _some(chunk), self._ec2.describe_instances, params)
+            return [instance for page in pages for instance in parse.instances(page.get("Reservations") or ())]
+
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="DescribeInstances") as pool:
+            described = {instance.id: instance for chunk in pool.map(describe, _chunks(ids)) for instance in chunk}
+        return self._own.over_instances(described, self._clock.monotonic())
+
+    def subnets(self, vpc_id: str) -> Mapping[str, Subnet]:
+        params = {"Filters": _filter("vpc-id", vpc_id), "MaxResults": 1000}
+        pages = self._calls.pages("DescribeSubnets", vpc_id, self._ec2.describe_subnets, params)
+        return {subnet.id: subnet for page in pages for subnet in parse.subnets(page.get("Subnets") or ())}
+
+    def prefix_list_entries(self, ids: Collection[str]) -> Mapping[str, tuple[Family, int]]:
+        # What EC2 does not describe, such as the list of an account that no longer shares it, fills a slot at least.
+        entries: dict[str, tuple[Family, int]] = {id_: (family_of(id_), 1) for id_ in ids}
+        method = self._ec2.describe_managed_prefix_lists
+        for chunk in _chunks(ids):
+            params = {"Filters": _filter("prefix-list-id", *chunk), "MaxResults": 100}
+            for page in self._calls.pages("DescribeManagedPrefixLists", _some(chunk), method, params):
+                entries |= parse.prefix_lists(page.get("PrefixLists") or ())
+        return entries
+
+    def route_quota(self) -> int:
+        try:
+            answer = self._calls.read("GetServiceQuota", _QUOTA["QuotaCode"], self._quotas.get_service_quota, _QUOTA)
+        except LostRace:  # there is no value of this account's own: the default is in force
+            method = self._quotas.get_aws_default_service_quota
+            answer = self._calls.read("GetAWSDefaultServiceQuota", _QUOTA["QuotaCode"], method, _QUOTA)
+        return int(answer["Quota"]["Value"])
+
+    def create_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
+        self._write_route("CreateRoute", self._ec2.create_route, table_id, destination, interface_id)
+        self._own.routed(table_id, destination, interface_id, self._clock.monotonic())
+
+    def replace_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
+        self._write_route("ReplaceRoute", self._ec2.replace_route, table_id, destination, interface_id)
+        self._own.routed(table_id, destination, interface_id, self._clock.monotonic())
+
+    def delete_route(self, table_id: str, destination: Cidr) -> None:
+        try:
+            self._write_route("DeleteRoute", self._ec2.delete_route, table_id, destination)
+        except LostRace as error:
+            if not errors.is_missing_route(error):
+                raise
+        self._own.deleted(table_id, destination, self._clock.monotonic())
+
+    def disable_source_dest_check(self, interface_id: str) -> None:
+        params = {"NetworkInterfaceId": interface_id, "SourceDestCheck": {"Value": False}}
+        method = self._ec2.modify_network_interface_attribute
+        self._calls.write("ModifyNetworkInterfaceAttribute", interface_id, method, params)
+        self._own.check_disabled(interface_id, self._clock.monotonic())
+
+    def _write_route(self, action: str, method: Method, table_id: str, destination: Cidr, target: str = "") -> None:
+        name = "DestinationCidrBlock" if destination.family == "ipv4" else "DestinationIpv6CidrBlock"
+        params = {"RouteTableId": table_id, name: str(destination)}
+        if target:
+            params["NetworkInterfaceId"] = target
+        try:
+            self._calls.write(action, f"{table_id} {destination}", method, params)
+        except LostRace:
+            self._own.contradicted(table_id, destination)
+            raise
+
+
+def _filter(name: str, *values: str) -> Sequence[Raw]:
+    return [{"Name": name, "Values": list(values)}]
+
+
+def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), _FILTER_VALUES):
+        yield ordered[start : start + _FILTER_VALUES]
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"

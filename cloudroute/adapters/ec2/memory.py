@@ -1,0 +1,134 @@
+"""Own writes, remembered until the API shows them: EC2 is eventually consistent.
+
+The idea: after a write, a describe may answer an older state for seconds to minutes (Amazon EC2 Developer Guide,
+"Eventual consistency"). Until one answer has shown the write, the write is what we say; from then on the API is, so
+that what somebody else changes afterwards is seen at once. After a minute the API is believed whatever it shows.
+
+Answers about one thing are taken to go forward in time. Two writes to one thing that both wait to be shown can't be
+told from the state before them (absent, created, deleted: which "absent" is it?), so the second stands for its minute.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Generic, NamedTuple, TypeVar
+
+from cloudroute.types import Cidr, Instance, Interface, Route, RouteTable
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+REMEMBER_SECONDS = 60.0
+
+
+class _Written(NamedTuple, Generic[V]):
+    at: float
+    value: V
+    alone: bool
+    """No other write to the same thing waited to be shown: an answer that shows it proves that it has arrived."""
+
+
+class Memory(Generic[K, V]):
+    """Values that we wrote and that the API has not shown yet, by key. Times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._written: dict[K, _Written[V]] = {}  # in the order of `at`: the oldest come first
+
+    def wrote(self, key: K, value: V, now: float) -> None:
+        """Remember a write that was done."""
+        self._expire(now)
+        old = self._written.pop(key, None)
+        alone = old is None or (old.alone and old.value == value)
+        self._written[key] = _Written(now, value, alone)
+
+    def forget(self, key: K) -> None:
+        """The API has contradicted what we remember."""
+        self._written.pop(key, None)
+
+    def unseen(self, now: float) -> Collection[K]:
+        """The keys whose last write the API has not shown yet."""
+        self._expire(now)
+        return tuple(self._written)
+
+    def settle(self, key: K, shown: V) -> V:
+        """What to believe of `key`, one of `unseen`, when the API shows `shown`."""
+        written = self._written[key]
+        if written.alone and written.value == shown:
+            del self._written[key]
+        return written.value
+
+    def _expire(self, now: float) -> None:
+        while self._written:
+            oldest = next(iter(self._written))
+            if now - self._written[oldest].at < REMEMBER_SECONDS:
+                return
+            del self._written[oldest]
+
+
+class OwnWrites:
+    """The two things that we write: routes and source/dest checks. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._targets: Memory[tuple[str, Cidr], str | None] = Memory()
+        """Table and destination to the target; None is no route."""
+        self._checks: Memory[str, bool] = Memory()
+
+    def routed(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
+        """CreateRoute or ReplaceRoute was done."""
+        with self._lock:
+            self._targets.wrote((table_id, destination), target, now)
+
+    def deleted(self, table_id: str, destination: Cidr, now: float) -> None:
+        """DeleteRoute was done, or there was nothing to delete."""
+        with self._lock:
+            self._targets.wrote((table_id, destination), None, now)
+
+    def contradicted(self, table_id: str, destination: Cidr) -> None:
+        """A write was refused because the route is not what we thought: the next describe tells."""
+        with self._lock:
+            self._targets.forget((table_id, destination))
+
+    def check_disabled(self, interface_id: str, now: float) -> None:
+        """The source/dest check of the interface was switched off."""
+        with self._lock:
+            self._checks.wrote(interface_id, False, now)
+
+    def over_tables(self, tables: Sequence[RouteTable], now: float) -> Sequence[RouteTable]:
+        """The tables as described, with the writes that they do not show yet."""
+        with self._lock:
+            unseen: dict[str, list[Cidr]] = {}
+            for table_id, destination in self._targets.unseen(now):
+                unseen.setdefault(table_id, []).append(destination)
+            return [self._over_table(table, unseen.get(table.id, ())) for table in tables]
+
+    def over_instances(self, instances: Mapping[str, Instance], now: float) -> Mapping[str, Instance]:
+        """The instances as described, with the checks that they do not show off yet."""
+        with self._lock:
+            unseen = frozenset(self._checks.unseen(now))
+            if not unseen:
+                return instances
+            return {
+                id_: replace(instance, interfaces=tuple(self._over_interface(i, unseen) for i in instance.interfaces))
+                for id_, instance in instances.items()
+            }
+
+    def _over_table(self, table: RouteTable, unseen: Collection[Cidr]) -> RouteTable:
+        if not unseen:
+            return table
+        routes = dict(table.routes)
+        for destination in unseen:
+            shown = routes.get(destination)
+            target = self._targets.settle((table.id, destination), shown.target if shown else None)
+            if target is None:
+                routes.pop(destination, None)
+            elif shown is None or shown.target != target:
+                routes[destination] = Route(destination, target)
+        return replace(table, routes=routes)
+
+    def _over_interface(self, interface: Interface, unseen: Collection[str]) -> Interface:
+        if interface.id not in unseen:
+            return interface
+        return replace(interface, source_dest_check=self._checks.settle(interface.id, interface.source_dest_check))

@@ -1,0 +1,65 @@
+"""What the tests of this folder share: a clock of their own, a lease of their own, and a client on the strict lab."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from cloudroute.adapters.ec2.client import Ec2Client
+from cloudroute.errors import LeaseLost
+from cloudroute.lab.aws import Aws
+
+
+class FakeClock:
+    """Time that passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = 1000.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def now(self) -> float:
+        return 1_700_000_000 + self._now
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self._now += seconds
+
+
+class FakeFence:
+    """A lease that is held until a test takes it away."""
+
+    held = True
+
+    def check(self) -> None:
+        if not self.held:
+            raise LeaseLost("the lease is another's")
+
+
+class Observed(Counter[tuple[str, str]]):
+    """The attempts that were observed, by action and code."""
+
+    def __call__(self, action: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self[action, code] += 1
+
+
+class World:
+    """The strict EC2 in one region, and our client of it, both on one clock."""
+
+    def __init__(self, *, throttle: bool = False, route_quota: int = 1000) -> None:
+        self.clock = FakeClock()
+        self.fence = FakeFence()
+        self.observed = Observed()
+        self.aws = Aws(clock=self.clock, throttle=throttle, route_quota=route_quota)
+        self.ec2 = Ec2Client(self.aws.session(), self.aws.region, self.fence, self.clock, 3.0, self.observed)
+
+    def calls(self) -> dict[str, int]:
+        """How often AWS was asked each action since the last time this was called."""
+        asked: Counter[str] = Counter()
+        for (action, _), count in self.aws.calls.items():
+            asked[action] += count
+        self.aws.reset_calls()
+        return dict(asked)
