@@ -1,9 +1,133 @@
-"""The composition root: flags, settings, adapters, loops."""
+"""The command line: words to settings to one command, errors to exit codes.
 
+argparse only splits the words and prints `--help`; `config` reads the values. So that one run reports everything that
+is wrong, no flag insists on its value here: what is missing is found, and said, where the value is read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
 import sys
+from collections.abc import Sequence
+
+from cloudroute import __version__
+from cloudroute.commands import cleanup, controller, crd, demo, lab_aws, lab_kube, path, plan, status
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.help import command_parser, command_settings, overview
+from cloudroute.config import CONFIG_FLAG, load, suggestion
+from cloudroute.errors import CloudrouteError, UsageError
+
+COMMANDS = tuple(module.COMMAND for module in (controller, plan, status, path, cleanup, crd, demo, lab_aws, lab_kube))
+DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit code."""
-    sys.stderr.write("cloudroute: no command yet\n")
-    return 2
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except UsageError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"cloudroute: {problem}\n")
+        return BAD_USAGE
+    except CloudrouteError as error:
+        sys.stderr.write(f"cloudroute: {error}\n")
+        return FAILED
+    except BrokenPipeError:
+        # Whoever read has gone. Python flushes stdout once more at exit and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    if not argv:
+        sys.stderr.write(overview(COMMANDS))
+        return BAD_USAGE
+    if argv[0] in ("-h", "--help"):
+        sys.stdout.write(overview(COMMANDS))
+        return DONE
+    if argv[0] == "--version":
+        sys.stdout.write(f"cloudroute {__version__}\n")
+        return DONE
+    command, rest = _find(argv)
+    if command is None:
+        return _group(argv)
+    return command.run(_invocation(command, rest))
+
+
+def _find(argv: list[str]) -> tuple[Command | None, list[str]]:
+    """The command that the first word or words name, and what follows them."""
+    by_name = {command.name: command for command in COMMANDS}
+    for length in (2, 1):
+        command = by_name.get(" ".join(argv[:length]))
+        if command:
+            return command, argv[length:]
+    return None, argv
+
+
+def _group(argv: list[str]) -> int:
+    """The first words name no command: `lab` alone does name two."""
+    members = [command for command in COMMANDS if command.name.startswith(argv[0] + " ")]
+    if members and argv[1:] and argv[1] in ("-h", "--help"):
+        sys.stdout.write(overview(members))
+        return DONE
+    if members:
+        expected = " or ".join(command.name for command in members)
+        raise UsageError([f"{' '.join(argv[:2])}: expected {expected}; see cloudroute {argv[0]} --help"])
+    if argv[0].startswith("-"):
+        raise UsageError([f"{argv[0]}: expected a command first; see cloudroute --help"])
+    near = suggestion(argv[0], {command.name.split()[0] for command in COMMANDS})
+    raise UsageError([f"{argv[0]}: unknown command{near or '; see cloudroute --help'}"])
+
+
+def _invocation(command: Command, rest: list[str]) -> Invocation:
+    parser = command_parser(command)
+    namespace, extras = parser.parse_known_args(_completed(command, rest))
+    given = vars(namespace)
+    config = given.pop("config", None) or []
+    flags = ["--help", CONFIG_FLAG, *(setting.flag for setting in command_settings(command))]
+    words, problems = _sort_extras(extras, flags, f"see {parser.prog} --help")
+    if len(words) != len(command.words):
+        expected = " ".join(command.words) or "flags only"
+        problems.append(f"{' '.join(words) or command.name}: expected {expected}")
+    if None in config:
+        problems.append(f"{CONFIG_FLAG}: no value, expected a file's path")
+    settings = load(
+        command.kinds,
+        {name: values for name, values in given.items() if values},
+        os.environ,
+        config=(config[-1] if config else "") or "",
+        required=command.required,
+        problems=problems,
+    )
+    return Invocation(settings, tuple(words))
+
+
+def _completed(command: Command, words: list[str]) -> list[str]:
+    """A switch that stands alone gets its value, or `path --once a b` would take `a` for it."""
+    switches = {setting.flag: setting for setting in command_settings(command) if setting.bare}
+    done: list[str] = []
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+        switch = switches.get(word)
+        alone = switch and following not in switch.reader.metavar.split("|")
+        done.append(f"{word}={switch.bare}" if switch and alone else word)
+    return done
+
+
+def _sort_extras(extras: list[str], flags: list[str], advice: str) -> tuple[list[str], list[str]]:
+    """What argparse had no flag for: the command's words, and a problem per unknown flag."""
+    words: list[str] = []
+    problems: list[str] = []
+    value_of_unknown = False
+    for extra in extras:
+        if extra.startswith("-") and extra != "--":
+            flag = extra.split("=")[0]
+            problems.append(f"{flag}: unknown flag{suggestion(flag, flags) or f'; {advice}'}")
+        elif not value_of_unknown and extra != "--":
+            words.append(extra)
+        value_of_unknown = extra.startswith("-") and extra != "--" and "=" not in extra
+    return words, problems

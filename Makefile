@@ -1,0 +1,51 @@
+# Everything that is done to cloudroute by hand or by CI. Needs Python 3.11 or newer, and nothing else:
+# each target sets up .venv from requirements.lock by itself, again when the lock or pyproject.toml changes.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help lint check test demo bench assets lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+help: ## What can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+check: lint ## Formatting, lint, types, import contracts, and the fast tests: below 20 s
+	$(BIN)/pytest tests/core tests/test_config.py cloudroute
+
+test: lint ## Everything that check does, and all tests; says what it skips and why
+	$(BIN)/pytest -rs
+
+demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root or network
+	$(BIN)/cloudroute demo
+
+bench: $(READY) ## Measure what the README claims
+	$(BIN)/python -m tests.bench
+
+assets: ## Build kube-apiserver, etcd and kubectl for the tests that need them (Go; minutes the first time)
+	tests/tools/kube-assets.sh
+
+lock: ## Resolve requirements.lock anew from pyproject.toml (uv)
+	uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
+	  --no-header --no-annotate -q pyproject.toml -o requirements.lock
+
+clean: ## Remove all that was made here
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find cloudroute tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lint: $(READY)
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is missing or older than 3.11: install Python 3.11 or newer, or make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

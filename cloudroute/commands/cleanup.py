@@ -1,0 +1,67 @@
+"""`cloudroute cleanup`: everything of ours leaves EC2 and Kubernetes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.output import Table, write_result
+from cloudroute.config import ControllerSettings, OutputSettings, setting
+from cloudroute.config.values import switch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupOptions:
+    """A flag alone: nobody should find out that an environment or a file has said yes."""
+
+    yes: bool = setting(
+        False, switch("true", "false"), "Cleanup", "Do it; without this flag it is only listed.", bare="true"
+    )
+
+
+def run(invocation: Invocation) -> int:
+    """List what is ours, or remove it."""
+    from cloudroute.commands.control import look, run_controller  # only here: it loads boto3 and the Kubernetes client
+
+    settings = invocation[ControllerSettings]
+    if invocation[CleanupOptions].yes:
+        return run_controller(dataclasses.replace(settings, once=True), leave=True)
+    snapshot, decision = look(settings, leave=True)
+    routes = [
+        {"table": table_id, "destination": str(route.destination), "target": route.target, "blackhole": route.blackhole}
+        for table_id, use in sorted(decision.uses.items())
+        for _, route in sorted(use.ours.items())
+    ]
+    node_routes = sorted(snapshot.node_routes)
+    write_result(
+        invocation[OutputSettings].output,
+        {"routes": routes, "nodeRoutes": node_routes},
+        [
+            Table(
+                ("TABLE", "DESTINATION", "TARGET"),
+                [(str(r["table"]), str(r["destination"]), str(r["target"])) for r in routes],
+                f"{len(routes)} routes and {len(node_routes)} NodeRoutes would be removed; --yes does it",
+            )
+        ],
+    )
+    return 0
+
+
+COMMAND = Command(
+    name="cleanup",
+    summary="remove everything that cloudroute owns from EC2 and Kubernetes",
+    text=(
+        "Without --yes it lists every route that is ours and changes nothing. With --yes it takes the lead (stop the "
+        "controller first), withdraws the NodeRoutes so that the agents stop using them, waits for --drain-seconds, "
+        "then deletes the routes, the NodeRoutes and the RouteTables. Routes of others stay, and so do the nodes' pod "
+        "CIDRs and source/dest checks. Exits with 1 when something could not be removed."
+    ),
+    example=(
+        "cloudroute cleanup --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config\n"
+        "cloudroute cleanup --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config --yes"
+    ),
+    run=run,
+    kinds=(ControllerSettings, OutputSettings, CleanupOptions),
+    required=("cluster_cidr",),
+)

@@ -1,0 +1,118 @@
+"""The controller, put together: settings to adapters, adapters to lease and loop.
+
+Imported by commands when they run: it loads boto3 and the Kubernetes client.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+
+from cloudroute.adapters.ec2.client import Ec2Client
+from cloudroute.adapters.ec2.discover import find_region
+from cloudroute.adapters.kube.client import KubeClient
+from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.adapters.kube.leases import KubeLeases
+from cloudroute.commands.serving import listening, stop_on_signal
+from cloudroute.commands.world import SystemClock, connect, observed
+from cloudroute.config import ControllerSettings
+from cloudroute.controller.lease import Lease, NoLease
+from cloudroute.controller.loop import Loop
+from cloudroute.controller.process import Controller
+from cloudroute.core.model import Snapshot
+from cloudroute.core.planner import Decision, decide
+from cloudroute.errors import CloudrouteError, LeaseLost
+from cloudroute.ports import Fence
+from cloudroute.telemetry import Telemetry
+
+LEASE = "cloudroute"
+TIMEOUT_SHARE = 0.75
+"""Of the margin between a lease's end and its renewals' deadline: how long one call to AWS may take."""
+
+FLUSH_SECONDS = 0.3
+"""For the last Events: a process that was told to end does so within a second."""
+
+
+class ReadOnly:
+    """The fence of a command that only looks."""
+
+    def check(self) -> None:
+        """Refuse."""
+        raise LeaseLost("this command only reads")
+
+
+def make_loop(
+    settings: ControllerSettings,
+    kube: KubeClient,
+    cluster: KubeCluster,
+    fence: Fence,
+    telemetry: Telemetry,
+    leave: bool,
+) -> Loop:
+    """A loop over a cluster that has been read once: where no region is set, its nodes' zones may tell it.
+
+    `leave` makes it remove all that is ours. Raises UsageError when the region is not known.
+    """
+    clock = SystemClock()
+    zones = (node.zone_hint for node in cluster.nodes.items().values())
+    region = settings.region or find_region(None, zones)
+    timeout = TIMEOUT_SHARE * (settings.lease_duration - settings.renew_deadline)
+    ec2 = Ec2Client(None, region, fence, clock, timeout, telemetry.ec2_request)
+    return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave)
+
+
+def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, Decision]:
+    """The world as it is, and what a controller with these settings would decide about it. Nothing is written.
+
+    Raises CloudrouteError.
+    """
+    with observed(settings) as cluster:
+        kube = KubeClient(cluster.transport, cluster)
+        loop = make_loop(settings, kube, cluster, ReadOnly(), Telemetry(), leave)
+        snapshot = loop.look()
+        if snapshot is None:
+            raise CloudrouteError(
+                "no VPC is known: EC2 has none of the instances that the nodes' providerIDs name; check --region, or "
+                "pass --vpc-id"
+            )
+        return snapshot, decide(snapshot, loop.policy)
+
+
+def run_controller(settings: ControllerSettings, leave: bool = False) -> int:
+    """Run until a signal comes, or with `once` until all is done. Returns the exit code; raises CloudrouteError."""
+    telemetry = Telemetry()
+    cluster = connect(settings, telemetry.beat)
+    with listening(settings.listen):
+        telemetry.serve(*settings.listen)
+    lease = _lease(settings, cluster)
+    kube = KubeClient(cluster.transport, cluster)
+    controller = Controller(
+        settings, cluster, lease, lambda: make_loop(settings, kube, cluster, lease, telemetry, leave), telemetry
+    )
+    stop_on_signal(controller.stop)
+    try:
+        return 0 if controller.run() else 1
+    except LeaseLost as error:
+        # Another may lead by now: no thread of ours may finish what it is about to do.
+        sys.stderr.write(f"cloudroute: {error}\n")
+        sys.stderr.flush()
+        os._exit(1)
+    finally:
+        kube.events.flush(FLUSH_SECONDS)
+        telemetry.close()
+
+
+def _lease(settings: ControllerSettings, cluster: KubeCluster) -> Lease | NoLease:
+    if not settings.leader_elect:
+        return NoLease()
+    leases = KubeLeases(cluster.transport, settings.namespace, LEASE, settings.renew_deadline / 3)
+    return Lease(
+        leases,
+        SystemClock(),
+        f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
+        settings.lease_duration,
+        settings.renew_deadline,
+        settings.retry_period,
+    )

@@ -1,0 +1,83 @@
+"""`cloudroute lab aws`: the strict EC2 over HTTP."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.serving import EVERY_ADDRESS, lab_extra, listening, stop_on_signal
+from cloudroute.config import Address, setting
+from cloudroute.config.values import listen_address, matching, switch, whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabAwsOptions:
+    """Flags alone: a variable like CLOUDROUTE_LISTEN is meant for the controller beside it."""
+
+    listen: Address = setting(  # noqa: RUF009 - setting() makes a dataclass field
+        Address("127.0.0.1", 5000), listen_address(), "Lab", "Where to answer; port 0 takes any free one."
+    )
+    region: str = setting(
+        "eu-central-1",
+        matching(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region like eu-central-1", "REGION"),
+        "Lab",
+        "The region of the account.",
+    )
+    route_quota: int = setting(
+        50, whole(1, 1000), "Lab", "Entries that each route table may hold, per family.", unit="entries"
+    )
+    throttle: bool = setting(
+        False, switch("on", "off"), "Lab", "Answer RequestLimitExceeded by AWS's own token buckets.", bare="on"
+    )
+    enforce_iam: bool = setting(
+        False, switch("on", "off"), "Lab", "Allow a caller only what its IAM policies do.", bare="on"
+    )
+
+
+def run(invocation: Invocation) -> int:
+    """Serve until a signal comes."""
+    with lab_extra():
+        from cloudroute.lab.aws import serve_forever  # only here: it loads moto
+
+    options = invocation[LabAwsOptions]
+    stop = threading.Event()
+    stop_on_signal(stop)
+
+    def announce(url: str, access_key: str) -> None:
+        sys.stdout.write(
+            f"export AWS_ENDPOINT_URL={url} AWS_REGION={options.region} AWS_DEFAULT_REGION={options.region}\n"
+            f"export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY=any\n"
+        )
+        sys.stdout.flush()
+
+    with listening(options.listen):
+        serve_forever(
+            str(options.listen._replace(host=options.listen.host or EVERY_ADDRESS)),
+            region=options.region,
+            route_quota=options.route_quota,
+            throttle=options.throttle,
+            enforce_iam=options.enforce_iam,
+            announce=announce,
+            stop=stop,
+        )
+    return 0
+
+
+COMMAND = Command(
+    name="lab aws",
+    summary="serve an EC2 API that behaves as AWS documents it, to try things on",
+    text=(
+        "Serves an empty AWS account: EC2 (VPCs, subnets, route tables, instances, interfaces), IAM, STS and Service "
+        "Quotas, as strict as AWS's own - quotas, blackholes, validation, error codes. boto3, the aws CLI, Terraform "
+        "and cloudroute use it by an endpoint URL, with any secret. It prints the variables to set, and ends with "
+        "Ctrl-C; nothing is kept."
+    ),
+    example=(
+        "cloudroute lab aws --listen 127.0.0.1:5000 > aws.env & sleep 3\n"
+        ". ./aws.env; aws ec2 create-vpc --cidr-block 10.0.0.0/16"
+    ),
+    run=run,
+    kinds=(LabAwsOptions,),
+)

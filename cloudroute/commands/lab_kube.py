@@ -1,0 +1,66 @@
+"""`cloudroute lab kube`: the embedded Kubernetes API."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.serving import EVERY_ADDRESS, lab_extra, listening, stop_on_signal
+from cloudroute.config import Address, setting
+from cloudroute.config.values import listen_address, matching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabKubeOptions:
+    """Flags alone: a variable like CLOUDROUTE_KUBECONFIG is meant for the controller beside it."""
+
+    listen: Address = setting(  # noqa: RUF009 - setting() makes a dataclass field
+        Address("127.0.0.1", 6443), listen_address(), "Lab", "Where to answer; port 0 takes any free one."
+    )
+    kubeconfig: str = setting(
+        "",
+        matching(r"[^\0\n]+", "a file's path", "FILE"),
+        "Lab",
+        "Where to write a kubeconfig for it; else into a new temporary file.",
+    )
+
+
+def run(invocation: Invocation) -> int:
+    """Serve until a signal comes."""
+    with lab_extra():
+        from cloudroute.lab.kube import KubeApi  # only here: start-up time
+
+    options = invocation[LabKubeOptions]
+    stop = threading.Event()
+    stop_on_signal(stop)
+    with listening(options.listen):
+        server = KubeApi().serve(options.listen.host or EVERY_ADDRESS, options.listen.port)
+    try:
+        path = server.kubeconfig(Path(options.kubeconfig) if options.kubeconfig else None)
+        sys.stdout.write(f"export KUBECONFIG={path.absolute()} CLOUDROUTE_KUBECONFIG={path.absolute()}\n")
+        sys.stdout.flush()
+        stop.wait()
+    finally:
+        server.close()
+    return 0
+
+
+COMMAND = Command(
+    name="lab kube",
+    summary="serve a small Kubernetes API, to try things on",
+    text=(
+        "Serves a Kubernetes API without a cluster behind it: objects, watches, patches, custom resources - enough for "
+        "kubectl and for cloudroute. Nothing runs on its nodes, it checks no permissions, and nothing is kept when it "
+        "ends with Ctrl-C. It prints the variables to set."
+    ),
+    example=(
+        "cloudroute lab kube --kubeconfig lab.kubeconfig & sleep 1\n"
+        "cloudroute crd | kubectl --kubeconfig lab.kubeconfig apply -f -\n"
+        "cloudroute status --kubeconfig lab.kubeconfig"
+    ),
+    run=run,
+    kinds=(LabKubeOptions,),
+)

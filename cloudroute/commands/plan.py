@@ -1,0 +1,47 @@
+"""`cloudroute plan`: what the controller would change now."""
+
+from __future__ import annotations
+
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.output import Table, write_result
+from cloudroute.commands.steps import rows
+from cloudroute.config import ControllerSettings, OutputSettings
+
+NOTHING, SOMETHING = 0, 3
+
+
+def run(invocation: Invocation) -> int:
+    """Look once and print. Returns 3 where something would be changed."""
+    from cloudroute.commands.control import look  # only here: it loads boto3 and the Kubernetes client
+
+    _, decision = look(invocation[ControllerSettings])
+    plan = decision.plan
+    steps = rows((*plan.steps, *plan.publish))
+    waits = [wait.what for wait in plan.waits]
+    notices = [{"kind": n.kind, "name": n.name, "reason": n.reason, "message": n.message} for n in plan.notices]
+    lines = [(step["action"], step["object"], step["node"], step["change"]) for step in steps]
+    notes = [] if steps else ["nothing to change"]
+    notes += [f"later: {what}" for what in waits]
+    notes += [f"{notice['name']}: {notice['message']}" for notice in notices]
+    write_result(
+        invocation[OutputSettings].output,
+        {"steps": steps, "waits": waits, "notices": notices},
+        [Table(("ACTION", "OBJECT", "NODE", "CHANGE"), lines, "\n".join(notes))],
+    )
+    return SOMETHING if steps else NOTHING
+
+
+COMMAND = Command(
+    name="plan",
+    summary="show what the controller would change now, and change nothing",
+    text=(
+        "Reads Kubernetes and EC2 once, as a controller that has just become leader would, and prints each step that "
+        "it would take, in its order: pod CIDRs, NodeRoutes, source/dest checks, routes, conditions. What has to wait "
+        "first, and what a person should know, stands below. Nothing is written. Exits with 0 when there is nothing "
+        "to change, with 3 when there is something."
+    ),
+    example="cloudroute plan --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config",
+    run=run,
+    kinds=(ControllerSettings, OutputSettings),
+    required=("cluster_cidr",),
+)

@@ -1,0 +1,41 @@
+"""What commands that serve until they are told to stop have in common."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cloudroute.config import Address
+from cloudroute.errors import CloudrouteError
+
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what an empty host asks for
+
+
+def stop_on_signal(stop: threading.Event) -> None:
+    """Let SIGTERM and SIGINT set the event. Only the main thread may call this."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+
+@contextmanager
+def listening(address: Address) -> Iterator[None]:
+    """Say in words that an address can't be listened on."""
+    try:
+        yield
+    except OSError as error:
+        raise CloudrouteError(
+            f"--listen {address}: {error.strerror or error}; take another port, or 0 for a free one"
+        ) from error
+
+
+@contextmanager
+def lab_extra() -> Iterator[None]:
+    """Say in words that the lab's dependencies are not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CloudrouteError(
+            f"the lab needs {error.name}, which is not installed: pip install 'cloudroute[lab]'"
+        ) from error

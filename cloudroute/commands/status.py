@@ -1,0 +1,165 @@
+"""`cloudroute status`: every node with its path, every route table with how full it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypedDict
+
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.output import Table, write_result
+from cloudroute.config import ControllerSettings, OutputSettings
+from cloudroute.core.paths import node_paths
+from cloudroute.types import FAMILIES, Node, NodeRoute, TableReport
+
+if TYPE_CHECKING:
+    from cloudroute.commands.warnings import Warned
+
+
+class NodeStatus(TypedDict):
+    """One of `nodes[]`. `path` is None while no NodeRoute says how to reach the node; `problem` then says why."""
+
+    name: str
+    path: str | None
+    podCIDRs: list[str]
+    nodeIPs: list[str]
+    instanceID: str
+    tables: list[str]
+    condition: str
+    problem: str
+
+
+class TableStatus(TypedDict):
+    """One of `tables[]`: one family of a route table."""
+
+    id: str
+    family: str
+    limit: int
+    learnedLimit: int | None
+    used: int
+    ours: int
+    foreign: int
+
+
+def node_statuses(nodes: Mapping[str, Node], routes: Mapping[str, NodeRoute]) -> list[NodeStatus]:
+    """All that has a Node or a NodeRoute, by name."""
+    paths = node_paths({name: route.spec for name, route in routes.items()})
+    return [
+        _node_status(name, nodes.get(name), routes.get(name), paths.get(name)) for name in sorted({*nodes, *routes})
+    ]
+
+
+def table_statuses(reports: Mapping[str, TableReport]) -> list[TableStatus]:
+    """Each family of each table, by id."""
+    return [
+        {
+            "id": report.id,
+            "family": family,
+            "limit": use.limit,
+            "learnedLimit": use.learned_limit,
+            "used": use.used,
+            "ours": use.ours,
+            "foreign": use.foreign,
+        }
+        for _, report in sorted(reports.items())
+        for family in FAMILIES
+        if (use := report.families.get(family))
+    ]
+
+
+def _node_status(name: str, node: Node | None, route: NodeRoute | None, path: str | None) -> NodeStatus:
+    cidrs = route.spec.pod_cidrs if route else node.pod_cidrs if node else ()
+    return {
+        "name": name,
+        "path": path,
+        "podCIDRs": [str(cidr) for cidr in cidrs],
+        "nodeIPs": list(route.spec.node_ips if route else node.node_ips if node else ()),
+        "instanceID": route.spec.instance_id if route else node.instance_id if node else "",
+        "tables": list(route.spec.native_in) if route else [],
+        "condition": node.condition.reason if node and node.condition else "",
+        "problem": _problem(node, route),
+    }
+
+
+def _problem(node: Node | None, route: NodeRoute | None) -> str:
+    """Why all is not as it should be with a node, in words; "" when it is."""
+    if node is None:
+        return "the Node is gone; its routes are being drained and removed"
+    if node.problem:
+        return node.problem
+    if node.condition and (node.condition.status == "True" or node.condition.reason == "OverlayFallback"):
+        return node.condition.message
+    return "" if route else "no NodeRoute yet: is the controller running?"
+
+
+def run(invocation: Invocation) -> int:
+    """Read Kubernetes once and print."""
+    from cloudroute.commands import warnings  # only here, both: they load the Kubernetes client
+    from cloudroute.commands.world import observed
+
+    with observed(invocation[ControllerSettings]) as cluster:
+        nodes = node_statuses(cluster.nodes.items(), cluster.node_routes.items())
+        tables = table_statuses(cluster.table_reports.items())
+        warned = warnings.read(cluster.transport)
+    write_result(
+        invocation[OutputSettings].output,
+        {"nodes": nodes, "tables": tables, "warnings": warned},
+        [_node_table(nodes), _table_table(tables), *_warning_table(warned)],
+    )
+    return 0
+
+
+def _node_table(nodes: list[NodeStatus]) -> Table:
+    rows = [
+        (
+            node["name"],
+            node["path"] or "",
+            ",".join(node["podCIDRs"]),
+            ",".join(node["nodeIPs"]),
+            node["instanceID"],
+            ",".join(node["tables"]),
+        )
+        for node in nodes
+    ]
+    problems = [f"{node['name']}: {node['problem']}" for node in nodes if node["problem"]]
+    return Table(("NAME", "PATH", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"), rows, "\n".join(problems))
+
+
+def _table_table(tables: list[TableStatus]) -> Table:
+    rows = [
+        (
+            table["id"],
+            table["family"],
+            str(table["limit"])
+            if table["learnedLimit"] is None
+            else f"{table['learnedLimit']} (AWS; {table['limit']} set)",
+            str(table["used"]),
+            str(table["ours"]),
+            str(table["foreign"]),
+        )
+        for table in tables
+    ]
+    return Table(("ID", "FAMILY", "LIMIT", "USED", "OURS", "FOREIGN"), rows)
+
+
+def _warning_table(warned: list[Warned]) -> list[Table]:
+    rows = [(one["time"], f"{one['kind'].lower()}/{one['name']}", one["reason"], one["message"]) for one in warned]
+    return [Table(("WARNED", "OBJECT", "REASON", "MESSAGE"), rows)] if rows else []
+
+
+COMMAND = Command(
+    name="status",
+    summary="show each node's path and how full each route table is",
+    text=(
+        "Reads Nodes, NodeRoutes, RouteTables and Events from Kubernetes, needs no access to AWS, and prints tables. "
+        "PATH is native where all pairs of a node go through a route or the subnet, direct where all stay on its "
+        "subnet, overlay where all take the tunnel, else mixed. TABLES are the route tables with a route to the node. "
+        "LIMIT, USED, OURS and FOREIGN count entries of one family. What is wrong with a node stands below, in words, "
+        "and last what the controller has warned of lately: refused calls, full tables, routes of others."
+    ),
+    example=(
+        "cloudroute status --kubeconfig ~/.kube/config\n"
+        """cloudroute status -o json | jq '.nodes[] | select(.path == "overlay") | .name'"""
+    ),
+    run=run,
+    kinds=(ControllerSettings, OutputSettings),
+)

@@ -1,0 +1,84 @@
+"""The steps of a plan, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+from cloudroute.core.model import (
+    AssignPodCidrs,
+    ChangeRoute,
+    DeleteNodeRoute,
+    DeleteTableReport,
+    DisableSourceDestCheck,
+    SetCondition,
+    Step,
+    WriteNodeRoute,
+    WriteTableReport,
+)
+from cloudroute.types import Cidr, NodeRouteSpec, TableReport
+
+
+class Row(TypedDict):
+    """`action` is AWS's own name for it, or a verb where it is done to an object of Kubernetes."""
+
+    action: str
+    object: str
+    node: str
+    change: str
+
+
+def rows(steps: Iterable[Step]) -> list[Row]:
+    """What a plan would do, in its order."""
+    return [_row(step) for step in steps]
+
+
+def _row(step: Step) -> Row:
+    match step:
+        case AssignPodCidrs():
+            return _make("assign podCIDRs", f"node/{step.node.name}", step.node.name, _list(step.cidrs))
+        case WriteNodeRoute():
+            verb = "create" if step.old is None else "update"
+            return _make(verb, f"noderoute/{step.name}", step.name, _difference(step))
+        case DeleteNodeRoute():
+            return _make("delete", f"noderoute/{step.old.name}", step.old.name, "")
+        case DisableSourceDestCheck():
+            return _make("ModifyNetworkInterfaceAttribute", step.interface_id, step.node, "source/dest check off")
+        case ChangeRoute():
+            target = f" to {step.interface_id}" if step.interface_id else ""
+            return _make(f"{step.verb.title()}Route", step.table_id, step.node, f"{step.destination}{target}")
+        case SetCondition():
+            words = f"NetworkUnavailable={step.condition.status}, {step.condition.reason}"
+            return _make("set condition", f"node/{step.node.name}", step.node.name, words)
+        case WriteTableReport():
+            verb = "create" if step.old is None else "update"
+            return _make(verb, f"routetable/{step.report.id}", "", _fill(step.report))
+        case DeleteTableReport():
+            return _make("delete", f"routetable/{step.old.id}", "", "")
+
+
+def _fill(report: TableReport) -> str:
+    return "; ".join(f"{family}: {use.used} used, {use.ours} ours" for family, use in report.families.items())
+
+
+def _make(action: str, object_: str, node: str, change: str) -> Row:
+    return {"action": action, "object": object_, "node": node, "change": change}
+
+
+def _difference(step: WriteNodeRoute) -> str:
+    """What is new in the spec, field by field."""
+    old, new = step.old.spec if step.old else None, step.spec
+    changed = [
+        f"{name}: {_show(getattr(new, name))}"
+        for name in NodeRouteSpec.__dataclass_fields__
+        if old is None or getattr(old, name) != getattr(new, name)
+    ]
+    return "; ".join(changed)
+
+
+def _show(value: object) -> str:
+    return (_list(value) if isinstance(value, tuple) else str(value)) or "none"
+
+
+def _list(values: tuple[Cidr | str, ...]) -> str:
+    return ",".join(map(str, values))

@@ -1,0 +1,71 @@
+"""Kubernetes as `status`, `path` and `plan` need it: one look, and words where it fails.
+
+Imported by commands when they run: it loads the Kubernetes client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cloudroute import telemetry
+from cloudroute.adapters.kube import crds
+from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.config import SharedSettings
+from cloudroute.errors import CloudrouteError
+
+PATIENCE_SECONDS = 60.0
+_GLANCE_SECONDS = 0.05
+
+
+class SystemClock:
+    """ports.Clock: the machine's own."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def connect(
+    settings: SharedSettings, beat: Callable[[str, float], None] = lambda _thread, _within: None
+) -> KubeCluster:
+    """A cluster whose API answers and serves our kinds; nothing is watched yet. Logging is set up before.
+
+    Raises CloudrouteError, which says which server, what failed and how to fix it.
+    """
+    telemetry.setup_logging(settings.log_format, settings.log_level)
+    clock = SystemClock()
+    cluster = KubeCluster(settings.kubeconfig or None, clock, beat)
+    crds.check(cluster.transport, clock)
+    return cluster
+
+
+@contextmanager
+def observed(settings: SharedSettings) -> Iterator[KubeCluster]:
+    """The cluster with all three kinds read once. Raises CloudrouteError as `connect` does."""
+    cluster = connect(settings)
+    try:
+        cluster.start(lambda: None)
+        _await(cluster, time.monotonic() + PATIENCE_SECONDS)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _await(cluster: KubeCluster, deadline: float) -> None:
+    """Wait for the first lists. A command for people gives up where the controller would go on trying."""
+    for store in (cluster.nodes, cluster.node_routes, cluster.table_reports):
+        while not store.wait_synced(_GLANCE_SECONDS):
+            if cluster.trouble:
+                raise CloudrouteError(cluster.trouble)
+            if time.monotonic() > deadline:
+                raise CloudrouteError(
+                    f"{cluster.transport.url} took more than {PATIENCE_SECONDS:g} s to list nodes, noderoutes and "
+                    "routetables: see whether it is overloaded, then try again"
+                )

@@ -1,0 +1,26 @@
+"""The settings: how a field is declared (`declare`) and read (`values`), what can be set (`settings`), what must fit
+together (`relations`), and where values come from (`load`). All that is wrong is reported at once.
+"""
+
+from cloudroute.config.declare import Setting, Settings, setting, settings_of
+from cloudroute.config.load import CONFIG_FLAG, Loaded, load, suggestion
+from cloudroute.config.relations import check_against_vpc, check_overlap
+from cloudroute.config.settings import ControllerSettings, OutputSettings, SharedSettings
+from cloudroute.config.values import Address
+
+__all__ = [
+    "CONFIG_FLAG",
+    "Address",
+    "ControllerSettings",
+    "Loaded",
+    "OutputSettings",
+    "Setting",
+    "Settings",
+    "SharedSettings",
+    "check_against_vpc",
+    "check_overlap",
+    "load",
+    "setting",
+    "settings_of",
+    "suggestion",
+]

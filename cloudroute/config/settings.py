@@ -1,0 +1,248 @@
+"""What can be set: the frozen settings, and per field its meaning, unit, default and reason.
+
+The text beside a field is the one that `--help` prints. A field `route_limit` is the flag `--route-limit`, the variable
+`CLOUDROUTE_ROUTE_LIMIT` and the key `route-limit` of the file that `--config` names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cloudroute.config.declare import Settings, setting
+from cloudroute.config.values import (
+    Address,
+    choice,
+    cidr,
+    either,
+    listen_address,
+    matching,
+    seconds,
+    switch,
+    whole,
+)
+from cloudroute.types import Cidr, Family
+
+MARGIN_SECONDS = 2.0
+"""How much longer than the renew deadline a lease must last: one write to AWS, with its timeouts, fits in it."""
+JITTER = 1.2
+"""A retry comes after at most this many retry periods."""
+
+
+_CLUSTER, _AWS, _ROUTES, _LEADER, _PROCESS = "Cluster", "AWS", "Routes", "Leader election", "Process"
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedSettings(Settings):
+    """What controller and agent must agree on."""
+
+    cluster_name: str = setting(
+        "",
+        matching(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,99}", "up to 100 letters, digits, '-', '_' or '.'", "NAME"),
+        _CLUSTER,
+        "Name of the cluster, as in the tag kubernetes.io/cluster/NAME of its route tables.",
+        why="without it no table is found by tag",
+    )
+    cluster_cidr: tuple[Cidr, ...] = setting(
+        (),
+        cidr(),
+        _CLUSTER,
+        "Pool that the nodes' pod CIDRs come from. A node gets one per family; families rank as they first appear.",
+        why="it must not overlap the VPC, its peers or the Services, which only you know",
+        repeatable=True,
+    )
+    node_mask_v4: int = setting(
+        24,
+        whole(16, 28),
+        _CLUSTER,
+        "Prefix length of a node's IPv4 pod CIDR.",
+        why="256 addresses are twice the 110 pods of a kubelet: an address rests before its next pod",
+        unit="bits",
+    )
+    node_mask_v6: int = setting(
+        80,
+        whole(48, 120),
+        _CLUSTER,
+        "Prefix length of a node's IPv6 pod CIDR.",
+        why="what EC2 itself delegates to an interface",
+        unit="bits",
+    )
+    kubeconfig: str = setting(
+        "",
+        matching(r"[^\0\n]+", "a file's path", "FILE"),
+        _CLUSTER,
+        "File that says how to reach the Kubernetes API; without it the pod's service account does.",
+    )
+    log_format: Literal["text", "json"] = setting(
+        "text", choice("text", "json"), _PROCESS, "Log lines for people or for programs, on stderr."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info",
+        choice("debug", "info", "warning", "error"),
+        _PROCESS,
+        "The least that is logged.",
+        why="at info a line is written only where something changed",
+    )
+    listen: Address = setting(  # noqa: RUF009 - setting() makes a dataclass field
+        Address("", 10256),
+        listen_address(),
+        _PROCESS,
+        "Where /metrics, /healthz and /readyz answer; port 0 takes any free one.",
+        why="10256 is where kube-proxy answers its health checks, and load balancers know it",
+    )
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The configured families, in the order of their first pool: the order of a node's pod CIDRs."""
+        return tuple(dict.fromkeys(pool.family for pool in self.cluster_cidr))
+
+    def node_mask(self, family: Family) -> int:
+        """The prefix length of a node's pod CIDR of that family."""
+        return self.node_mask_v4 if family == "ipv4" else self.node_mask_v6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings(SharedSettings):
+    """What the controller needs, and the commands that look at the world as it does."""
+
+    region: str = setting(
+        "",
+        matching(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region like eu-central-1", "REGION"),
+        _AWS,
+        "AWS region; else AWS_REGION, the instance's metadata, or the nodes' zones say it.",
+    )
+    vpc_id: str = setting(
+        "",
+        matching(r"vpc-[0-9a-f]{8,17}", "a VPC's id like vpc-0a1b2c3d4e5f67890", "VPC"),
+        _AWS,
+        "The VPC of the nodes; else the nodes' instances say it.",
+    )
+    route_table: tuple[str, ...] = setting(
+        (),
+        matching(r"rtb-[0-9a-f]{8,17}", "a route table's id like rtb-0a1b2c3d4e5f67890", "TABLE"),
+        _AWS,
+        "Route table to keep; else those tagged kubernetes.io/cluster/NAME; else those of the nodes' subnets.",
+        repeatable=True,
+    )
+    route_limit: int | Literal["auto"] = setting(
+        50,
+        either("auto", whole(1, 1000)),
+        _ROUTES,
+        "Entries that a table may hold, each family counted apart; auto asks Service Quotas. Nodes past it use the "
+        "overlay.",
+        why="50 is what every account ever had; AWS grants 500 by default since 2025",
+        unit="entries",
+    )
+    route_reserve: int = setting(
+        0,
+        whole(0, 999),
+        _ROUTES,
+        "Entries of each table and family to leave free for routes of others.",
+        unit="entries",
+    )
+    direct_routing: Literal["auto", "always", "off"] = setting(
+        "auto",
+        choice("auto", "always", "off"),
+        _ROUTES,
+        "Nodes on one subnet reach each other without a route. auto: they yield their slot when others need it; "
+        "always: they never take one; off: they count like all, and no path is direct.",
+        why="a route also gives the whole subnet, load balancers included, a way to the pods",
+    )
+    overlay: bool = setting(
+        True,
+        switch("on", "off"),
+        _ROUTES,
+        "VXLAN for nodes that no route is left for. off: they get NetworkUnavailable with the reason RouteLimit.",
+    )
+    resync_seconds: float = setting(
+        60,
+        seconds(1, 3600),
+        _ROUTES,
+        "How often all route tables and instances are read again.",
+        why="two calls each time; until then a change made by somebody else goes unnoticed",
+        unit="seconds",
+    )
+    settle_seconds: float = setting(
+        2,
+        seconds(0, 600),
+        _ROUTES,
+        "How long a new route must exist before traffic leaves the overlay for it.",
+        why="AWS gives no figure for its propagation",
+        unit="seconds",
+    )
+    drain_seconds: float = setting(
+        10,
+        seconds(0, 600),
+        _ROUTES,
+        "How long after traffic was told to leave a route it is deleted.",
+        why="every agent must have heard of it",
+        unit="seconds",
+    )
+    reserved_cidr: tuple[Cidr, ...] = setting(
+        (),
+        cidr(),
+        _CLUSTER,
+        "Part of a pool that no node gets.",
+        repeatable=True,
+    )
+    leader_elect: bool = setting(
+        True,
+        switch("true", "false"),
+        _LEADER,
+        "Write only while holding the Lease; false is for a single process on a desk.",
+        bare="true",
+    )
+    lease_duration: int = setting(
+        15,
+        whole(3, 3600),
+        _LEADER,
+        "How long a lease lasts that is not renewed.",
+        why="a dead leader is followed within this time and one retry period",
+        unit="seconds",
+    )
+    renew_deadline: float = setting(
+        10,
+        seconds(0.5, 3600),
+        _LEADER,
+        "How long a leader tries to renew before it gives up and ends.",
+        why=f"at least {MARGIN_SECONDS:g} s less than the lease lasts, so that a write on its way to AWS ends first",
+        unit="seconds",
+    )
+    retry_period: float = setting(
+        2,
+        seconds(0.1, 600),
+        _LEADER,
+        "How long between two attempts to get or renew the lease, up to a fifth more at random.",
+        unit="seconds",
+    )
+    namespace: str = setting(
+        "cloudroute",
+        matching(_LABEL, "a namespace's name: up to 63 small letters, digits and '-'", "NAME"),
+        _LEADER,
+        "Namespace of the Lease.",
+    )
+    once: bool = setting(
+        False,
+        switch("true", "false"),
+        _PROCESS,
+        "One full sync, then end: 0 when nothing is left to do, 1 when an action kept failing.",
+        bare="true",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSettings(Settings):
+    """How a result is printed."""
+
+    output: Literal["table", "json", "yaml"] = setting(
+        "table",
+        choice("table", "json", "yaml"),
+        "Output",
+        "A table for people, or JSON or YAML for programs.",
+        short="-o",
+    )
+
+
+ALL_SETTINGS: tuple[type[Settings], ...] = (ControllerSettings, OutputSettings)
+"""Whose keys one file may hold, whichever command reads it."""

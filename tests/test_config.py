@@ -1,0 +1,405 @@
+"""Settings: where values come from, how they are read, what must fit together, and every mistake at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudroute.config import (
+    Address,
+    ControllerSettings,
+    OutputSettings,
+    Setting,
+    check_against_vpc,
+    check_overlap,
+    load,
+    settings_of,
+)
+from cloudroute.config.values import cidr, seconds, whole
+from cloudroute.errors import UsageError
+from cloudroute.types import Cidr
+
+KINDS = (ControllerSettings, OutputSettings)
+SETTINGS = [setting for kind in KINDS for setting in settings_of(kind)]
+BY_FIELD = {setting.field: setting for setting in SETTINGS}
+
+GOOD = {
+    "cluster_name": ("prod", "prod"),
+    "cluster_cidr": ("10.244.0.0/16", (Cidr.parse("10.244.0.0/16"),)),
+    "node_mask_v4": ("26", 26),
+    "node_mask_v6": ("96", 96),
+    "kubeconfig": ("/etc/kubeconfig", "/etc/kubeconfig"),
+    "log_format": ("json", "json"),
+    "log_level": ("debug", "debug"),
+    "listen": ("127.0.0.1:0", Address("127.0.0.1", 0)),
+    "region": ("us-gov-west-1", "us-gov-west-1"),
+    "vpc_id": ("vpc-0a1b2c3d4e5f67890", "vpc-0a1b2c3d4e5f67890"),
+    "route_table": ("rtb-0a1b2c3d", ("rtb-0a1b2c3d",)),
+    "route_limit": ("auto", "auto"),
+    "route_reserve": ("5", 5),
+    "direct_routing": ("off", "off"),
+    "overlay": ("off", False),
+    "resync_seconds": ("30.5", 30.5),
+    "settle_seconds": ("0", 0.0),
+    "drain_seconds": ("0.5", 0.5),
+    "reserved_cidr": ("10.244.1.0/24", (Cidr.parse("10.244.1.0/24"),)),
+    "leader_elect": ("false", False),
+    "lease_duration": ("20", 20),
+    "renew_deadline": ("12", 12.0),
+    "retry_period": ("1", 1.0),
+    "namespace": ("net", "net"),
+    "once": ("true", True),
+    "output": ("yaml", "yaml"),
+}
+"""By field: a text that is not the default, and the value it stands for."""
+
+BAD = {
+    "cluster_name": ["with space", "-x", "x" * 101],
+    "cluster_cidr": ["10.0.0.0", "10.0.0.0/33", "10.0.4.7/16", "fd00::1/48", "x", "10.0.0.0/255.0.0.0", "127.0.0.0/9"],
+    "node_mask_v4": ["15", "29", "x", "24.0", "+24", "\uff11\uff18"],
+    "node_mask_v6": ["47", "121", "/80"],
+    "kubeconfig": ["a\nb"],
+    "log_format": ["xml", "JSON"],
+    "log_level": ["trace", "INFO"],
+    "listen": ["10256", ":65536", "::1:80", "host:", "http://x:1"],
+    "region": ["eu-central-1a", "europe", "EU-CENTRAL-1"],
+    "vpc_id": ["vpc-1", "rtb-0a1b2c3d", "vpc-0A1B2C3D"],
+    "route_table": ["rtb-1", "vpc-0a1b2c3d"],
+    "route_limit": ["0", "1001", "-1", "Auto", "1e3"],
+    "route_reserve": ["-1", "1000", "50%"],
+    "direct_routing": ["on", "true"],
+    "overlay": ["yes", "1"],
+    "resync_seconds": ["0", "3601", "60s", "nan", "inf"],
+    "settle_seconds": ["-1", "-0.5", "601"],
+    "drain_seconds": ["-1", "601", "ten"],
+    "reserved_cidr": ["10.244.0.1/16", "x"],
+    "leader_elect": ["yes", "on"],
+    "lease_duration": ["2", "3601", "15.5"],
+    "renew_deadline": ["0", "3601", "x"],
+    "retry_period": ["0", "601", "x"],
+    "namespace": ["Upper", "-x", "a.b", "x" * 64],
+    "once": ["1", "on"],
+    "output": ["xml", "wide"],
+}
+"""By field: texts that are no value of it."""
+
+YAML_SPECIAL = re.compile("[:\n]")
+
+EACH = pytest.mark.parametrize("field", sorted(BY_FIELD))
+
+
+def problems_of(
+    given: dict[str, list[str | None]],
+    environ: dict[str, str] | None = None,
+    config: Path | None = None,
+    required: tuple[str, ...] = (),
+) -> tuple[str, ...]:
+    """What load() finds wrong; () when nothing."""
+    try:
+        load(KINDS, given, environ or {}, config=str(config or ""), required=required)
+    except UsageError as error:
+        return error.problems
+    return ()
+
+
+def value_of(field: str, given: dict[str, list[str | None]], environ: dict[str, str], config: str = "") -> object:
+    """What load() reads for one field. A pool is given, for the settings that need one."""
+    pool: dict[str, list[str | None]] = {} if field == "cluster_cidr" else {"cluster_cidr": ["10.244.0.0/16"]}
+    loaded = load(KINDS, {**pool, **given}, environ, config=config)
+    return getattr(loaded[OutputSettings if field == "output" else ControllerSettings], field)
+
+
+def in_file(tmp_path: Path, content: dict[str, object]) -> Path:
+    """A file as a person writes it: no quotes around numbers, on and off, but where YAML needs them."""
+    path = tmp_path / "cloudroute.yaml"
+    lines = [
+        f"{key}: {json.dumps(value) if YAML_SPECIAL.search(str(value)) else value or ''}"
+        for key, value in content.items()
+    ]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def as_file_value(setting: Setting, text: str) -> object:
+    """Repeatable settings are lists."""
+    return [text] if setting.repeatable else text
+
+
+def test_the_tables_of_this_file_name_every_setting() -> None:
+    """A setting that is added must be added to the tests too."""
+    assert set(GOOD) == set(BAD) == set(BY_FIELD)
+
+
+@EACH
+def test_each_setting_is_read_from_flag_environment_and_file(field: str, tmp_path: Path) -> None:
+    """The same text means the same value wherever it is written."""
+    text, value = GOOD[field]
+    setting = BY_FIELD[field]
+    assert value != setting.default
+    assert value_of(field, {field: [text]}, {}) == value
+    assert value_of(field, {}, {setting.variable: text}) == value
+    path = in_file(tmp_path, {setting.key: as_file_value(setting, text)})
+    assert value_of(field, {}, {}, str(path)) == value
+    assert value_of(field, {}, {"CLOUDROUTE_CONFIG": str(path)}) == value
+
+
+@EACH
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(field: str, tmp_path: Path) -> None:
+    """flag > environment > file > default: what loses is not even read."""
+    setting = BY_FIELD[field]
+    text, value = GOOD[field]
+    bad = BAD[field][0]
+    path = str(in_file(tmp_path, {setting.key: as_file_value(setting, bad)}))
+    assert value_of(field, {field: [text]}, {setting.variable: bad}, path) == value
+    assert value_of(field, {}, {setting.variable: text}, path) == value
+    if field != "cluster_cidr":
+        assert value_of(field, {}, {}) == setting.default
+
+
+@pytest.mark.parametrize(("field", "text"), [(field, text) for field, texts in BAD.items() for text in texts])
+def test_a_value_that_cannot_be_read_is_named_as_it_was_given(field: str, text: str, tmp_path: Path) -> None:
+    """The problem names flag, variable or key, the value, and what was expected."""
+    setting = BY_FIELD[field]
+    path = in_file(tmp_path, {setting.key: [text] if setting.repeatable else text})
+    for problems, name in (
+        (problems_of({field: [text]}), f"{setting.flag} {text}: "),
+        (problems_of({}, {setting.variable: text}), f"{setting.variable}={text}: "),
+        (problems_of({}, {}, path), f"{setting.key}: {text} (in {path}): "),
+    ):
+        assert len(problems) == 1
+        assert problems[0].startswith(name)
+        assert "expected" in problems[0]
+
+
+@EACH
+def test_a_flag_without_its_value_says_what_was_expected(field: str) -> None:
+    """Only flags that mean something bare may come bare."""
+    setting = BY_FIELD[field]
+    if setting.bare:
+        assert value_of(field, {field: [None]}, {}) == setting.reader.read(setting.bare)
+    else:
+        (problem,) = problems_of({field: [None]})
+        assert problem.startswith(f"{setting.flag}: no value, expected ")
+
+
+@EACH
+def test_a_file_value_of_the_wrong_shape_is_reported(field: str, tmp_path: Path) -> None:
+    """Repeatable settings are lists, the others are not, and nothing may be empty or a mapping."""
+    setting = BY_FIELD[field]
+    for value in (GOOD[field][0] if setting.repeatable else [GOOD[field][0]], {"a": 1}, None):
+        (problem,) = problems_of({}, {}, in_file(tmp_path, {setting.key: value}))
+        assert problem.startswith(f"{setting.key}:")
+        assert "expected" in problem
+
+
+def test_an_empty_variable_is_unset() -> None:
+    """A manifest can set a variable to nothing, not leave it out."""
+    assert value_of("route_limit", {}, {"CLOUDROUTE_ROUTE_LIMIT": ""}) == 50
+
+
+def test_repeatable_settings_keep_their_order_and_families_rank_by_it(tmp_path: Path) -> None:
+    """A node's pod CIDRs come in the order in which their families first appear."""
+    pools = ["fd00:10:244::/48", "10.244.0.0/16", "10.245.0.0/16"]
+    path = in_file(tmp_path, {"cluster-cidr": pools})
+    for loaded in (
+        load(KINDS, {"cluster_cidr": pools}, {}),
+        load(KINDS, {}, {"CLOUDROUTE_CLUSTER_CIDR": ", ".join(pools)}),
+        load(KINDS, {}, {}, config=str(path)),
+    ):
+        settings = loaded[ControllerSettings]
+        assert [str(pool) for pool in settings.cluster_cidr] == pools
+        assert settings.families == ("ipv6", "ipv4")
+        assert (settings.node_mask("ipv4"), settings.node_mask("ipv6")) == (24, 80)
+
+
+RELATIONS: list[tuple[str, dict[str, list[str | None]], str, str]] = [
+    ("pool smaller than a node's CIDR", {"cluster_cidr": ["10.0.0.0/25"]}, "--cluster-cidr 10.0.0.0/25", "/24"),
+    (
+        "v6 pool smaller than a node's CIDR",
+        {"cluster_cidr": ["fd00::/72"], "node_mask_v6": ["64"]},
+        "--cluster-cidr fd00::/72",
+        "--node-mask-v6 64 makes a /64",
+    ),
+    (
+        "pools overlap",
+        {"cluster_cidr": ["10.0.0.0/8", "192.168.0.0/16", "10.1.0.0/16"]},
+        "--cluster-cidr 10.1.0.0/16",
+        "--cluster-cidr 10.0.0.0/8",
+    ),
+    ("pool nobody routes", {"cluster_cidr": ["169.254.0.0/17"]}, "--cluster-cidr 169.254.0.0/17", "169.254.0.0/16"),
+    (
+        "reserved outside of the pools",
+        {"cluster_cidr": ["10.0.0.0/16"], "reserved_cidr": ["10.1.0.0/24"]},
+        "--reserved-cidr 10.1.0.0/24",
+        "10.0.0.0/16",
+    ),
+    (
+        "reserved larger than the pool",
+        {"cluster_cidr": ["10.0.0.0/16"], "reserved_cidr": ["10.0.0.0/8"]},
+        "--reserved-cidr 10.0.0.0/8",
+        "10.0.0.0/16",
+    ),
+    ("reserve takes all", {"route_reserve": ["50"]}, "--route-reserve 50", "--route-limit 50 (the default)"),
+    (
+        "lease shorter than the deadline",
+        {"lease_duration": ["9"]},
+        "--lease-duration 9",
+        "--renew-deadline 10 (the default)",
+    ),
+    ("no margin for AWS", {"renew_deadline": ["13.5"]}, "--lease-duration 15 (the default)", "at least 2 s"),
+    ("one attempt per lease", {"retry_period": ["8.5"]}, "--renew-deadline 10 (the default)", "--retry-period 8.5"),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "says"), [case[1:] for case in RELATIONS], ids=[case[0] for case in RELATIONS]
+)
+def test_values_that_do_not_fit_together_are_reported(
+    given: dict[str, list[str | None]], names: str, says: str
+) -> None:
+    """Each relation names both values as they were given, or says that one is the default."""
+    (problem,) = problems_of(given)
+    assert problem.startswith(names)
+    assert says in problem
+
+
+def test_relations_on_their_bounds_are_accepted() -> None:
+    """The smallest pool, the whole pool reserved, the largest reserve, the shortest margin."""
+    assert problems_of({"cluster_cidr": ["10.0.0.0/24"], "reserved_cidr": ["10.0.0.0/24"]}) == ()
+    assert problems_of({"route_limit": ["50"], "route_reserve": ["49"]}) == ()
+    assert problems_of({"route_limit": ["auto"], "route_reserve": ["999"]}) == ()
+    assert problems_of({"lease_duration": ["12"], "renew_deadline": ["10"], "retry_period": ["8.3"]}) == ()
+
+
+def test_everything_wrong_is_reported_in_one_run(tmp_path: Path) -> None:
+    """Flags, variables, file keys and relations together: one problem each, none hides another."""
+    path = in_file(
+        tmp_path, {"rout-limit": 5, "listen": "nowhere", "cluster-cidr": "10.0.0.0/8", "log-level": ["info"]}
+    )
+    given: dict[str, list[str | None]] = {field: [BAD[field][0]] for field in ("node_mask_v4", "vpc_id", "output")}
+    given |= {"reserved_cidr": ["fd00::/64", "x"], "region": [None], "lease_duration": ["5"], "retry_period": ["9"]}
+    environ = {"CLOUDROUTE_DRAIN_SECONDS": "-1", "CLOUDROUTE_ROUTE_RESERVE": "60", "CLOUDROUTE_REQUIRE": "apiserver"}
+    problems = problems_of(given, environ, path, required=("cluster_cidr", "cluster_name"))
+    starts = [
+        f"rout-limit: unknown key (in {path}): did you mean route-limit?",
+        "--node-mask-v4 15: expected",
+        "--vpc-id vpc-1: expected",
+        "--output xml: expected",
+        "--reserved-cidr x: expected",
+        "--region: no value, expected",
+        f"listen: nowhere (in {path}): expected",
+        f"cluster-cidr: 10.0.0.0/8 (in {path}): expected a list",
+        f"log-level: ['info'] (in {path}): expected one value",
+        "CLOUDROUTE_DRAIN_SECONDS=-1: expected",
+        "CLOUDROUTE_ROUTE_RESERVE=60: expected less than --route-limit 50 (the default)",
+        "--lease-duration 5: expected at least 2 s more than --renew-deadline 10 (the default)",
+        "--renew-deadline 10 (the default): expected more than 1.2 times --retry-period 9",
+        "--cluster-name is missing",
+    ]
+    assert len(problems) == len(starts)
+    for start in starts:
+        assert any(problem.startswith(start) for problem in problems), start
+
+
+def test_a_relation_is_left_out_where_one_of_its_values_is_wrong() -> None:
+    """A mistake is reported once, not again in everything that depends on it."""
+    assert len(problems_of({"lease_duration": ["x"], "renew_deadline": ["3000"]})) == 1
+
+
+def test_what_is_required_and_missing_says_where_it_can_be_given() -> None:
+    """The flag, the variable and the file."""
+    (problem,) = problems_of({}, required=("cluster_cidr",))
+    assert "--cluster-cidr" in problem
+    assert "CLOUDROUTE_CLUSTER_CIDR" in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a: [", "expected YAML"),
+        ("- a", "expected keys and values"),
+        ("\udcff", "expected YAML"),
+        (None, "can't be read"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_reported(content: str | None, says: str, tmp_path: Path) -> None:
+    """Broken YAML, a list, bytes that are no text, no file."""
+    path = tmp_path / "bad.yaml"
+    if content is not None:
+        path.write_bytes(content.encode(errors="surrogateescape"))
+    problems = problems_of({"region": ["x"]}, {}, path)
+    assert len(problems) == 2
+    assert problems[0].startswith(f"--config {path}: {says}")
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    """A configuration that is all comments is one."""
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    assert problems_of({}, {}, path) == ()
+
+
+def test_overlaps_with_the_world_are_said_per_pool_and_range() -> None:
+    """The VPC's ranges are only known at run time; the sentence is of the same kind."""
+    settings = ControllerSettings(cluster_cidr=(Cidr.parse("10.0.0.0/16"), Cidr.parse("fd00::/48")))
+    vpc = [Cidr.parse("10.0.128.0/20"), Cidr.parse("172.31.0.0/16"), Cidr.parse("fd00::/56")]
+    problems = check_against_vpc(settings, vpc)
+    assert [problem.split(":")[0] for problem in problems] == ["--cluster-cidr 10.0.0.0/16", "--cluster-cidr fd00"]
+    assert "10.0.128.0/20" in problems[0]
+    assert check_overlap(settings, "the Services", [Cidr.parse("10.96.0.0/12")]) == []
+
+
+@given(st.text(max_size=40), st.sampled_from(sorted(BY_FIELD)))
+def test_no_text_whatever_does_more_than_be_refused(text: str, field: str) -> None:
+    """A reader returns a value or raises ValueError that says what was expected."""
+    reader = BY_FIELD[field].reader
+    try:
+        value = reader.read(text)
+    except ValueError as error:
+        refusal = str(error)
+    else:
+        refusal = "" if reader.read(reader.show(value)) == value else f"{value} is not what its own text means"
+    assert not refusal or "expected" in refusal
+
+
+@given(st.integers(), st.integers(), st.integers())
+def test_a_whole_number_is_taken_exactly_within_its_range(number: int, low: int, high: int) -> None:
+    """Both bounds belong to it."""
+    reader = whole(low, high)
+    if low <= number <= high and len(str(abs(number))) <= 18:
+        assert reader.read(str(number)) == number
+    else:
+        with pytest.raises(ValueError, match="expected a whole number"):
+            reader.read(str(number))
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_seconds_are_finite_and_in_range(number: float) -> None:
+    """nan and inf are no durations."""
+    text = str(number)
+    if 0 <= number <= 600 and "e" not in text:
+        assert seconds(0, 600).read(text) == number
+    else:
+        with pytest.raises(ValueError, match="expected seconds from 0 to 600"):
+            seconds(0, 600).read(text)
+
+
+@given(st.integers(0, 2**128 - 1), st.integers(0, 128), st.booleans())
+def test_a_cidr_is_taken_exactly_without_host_bits(address: int, length: int, v6: bool) -> None:
+    """What is refused is told what network was meant."""
+    bits = 128 if v6 else 32
+    length = min(length, bits)
+    ip = ipaddress.IPv6Address(address) if v6 else ipaddress.IPv4Address(address % 2**32)
+    network = ipaddress.ip_network(f"{ip}/{length}", strict=False)
+    if int(ip) == int(network.network_address):
+        assert str(cidr().read(f"{ip}/{length}")) == str(network)
+    else:
+        with pytest.raises(ValueError, match="has host bits set") as caught:
+            cidr().read(f"{ip}/{length}")
+        assert str(network) in str(caught.value)
