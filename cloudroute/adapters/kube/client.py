@@ -1,0 +1,166 @@
+"""ports.Kube: the controller's writes, and the reads of single pods for `path`.
+
+The idea: every write says which object, or which version of it, it is meant for, and its answer goes into the
+store at once, so that the next plan starts from it and not from a watch that is still behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES, KubeCluster
+from cloudroute.adapters.kube.events import EventWriter
+from cloudroute.adapters.kube.transport import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Json, Transport
+from cloudroute.errors import LostRace
+from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, TableReport
+
+_PODS = "/api/v1/pods"
+_PAGE = 500
+
+
+class KubeClient:
+    """ports.Kube, showing its own writes in the stores of `cluster`."""
+
+    def __init__(self, transport: Transport, cluster: KubeCluster) -> None:
+        self._transport = transport
+        self._cluster = cluster
+        self.events = EventWriter(transport, cluster.clock)
+
+    # --- Nodes ------------------------------------------------------------------------------------
+
+    def assign_pod_cidrs(self, node: Node, cidrs: Sequence[Cidr]) -> Node:
+        texts = [str(cidr) for cidr in cidrs]
+        # The API server sets podCIDR along. Where podCIDRs are set already it answers 200 all the same, and keeps them.
+        answer = self._patch_node(node, "", {"spec": {"podCIDRs": texts}})
+        if answer.pod_cidrs != tuple(cidrs):
+            has = ", ".join(map(str, answer.pod_cidrs))
+            raise LostRace("patch nodes", node.name, "", f"it has {has} already, so it can't get {', '.join(texts)}")
+        return answer
+
+    def set_condition(self, node: Node, condition: Condition) -> Node:
+        now = datetime.fromtimestamp(self._cluster.clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        entry = {
+            "type": project.CONDITION,
+            "status": condition.status,
+            "reason": condition.reason,
+            "message": condition.message,
+            "lastHeartbeatTime": now,
+        }
+        if node.condition is None or node.condition.status != condition.status:
+            entry["lastTransitionTime"] = now  # merged by type: what is not sent stays
+        return self._patch_node(node, "/status", {"status": {"conditions": [entry]}})
+
+    def _patch_node(self, node: Node, subresource: str, patch: Json) -> Node:
+        # The uid makes it fail where another Node has got that name meanwhile.
+        body = {"metadata": {"uid": node.uid}, **patch}
+        path = _path(NODES, node.name) + subresource
+        raw = self._transport.request("PATCH", path, body=body, content_type=STRATEGIC_MERGE_PATCH)
+        answer = project.node(raw)
+        self._cluster.nodes.put(project.meta(raw), answer)
+        return answer
+
+    # --- NodeRoutes -------------------------------------------------------------------------------
+
+    def create_node_route(self, name: str, spec: NodeRouteSpec) -> NodeRoute:
+        body = _object("NodeRoute", name, project.node_route_spec(spec))
+        return self._show_node_route(self._transport.request("POST", NODE_ROUTES, body=body))
+
+    def update_node_route(self, old: NodeRoute, spec: NodeRouteSpec) -> NodeRoute:
+        body = {"metadata": {"resourceVersion": old.version}, "spec": project.node_route_spec(spec)}
+        path = _path(NODE_ROUTES, old.name)
+        return self._show_node_route(self._transport.request("PATCH", path, body=body, content_type=MERGE_PATCH))
+
+    def delete_node_route(self, old: NodeRoute) -> None:
+        self._delete(_path(NODE_ROUTES, old.name), old.uid)
+        self._cluster.node_routes.discard(old.name, old.uid)
+
+    def _show_node_route(self, raw: Json) -> NodeRoute:
+        answer = project.node_route(raw)
+        self._cluster.node_routes.put(project.meta(raw), answer)
+        return answer
+
+    # --- RouteTables ------------------------------------------------------------------------------
+
+    def write_table_report(self, old: TableReport | None, report: TableReport) -> TableReport:
+        path = _path(ROUTE_TABLES, report.id)
+        spec, status = project.table_report_spec(report), project.table_report_status(report)
+        if old is None:
+            body = _object("RouteTable", report.id, spec)
+            now = self._show_table_report(self._transport.request("POST", ROUTE_TABLES, body=body))
+        elif project.table_report_spec(old) != spec:
+            now = self._patch_table_report(path, old, {"spec": spec})
+        else:
+            now = old
+        if project.table_report_status(now) != status:
+            now = self._patch_table_report(path + "/status", now, {"status": status})
+        return now
+
+    def delete_table_report(self, old: TableReport) -> None:
+        if uid := self._cluster.table_reports.uid(old.id):
+            self._delete(_path(ROUTE_TABLES, old.id), uid)
+            self._cluster.table_reports.discard(old.id, uid)
+
+    def _patch_table_report(self, path: str, old: TableReport, patch: Json) -> TableReport:
+        body = {"metadata": {"resourceVersion": old.version}, **patch}
+        return self._show_table_report(self._transport.request("PATCH", path, body=body, content_type=MERGE_PATCH))
+
+    def _show_table_report(self, raw: Json) -> TableReport:
+        answer = project.table_report(raw)
+        self._cluster.table_reports.put(project.meta(raw), answer)
+        return answer
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def event(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str) -> None:
+        self.events.say(kind, name, uid, warning, reason, message)
+
+    def pod(self, namespace: str, name: str) -> PodAddress | None:
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+        try:
+            return project.pod(self._transport.request("GET", path))
+        except LostRace:  # 404
+            return None
+
+    def pod_at(self, address: str) -> PodAddress | None:
+        # status.podIP selects by the first address only: the other family's takes all running pods.
+        for selector in (f"status.phase=Running,status.podIP={address}", "status.phase=Running"):
+            for pod in self._pods(selector):
+                if address in pod.ips and not pod.host_network:
+                    return pod
+        return None
+
+    def _pods(self, selector: str) -> Iterator[PodAddress]:
+        query: dict[str, str | int] = {"fieldSelector": selector, "limit": _PAGE}
+        while True:
+            page = self._transport.request("GET", _PODS, query)
+            yield from map(project.pod, page.get("items") or ())
+            more: Any = (page.get("metadata") or {}).get("continue")
+            if not more:
+                return
+            query["continue"] = more
+
+    def _delete(self, path: str, uid: str) -> None:
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        try:
+            self._transport.request("DELETE", path, body=body)
+        except LostRace as error:
+            if error.code != "404" and self._uid(path) == uid:
+                raise  # a conflict of another kind than the uid: that very object is still there
+
+    def _uid(self, path: str) -> str:
+        try:
+            return str(self._transport.request("GET", path)["metadata"]["uid"])
+        except LostRace:  # 404
+            return ""
+
+
+def _object(kind: str, name: str, spec: Json) -> Json:
+    return {"apiVersion": project.GROUP_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _path(collection: str, name: str) -> str:
+    return f"{collection}/{quote(name, safe='')}"

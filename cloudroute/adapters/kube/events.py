@@ -1,0 +1,114 @@
+"""Events for people: on change only, in the background, and never in the way.
+
+The idea: an Event is worth less than anything else the controller does. It is queued, said once per object
+and reason, held to a rate, and forgotten when the API server does not want it.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import uuid
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from cloudroute.adapters.kube.project import GROUP_VERSION
+from cloudroute.adapters.kube.transport import Transport
+from cloudroute.errors import ApiError
+from cloudroute.ports import Clock
+
+PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
+"""Namespace default: that of Events on cluster-scoped objects."""
+BURST, PER_SECOND = 100, 5.0
+QUEUED = 1000
+REMEMBERED = 20_000
+_LONGEST_NOTE = 1024
+_LONGEST_NAME = 220
+
+
+class _Event(NamedTuple):
+    kind: str
+    name: str
+    uid: str
+    warning: bool
+    reason: str
+    message: str
+
+    @property
+    def subject(self) -> tuple[str, str, str]:
+        return self.kind, self.uid or self.name, self.reason
+
+
+class EventWriter:
+    """Writes Events in a thread of its own, which starts with the first one: a standby has none."""
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._instance = socket.gethostname()[:128]
+        self._queue: queue.Queue[_Event] = queue.Queue(QUEUED)
+        self._lock = threading.Lock()
+        self._said: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._thread: threading.Thread | None = None
+
+    def say(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str) -> None:
+        """Queue an Event unless that object has had one for that reason, or too many are waiting. Never raises."""
+        event = _Event(kind, name, uid, warning, reason, message)
+        with self._lock:
+            if event.subject in self._said or self._queue.full():
+                return
+            self._said[event.subject] = None
+            if len(self._said) > REMEMBERED:
+                self._said.popitem(last=False)
+            self._queue.put_nowait(event)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+                self._thread.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was said is written or given up; whether that took less than `timeout` seconds."""
+        deadline = self._clock.monotonic() + timeout
+        while self._queue.unfinished_tasks and self._clock.monotonic() < deadline:
+            self._clock.sleep(0.01)
+        return not self._queue.unfinished_tasks
+
+    def _run(self) -> None:
+        tokens, at = float(BURST), self._clock.monotonic()
+        while True:
+            event = self._queue.get()
+            now = self._clock.monotonic()
+            tokens, at = min(float(BURST), tokens + (now - at) * PER_SECOND), now
+            if tokens < 1:
+                self._clock.sleep((1 - tokens) / PER_SECOND)
+            tokens -= 1
+            try:
+                self._transport.request("POST", PATH, body=self._body(event))
+            except ApiError:
+                with self._lock:  # the next cycle that sees it says it again
+                    self._said.pop(event.subject, None)
+            finally:
+                self._queue.task_done()
+
+    def _body(self, event: _Event) -> dict[str, Any]:
+        now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        name = event.name[:_LONGEST_NAME].rstrip(".-")
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{name}.{uuid.uuid4().hex[:16]}", "namespace": "default"},
+            "eventTime": now,
+            "reportingController": "cloudroute.io/controller",
+            "reportingInstance": self._instance,
+            "action": "Reconcile",
+            "reason": event.reason,
+            "type": "Warning" if event.warning else "Normal",
+            "note": event.message.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
+            "regarding": {
+                "apiVersion": "v1" if event.kind == "Node" else GROUP_VERSION,
+                "kind": event.kind,
+                "name": event.name,
+                "uid": event.uid,
+            },
+        }

@@ -1,0 +1,265 @@
+"""Kubernetes JSON into frozen types, and back.
+
+The idea: nothing that anybody can write into an object may stop the others. What can't be understood is left
+out and, for a Node, named in `problem`; no function here raises for an object the API server has accepted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from sys import intern
+from typing import Any, NamedTuple
+
+from cloudroute.types import (
+    FAMILIES,
+    Cidr,
+    Condition,
+    Family,
+    FamilyUse,
+    Node,
+    NodeRoute,
+    NodeRouteSpec,
+    PodAddress,
+    Subnet,
+    TableReport,
+)
+
+Json = Mapping[str, Any]
+
+GROUP_VERSION = "cloudroute.io/v1alpha1"
+PRIORITY = "cloudroute.io/priority"
+CONDITION = "NetworkUnavailable"
+_ZONE = "topology.kubernetes.io/zone"
+# EC2 refuses a whole DescribeInstances for one malformed id: https://docs.aws.amazon.com/ec2/latest/userguide/resource-ids.html
+_INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})")
+_LONGEST_PRIORITY = 10
+
+
+class Meta(NamedTuple):
+    """What tells objects and their versions apart. Versions are integers: comparable, as Kubernetes documents."""
+
+    name: str
+    uid: str
+    version: int
+
+
+def meta(raw: Json) -> Meta:
+    """metadata of an object."""
+    data = _dict(raw.get("metadata"))
+    version = _text(data.get("resourceVersion"))
+    return Meta(_text(data.get("name")), _text(data.get("uid")), int(version) if version.isdecimal() else 0)
+
+
+def node(raw: Json) -> Node:
+    """A core/v1 Node.
+
+    A Node whose pod CIDRs can't be read gets no instance id: no route could be right for it.
+    """
+    data, spec, status = (_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
+    problems: list[str] = []
+    instance_id, zone = _provider(_text(spec.get("providerID")), problems)
+    pod_cidrs, unreadable = cidrs(spec.get("podCIDRs") or [one for one in (spec.get("podCIDR"),) if one])
+    if unreadable:
+        problems.append(f"spec.podCIDRs has {unreadable[0]!r}, which is no CIDR: the Node must be registered anew")
+        instance_id, pod_cidrs = "", ()
+    return Node(
+        name=_text(data.get("name")),
+        uid=_text(data.get("uid")),
+        version=_text(data.get("resourceVersion")),
+        created=_text(data.get("creationTimestamp")),
+        instance_id=instance_id,
+        pod_cidrs=pod_cidrs,
+        node_ips=_internal_ips(status, problems),
+        priority=_priority(_dict(data.get("annotations")), problems),
+        condition=_condition(status),
+        zone_hint=intern(zone or _text(_dict(data.get("labels")).get(_ZONE))),
+        problem="; ".join(problems),
+    )
+
+
+def node_route(raw: Json) -> NodeRoute:
+    """A NodeRoute object."""
+    data, spec = _dict(raw.get("metadata")), _dict(raw.get("spec"))
+    return NodeRoute(
+        name=_text(data.get("name")),
+        uid=_text(data.get("uid")),
+        version=_text(data.get("resourceVersion")),
+        created=_text(data.get("creationTimestamp")),
+        spec=NodeRouteSpec(
+            pod_cidrs=cidrs(spec.get("podCIDRs"))[0],
+            node_ips=_texts(spec.get("nodeIPs")),
+            instance_id=_text(spec.get("instanceID")),
+            network_interface_id=_text(spec.get("networkInterfaceID")),
+            subnet_id=intern(_text(spec.get("subnetID"))),
+            route_table_id=intern(_text(spec.get("routeTableID"))),
+            native_in=tuple(sorted(map(intern, _texts(spec.get("nativeIn"))))),
+        ),
+        status=_dict(raw.get("status")),
+    )
+
+
+def node_route_spec(spec: NodeRouteSpec) -> dict[str, Any]:
+    """The `spec` of a NodeRoute object."""
+    return {
+        "podCIDRs": [str(cidr) for cidr in spec.pod_cidrs],
+        "nodeIPs": list(spec.node_ips),
+        "instanceID": spec.instance_id,
+        "networkInterfaceID": spec.network_interface_id,
+        "subnetID": spec.subnet_id,
+        "routeTableID": spec.route_table_id,
+        "nativeIn": list(spec.native_in),
+    }
+
+
+def table_report(raw: Json) -> TableReport:
+    """A RouteTable object."""
+    data, spec, status = (_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
+    vpc_id = _text(spec.get("vpcID"))
+    subnets = (
+        Subnet(_text(one.get("id")), vpc_id, _text(one.get("zone")), cidrs(one.get("cidrs"))[0])
+        for one in map(_dict, _list(spec.get("subnets")))
+    )
+    families: dict[Family, FamilyUse] = {
+        family: _family_use(status[family]) for family in FAMILIES if isinstance(status.get(family), dict)
+    }
+    return TableReport(
+        id=_text(data.get("name")),
+        version=_text(data.get("resourceVersion")),
+        vpc_id=vpc_id,
+        subnets=tuple(sorted(subnets, key=lambda subnet: subnet.id)),
+        families=families,
+        created=_text(data.get("creationTimestamp")),
+    )
+
+
+def table_report_spec(report: TableReport) -> dict[str, Any]:
+    """The `spec` of a RouteTable object."""
+    return {
+        "vpcID": report.vpc_id,
+        "subnets": [
+            {"id": subnet.id, "zone": subnet.zone, "cidrs": [str(cidr) for cidr in subnet.cidrs]}
+            for subnet in report.subnets
+        ],
+    }
+
+
+def table_report_status(report: TableReport) -> dict[str, Any]:
+    """The `status` of a RouteTable object as a merge patch: null removes what is no more."""
+    return {
+        family: None
+        if (use := report.families.get(family)) is None
+        else {
+            "limit": use.limit,
+            "learnedLimit": use.learned_limit,
+            "used": use.used,
+            "ours": use.ours,
+            "foreign": use.foreign,
+        }
+        for family in FAMILIES
+    }
+
+
+def pod(raw: Json) -> PodAddress:
+    """A core/v1 Pod."""
+    data, spec, status = (_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
+    ips = [_text(one.get("ip")) for one in map(_dict, _list(status.get("podIPs")))] or [_text(status.get("podIP"))]
+    return PodAddress(
+        namespace=_text(data.get("namespace")),
+        name=_text(data.get("name")),
+        node=_text(spec.get("nodeName")),
+        ips=tuple(filter(None, ips)),
+        host_network=spec.get("hostNetwork") is True,
+    )
+
+
+def cidrs(raw: object) -> tuple[tuple[Cidr, ...], list[str]]:
+    """The networks of a list, and what of it is none. Host bits are dropped: the API server accepts them."""
+    good: list[Cidr] = []
+    bad: list[str] = []
+    for text in _list(raw):
+        try:
+            network = ipaddress.ip_network(_text(text), strict=False)
+        except ValueError:
+            bad.append(str(text))
+        else:
+            good.append(Cidr.parse(str(network)))
+    return tuple(good), bad
+
+
+def _provider(provider_id: str, problems: list[str]) -> tuple[str, str]:
+    """The instance id and the zone ("" where it has none) of aws:///<zone>/<id>, aws:////<id> or a bare id."""
+    *before, last = provider_id.removeprefix("aws://").split("/")
+    if _INSTANCE_ID.fullmatch(last) and (provider_id == last or provider_id.startswith("aws://")):
+        return last, before[-1] if before else ""
+    if provider_id:
+        problems.append(f"spec.providerID {provider_id!r} names no EC2 instance: expected aws:///<zone>/<instance id>")
+    else:
+        problems.append(
+            "spec.providerID is not set: the cloud controller manager or the kubelet's --provider-id sets it"
+        )
+    return "", ""
+
+
+def _internal_ips(status: Json, problems: list[str]) -> tuple[str, ...]:
+    good: list[str] = []
+    for one in map(_dict, _list(status.get("addresses"))):
+        text = _text(one.get("address"))
+        if one.get("type") != "InternalIP":
+            continue
+        try:
+            good.append(str(ipaddress.ip_address(text)))
+        except ValueError:
+            problems.append(f"the InternalIP {text!r} in status.addresses is no IP address")
+    return tuple(good)
+
+
+def _priority(annotations: Json, problems: list[str]) -> int:
+    text = _text(annotations.get(PRIORITY)).strip()
+    if not text:
+        return 0
+    digits = text.removeprefix("-").removeprefix("+")
+    if digits.isascii() and digits.isdecimal() and len(digits) <= _LONGEST_PRIORITY and len(text) - len(digits) <= 1:
+        return int(text)
+    problems.append(f"annotation {PRIORITY} is {text[:40]!r}: expected an integer, using 0")
+    return 0
+
+
+def _condition(status: Json) -> Condition | None:
+    for one in map(_dict, _list(status.get("conditions"))):
+        if one.get("type") == CONDITION:
+            words = (intern(_text(one.get(key))) for key in ("status", "reason", "message"))
+            return Condition(*words)
+    return None
+
+
+def _family_use(raw: Json) -> FamilyUse:
+    learned = raw.get("learnedLimit")
+    return FamilyUse(
+        limit=_number(raw.get("limit")),
+        learned_limit=learned if isinstance(learned, int) else None,
+        used=_number(raw.get("used")),
+        ours=_number(raw.get("ours")),
+        foreign=_number(raw.get("foreign")),
+    )
+
+
+def _dict(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(text for text in _list(value) if isinstance(text, str))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

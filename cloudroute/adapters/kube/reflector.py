@@ -1,0 +1,172 @@
+"""A thread that keeps a store equal to the API server's objects of one kind.
+
+The idea: list once, page by page and projected while decoding, so that no more than one object is ever held raw; then
+watch from there, and list again only when the server says that it has forgotten the version (410) or
+something is wrong that a new list would show. Whatever fails, it backs off and goes on.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from cloudroute.adapters.kube.project import Meta, meta
+from cloudroute.adapters.kube.stores import MemoryStore
+from cloudroute.adapters.kube.transport import Transport, Watch
+from cloudroute.errors import ApiError, Retryable, Throttled
+from cloudroute.telemetry import ChangeLog
+from cloudroute.types import Node, NodeRoute, TableReport
+
+T = TypeVar("T", bound=Node | NodeRoute | TableReport)
+
+SILENCE_SECONDS = 75.0
+"""How long a watch may say nothing. The API server sends a bookmark each minute: past that, the connection is dead."""
+WATCH_SECONDS = (240, 300)
+"""A watch asks to be ended after a time drawn from here, so that not all clients come back at once."""
+FIRST_DELAY, LONGEST_DELAY = 0.2, 30.0
+STEADY_SECONDS = 1.0
+"""A watch that lived that long, or brought an event, was a good one; any other counts as a failure."""
+
+
+class Reflector(Generic[T]):
+    """Lists and watches `path` into `store`. `beat(name, within_seconds)` tells that the thread is alive."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        path: str,
+        project: Callable[[dict[str, Any]], T],
+        store: MemoryStore[T],
+        beat: Callable[[str, float], None],
+        list_limit: int,
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        self._transport = transport
+        self._path = path
+        self._project = project
+        self._store = store
+        self._beat = beat
+        self._list_limit = list_limit
+        self._silence = silence
+        self._version = ""
+        """Where to watch from; "" while a list is due."""
+        self._watch: Watch | None = None
+        self._fruitful = False
+        """Whether the watch of this turn was a good one. Only that ends the back-off: lists must not repeat hotly."""
+        self._stopping = threading.Event()
+        self._changes = ChangeLog()
+        self.trouble = ""
+        """What the last turn failed with, in words; "" while all is well."""
+        self.thread = threading.Thread(target=self._run, name=f"reflector-{path.rsplit('/', 1)[-1]}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end, and wake it if a watch blocks it. A list ends by its own timeout."""
+        self._stopping.set()
+        if (watch := self._watch) is not None:
+            watch.close()
+
+    def _run(self) -> None:
+        delays = _delays()
+        while not self._stopping.is_set():
+            self._alive()
+            self._fruitful = False
+            delay = 0.0
+            try:
+                if not self._version:
+                    self._list()
+                if not self._stopping.is_set():
+                    self._follow()
+            except ApiError as error:
+                if self._stopping.is_set():
+                    return
+                self._say(str(error))
+                delay = error.retry_after if isinstance(error, Throttled) else FIRST_DELAY
+                if not isinstance(error, Retryable):
+                    self._version = ""
+            if self._fruitful:
+                delays = _delays()
+            else:
+                delay = max(delay, next(delays))
+            self._stopping.wait(min(delay, LONGEST_DELAY))
+
+    def _list(self) -> None:
+        query: dict[str, str | int] = {"limit": self._list_limit}
+        objects: list[tuple[Meta, T]] = []
+        while True:
+            page = self._transport.request("GET", self._path, query, hook=self._project_item)
+            data = page.get("metadata") or {}
+            objects += [item for item in page.get("items") or () if isinstance(item, tuple)]
+            if self._stopping.is_set():
+                return
+            self._alive()
+            if not data.get("continue"):
+                break
+            query["continue"] = data["continue"]
+        self._version = str(data.get("resourceVersion", ""))
+        self._store.replace(int(self._version or 0), objects)
+
+    def _project_item(self, raw: dict[str, Any]) -> Any:
+        """Take an item for its projection while the page is being decoded, and leave all else.
+
+        An item is what has a uid. One object at a time is held raw: with 5,000 Nodes, pages of 250, that saves 11 MB.
+        """
+        about = raw.get("metadata")
+        return (meta(raw), self._project(raw)) if isinstance(about, dict) and "uid" in about else raw
+
+    def _follow(self) -> None:
+        query: dict[str, str | int] = {
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": random.randint(*WATCH_SECONDS),
+        }
+        self._watch = self._transport.watch(self._path, query, self._silence)
+        opened = time.monotonic()
+        self._say("")
+        # `stop` sets the event first and looks for the watch then: one of the two sees the other.
+        if self._stopping.is_set():
+            self._watch.close()
+        try:
+            for event in self._watch:
+                self._take(event)
+                self._fruitful = True
+                self._alive()
+        finally:
+            self._fruitful |= time.monotonic() - opened >= STEADY_SECONDS
+
+    def _take(self, event: dict[str, Any]) -> None:
+        raw = event["object"]
+        about = meta(raw)
+        match event.get("type"):
+            case "BOOKMARK":
+                self._store.progress(about.version)
+            case "DELETED":
+                self._store.delete(about)
+            case _:
+                self._store.upsert(about, self._project(raw))
+        self._version = str(about.version)
+
+    def _alive(self) -> None:
+        self._beat(self.thread.name, self._silence + 2 * LONGEST_DELAY)
+
+    def _say(self, trouble: str) -> None:
+        self.trouble = trouble
+        if trouble:
+            self._changes.say("trouble", "can't watch", path=self._path, error=trouble, warning=True)
+        elif self._changes.forget("trouble"):
+            self._changes.say("well", "watching again", path=self._path)
+            self._changes.forget("well")
+
+
+def _delays() -> Iterator[float]:
+    """Seconds to wait: short first, doubling, each with jitter so that no two clients keep step."""
+    delay = FIRST_DELAY
+    while True:
+        yield delay * random.uniform(0.5, 1.0)
+        delay = min(delay * 2, LONGEST_DELAY)

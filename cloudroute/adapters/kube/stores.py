@@ -1,0 +1,145 @@
+"""What is there, of one kind: fed by a reflector, and by the answers to our own writes.
+
+The idea: a watch runs behind our own writes, so a plan made right after a write would see the world before it.
+The answer to a write is therefore put in at once, and what the watch still says of older versions is ignored.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from cloudroute.adapters.kube.project import Meta
+from cloudroute.types import Node, NodeRoute, TableReport
+
+T = TypeVar("T", bound=Node | NodeRoute | TableReport)
+
+
+class MemoryStore(Generic[T]):
+    """ports.Store. `changed` is called, outside of the lock, when an object has changed in more than its version."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._synced = threading.Event()
+        self._objects: dict[str, T] = {}
+        self._uids: dict[str, str] = {}
+        self._snapshot: Mapping[str, T] | None = None
+        self._seen = 0
+        """The version the watch has come to."""
+        self._ahead: dict[str, int] = {}
+        """Own writes past `_seen`, by name: their versions."""
+        self._gone: set[str] = set()
+        """Own deletions that the watch has not shown yet: their uids."""
+
+    def items(self) -> Mapping[str, T]:
+        with self._lock:
+            if self._snapshot is None:
+                self._snapshot = MappingProxyType(dict(self._objects))
+            return self._snapshot
+
+    def wait_synced(self, timeout: float) -> bool:
+        return self._synced.wait(timeout)
+
+    def uid(self, name: str) -> str:
+        """The uid of an object, "" when there is none of that name."""
+        with self._lock:
+            return self._uids.get(name, "")
+
+    # --- our own writes ---------------------------------------------------------------------------
+
+    def put(self, meta: Meta, obj: T) -> None:
+        """Show what a write of ours was answered, unless the watch or a later write has overtaken the answer."""
+        with self._lock:
+            newer = meta.version > max(self._seen, self._ahead.get(meta.name, 0)) and meta.uid not in self._gone
+            if newer:
+                self._ahead[meta.name] = meta.version
+            changed = newer and self._set(meta, obj)
+        if changed:
+            self._changed()
+
+    def discard(self, name: str, uid: str) -> None:
+        """Show that we have deleted that very object."""
+        with self._lock:
+            ours = self._uids.get(name) == uid
+            if ours:
+                self._gone.add(uid)
+                self._drop(name)
+        if ours:
+            self._changed()
+
+    # --- the reflector ----------------------------------------------------------------------------
+
+    def replace(self, version: int, listed: Iterable[tuple[Meta, T]]) -> None:
+        """Take over a full list that was current at `version`."""
+        with self._lock:
+            self._ahead = {name: ahead for name, ahead in self._ahead.items() if ahead > version}
+            changed = False
+            names: set[str] = set()
+            uids: set[str] = set()
+            for meta, obj in listed:
+                names.add(meta.name)
+                uids.add(meta.uid)
+                if meta.name not in self._ahead and meta.uid not in self._gone:
+                    changed |= self._set(meta, obj)
+            for name in [name for name in self._objects if name not in names and name not in self._ahead]:
+                self._drop(name)
+                changed = True
+            self._gone &= uids
+            self._seen = version
+        first = not self._synced.is_set()
+        self._synced.set()
+        if changed or first:
+            self._changed()
+
+    def upsert(self, meta: Meta, obj: T) -> None:
+        """Take over an ADDED or MODIFIED event."""
+        with self._lock:
+            changed = self._catch_up(meta) and meta.uid not in self._gone and self._set(meta, obj)
+        if changed:
+            self._changed()
+
+    def delete(self, meta: Meta) -> None:
+        """Take over a DELETED event, whose version is that of the deletion."""
+        with self._lock:
+            self._gone.discard(meta.uid)
+            changed = self._catch_up(meta) and meta.name in self._objects
+            if changed:
+                self._drop(meta.name)
+        if changed:
+            self._changed()
+
+    def progress(self, version: int) -> None:
+        """Take over a BOOKMARK: nothing has happened up to `version`."""
+        with self._lock:
+            self._seen = version
+
+    # --- under the lock ---------------------------------------------------------------------------
+
+    def _catch_up(self, meta: Meta) -> bool:
+        """Note how far the watch is; whether its event is news, and not older than an own write."""
+        self._seen = meta.version
+        ahead = self._ahead.get(meta.name)
+        if ahead is not None and ahead > meta.version:
+            return False
+        self._ahead.pop(meta.name, None)
+        return True
+
+    def _set(self, meta: Meta, obj: T) -> bool:
+        """Whether that changed more than the version: a kubelet's status reports must not wake the loop."""
+        old = self._objects.get(meta.name)
+        if old is not None and old.version == obj.version and self._uids.get(meta.name) == meta.uid:
+            return False
+        self._objects[meta.name] = obj
+        self._uids[meta.name] = meta.uid
+        self._snapshot = None
+        return old is None or replace(old, version=obj.version) != obj
+
+    def _drop(self, name: str) -> None:
+        del self._objects[name]
+        del self._uids[name]
+        self._ahead.pop(name, None)
+        self._snapshot = None

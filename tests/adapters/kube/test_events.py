@@ -1,0 +1,96 @@
+"""Events: once per object and reason, and never in the way."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+from cloudroute.adapters.kube import events
+from cloudroute.adapters.kube.events import EventWriter
+from cloudroute.adapters.kube.transport import Transport
+from cloudroute.lab.kube import KubeApi
+from tests.adapters.kube.conftest import SystemClock
+
+
+class FakeClock(SystemClock):
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    def sleep(self, seconds: float) -> None:
+        self.elapsed += seconds
+
+
+@pytest.fixture
+def writer(transport: Transport) -> EventWriter:
+    return EventWriter(transport, SystemClock())
+
+
+def test_an_event_tells_people_what_happened_to_what(api: KubeApi, writer: EventWriter) -> None:
+    """It lies in namespace default, regards the object by kind, name and uid, and carries the words."""
+    writer.say("Node", "n1", "u1", True, "OverlayFallback", "rtb-1 is full")
+    writer.say("NodeRoute", "n1", "u2", False, "Adopted", "it was there")
+    assert writer.flush(5)
+    first, second = sorted(api.list("events", "default"), key=lambda event: str(event["reason"]), reverse=True)
+    assert (first["type"], first["reason"], first["message"]) == ("Warning", "OverlayFallback", "rtb-1 is full")
+    assert first["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u1"}
+    assert first["reportingComponent"] == "cloudroute.io/controller"
+    assert second["type"] == "Normal"
+    assert second["involvedObject"]["apiVersion"] == "cloudroute.io/v1alpha1"
+
+
+def test_the_same_reason_is_said_once_per_object(api: KubeApi, writer: EventWriter) -> None:
+    """Repetition is silent; another reason, another object, or another object of that name speaks."""
+    for uid, reason in (("u1", "A"), ("u1", "A"), ("u1", "B"), ("u2", "A"), ("u2", "A")):
+        writer.say("Node", "n1", uid, True, reason, "x")
+    assert writer.flush(5)
+    assert len(api.list("events", "default")) == 3
+
+
+def test_an_event_that_was_not_taken_is_said_again_when_it_recurs(api: KubeApi, writer: EventWriter) -> None:
+    """A refusal raises nothing and blocks nothing; the next cycle tries anew."""
+    api.faults.fail(503, "create")
+    writer.say("Node", "n1", "u1", True, "A", "x")
+    assert writer.flush(5)
+    assert api.list("events", "default") == []
+    writer.say("Node", "n1", "u1", True, "A", "x")
+    assert writer.flush(5)
+    assert len(api.list("events", "default")) == 1
+
+
+def test_a_server_that_hangs_does_not_block_the_loop(api: KubeApi, writer: EventWriter) -> None:
+    """say() returns at once even when thousands wait; what is too much is dropped."""
+    api.faults.hang("create", count=math.inf)
+    started = time.monotonic()
+    for number in range(events.QUEUED * 3):
+        writer.say("Node", f"n{number}", "", True, "A", "x")
+    assert time.monotonic() - started < 1
+    assert not writer.flush(0.05)
+    api.faults.clear()
+
+
+def test_a_storm_of_events_is_held_to_a_rate(api: KubeApi, transport: Transport) -> None:
+    """After the burst they go out at a fixed rate, in the clock's time."""
+    clock = FakeClock()
+    writer = EventWriter(transport, clock)
+    more = 50
+    for number in range(events.BURST + more):
+        writer.say("Node", f"n{number}", "", True, "A", "x")
+    writer._queue.join()
+    assert len(api.list("events", "default")) == events.BURST + more
+    assert clock.elapsed == pytest.approx(more / events.PER_SECOND, rel=0.1)
+
+
+def test_long_names_and_notes_fit(api: KubeApi, writer: EventWriter) -> None:
+    """A name of 253 characters and a note of any length give an Event that the API server accepts."""
+    writer.say("Node", "n." * 126 + "n", "u1", True, "A", "ü" * 2000)
+    assert writer.flush(5)
+    (event,) = api.list("events", "default")
+    assert len(event["metadata"]["name"]) <= 253
+    assert len(event["message"].encode()) <= 1024

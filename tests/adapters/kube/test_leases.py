@@ -1,0 +1,72 @@
+"""The Lease as the fence needs it: fast to fail, and never written over somebody else."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from cloudroute.adapters.kube.leases import KubeLeases
+from cloudroute.adapters.kube.transport import Transport
+from cloudroute.errors import LostRace, Unreachable
+from cloudroute.lab.kube import KubeApi
+from cloudroute.types import LeaseRecord
+
+RECORD = LeaseRecord("a", 15, "2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000000Z", 0)
+
+
+@pytest.fixture
+def leases(api: KubeApi, transport: Transport) -> KubeLeases:
+    return KubeLeases(transport, "default", "cloudroute", timeout=0.3)
+
+
+def test_a_lease_that_is_not_there_is_none(leases: KubeLeases) -> None:
+    """Nobody has held it yet."""
+    assert leases.read() is None
+
+
+def test_what_is_written_is_read(api: KubeApi, leases: KubeLeases) -> None:
+    """Create, renew and release come back as they went, with the microseconds printed."""
+    created = leases.write(RECORD)
+    assert leases.read() == created
+    released = leases.write(LeaseRecord("", 1, RECORD.acquire_time, "2026-01-01T00:00:02.000000Z", 3, created.version))
+    assert leases.read() == released
+    assert (released.holder, released.duration_seconds, released.transitions) == ("", 1, 3)
+    spec = api.get("leases", "cloudroute", "default")["spec"]
+    assert spec["renewTime"] == "2026-01-01T00:00:02.000000Z"
+
+
+def test_the_second_of_two_writers_loses(api: KubeApi, leases: KubeLeases) -> None:
+    """Creating over a Lease and replacing an old version of it are lost races; the first writer's words stay."""
+    created = leases.write(RECORD)
+    with pytest.raises(LostRace):
+        leases.write(LeaseRecord("b", 15, "", "", 0))
+    leases.write(created)
+    api.patch("leases", "cloudroute", {"spec": {"holderIdentity": "c"}}, "default")
+    with pytest.raises(LostRace):
+        leases.write(created)
+    assert api.get("leases", "cloudroute", "default")["spec"]["holderIdentity"] == "c"
+
+
+def test_a_lease_without_a_spec_is_free(api: KubeApi, leases: KubeLeases) -> None:
+    """Whatever somebody made of it, it can be taken over."""
+    api.create(
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": "cloudroute", "namespace": "default"},
+        }
+    )
+    found = leases.read()
+    assert found is not None
+    assert (found.holder, found.duration_seconds, found.renew_time, found.transitions) == ("", 0, "", 0)
+    assert leases.write(LeaseRecord("a", 15, RECORD.acquire_time, "", 1, found.version)).holder == "a"
+
+
+def test_a_server_that_hangs_costs_the_timeout_and_no_more(api: KubeApi, leases: KubeLeases) -> None:
+    """The renew deadline is three of these timeouts: none may take longer."""
+    api.faults.hang("get", "leases")
+    started = time.monotonic()
+    with pytest.raises(Unreachable):
+        leases.read()
+    assert time.monotonic() - started < 1

@@ -1,0 +1,192 @@
+"""The stores follow the API server through everything that goes wrong with it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube.cluster import NODES, KubeCluster
+from cloudroute.adapters.kube.reflector import Reflector
+from cloudroute.adapters.kube.stores import MemoryStore
+from cloudroute.lab.kube import KubeApi
+from cloudroute.types import Node
+from tests.adapters.kube.conftest import Script, SystemClock, node, until
+
+Start = Callable[..., KubeCluster]
+
+
+def names(cluster: KubeCluster) -> list[str]:
+    return sorted(cluster.nodes.items())
+
+
+def cut(api: KubeApi) -> None:
+    """Make sure that a watch of nodes meets the fault that was just set: end the open one, unless it came too late."""
+    until(lambda: api.faults.cut("nodes") or api.calls["watch", "nodes"] > 1)
+
+
+def test_a_list_in_pages_is_whole(api: KubeApi, start: Start) -> None:
+    """Every object of every page is in the store, page size one included."""
+    for number in range(7):
+        api.create(node(f"n{number}", number))
+    cluster = start(list_limit=2)
+    assert names(cluster) == [f"n{number}" for number in range(7)]
+    assert api.calls["list", "nodes"] == 4
+
+
+def test_changes_arrive_by_watch_alone(api: KubeApi, start: Start) -> None:
+    """Created, changed and deleted objects show, and nothing is listed again."""
+    cluster = start()
+    api.create(node("n1", 1))
+    api.create(node("n2", 2))
+    until(lambda: names(cluster) == ["n1", "n2"])
+    api.patch("nodes", "n1", {"metadata": {"annotations": {project.PRIORITY: "4"}}})
+    until(lambda: cluster.nodes.items()["n1"].priority == 4)
+    api.delete("nodes", "n2")
+    until(lambda: names(cluster) == ["n1"])
+    assert api.calls["list", "nodes"] == 1
+
+
+def test_changes_are_told_and_heartbeats_are_not(api: KubeApi, start: Start) -> None:
+    """The loop is woken by what it decides upon, not by a kubelet's report."""
+    api.create(node("n1"))
+    told: list[float] = []
+    cluster = start(lambda: told.append(time.monotonic()))
+    before = len(told)
+    api.patch_status("nodes", "n1", {"nodeInfo": {"kernelVersion": "6.1"}})
+    version = api.get("nodes", "n1")["metadata"]["resourceVersion"]
+    until(lambda: cluster.nodes.items()["n1"].version == version)
+    assert len(told) == before
+    api.patch("nodes", "n1", {"metadata": {"annotations": {project.PRIORITY: "4"}}})
+    until(lambda: len(told) > before)
+
+
+def test_a_forgotten_version_is_listed_anew(api: KubeApi, start: Start) -> None:
+    """After 410 the store is listed again, and deletions of the meantime show."""
+    api.create(node("n1"))
+    cluster = start()
+    api.faults.fail(410, "watch", "nodes")
+    cut(api)
+    api.delete("nodes", "n1")
+    api.create(node("n2", 2))
+    until(lambda: names(cluster) == ["n2"])
+    until(lambda: api.calls["list", "nodes"] == 2)
+
+
+def test_a_cut_watch_goes_on_where_it_was(api: KubeApi, start: Start) -> None:
+    """A broken connection costs one watch and no list."""
+    cluster = start()
+    until(lambda: api.faults.cut("nodes"))
+    api.create(node("n1"))
+    until(lambda: names(cluster) == ["n1"])
+    assert api.calls["list", "nodes"] == 1
+
+
+def test_a_silently_dead_watch_is_noticed(api: KubeApi, start: Start) -> None:
+    """A watch that says nothing any more is replaced after the silence."""
+    cluster = start(silence=0.3)
+    until(lambda: api.faults.silence("nodes"))
+    api.create(node("n1"))
+    until(lambda: names(cluster) == ["n1"])
+    assert api.calls["list", "nodes"] == 1
+
+
+def test_a_server_that_was_away_is_found_again(api: KubeApi, start: Start) -> None:
+    """While the server is down the trouble is named; when it is back the store catches up."""
+    cluster = start()
+    api.faults.down(0.5)
+    until(lambda: "no answer from" in cluster.trouble)
+    api.create(node("n1"))
+    until(lambda: names(cluster) == ["n1"])
+    until(lambda: not cluster.trouble)
+
+
+@pytest.mark.parametrize("code", [403, 404, 429, 500])
+def test_a_server_that_keeps_refusing_is_not_hammered(api: KubeApi, start: Start, code: int) -> None:
+    """Back-off doubles whatever the refusal; the store keeps what it has and recovers afterwards."""
+    api.create(node("n1"))
+    cluster = start()
+    started = time.monotonic()
+    api.faults.fail(code, "watch", "nodes", math.inf)
+    cut(api)
+    until(lambda: api.calls["watch", "nodes"] >= 4)
+    assert time.monotonic() - started > 0.1 + 0.2 + 0.4, "three delays between four watches, at their shortest"
+    assert str(code) in cluster.trouble
+    assert names(cluster) == ["n1"]
+    api.faults.clear()
+    api.create(node("n2", 2))
+    until(lambda: names(cluster) == ["n1", "n2"])
+
+
+def test_a_kind_that_appears_later_is_picked_up(kubeconfig: str, api: KubeApi) -> None:
+    """A CRD that is not served yet (404, then 429) is waited for, briefly at first."""
+    api.faults.fail(404, "list", "noderoutes")
+    api.faults.fail(429, "list", "noderoutes", 2)
+    cluster = KubeCluster(kubeconfig, SystemClock())
+    cluster.start(lambda: None)
+    assert cluster.node_routes.wait_synced(5)
+    cluster.stop()
+
+
+def test_every_turn_beats(api: KubeApi, start: Start) -> None:
+    """Each reflector tells that it is well under its thread's name, at every event."""
+    beats: list[tuple[str, float]] = []
+    start(beat=lambda thread, within: beats.append((thread, within)))
+    assert {thread for thread, _ in beats} == {"reflector-nodes", "reflector-noderoutes", "reflector-routetables"}
+    before = len(beats)
+    api.create(node("n1"))
+    until(lambda: len(beats) > before)
+    assert all(within > 75 for _, within in beats), "a silent watch is no dead thread yet"
+
+
+def test_stopping_takes_no_time_while_watches_block(start: Start) -> None:
+    """stop() wakes the blocked reads, and the threads are gone."""
+    cluster = start()
+    started = time.monotonic()
+    cluster.stop()
+    assert time.monotonic() - started < 1
+    assert not any(thread.is_alive() for thread in cluster.threads)
+
+
+def test_stopping_does_not_wait_for_a_server_that_hangs(api: KubeApi, kubeconfig: str) -> None:
+    """A list that gets no answer can't hold the process back."""
+    api.faults.hang("list", count=math.inf)
+    cluster = KubeCluster(kubeconfig, SystemClock())
+    cluster.start(lambda: None)
+    until(lambda: api.calls["list", "nodes"])
+    started = time.monotonic()
+    cluster.stop()
+    assert time.monotonic() - started < 1
+    assert not cluster.nodes.wait_synced(0)
+
+
+def test_a_cluster_that_was_never_started_can_be_stopped(kubeconfig: str) -> None:
+    """A command that fails early stops all the same."""
+    cluster = KubeCluster(kubeconfig, SystemClock())
+    cluster.stop()
+    assert cluster.trouble == ""
+
+
+def test_a_page_with_other_things_in_it_is_no_obstacle(script: Script, tmp_path: Path) -> None:
+    """Items that are no objects are left out, and hostile nesting is not taken for an object."""
+    good: dict[str, Any] = node("n1")
+    good["metadata"] |= {"uid": "u1", "resourceVersion": "5"}
+    nested = {"metadata": {"name": "n2", "uid": "u2", "resourceVersion": "6"}, "spec": good}
+    items = [None, 3, "text", {}, {"metadata": 7}, good, nested]
+    script.then(200, {"metadata": {"resourceVersion": "9"}, "items": items}).then(403, {"message": "no"})
+    changed = threading.Event()
+    store: MemoryStore[Node] = MemoryStore(changed.set)
+    reflector = Reflector(script.transport(tmp_path), NODES, project.node, store, lambda _t, _w: None, 100)
+    reflector.start()
+    assert changed.wait(5)
+    assert sorted(store.items()) == ["n1", "n2"]
+    assert store.items()["n2"].instance_id == ""
+    reflector.stop()
+    reflector.thread.join(5)
+    assert not reflector.thread.is_alive()
