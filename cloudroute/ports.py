@@ -127,6 +127,10 @@ class Kube(Protocol):
         """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises."""
         ...
 
+    def service_cidrs(self) -> Sequence[Cidr]:
+        """What is known of the range of the Services' addresses: all of it, else its first address, else nothing."""
+        ...
+
     def pod(self, namespace: str, name: str) -> PodAddress | None: ...
 
     def pod_at(self, address: str) -> PodAddress | None:

@@ -9,9 +9,10 @@ import os
 import socket
 import sys
 import uuid
+from dataclasses import replace
 
 from cloudroute.adapters.ec2.client import Ec2Client
-from cloudroute.adapters.ec2.discover import find_region
+from cloudroute.adapters.ec2.discover import find_region, find_vpc
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
@@ -60,6 +61,7 @@ def make_loop(
     region = settings.region or find_region(None, zones)
     timeout = TIMEOUT_SHARE * (settings.lease_duration - settings.renew_deadline)
     ec2 = Ec2Client(None, region, fence, clock, timeout, telemetry.ec2_request)
+    settings = replace(settings, vpc_id=settings.vpc_id or find_vpc(None))
     return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave)
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import boto3
 from botocore.exceptions import BotoCoreError
 from botocore.utils import IMDSFetcher, resolve_imds_endpoint_mode
 
 from cloudroute.errors import UsageError
-from cloudroute.ports import Ec2
 
 _ZONE = re.compile(r"(?P<region>[a-z]+(?:-[a-z]+)+?-\d+)(?:[a-z]|-[a-z0-9-]+)")
 """A zone's name is its region's and a letter (eu-central-1a), or more for a Local Zone (us-west-2-lax-1a) or a
@@ -98,18 +97,6 @@ def region_of(zone: str) -> str:
     return found["region"] if found else ""
 
 
-def find_vpc(session: boto3.Session | None, ec2: Ec2, instance_ids: Collection[str]) -> str:
-    """The VPC: that of this machine by IMDS, else that of the nodes' instances. Raises UsageError when unclear."""
-    if own := Imds(session or boto3.Session()).vpc_id():
-        return own
-    found = sorted({one.vpc_id for one in ec2.instances(instance_ids).values() if one.vpc_id}) if instance_ids else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError([f"the nodes' instances are in {len(found)} VPCs ({', '.join(found)}); pass --vpc-id"])
-    raise UsageError(
-        [
-            "the VPC is not known: the instance metadata service does not answer, and EC2 knows none of the"
-            f" {len(instance_ids)} instances that the nodes' providerIDs name; pass --vpc-id"
-        ]
-    )
+def find_vpc(session: boto3.Session | None) -> str:
+    """The VPC of this machine by IMDS; "" where that does not tell: then the nodes' instances do."""
+    return Imds(session or boto3.Session()).vpc_id()

@@ -15,10 +15,12 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES, KubeCluster
 from cloudroute.adapters.kube.events import EventWriter
 from cloudroute.adapters.kube.transport import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Json, Transport
-from cloudroute.errors import LostRace
+from cloudroute.errors import LostRace, Refused
 from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, TableReport
 
 _PODS = "/api/v1/pods"
+_SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
+_KUBERNETES_SERVICE = "/api/v1/namespaces/default/services/kubernetes"
 _PAGE = 500
 
 
@@ -117,6 +119,18 @@ class KubeClient:
 
     def event(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str) -> None:
         self.events.say(kind, name, uid, warning, reason, message)
+
+    def service_cidrs(self) -> Sequence[Cidr]:
+        try:
+            ranges = self._transport.request("GET", _SERVICE_CIDRS)
+            return [Cidr.parse(text) for item in ranges["items"] for text in item["spec"]["cidrs"]]
+        except (LostRace, Refused):  # before Kubernetes 1.33 there is no such kind
+            pass
+        try:
+            service = self._transport.request("GET", _KUBERNETES_SERVICE)
+            return [Cidr.parse(address) for address in service["spec"]["clusterIPs"]]
+        except (LostRace, Refused):
+            return []
 
     def pod(self, namespace: str, name: str) -> PodAddress | None:
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cloudroute.adapters.kube.transport import Transport
-from cloudroute.errors import LostRace
+from cloudroute.errors import LostRace, Refused
 from cloudroute.types import LeaseRecord
 
 
@@ -42,8 +42,15 @@ class KubeLeases:
                 "leaseTransitions": record.transitions,
             },
         }
-        method, path = ("PUT", self._path) if record.version else ("POST", self._collection)
-        return _record(self._transport.request(method, path, body=body, timeout=self._timeout))
+        if record.version:
+            return _record(self._transport.request("PUT", self._path, body=body, timeout=self._timeout))
+        try:
+            return _record(self._transport.request("POST", self._collection, body=body, timeout=self._timeout))
+        except LostRace as error:
+            if error.code != "404":
+                raise
+            advice = f"there is no namespace {self._namespace}: kubectl create namespace {self._namespace}"
+            raise Refused(error.action, error.resource, error.code, advice) from error
 
 
 def _record(raw: dict[str, Any]) -> LeaseRecord:

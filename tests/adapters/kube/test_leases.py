@@ -8,7 +8,7 @@ import pytest
 
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.adapters.kube.transport import Transport
-from cloudroute.errors import LostRace, Unreachable
+from cloudroute.errors import LostRace, Refused, Unreachable
 from cloudroute.lab.kube import KubeApi
 from cloudroute.types import LeaseRecord
 
@@ -34,6 +34,12 @@ def test_what_is_written_is_read(api: KubeApi, leases: KubeLeases) -> None:
     assert (released.holder, released.duration_seconds, released.transitions) == ("", 1, 3)
     spec = api.get("leases", "cloudroute", "default")["spec"]
     assert spec["renewTime"] == "2026-01-01T00:00:02.000000Z"
+
+
+def test_a_missing_namespace_is_told_with_its_remedy(transport: Transport) -> None:
+    """Nobody can lead where the Lease can't be: that is no lost race but something to be done by a person."""
+    with pytest.raises(Refused, match="kubectl create namespace nowhere"):
+        KubeLeases(transport, "nowhere", "cloudroute", timeout=0.3).write(RECORD)
 
 
 def test_the_second_of_two_writers_loses(api: KubeApi, leases: KubeLeases) -> None:

@@ -1,0 +1,178 @@
+"""Which resources there are, and how they differ: the table that routing, discovery and writing read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cloudroute.lab.kube import columns, events
+from cloudroute.lab.kube.columns import Column
+from cloudroute.lab.kube.schema import Schema
+from cloudroute.lab.kube.status import Object
+from cloudroute.lab.kube.store import Item
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource at one version."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = False
+    status: bool = False
+    """Has a status subresource: `status` is written there and only there."""
+    short_names: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = columns.DEFAULT
+    fields: frozenset[str] = frozenset()
+    """Field selectors beside metadata.name and metadata.namespace."""
+    needs_version: bool = False
+    """A PUT must name the resourceVersion it replaces."""
+    creates_on_update: bool = False
+    """A PUT to a name that is free creates."""
+    counts_generations: bool = False
+    custom: bool = False
+    """Defined by a CustomResourceDefinition: no strategic merge patches."""
+    schema: Schema | None = None
+
+    @property
+    def group_version(self) -> str:
+        """The apiVersion of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """Its name in error messages: nodes, leases.coordination.k8s.io."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def qualified_kind(self) -> str:
+        """The name of its kind in error messages: Node, Lease.coordination.k8s.io."""
+        return f"{self.kind}.{self.group}" if self.group else self.kind
+
+    @property
+    def storage(self) -> str:
+        """The collection its objects are in. The two APIs of events show the same objects."""
+        return "events" if self.plural == "events" else self.qualified
+
+    @property
+    def selectable(self) -> frozenset[str]:
+        """Every field that a field selector may name."""
+        return self.fields | ({"metadata.name", "metadata.namespace"} if self.namespaced else {"metadata.name"})
+
+    @property
+    def _shows_new_events(self) -> bool:
+        return self.storage == "events" and bool(self.group)
+
+    def shown(self, stored: Object) -> Object:
+        """A stored object as this resource shows it, with apiVersion and kind."""
+        body = events.to_new(stored) if self._shows_new_events else stored
+        return {"apiVersion": self.group_version, "kind": self.kind, **body}
+
+    def stored(self, shown: Object) -> Object:
+        """The reverse of `shown`."""
+        body = {name: value for name, value in shown.items() if name not in ("apiVersion", "kind")}
+        return events.to_old(body) if self._shows_new_events else body
+
+    def encode(self, item: Item) -> bytes:
+        """A whole object as JSON."""
+        if self._shows_new_events:
+            return json.dumps(self.shown(item.object), separators=(",", ":")).encode()
+        return b'{"apiVersion":"%s","kind":"%s",%s' % (self.group_version.encode(), self.kind.encode(), item.json[1:])
+
+    def encode_in_list(self, item: Item) -> bytes:
+        """An object as an item of a list: only custom resources repeat apiVersion and kind there."""
+        if self.custom:
+            return self.encode(item)
+        return json.dumps(events.to_new(item.object)).encode() if self._shows_new_events else item.json
+
+
+_EVENT_FIELDS = frozenset(
+    {f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")}
+    | {"involvedObject.resourceVersion", "reason", "reportingComponent", "source", "type"}
+)
+_REGARDING_FIELDS = frozenset(
+    {name.replace("involvedObject", "regarding") for name in _EVENT_FIELDS if name.startswith("involvedObject")}
+    | {"reason", "reportingController", "type"}
+)
+_POD_FIELDS = frozenset(
+    {f"spec.{name}" for name in ("nodeName", "restartPolicy", "schedulerName", "serviceAccountName", "hostNetwork")}
+    | {f"status.{name}" for name in ("phase", "podIP", "podIPs", "nominatedNodeName")}
+)
+_RBAC = "rbac.authorization.k8s.io"
+
+BUILT_IN: tuple[Resource, ...] = (
+    Resource("", "v1", "nodes", "Node", False, True, ("no",), columns.NODES, frozenset({"spec.unschedulable"})),
+    Resource("", "v1", "pods", "Pod", True, True, ("po",), columns.PODS, _POD_FIELDS),
+    Resource(
+        "", "v1", "namespaces", "Namespace", False, True, ("ns",), columns.NAMESPACES, frozenset({"status.phase"})
+    ),
+    Resource("", "v1", "services", "Service", True, True, ("svc",), columns.SERVICES),
+    Resource("", "v1", "configmaps", "ConfigMap", True, False, ("cm",)),
+    Resource("", "v1", "serviceaccounts", "ServiceAccount", True, False, ("sa",)),
+    Resource("", "v1", "events", "Event", True, False, ("ev",), columns.EVENTS, _EVENT_FIELDS),
+    Resource("events.k8s.io", "v1", "events", "Event", True, False, ("ev",), columns.EVENTS, _REGARDING_FIELDS),
+    Resource(
+        "coordination.k8s.io",
+        "v1",
+        "leases",
+        "Lease",
+        True,
+        columns=columns.LEASES,
+        needs_version=True,
+        creates_on_update=True,
+    ),
+    Resource(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        status=True,
+        short_names=("crd", "crds"),
+        columns=columns.DEFINITIONS,
+        needs_version=True,
+        counts_generations=True,
+    ),
+    # Stored so that manifests can be applied; nothing is ever refused for lack of a permission.
+    Resource(_RBAC, "v1", "clusterroles", "ClusterRole"),
+    Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding"),
+    Resource(_RBAC, "v1", "roles", "Role", True),
+    Resource(_RBAC, "v1", "rolebindings", "RoleBinding", True),
+)
+
+
+@dataclass
+class Registry:
+    """The resources served now, by group, version and plural name."""
+
+    _resources: Mapping[tuple[str, str, str], Resource] = field(
+        default_factory=lambda: {(item.group, item.version, item.plural): item for item in BUILT_IN}
+    )
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._resources.values())
+
+    def find(self, group: str, version: str, plural: str) -> Resource | None:
+        """The resource of a path."""
+        return self._resources.get((group, version, plural))
+
+    def by_plural(self, plural: str) -> Resource:
+        """The resource called `plural`, of whichever group. Raises KeyError."""
+        for resource in self:
+            if resource.plural == plural:
+                return resource
+        raise KeyError(f"no resource is called {plural}; is its CustomResourceDefinition created?")
+
+    def by_kind(self, api_version: str, kind: str) -> Resource:
+        """The resource whose objects have this apiVersion and kind. Raises KeyError."""
+        for resource in self:
+            if (resource.group_version, resource.kind) == (api_version, kind):
+                return resource
+        raise KeyError(f"no resource has the kind {api_version} {kind}; is its CustomResourceDefinition created?")
+
+    def replace_group(self, group: str, plural: str, resources: tuple[Resource, ...]) -> None:
+        """Serve `resources` as the versions of `plural` in `group`, and no others."""
+        kept = {key: item for key, item in self._resources.items() if (item.group, item.plural) != (group, plural)}
+        self._resources = {**kept, **{(item.group, item.version, item.plural): item for item in resources}}

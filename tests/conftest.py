@@ -1,0 +1,42 @@
+"""What tests of several parts share: one real API server for the whole session, and kubectl."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cloudroute.crds import manifests
+from cloudroute.lab.kube.real import RealKubeApi, find_assets
+from tests.required import lacking
+
+RBAC = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
+
+
+@pytest.fixture(scope="session")
+def real_kube() -> Iterator[RealKubeApi]:
+    """A real kube-apiserver with the CRDs, and the controller's account with its permissions."""
+    if find_assets() is None:
+        lacking("apiserver", "run tests/tools/kube-assets.sh, which needs Go and minutes, or set KUBEBUILDER_ASSETS")
+    server = RealKubeApi()
+    server.start()
+    try:
+        for item in [*manifests(), *yaml.safe_load_all(RBAC.read_text())]:
+            server.create(item)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    """The path of kubectl: built with the API server, or the machine's own."""
+    assets = find_assets()
+    built = shutil.which("kubectl", path=str(assets)) if assets else None
+    found = built or shutil.which("kubectl")
+    if found is None:
+        lacking("kubectl", "run tests/tools/kube-assets.sh, which builds it with Go, or install it")
+    return found

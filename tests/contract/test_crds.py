@@ -1,0 +1,289 @@
+"""cloudroute's CustomResourceDefinitions: what they accept, what they refuse, and how kubectl shows them."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.conftest import Answer, Api, Json
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+GROUP = "/apis/cloudroute.io/v1alpha1"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+ROUTE = {
+    "podCIDRs": ["10.1.0.0/24", "fd00:1::/80"],
+    "nodeIPs": ["10.0.0.1", "fd00::1"],
+    "instanceID": "i-0a",
+    "networkInterfaceID": "eni-0a",
+    "subnetID": "subnet-0a",
+    "routeTableID": "rtb-0a",
+    "nativeIn": ["rtb-0a"],
+}
+SUBNET = {"id": "subnet-0a", "zone": "us-east-1a", "cidrs": ["10.0.0.0/20", "fd00:0:0:1::/64"]}
+REPORT = {"vpcID": "vpc-0a", "subnets": [SUBNET]}
+USE = {"limit": 50, "used": 12, "ours": 10, "foreign": 2}
+
+
+def write(api: Api, kind: str, name: str, spec: Json) -> Answer:
+    body = {"apiVersion": "cloudroute.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+    return api.ask("POST", f"{GROUP}/{kind.lower()}s", body)
+
+
+def change(api: Api, path: str, patch: Json) -> Answer:
+    return api.ask("PATCH", f"{GROUP}/{path}", patch, "merge")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"podCIDRs": ["10.1.0.7/24"]}, ["spec.podCIDRs[0]"]),
+        ({"podCIDRs": ["10.1.0.0"]}, ["spec.podCIDRs[0]"]),
+        ({"podCIDRs": ["10.1.0.0/24", "FD00:1::/80"]}, ["spec.podCIDRs[1]"]),
+        ({"podCIDRs": ["10.1.0.0/24", "10.2.0.0/24"]}, ["spec.podCIDRs"]),
+        ({"podCIDRs": []}, ["spec.podCIDRs"]),
+        ({"podCIDRs": "10.1.0.0/24"}, ["spec.podCIDRs"]),
+        ({"nodeIPs": ["10.0.0.1/24"]}, ["spec.nodeIPs[0]"]),
+        ({"nodeIPs": ["10.0.0.1", "fd00:0::1"]}, ["spec.nodeIPs[1]"]),
+        ({"instanceID": "web-1"}, ["spec.instanceID"]),
+        ({"instanceID": 7}, ["spec.instanceID"]),
+        ({"networkInterfaceID": ""}, ["spec.networkInterfaceID"]),
+        ({"subnetID": "10.0.0.0/24"}, ["spec.subnetID"]),
+        ({"nativeIn": ["rtb-0a", "main"]}, ["spec.nativeIn[1]"]),
+        ({"instanceID": "i-x", "subnetID": "y"}, ["spec.instanceID", "spec.subnetID"]),
+    ],
+)
+def test_a_bad_node_route_is_refused(kube_api: Api, name: str, changes: Json, fields: list[str]) -> None:
+    """422 names each field: CIDRs and addresses in canonical form, one CIDR of a family, ids of the right kind."""
+    answer = write(kube_api, "NodeRoute", name, {**ROUTE, **changes})
+    assert (answer.status, answer.fields) == (422, fields)
+
+
+@pytest.mark.parametrize("field", ["podCIDRs", "instanceID", "networkInterfaceID", "routeTableID"])
+def test_a_node_route_without_identity_is_refused(kube_api: Api, name: str, field: str) -> None:
+    """These fields are required."""
+    spec = {key: value for key, value in ROUTE.items() if key != field}
+    answer = write(kube_api, "NodeRoute", name, spec)
+    assert (answer.status, answer.fields) == (422, [f"spec.{field}"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("podCIDRs", ["10.2.0.0/24"]), ("podCIDRs", ["10.1.0.0/24"]), ("instanceID", "i-0b")]
+)
+def test_the_identity_of_a_node_route_never_changes(kube_api: Api, name: str, field: str, value: Json) -> None:
+    """Another pod CIDR or instance is another NodeRoute."""
+    made = write(kube_api, "NodeRoute", name, ROUTE)
+    answer = change(kube_api, f"noderoutes/{name}", {"spec": {field: value}})
+    assert (answer.status, answer.fields) == (422, [f"spec.{field}"])
+    assert kube_api.ask("GET", f"{GROUP}/noderoutes/{name}").body == made.body
+
+
+def test_the_rest_of_a_node_route_changes(kube_api: Api, name: str) -> None:
+    """Interface, subnet, tables and addresses may; lists are replaced, and the generation counts."""
+    made = write(kube_api, "NodeRoute", name, ROUTE)
+    assert made.body["metadata"]["generation"] == 1
+    changes = {"networkInterfaceID": "eni-0b", "subnetID": "", "routeTableID": "rtb-0b", "nativeIn": [], "nodeIPs": []}
+    answer = change(kube_api, f"noderoutes/{name}", {"spec": changes})
+    assert (answer.status, answer.body["spec"]) == (200, {**ROUTE, **changes})
+    assert answer.body["metadata"]["generation"] == 2
+
+
+def test_spec_and_status_are_apart(kube_api: Api, name: str) -> None:
+    """A create and a patch ignore the status, a patch of /status all but the status; neither counts as the other."""
+    body = {"apiVersion": "cloudroute.io/v1alpha1", "kind": "NodeRoute", "metadata": {"name": name}, "spec": ROUTE}
+    made = kube_api.ask("POST", f"{GROUP}/noderoutes", {**body, "status": {"ready": True}})
+    assert "status" not in made.body
+    ignored = change(kube_api, f"noderoutes/{name}", {"status": {"ready": True}})
+    assert (ignored.status, ignored.version) == (200, made.version)
+    patch = {"metadata": {"labels": {"a": "b"}}, "spec": {"subnetID": ""}, "status": {"ready": True, "path": "mixed"}}
+    written = change(kube_api, f"noderoutes/{name}/status", patch)
+    assert written.body["status"] == {"ready": True, "path": "mixed"}
+    assert written.body["spec"] == ROUTE
+    assert "labels" not in written.body["metadata"]
+    assert written.body["metadata"]["generation"] == 1
+    assert change(kube_api, f"noderoutes/{name}", {"spec": {"subnetID": ""}}).body["status"] == written.body["status"]
+
+
+@pytest.mark.parametrize(
+    ("status", "field"),
+    [
+        ({"path": "fast"}, "status.path"),
+        ({"mtu": "1450"}, "status.mtu"),
+        ({"mtu": -1}, "status.mtu"),
+        ({"paths": {"native": 1.5}}, "status.paths.native"),
+        ({"since": "yesterday"}, "status.since"),
+    ],
+)
+def test_a_bad_status_is_refused(kube_api: Api, name: str, status: Json, field: str) -> None:
+    """Types, ranges, words and times are checked there too."""
+    write(kube_api, "NodeRoute", name, ROUTE)
+    answer = change(kube_api, f"noderoutes/{name}/status", {"status": status})
+    assert (answer.status, answer.fields) == (422, [field])
+
+
+def test_unknown_fields_are_pruned(kube_api: Api, name: str) -> None:
+    """What the schema does not know is not stored, at any depth; null is no value."""
+    spec = {**REPORT, "subnets": [{**SUBNET, "colour": "red"}], "colour": "red"}
+    assert write(kube_api, "RouteTable", name, spec).body["spec"] == REPORT
+    other = {**ROUTE, "subnetID": None}
+    assert "subnetID" not in write(kube_api, "NodeRoute", name, other).body["spec"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"vpcID": "10.0.0.0/16"}, ["spec.vpcID"]),
+        ({"subnets": [{"zone": "a"}]}, ["spec.subnets[0].id"]),
+        ({"subnets": [{**SUBNET, "cidrs": ["10.0.0.1/20"]}]}, ["spec.subnets[0].cidrs[0]"]),
+    ],
+)
+def test_a_bad_route_table_is_refused(kube_api: Api, name: str, changes: Json, fields: list[str]) -> None:
+    """Of subnets, the id is required and CIDRs are canonical."""
+    answer = write(kube_api, "RouteTable", name, {**REPORT, **changes})
+    assert (answer.status, answer.fields) == (422, fields)
+
+
+def test_a_route_table_stays_in_its_vpc(kube_api: Api, name: str) -> None:
+    """vpcID never changes; the subnets may."""
+    write(kube_api, "RouteTable", name, REPORT)
+    moved = change(kube_api, f"routetables/{name}", {"spec": {"vpcID": "vpc-0b"}})
+    assert (moved.status, moved.fields) == (422, ["spec.vpcID"])
+    assert change(kube_api, f"routetables/{name}", {"spec": {"subnets": []}}).body["spec"]["subnets"] == []
+
+
+def test_the_use_of_a_route_table_is_whole(kube_api: Api, name: str) -> None:
+    """A family says all four figures or is absent; null removes it, and what was learned."""
+    write(kube_api, "RouteTable", name, REPORT)
+    path = f"routetables/{name}/status"
+    partial = change(kube_api, path, {"status": {"ipv4": {"limit": 50}}})
+    assert (partial.status, partial.fields) == (422, ["status.ipv4.foreign", "status.ipv4.ours", "status.ipv4.used"])
+    both = change(kube_api, path, {"status": {"ipv4": {**USE, "learnedLimit": 40}, "ipv6": USE}})
+    assert both.body["status"] == {"ipv4": {**USE, "learnedLimit": 40}, "ipv6": USE}
+    one = change(kube_api, path, {"status": {"ipv4": {**USE, "learnedLimit": None}, "ipv6": None}})
+    assert one.body["status"] == {"ipv4": USE}
+
+
+# --- What people see ----------------------------------------------------------------------------
+
+
+def columns(api: Api, path: str) -> dict[str, Json]:
+    """The cells of one object by the names of their columns, those of `-o wide` marked."""
+    answer = api.ask("GET", path, Accept=TABLE).body
+    heads = [f"{column['name']}{' (wide)' if column['priority'] else ''}" for column in answer["columnDefinitions"]]
+    (row,) = answer["rows"]
+    return dict(zip(heads, row["cells"], strict=True))
+
+
+def test_the_columns_of_a_node_route(kube_api: Api, name: str) -> None:
+    """Pod CIDRs, path, addresses and subnet."""
+    write(kube_api, "NodeRoute", name, ROUTE)
+    assert columns(kube_api, f"{GROUP}/noderoutes/{name}")["Path"] is None
+    change(kube_api, f"noderoutes/{name}/status", {"status": {"path": "native"}})
+    cells = columns(kube_api, f"{GROUP}/noderoutes/{name}")
+    assert cells.pop("Age").endswith("s")
+    assert cells == {
+        "Name": name,
+        "Pod-CIDR": '["10.1.0.0/24","fd00:1::/80"]',
+        "Path": "native",
+        "Node-IP": '["10.0.0.1","fd00::1"]',
+        "Subnet": "subnet-0a",
+    }
+
+
+def test_the_columns_of_a_route_table(kube_api: Api, name: str) -> None:
+    """The figures of IPv4; those of IPv6 with -o wide."""
+    write(kube_api, "RouteTable", name, REPORT)
+    change(kube_api, f"routetables/{name}/status", {"status": {"ipv4": USE, "ipv6": {**USE, "used": 3}}})
+    cells = columns(kube_api, f"{GROUP}/routetables/{name}")
+    assert cells.pop("Age").endswith("s")
+    assert cells.pop("Subnets") == '[{"cidrs":["10.0.0.0/20","fd00:0:0:1::/64"],"id":"subnet-0a","zone":"us-east-1a"}]'
+    ipv6 = {"Limit-v6 (wide)": 50, "Used-v6 (wide)": 3, "Ours-v6 (wide)": 10, "Foreign-v6 (wide)": 2}
+    assert cells == {"Name": name, "VPC": "vpc-0a", "Limit": 50, "Used": 12, "Ours": 10, "Foreign": 2, **ipv6}
+
+
+def test_the_short_names(kube_api: Api) -> None:
+    """Discovery lists both kinds, their short names and their status."""
+    resources = {item["name"]: item for item in kube_api.ask("GET", GROUP).body["resources"]}
+    assert sorted(resources) == ["noderoutes", "noderoutes/status", "routetables", "routetables/status"]
+    assert resources["noderoutes"]["shortNames"] == ["nr"]
+    assert resources["routetables"]["shortNames"] == ["rtb"]
+    assert not resources["noderoutes"]["namespaced"]
+
+
+# --- Definitions in general ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def definition(kube_api: Api, name: str) -> Iterator[Json]:
+    """A definition of this test's own, gone afterwards."""
+    group = f"{name}.cloudroute.io"
+    schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer", "default": 3}}}},
+    }
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"}
+    yield {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"things.{group}"},
+        "spec": {"group": group, "scope": "Cluster", "names": names, "versions": [version]},
+    }
+    kube_api.ask("DELETE", f"{DEFINITIONS}/things.{group}")
+
+
+def things(definition: Json) -> str:
+    return f"/apis/{definition['spec']['group']}/v1/things"
+
+
+def thing(definition: Json, name: str, **spec: Json) -> Json:
+    metadata = {"name": name}
+    return {"apiVersion": f"{definition['spec']['group']}/v1", "kind": "Thing", "metadata": metadata, "spec": spec}
+
+
+def until_status(api: Api, path: str, expected: int, on_the_way: set[int]) -> None:
+    """Ask until the answer is as expected; what comes before must be one of `on_the_way`."""
+    deadline = time.monotonic() + 20
+    while (status := api.ask("GET", path).status) != expected:
+        assert status in on_the_way
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_definition_is_served_soon_and_ends_with_its_objects(kube_api: Api, definition: Json) -> None:
+    """404, perhaps 429, then 200; when it is deleted its objects are too, and the path answers 404 again."""
+    kube_api.ask("POST", DEFINITIONS, definition)
+    until_status(kube_api, things(definition), 200, {404, 429})
+    made = kube_api.ask("POST", things(definition), thing(definition, "a"))
+    assert (made.status, made.body["spec"]) == (201, {"size": 3}), "defaults are filled in"
+    path = f"{DEFINITIONS}/{definition['metadata']['name']}"
+    conditions = {item["type"]: item["status"] for item in kube_api.ask("GET", path).body["status"]["conditions"]}
+    assert conditions["Established"] == "True"
+    deleted = kube_api.ask("DELETE", path)
+    assert deleted.body["metadata"]["deletionTimestamp"]
+    until_status(kube_api, path, 404, {200})
+    until_status(kube_api, things(definition), 404, {200, 429})
+
+
+def test_custom_resources_need_their_kind_and_version(kube_api: Api, definition: Json) -> None:
+    """A create without kind is a bad request; a PUT without resourceVersion is invalid."""
+    kube_api.create(definition)
+    assert kube_api.ask("POST", things(definition), {"metadata": {"name": "a"}}).status == 400
+    kube_api.ask("POST", things(definition), thing(definition, "a"))
+    answer = kube_api.ask("PUT", f"{things(definition)}/a", thing(definition, "a", size=4))
+    assert (answer.status, answer.fields) == (422, ["metadata.resourceVersion"])
+
+
+def test_a_definition_with_a_broken_rule_is_refused(kube_api: Api, definition: Json) -> None:
+    """A rule that can't be compiled, here or there, is refused when the definition is made."""
+    broken = copy.deepcopy(definition)
+    schema = broken["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema["x-kubernetes-validations"] = [{"rule": "self.colour == 'red'"}]
+    answer = kube_api.ask("POST", DEFINITIONS, broken)
+    assert answer.status == 422
+    assert answer.fields[0].endswith(".x-kubernetes-validations[0].rule")
+    wrong = {**definition, "metadata": {"name": f"others.{definition['spec']['group']}"}}
+    assert kube_api.ask("POST", DEFINITIONS, wrong).fields == ["metadata.name"]

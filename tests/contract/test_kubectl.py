@@ -1,0 +1,187 @@
+"""kubectl, as people use it, against both servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contract.conftest import Api
+
+Kubectl = Callable[..., str]
+
+NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "spec": {"podCIDRs": ["10.1.0.0/24"], "providerID": "aws:///us-east-1a/i-1"},
+    "status": {
+        "addresses": [{"type": "InternalIP", "address": "10.0.0.9"}],
+        "nodeInfo": {"kubeletVersion": "v1.34.0"},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "all is well"}],
+    },
+}
+ROUTE: dict[str, Any] = {
+    "apiVersion": "cloudroute.io/v1alpha1",
+    "kind": "NodeRoute",
+    "spec": {
+        "podCIDRs": ["10.1.0.0/24"],
+        "nodeIPs": ["10.0.0.9"],
+        "instanceID": "i-1",
+        "networkInterfaceID": "eni-1",
+        "subnetID": "subnet-1",
+        "routeTableID": "rtb-1",
+    },
+}
+
+
+@pytest.fixture
+def run(kubectl: str, kubeconfig: str, tmp_path: Path) -> Kubectl:
+    """Run kubectl with the words given; returns what it printed, stderr too where `expect` is not 0."""
+
+    def run(*words: str, stdin: Any = None, expect: int = 0) -> str:
+        done = subprocess.run(
+            [kubectl, *words],
+            input=None if stdin is None else yaml.safe_dump(stdin),
+            env={"KUBECONFIG": kubeconfig, "HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert done.returncode == expect, done.stderr
+        return done.stdout if expect == 0 else done.stdout + done.stderr
+
+    return run
+
+
+def named(item: dict[str, Any], name: str, **metadata: Any) -> dict[str, Any]:
+    return {**item, "metadata": {"name": name, **metadata}}
+
+
+def test_get_prints_tables_and_objects(kube_api: Api, run: Kubectl, name: str) -> None:
+    """A table, a wide one, JSON, YAML and a name."""
+    kube_api.create(named(NODE, name))
+    table = run("get", "node", name).splitlines()
+    assert (table[0].split()[:3], table[1].split()[:2]) == (["NAME", "STATUS", "ROLES"], [name, "Ready"])
+    assert "10.0.0.9" in run("get", "no", name, "-o", "wide")
+    assert json.loads(run("get", "node", name, "-o", "json"))["kind"] == "Node"
+    assert yaml.safe_load(run("get", "node", name, "-o", "yaml"))["spec"]["podCIDR"] == "10.1.0.0/24"
+    assert run("get", "node", name, "-o", "name") == f"node/{name}\n"
+    assert "NotFound" in run("get", "node", f"{name}-none", expect=1)
+
+
+def test_describe_shows_a_node_with_its_events(kube_api: Api, run: Kubectl, name: str) -> None:
+    """Conditions, pod CIDRs and what happened."""
+    kube_api.create(named(NODE, name))
+    event = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": "default"},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "cloudroute.io/controller",
+        "reportingInstance": "controller-1",
+        "action": "Reconcile",
+        "reason": "OverlayFallback",
+        "type": "Warning",
+        "note": "rtb-1 is full",
+        "regarding": {"apiVersion": "v1", "kind": "Node", "name": name, "uid": name},
+    }
+    kube_api.create(event)
+    text = run("describe", "node", name)
+    for expected in ("10.1.0.0/24", "KubeletReady", "OverlayFallback", "rtb-1 is full"):
+        assert expected in text
+
+
+@pytest.mark.parametrize("where", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_apply_creates_changes_and_removes(run: Kubectl, name: str, where: tuple[str, ...]) -> None:
+    """What the file says is what there is; a second time changes nothing."""
+    route = named(ROUTE, name, labels={"a": "1", "b": "2"})
+    run("apply", *where, "-f", "-", stdin=route)
+    first = json.loads(run("get", "nr", name, "-o", "json"))
+    run("apply", *where, "-f", "-", stdin=route)
+    again = json.loads(run("get", "nr", name, "-o", "json"))
+    assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    route = named({**ROUTE, "spec": {**ROUTE["spec"], "subnetID": "subnet-2"}}, name, labels={"a": "1"})
+    run("apply", *where, "-f", "-", stdin=route)
+    changed = json.loads(run("get", "nr", name, "-o", "json"))
+    assert (changed["spec"]["subnetID"], changed["metadata"]["labels"]) == ("subnet-2", {"a": "1"})
+
+
+def test_apply_of_a_node_merges(kube_api: Api, run: Kubectl, name: str) -> None:
+    """kubectl makes a strategic merge patch of a built-in kind."""
+    run("apply", "-f", "-", stdin=named({"apiVersion": "v1", "kind": "Node"}, name, labels={"a": "1"}))
+    kube_api.patch("nodes", name, {"metadata": {"labels": {"other": "1"}}})
+    run("apply", "-f", "-", stdin=named({"apiVersion": "v1", "kind": "Node"}, name, labels={"b": "2"}))
+    assert kube_api.get("nodes", name)["metadata"]["labels"] == {"b": "2", "other": "1"}
+
+
+def test_diff_shows_what_apply_would_do(run: Kubectl, name: str) -> None:
+    """It exits with 1 and prints the line that differs; nothing is changed."""
+    run("apply", "-f", "-", stdin=named(ROUTE, name))
+    other = named({**ROUTE, "spec": {**ROUTE["spec"], "subnetID": "subnet-2"}}, name)
+    assert "+  subnetID: subnet-2" in run("diff", "-f", "-", stdin=other, expect=1)
+    assert run("get", "nr", name, "-o", "jsonpath={.spec.subnetID}") == "subnet-1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [
+        ("merge", '{"metadata":{"labels":{"a":"1"}}}'),
+        ("strategic", '{"metadata":{"labels":{"a":"1"}}}'),
+        ("json", '[{"op":"add","path":"/metadata/labels","value":{"a":"1"}}]'),
+    ],
+)
+def test_patch_and_label(kube_api: Api, run: Kubectl, name: str, kind: str, patch: str) -> None:
+    """All types of patch, of the status too; label and annotate."""
+    kube_api.create(named(NODE, name))
+    run("patch", "node", name, "--type", kind, "-p", patch)
+    run("label", "node", name, "b=2")
+    run("annotate", "node", name, "cloudroute.io/priority=7")
+    status = '{"status":{"conditions":[{"type":"NetworkUnavailable","status":"False"}]}}'
+    run("patch", "node", name, "--subresource", "status", "-p", status)
+    node = kube_api.get("nodes", name)
+    assert {"a": "1", "b": "2"}.items() <= node["metadata"]["labels"].items()
+    assert node["metadata"]["annotations"]["cloudroute.io/priority"] == "7"
+    assert {item["type"] for item in node["status"]["conditions"]} == {"NetworkUnavailable", "Ready"}
+
+
+def test_wait_sees_a_condition_come(kube_api: Api, run: Kubectl, name: str) -> None:
+    """It watches until the condition is there, and until the object is gone."""
+    kube_api.create(named({"apiVersion": "v1", "kind": "Node"}, name))
+    status = {"conditions": [{"type": "Ready", "status": "True"}]}
+    later = threading.Timer(0.3, kube_api.patch_status, ("nodes", name, status))
+    later.start()
+    run("wait", "--for=condition=Ready", f"node/{name}", "--timeout=10s")
+    later.join()
+    later = threading.Timer(0.3, kube_api.delete, ("nodes", name))
+    later.start()
+    run("wait", "--for=delete", f"node/{name}", "--timeout=10s")
+    later.join()
+
+
+def test_get_watch_prints_each_change(kube_api: Api, kubectl: str, kubeconfig: str, name: str) -> None:
+    """`get -w` goes on with a row for each change."""
+    kube_api.create(named(ROUTE, name))
+    command = [kubectl, "--kubeconfig", kubeconfig, "get", "nr", name, "-w", "--request-timeout=20s"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().split()[:3] == ["NAME", "POD-CIDR", "PATH"]
+        assert process.stdout.readline().split()[0] == name
+        kube_api.patch_status("noderoutes", name, {"path": "overlay"})
+        assert process.stdout.readline().split()[2] == "overlay"
+        process.kill()
+
+
+def test_delete_waits_until_it_is_gone(run: Kubectl, kube_api: Api, name: str) -> None:
+    """By name and by label."""
+    for suffix in "ab":
+        kube_api.create(named(ROUTE, f"{name}-{suffix}", labels={"set": name}))
+    run("delete", "nr", f"{name}-a")
+    run("delete", "nr", "-l", f"set={name}")
+    assert run("get", "nr", "-l", f"set={name}", "-o", "name") == ""

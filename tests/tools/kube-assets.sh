@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Builds kube-apiserver, kubectl and etcd from Go modules into a cache, for the tests that want the real ones.
+# Needs Go; minutes the first time, nothing when they are there. Prints the folder.
+#
+# KUBEBUILDER_ASSETS, where set, is that folder: what it already has is not built.
+set -euo pipefail
+
+kubernetes=1.34.0
+etcd=3.6.13
+go_minor=24 # the oldest Go 1.x that Kubernetes 1.34 builds with
+
+out=${KUBEBUILDER_ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/cloudroute/kube-$kubernetes}
+missing=()
+for binary in kube-apiserver kubectl etcd; do
+  [[ -x $out/$binary ]] || missing+=("$binary")
+done
+if ((${#missing[@]} == 0)); then
+  echo "$out"
+  exit 0
+fi
+
+if ! command -v go >/dev/null; then
+  echo "Go is missing: install Go 1.$go_minor or newer (https://go.dev/dl) to build ${missing[*]}" >&2
+  exit 1
+fi
+version=$(GOTOOLCHAIN=local go env GOVERSION)
+minor=${version#go1.}
+if ((${minor%%[!0-9]*} < go_minor)); then
+  echo "$version is too old: install Go 1.$go_minor or newer (https://go.dev/dl) to build ${missing[*]}" >&2
+  exit 1
+fi
+
+export CGO_ENABLED=0 GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off
+mkdir -p "$out"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+wanted() { [[ " ${missing[*]} " == *" $1 "* ]]; }
+
+# build BINARY PACKAGE [LDFLAGS]: moved into place when whole, so that an interrupted build leaves nothing half.
+build() {
+  echo "building $1 ..." >&2
+  go build -trimpath -ldflags "-s -w ${3:-}" -o "$work/$1" "$2"
+  mv "$work/$1" "$out/$1"
+}
+
+if wanted kube-apiserver || wanted kubectl; then
+  mkdir "$work/module"
+  cd "$work/module"
+  module=$(go mod download -json "k8s.io/kubernetes@v$kubernetes" | sed -n 's/.*"GoMod": "\(.*\)",/\1/p')
+  # k8s.io/kubernetes replaces its staging modules by folders of its repository. Go ignores the replacements of a
+  # dependency, so they are repeated here, with the versions that are published.
+  {
+    echo "module assets"
+    grep -E '^go ' "$module"
+    echo "godebug default=go1.24"
+    echo "require k8s.io/kubernetes v$kubernetes"
+    sed -n 's#^\s*\(k8s.io/[^ ]*\) => ./staging.*#replace \1 => \1 v0.'"${kubernetes#1.}"'#p' "$module" | sort -u
+  } >go.mod
+  cat >tools.go <<'GO'
+//go:build tools
+
+package tools
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kubectl"
+)
+GO
+  go mod tidy 2>/dev/null || go mod tidy
+  # Without it, clients are told v0.0.0.
+  stamp="-X k8s.io/component-base/version.gitVersion=v$kubernetes"
+  for binary in kube-apiserver kubectl; do
+    if wanted "$binary"; then
+      build "$binary" "k8s.io/kubernetes/cmd/$binary" "$stamp"
+    fi
+  done
+fi
+
+if wanted etcd; then
+  mkdir "$work/etcd-module"
+  cd "$work/etcd-module"
+  go mod init assets 2>/dev/null
+  go get "go.etcd.io/etcd/server/v3@v$etcd" 2>/dev/null || go get "go.etcd.io/etcd/server/v3@v$etcd"
+  build etcd go.etcd.io/etcd/server/v3
+fi
+
+echo "$out"
