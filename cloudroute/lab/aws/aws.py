@@ -1,0 +1,193 @@
+"""`Aws`: one strict account. A call passes, in this order:
+
+    faults -> throttle -> IAM -> an action of ours, or moto -> what has changed is written down -> counted
+
+`answer` is the only way in, whether the call comes from a boto3 session of this process or over HTTP. It holds one
+lock while it works on the world, and none while an answer is delayed.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from cloudroute.lab.aws import backend, describe, iam, interfaces, machines, routes, wire
+from cloudroute.lab.aws.clock import SystemClock
+from cloudroute.lab.aws.faults import Faults
+from cloudroute.lab.aws.inprocess import make_session
+from cloudroute.lab.aws.quotas import Quotas
+from cloudroute.lab.aws.scene import Scene
+from cloudroute.lab.aws.server import Server
+from cloudroute.lab.aws.throttle import Buckets
+from cloudroute.lab.aws.wire import AwsError, Request, Response
+from cloudroute.lab.aws.world import Handler, World
+from cloudroute.ports import Clock
+from cloudroute.types import Cidr, Family
+
+if TYPE_CHECKING:
+    import boto3
+
+ROOT_KEY = "AKIALABROOTUSER00000"
+"""The access key id that may do everything, whatever IAM says. Signatures are never checked."""
+
+DEFAULT_QUOTA = 50
+
+_ACTIONS: Mapping[str, Handler] = {**describe.ACTIONS, **routes.ACTIONS, **machines.ACTIONS, **interfaces.ACTIONS}
+_READS = ("Describe", "Get", "List")
+
+
+class Aws:
+    """An AWS account in one region that behaves as AWS documents it.
+
+    `route_quota` is the real limit of entries per route table and family: the account's, or of single tables by id
+    (the others then have 50). `throttle` answers by AWS's token buckets. `enforce_iam` evaluates the policies of every
+    caller but the root key. `transition_seconds` is how long an instance stays pending, stopping and shutting-down.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str = "eu-central-1",
+        route_quota: int | Mapping[str, int] = DEFAULT_QUOTA,
+        clock: Clock | None = None,
+        faults: Faults | None = None,
+        throttle: bool = False,
+        enforce_iam: bool = False,
+        transition_seconds: float = 0.0,
+    ) -> None:
+        self.region = region
+        self.clock: Clock = clock or SystemClock()
+        self.faults = faults or Faults()
+        self.calls: Counter[tuple[str, str]] = Counter()
+        """How often each (action, code) was answered. Code "OK", AWS's code, or "hang"; a dropped answer counts as
+        what was done. The lab's own calls (`scene`) are not counted."""
+        self._enforce_iam = enforce_iam
+        self._lock = threading.RLock()
+        held = backend.Backend(region)
+        self.account = held.account
+        weakref.finalize(self, backend.forget, held.account)
+        default, tables = (route_quota, {}) if isinstance(route_quota, int) else (DEFAULT_QUOTA, route_quota)
+        self._quotas = Quotas(default, tables)
+        self._world = World(held, self.clock, self._quotas, transition_seconds)
+        self._buckets = Buckets(self.clock.monotonic) if throttle else None
+
+    # --- ways in --------------------------------------------------------------------------------
+
+    def session(self, policy: Mapping[str, Any] | None = None) -> boto3.Session:
+        """A boto3 session whose EC2, IAM, STS and Service Quotas clients are answered here, without a socket.
+
+        With an IAM policy document the caller is a new user who has that policy and no other; without, it is root.
+        """
+        key = ROOT_KEY if policy is None else self._new_user(policy)
+        return make_session(self.answer, self.clock, self.region, key)
+
+    def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
+        """Answer over HTTP/1.1 with keep-alive, for any client that takes an endpoint URL. Port 0 is a free one."""
+        return Server(self.answer, self.clock, host, port)
+
+    @cached_property
+    def scene(self) -> Scene:
+        """Sets the stage with real EC2 calls that are neither counted nor subject to faults, throttling and IAM."""
+        return Scene(make_session(self.answer, self.clock, self.region, ROOT_KEY, own=True))
+
+    def answer(self, request: Request) -> Response:
+        """Answer one call. May be called from any thread."""
+        if request.own:
+            return self._work(request)
+        verdict = self.faults.judge(request)
+        if verdict.stale:
+            request = replace(request, as_of=self.clock.monotonic() - verdict.stale)
+        fault = verdict.terminal
+        if fault is None:
+            response = self._work(request)
+        elif fault.what == "hang":
+            response = Response(0, b"", code="hang", fate="hang")
+        elif fault.what == "drop":
+            response = replace(self._work(request), fate="cut")
+        else:
+            response = wire.refusal(request.service, AwsError(fault.code, fault.message, fault.status))
+        with self._lock:
+            self.calls[request.action, response.code] += 1
+        return replace(response, delay=verdict.delay)
+
+    def _work(self, request: Request) -> Response:
+        try:
+            with self._lock:
+                self._world.settle()
+                if not request.own:
+                    self._admit(request)
+                return self._perform(request)
+        except AwsError as error:
+            return wire.refusal(request.service, error)
+
+    def _admit(self, request: Request) -> None:
+        if request.service == "ec2" and request.region not in ("", self.region):
+            message = f"Credential should be scoped to a valid region: this lab is {self.region}, not {request.region}"
+            raise AwsError("AuthFailure", message)
+        if self._buckets and request.service == "ec2":
+            self._buckets.take(request)
+        if self._enforce_iam and request.access_key != ROOT_KEY:
+            iam.authorize(self._world, request)
+
+    def _perform(self, request: Request) -> Response:
+        if request.service == "servicequotas":
+            return wire.answer(request, self._quotas.answer(request, self.region, self.account))
+        if request.service != "ec2":
+            return self._world.backend.dispatch(request)
+        describe.check_filters(request)
+        handler = _ACTIONS.get(request.action)
+        if handler is None:
+            return self._pass_on(request)
+        result = handler(self._world, request)
+        return result if isinstance(result, Response) else wire.answer(request, result)
+
+    def _pass_on(self, request: Request) -> Response:
+        request.stop_if_dry()
+        response = self._world.backend.dispatch(request)
+        if response.status == 200 and not request.action.startswith(_READS):
+            self._world.refresh()
+        return response
+
+    # --- knobs ----------------------------------------------------------------------------------
+
+    def set_route_quota(self, entries: int, table_id: str | None = None) -> None:
+        """Change the real limit: of one table, which Service Quotas never shows, or of the account, which it then does.
+
+        Nothing is removed from a table that is above it.
+        """
+        with self._lock:
+            if table_id is None:
+                self._quotas.applied = entries
+            else:
+                self._quotas.tables[table_id] = entries
+
+    def propagate(self, table_id: str, destination: str, gateway_id: str = "vgw-0123456789abcdef0") -> None:
+        """Put a route into the table as a virtual private gateway does: origin EnableVgwRoutePropagation."""
+        with self._lock:
+            self._world.settle()
+            routes.propagate(self._world, table_id, Cidr.parse(destination), SimpleNamespace(id=gateway_id))
+
+    @property
+    def highest(self) -> Mapping[tuple[str, Family], int]:
+        """The most entries that a table ever held, by table id and family; propagated ones do not count."""
+        with self._lock:
+            return dict(self._world.highest)
+
+    def reset_calls(self) -> None:
+        """Count from zero."""
+        with self._lock:
+            self.calls.clear()
+
+    def _new_user(self, policy: Mapping[str, Any]) -> str:
+        client = make_session(self.answer, self.clock, self.region, ROOT_KEY, own=True).client("iam")
+        name = f"lab-{len(client.list_users()['Users']) + 1}"
+        client.create_user(UserName=name)
+        client.put_user_policy(UserName=name, PolicyName="lab", PolicyDocument=json.dumps(policy))
+        return str(client.create_access_key(UserName=name)["AccessKey"]["AccessKeyId"])

@@ -1,0 +1,103 @@
+"""moto, held at arm's length.
+
+moto keeps its state per account id in module globals, so each `Backend` takes an account id of its own and drops the
+account's state when it is closed. Calls that need no correction are dispatched to moto's response classes directly:
+no global mock, no sockets. moto answers 500 when two calls meet inside it, so the caller holds one lock around all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from moto.core.exceptions import ServiceException
+from moto.core.request import Request as MotoRequest
+from moto.ec2.models import ec2_backends
+from moto.ec2.responses import EC2Response
+from moto.iam.models import iam_backends
+from moto.iam.responses import IamResponse
+from moto.sts.models import sts_backends
+from moto.sts.responses import TokenResponse
+
+from cloudroute.lab.aws.wire import AwsError, Request, Response, Service
+
+_accounts = itertools.count(100_000_000_001)
+_HANDLERS: Mapping[Service, Any] = {"ec2": EC2Response, "iam": IamResponse, "sts": TokenResponse}
+_CODE = re.compile(rb"<Code>([^<]*)</Code>")
+
+
+class Backend:
+    """One AWS account in one region, as moto models it."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        self.account = str(next(_accounts))
+        self.ec2: Any = ec2_backends[self.account][region]
+
+    def dispatch(self, request: Request, changes: Mapping[str, str] | None = None) -> Response:
+        """moto's own answer to the request with some parameters changed."""
+        handler = _HANDLERS.get(request.service)
+        if handler is None:
+            raise AwsError("UnknownOperationException", f"This lab has no {request.service}:{request.action}")
+        with _answering(request.action):
+            status, _, answer = handler.dispatch(self._translate(request, changes or {}))
+        raw = answer if isinstance(answer, bytes) else answer.encode()
+        code = "OK" if status < 400 else _first(_CODE, raw) or str(status)
+        return Response(status, raw, code=code)
+
+    def launch(self, request: Request, changes: Mapping[str, str]) -> Any:
+        """RunInstances; returns moto's reservation.
+
+        Two things make moto slow at it and are spared: for each instance it searches its 1,300 images, and it renders
+        an answer that is thrown away here.
+        """
+        images, image = self.ec2.amis, request.get("ImageId")
+        responder = EC2Response()
+        try:
+            if image:
+                self.ec2.amis = {image: images[image]} if image in images else {}
+            with _answering(request.action):
+                responder.setup_class(self._translate(request, changes))
+                return responder.run_instances().result
+        finally:
+            self.ec2.amis = images
+
+    def _translate(self, request: Request, changes: Mapping[str, str]) -> Any:
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+            "x-moto-account-id": self.account,
+        }
+        for name in ("Authorization", "X-Amz-Security-Token"):
+            if value := request.headers.get(name):
+                headers[name] = value
+        host = "iam" if request.service == "iam" else f"{request.service}.{self.region}"
+        body = urlencode({**request.params, **changes}).encode()
+        return MotoRequest.from_primitives("POST", f"https://{host}.amazonaws.com/", headers, body)
+
+
+@contextlib.contextmanager
+def _answering(action: str) -> Iterator[None]:
+    """Whatever breaks inside moto is an answer of the server."""
+    try:
+        yield
+    except ServiceException as error:
+        raise AwsError(error.code, str(error.message)) from error
+    except NotImplementedError as error:
+        raise AwsError("InvalidAction", f"This lab has no {action}: {error}") from error
+    except Exception as error:
+        raise AwsError("InternalError", f"{action} failed inside moto: {error!r}") from error
+
+
+def forget(account: str) -> None:
+    """Drop all that moto holds of the account."""
+    for backends in (ec2_backends, iam_backends, sts_backends):
+        backends.pop(account, None)
+
+
+def _first(pattern: re.Pattern[bytes], text: bytes) -> str:
+    found = pattern.search(text)
+    return found.group(1).decode() if found else ""

@@ -1,0 +1,65 @@
+"""How many entries a route table may hold, and what Service Quotas says of it.
+
+The quota that AWS enforces and the figure that Service Quotas answers are two things: a table's real limit may be
+lower than the account's (AWS support raises them one by one), and GetServiceQuota answers only where a value was
+applied to the account. Sources: "Amazon VPC quotas", API_GetServiceQuota and API_GetAWSDefaultServiceQuota.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudroute.lab.aws.wire import AwsError, Request
+from cloudroute.types import Family
+
+SERVICE_CODE = "vpc"
+QUOTA_CODE = "L-93826ACB"
+
+# "AWS-managed prefix list weight" in "Work with AWS-managed prefix lists"; by the end of the list's name.
+_WEIGHTS = {"cloudfront.origin-facing": 55, "groundstation": 5, "route53-healthchecks": 25, "vpc-lattice": 10}
+
+
+class Quotas:
+    """The account's quota of routes per route table and the tables that have one of their own."""
+
+    def __init__(self, default: int, tables: Mapping[str, int]) -> None:
+        self.default = default
+        self.applied: int | None = None
+        self.tables = dict(tables)
+
+    def limit(self, table_id: str) -> int:
+        """How many entries of one family the table may hold."""
+        return self.tables.get(table_id, self.default if self.applied is None else self.applied)
+
+    def answer(self, request: Request, region: str, account: str) -> dict[str, Any]:
+        """GetServiceQuota and GetAWSDefaultServiceQuota."""
+        default = request.action == "GetAWSDefaultServiceQuota"
+        value = self.default if default else self.applied
+        if request.get("ServiceCode") != SERVICE_CODE or request.get("QuotaCode") != QUOTA_CODE or value is None:
+            raise AwsError("NoSuchResourceException", "The request failed because the specified quota does not exist.")
+        owner = "" if default else account
+        quota = {
+            "ServiceCode": SERVICE_CODE,
+            "ServiceName": "Amazon Virtual Private Cloud (Amazon VPC)",
+            "QuotaArn": f"arn:aws:servicequotas:{region}:{owner}:{SERVICE_CODE}/{QUOTA_CODE}",
+            "QuotaCode": QUOTA_CODE,
+            "QuotaName": "Routes per route table",
+            "Value": float(value),
+            "Unit": "None",
+            "Adjustable": True,
+            "GlobalQuota": False,
+        }
+        return {"Quota": quota}
+
+
+def prefix_list_entries(prefix_list: Any) -> int:
+    """What a route to the list counts for: its maximum, or the published weight of one that AWS manages."""
+    if prefix_list.max_entries is not None:
+        return int(prefix_list.max_entries)
+    return next((weight for name, weight in _WEIGHTS.items() if prefix_list.prefix_list_name.endswith(name)), 1)
+
+
+def prefix_list_family(prefix_list: Any) -> Family:
+    """The family whose quota it counts against."""
+    return "ipv6" if prefix_list.address_family == "IPv6" else "ipv4"

@@ -1,0 +1,140 @@
+"""The stage for tests and the demo: a VPC with zones, instances that come and go. All by real EC2 calls."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import boto3
+
+IMAGE = "ami-12345678"
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A subnet in an availability zone and the route table that it uses. `cidrs`: IPv4, then IPv6 if there is one."""
+
+    name: str
+    subnet_id: str
+    route_table_id: str
+    cidrs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """A VPC. `main_table_id` is used by no subnet of `zones`."""
+
+    id: str
+    cidrs: tuple[str, ...]
+    main_table_id: str
+    zones: tuple[Zone, ...]
+
+    @property
+    def route_table_ids(self) -> tuple[str, ...]:
+        """The tables of the zones, each once."""
+        return tuple(dict.fromkeys(zone.route_table_id for zone in self.zones))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A launched instance. `interface_id` is its primary ENI, `addresses` that ENI's: IPv4, then IPv6."""
+
+    id: str
+    interface_id: str
+    interface_ids: tuple[str, ...]
+    zone: Zone
+    addresses: tuple[str, ...]
+
+    @property
+    def provider_id(self) -> str:
+        """As the cloud provider writes it into `spec.providerID` of the Node."""
+        return f"aws:///{self.zone.name}/{self.id}"
+
+
+class Scene:
+    """Builds with the client of a session."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        self._session = session
+
+    @cached_property
+    def ec2(self) -> Any:
+        """The EC2 client that it builds with; for everything that has no method here."""
+        return self._session.client("ec2")
+
+    def vpc(
+        self,
+        cidr: str = "10.0.0.0/16",
+        zones: int = 3,
+        *,
+        ipv6: bool = False,
+        one_table: bool = False,
+        tags: Mapping[str, str] | None = None,
+    ) -> Vpc:
+        """A VPC with a /20 subnet in each of `zones` zones, and a route table, tagged `tags`, per zone or for all.
+
+        With `ipv6` it has a /56 of Amazon's addresses too and each subnet a /64.
+        """
+        made = self.ec2.create_vpc(CidrBlock=cidr, AmazonProvidedIpv6CidrBlock=ipv6)["Vpc"]
+        vpc_id = made["VpcId"]
+        blocks = [made["CidrBlock"], *(a["Ipv6CidrBlock"] for a in made.get("Ipv6CidrBlockAssociationSet", []))]
+        main = self._tables({"Name": "vpc-id", "Values": [vpc_id]})[0]["RouteTableId"]
+        names = [zone["ZoneName"] for zone in self.ec2.describe_availability_zones()["AvailabilityZones"]]
+        v4 = ipaddress.ip_network(cidr).subnets(new_prefix=20)
+        v6 = ipaddress.ip_network(blocks[1]).subnets(new_prefix=64) if ipv6 else None
+        built: list[Zone] = []
+        for index in range(zones):
+            shared = built[0].route_table_id if built and one_table else None
+            cidrs = (str(next(v4)), *((str(next(v6)),) if v6 else ()))
+            built.append(self._zone(vpc_id, names[index % len(names)], cidrs, shared, tags or {}))
+        return Vpc(vpc_id, tuple(blocks), main, tuple(built))
+
+    def _zone(self, vpc_id: str, name: str, cidrs: tuple[str, ...], table: str | None, tags: Mapping[str, str]) -> Zone:
+        extra = {"Ipv6CidrBlock": cidrs[1]} if len(cidrs) > 1 else {}
+        subnet = self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=cidrs[0], AvailabilityZone=name, **extra)["Subnet"]
+        if table is None:
+            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+            spec = [{"ResourceType": "route-table", "Tags": listed}] if listed else []
+            made = self.ec2.create_route_table(VpcId=vpc_id, TagSpecifications=spec)
+            table = str(made["RouteTable"]["RouteTableId"])
+        self.ec2.associate_route_table(RouteTableId=table, SubnetId=subnet["SubnetId"])
+        return Zone(name, subnet["SubnetId"], table, cidrs)
+
+    def _tables(self, *filters: Mapping[str, Any]) -> list[Any]:
+        return list(self.ec2.describe_route_tables(Filters=filters)["RouteTables"])
+
+    def launch(self, zone: Zone, count: int = 1, *, interfaces: int = 1) -> tuple[Machine, ...]:
+        """Launch instances, each with so many ENIs in the zone's subnet and an IPv6 address where that has a block."""
+        ipv6 = {"Ipv6AddressCount": 1} if len(zone.cidrs) > 1 else {}
+        nics = [{"DeviceIndex": index, "SubnetId": zone.subnet_id, **ipv6} for index in range(interfaces)]
+        launched = self.ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, NetworkInterfaces=nics)
+        return tuple(_machine(instance, zone) for instance in launched["Instances"])
+
+    def stop(self, *instance_ids: str) -> None:
+        """Stop instances."""
+        self.ec2.stop_instances(InstanceIds=instance_ids)
+
+    def start(self, *instance_ids: str) -> None:
+        """Start instances."""
+        self.ec2.start_instances(InstanceIds=instance_ids)
+
+    def terminate(self, *instance_ids: str) -> None:
+        """Terminate instances."""
+        self.ec2.terminate_instances(InstanceIds=instance_ids)
+
+    def routes(self, table_id: str) -> dict[str, Mapping[str, Any]]:
+        """The entries of a table as DescribeRouteTables shows them, by destination."""
+        table = self.ec2.describe_route_tables(RouteTableIds=[table_id])["RouteTables"][0]
+        names: Sequence[str] = ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId")
+        return {next(route[name] for name in names if name in route): route for route in table["Routes"]}
+
+
+def _machine(instance: Mapping[str, Any], zone: Zone) -> Machine:
+    enis = instance["NetworkInterfaces"]
+    addresses = [enis[0]["PrivateIpAddress"], *(a["Ipv6Address"] for a in enis[0]["Ipv6Addresses"])]
+    ids = tuple(eni["NetworkInterfaceId"] for eni in enis)
+    return Machine(instance["InstanceId"], ids[0], ids, zone, tuple(addresses))

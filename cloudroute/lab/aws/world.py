@@ -1,0 +1,230 @@
+"""The state of the account: moto's objects, what EC2 shows of them, and what it showed before.
+
+Every change is written down as a new version of a `View`, with its time. A describe reads the newest version, or, when
+the schedule of faults asks for a stale read, the one that was in force then. Changes that EC2 makes by itself later
+(an instance reaches `stopped`, a terminated one is forgotten) wait in `later` and are done by `settle` at the start of
+the next call, under the time at which they were due.
+"""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from cloudroute.lab.aws import machine_views, views
+from cloudroute.lab.aws.backend import Backend
+from cloudroute.lab.aws.quotas import Quotas
+from cloudroute.lab.aws.views import Kind, TableView, View
+from cloudroute.lab.aws.wire import AwsError, Request, Response
+from cloudroute.ports import Clock
+from cloudroute.types import FAMILIES, Family
+
+REMEMBERED_SECONDS = 900
+"""How far back a stale read can look."""
+
+NOT_FOUND: Mapping[Kind, tuple[str, str]] = {
+    "RouteTable": ("InvalidRouteTableID.NotFound", "routeTable"),
+    "Instance": ("InvalidInstanceID.NotFound", "instance"),
+    "NetworkInterface": ("InvalidNetworkInterfaceID.NotFound", "networkInterface"),
+    "Subnet": ("InvalidSubnetID.NotFound", "subnet"),
+}
+
+
+class _History:
+    """The versions of one object: parallel lists of times and of views, None where it did not exist."""
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.times: list[float] = []
+        self.views: list[View | None] = []
+
+    def at(self, time: float | None) -> View | None:
+        if time is None:
+            return self.views[-1]
+        index = bisect.bisect_right(self.times, time) - 1
+        return self.views[index] if index >= 0 else None
+
+    def add(self, time: float, view: View | None) -> None:
+        self.times.append(time)
+        self.views.append(view)
+        while len(self.times) > 1 and self.times[1] < time - REMEMBERED_SECONDS:
+            del self.times[0], self.views[0]
+
+
+class World:
+    """All of one `Aws`. Not thread-safe: `Aws` holds its lock around every use."""
+
+    def __init__(self, backend: Backend, clock: Clock, quotas: Quotas, transition_seconds: float) -> None:
+        self.backend = backend
+        self.ec2: Any = backend.ec2
+        self.clock = clock
+        self.quotas = quotas
+        self.transition_seconds = transition_seconds
+        self.moment = clock.monotonic()
+        self.machines: dict[str, tuple[Any, Any]] = {}
+        """moto's Instance and its Reservation by instance id, the terminated ones included."""
+        self.highest: dict[tuple[str, Family], int] = {}
+        self._histories: dict[Kind, dict[str, _History]] = {kind: {} for kind in views.KINDS}
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self.refresh()
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Do what has become due."""
+        now = self.clock.monotonic()
+        while self._due and self._due[0][0] <= now:
+            self.moment, _, deed = heapq.heappop(self._due)
+            deed()
+        self.moment = now
+
+    def later(self, seconds: float, deed: Callable[[], None]) -> None:
+        """Do `deed` in some seconds, or now when that is none."""
+        if seconds > 0:
+            heapq.heappush(self._due, (self.moment + seconds, next(self._order), deed))
+        else:
+            deed()
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def views(self, kind: Kind, as_of: float | None = None) -> dict[str, View]:
+        """All objects of a kind by id, in the order they came into being."""
+        found = ((id_, history.at(as_of)) for id_, history in self._histories[kind].items())
+        return {id_: view for id_, view in found if view is not None}
+
+    def chosen(self, kind: Kind, ids: Iterable[str], as_of: float | None = None) -> dict[str, View]:
+        """The objects with these ids. Raises AwsError naming all that are unknown."""
+        histories = self._histories[kind]
+        found, missing = {}, []
+        for id_ in ids:
+            view = histories[id_].at(as_of) if id_ in histories else None
+            if view is None:
+                missing.append(id_)
+            else:
+                found[id_] = view
+        if missing:
+            raise not_found(kind, *missing)
+        return found
+
+    def order(self, kind: Kind, id_: str) -> int:
+        """A number that grows with the age of the world: what a NextToken points at."""
+        return self._histories[kind][id_].order
+
+    def table(self, table_id: str) -> Any:
+        """moto's route table."""
+        return self._known("RouteTable", self.ec2.route_tables.get(table_id), table_id)
+
+    def table_view(self, table_id: str) -> TableView:
+        """The route table as it is now."""
+        return cast(TableView, self._histories["RouteTable"][table_id].at(None))
+
+    def interface(self, eni_id: str) -> Any:
+        """moto's network interface."""
+        return self._known("NetworkInterface", self.ec2.enis.get(eni_id), eni_id)
+
+    def machine(self, instance_id: str) -> Any:
+        """moto's instance."""
+        return self._known("Instance", self.machines.get(instance_id, (None, None))[0], instance_id)
+
+    def subnets(self) -> dict[str, Any]:
+        """moto's subnets by id."""
+        return {subnet.id: subnet for zone in self.ec2.subnets.values() for subnet in zone.values()}
+
+    @staticmethod
+    def _known(kind: Kind, found: Any, id_: str) -> Any:
+        if found is None:
+            raise not_found(kind, id_)
+        return found
+
+    # --- writing down what has changed ---------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Look at everything: after an action of which only moto knows what it touched."""
+        self.machines = {
+            instance.id: (instance, reservation)
+            for reservation in self.ec2.reservations.values()
+            for instance in reservation.instances
+        }
+        self.refresh_tables()
+        self.refresh_subnets()
+        self._refresh_all("NetworkInterface", self.ec2.enis, self.refresh_interface)
+        self._refresh_all("Instance", self.machines, self.refresh_instance)
+
+    def _refresh_all(self, kind: Kind, present: Iterable[str], one: Callable[[str], None]) -> None:
+        for id_ in {*self._histories[kind], *present} if self._histories[kind] else list(present):
+            one(id_)
+
+    def refresh_tables(self, vpc_id: str | None = None) -> None:
+        """Look at the route tables, of one VPC or of all."""
+        tables = self.ec2.route_tables
+        for id_ in [id_ for id_ in self._histories["RouteTable"] if id_ not in tables]:
+            self._put("RouteTable", id_, None)
+        for table in tables.values():
+            if vpc_id in (None, table.vpc_id):
+                self._put_table(table)
+
+    def _put_table(self, table: Any) -> None:
+        history = self._histories["RouteTable"].get(table.id)
+        old = history.at(None) if history else None
+        self._put(
+            "RouteTable", table.id, views.table_view(self.ec2, table, old if isinstance(old, TableView) else None)
+        )
+
+    def refresh_route(self, table_id: str, key: str) -> None:
+        """Look at one entry: the cheap way after CreateRoute and its kin."""
+        route = self.ec2.route_tables[table_id]._routes.get(key)
+        view = None if route is None else views.route_view(self.ec2, key, route)
+        self._put("RouteTable", table_id, self.table_view(table_id).with_route(key, view))
+
+    def refresh_subnets(self) -> None:
+        """Look at the subnets and at how many of their addresses are taken."""
+        taken = Counter(eni.subnet.id for eni in self.ec2.enis.values() for _ in eni.private_ip_addresses)
+        subnets = self.subnets()
+        for id_ in [id_ for id_ in self._histories["Subnet"] if id_ not in subnets]:
+            self._put("Subnet", id_, None)
+        for id_, subnet in subnets.items():
+            self._put("Subnet", id_, views.subnet_view(self.ec2, subnet, taken[id_]))
+
+    def refresh_interface(self, eni_id: str) -> None:
+        """Look at a network interface."""
+        eni = self.ec2.enis.get(eni_id)
+        self._put("NetworkInterface", eni_id, None if eni is None else machine_views.interface_view(self.ec2, eni))
+
+    def refresh_instance(self, instance_id: str) -> None:
+        """Look at an instance."""
+        instance, reservation = self.machines.get(instance_id, (None, None))
+        view = None if instance is None else machine_views.instance_view(self.ec2, instance, reservation)
+        self._put("Instance", instance_id, view)
+
+    def _put(self, kind: Kind, id_: str, view: View | None) -> None:
+        history = self._histories[kind].get(id_)
+        if history is None:
+            if view is None:
+                return
+            history = self._histories[kind][id_] = _History(next(self._order))
+        elif view.same_as(history.at(None)) if view is not None else history.at(None) is None:
+            return
+        history.add(self.moment, view)
+        if isinstance(view, TableView):
+            for family in FAMILIES:
+                self.highest[id_, family] = max(self.highest.get((id_, family), 0), view.entries[family])
+
+
+def not_found(kind: Kind, *ids: str) -> AwsError:
+    """The answer to ids that EC2 does not know."""
+    code, noun = NOT_FOUND[kind]
+    listed = ", ".join(ids)
+    if len(ids) > 1:
+        return AwsError(code, f"The {noun} IDs '{listed}' do not exist")
+    return AwsError(code, f"The {noun} ID '{listed}' does not exist")
+
+
+Answer = Mapping[str, Any] | Response
+"""What an action gives back: wire names to be rendered, or an answer that moto has rendered already."""
+
+Handler = Callable[[World, Request], Answer]
