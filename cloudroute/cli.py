@@ -14,32 +14,23 @@ from collections.abc import Sequence
 from cloudroute import __version__
 from cloudroute.commands import cleanup, controller, crd, demo, lab_aws, lab_kube, path, plan, status
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code
 from cloudroute.commands.help import command_parser, command_settings, overview
 from cloudroute.config import CONFIG_FLAG, load, suggestion
-from cloudroute.errors import CloudrouteError, UsageError
+from cloudroute.errors import UsageError
 
 COMMANDS = tuple(module.COMMAND for module in (controller, plan, status, path, cleanup, crd, demo, lab_aws, lab_kube))
-DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the return value is the exit code."""
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        code = exit_code(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
         sys.stdout.flush()
-    except UsageError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"cloudroute: {problem}\n")
-        return BAD_USAGE
-    except CloudrouteError as error:
-        sys.stderr.write(f"cloudroute: {error}\n")
-        return FAILED
     except BrokenPipeError:
         # Whoever read has gone. Python flushes stdout once more at exit and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
     return code
 
 

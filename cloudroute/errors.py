@@ -9,7 +9,8 @@
         │   └── Unreachable    no answer; a write may have been done all the same: read before trying again
         ├── Deferred           not even sent: our own budget of calls is spent until `seconds` have passed
         ├── LostRace           the world has changed since it was read: read again and plan again
-        ├── Refused            for good, until somebody changes a permission or a setting
+        ├── Refused            for good: this request will never be accepted
+        │   └── Forbidden      nor any like it, until somebody changes a permission or the credentials
         └── LimitExceeded      the route table is full
 
 AWS error codes and HTTP statuses are mapped onto it in one place per API: `adapters/ec2/errors.py`
@@ -81,7 +82,11 @@ class LostRace(ApiError):
 
 
 class Refused(ApiError):
-    """UnauthorizedOperation, HTTP 401 and 403, or a request that the API will never accept."""
+    """A request that the API will never accept as it is."""
+
+
+class Forbidden(Refused):
+    """UnauthorizedOperation, HTTP 401 and 403, bad credentials."""
 
 
 class LimitExceeded(ApiError):

@@ -10,14 +10,17 @@ import socket
 import sys
 import uuid
 from dataclasses import replace
+from typing import NoReturn
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.ec2.discover import find_region, find_vpc
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
+from cloudroute.clock import SystemClock
+from cloudroute.commands.ending import exit_code
 from cloudroute.commands.serving import listening, stop_on_signal
-from cloudroute.commands.world import SystemClock, connect, observed
+from cloudroute.commands.world import connect, observed
 from cloudroute.config import ControllerSettings
 from cloudroute.controller.lease import Lease, NoLease
 from cloudroute.controller.loop import Loop
@@ -82,8 +85,12 @@ def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, D
         return snapshot, decide(snapshot, loop.policy)
 
 
-def run_controller(settings: ControllerSettings, leave: bool = False) -> int:
-    """Run until a signal comes, or with `once` until all is done. Returns the exit code; raises CloudrouteError."""
+def run_controller(settings: ControllerSettings, leave: bool = False) -> NoReturn:
+    """Run until a signal comes, or with `once` until all is done; then end the process with the exit code.
+
+    At once, and not as Python would: its exit waits for threads, whose calls may hang, and after a lost lease no
+    thread may finish what it is about to do. Raises CloudrouteError only before there are such threads.
+    """
     telemetry = Telemetry()
     cluster = connect(settings, telemetry.beat)
     with listening(settings.listen):
@@ -94,16 +101,11 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> int:
         settings, cluster, lease, lambda: make_loop(settings, kube, cluster, lease, telemetry, leave), telemetry
     )
     stop_on_signal(controller.stop)
-    try:
-        return 0 if controller.run() else 1
-    except LeaseLost as error:
-        # Another may lead by now: no thread of ours may finish what it is about to do.
-        sys.stderr.write(f"cloudroute: {error}\n")
-        sys.stderr.flush()
-        os._exit(1)
-    finally:
-        kube.events.flush(FLUSH_SECONDS)
-        telemetry.close()
+    code = exit_code(lambda: 0 if controller.run() else 1)
+    kube.events.flush(FLUSH_SECONDS)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _lease(settings: ControllerSettings, cluster: KubeCluster) -> Lease | NoLease:

@@ -12,24 +12,12 @@ from contextlib import contextmanager
 from cloudroute import telemetry
 from cloudroute.adapters.kube import crds
 from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.clock import SystemClock
 from cloudroute.config import SharedSettings
 from cloudroute.errors import CloudrouteError
 
 PATIENCE_SECONDS = 60.0
 _GLANCE_SECONDS = 0.05
-
-
-class SystemClock:
-    """ports.Clock: the machine's own."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> float:
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def connect(

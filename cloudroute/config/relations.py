@@ -82,7 +82,7 @@ def _renewal_is_retried(settings: ControllerSettings, said: Said) -> Iterator[st
     if settings.renew_deadline <= settings.retry_period * JITTER:
         yield (
             f"{said('renew_deadline', 0)}: expected more than {JITTER:g} times {said('retry_period', 0)}, "
-            f"or one failed attempt loses the lease"
+            f"or the lease runs out before it is renewed"
         )
 
 

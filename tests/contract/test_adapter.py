@@ -17,9 +17,10 @@ from cloudroute.adapters.kube import crds
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
+from cloudroute.clock import SystemClock
 from cloudroute.errors import LostRace
 from cloudroute.types import Cidr, Condition, FamilyUse, LeaseRecord, NodeRouteSpec, Subnet, TableReport
-from tests.adapters.kube.conftest import SystemClock, node, until
+from tests.adapters.kube.conftest import node, until
 from tests.contract.conftest import Api
 
 V4, OTHER_V4, V6 = Cidr.parse("10.1.0.0/24"), Cidr.parse("10.1.1.0/24"), Cidr.parse("fd00:1::/80")

@@ -28,7 +28,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from cloudroute.errors import ApiError, LimitExceeded, LostRace, Refused, Throttled, Unreachable
+from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled, Unreachable
 
 FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError)
 """All that a call of boto3 raises."""
@@ -91,7 +91,7 @@ def translate(action: str, resource: str, error: Exception) -> ApiError:
     if isinstance(error, ClientError):
         return _answered(action, resource, error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | TokenRetrievalError | SSOError | LoginError):
-        return Refused(action, resource, "", f"{_sentence(error)}{_GIVE_CREDENTIALS}")
+        return Forbidden(action, resource, "", f"{_sentence(error)}{_GIVE_CREDENTIALS}")
     if isinstance(error, CredentialRetrievalError | MetadataRetrievalError):
         # Where credentials come from is known; it did not answer, as a restarting agent does not.
         return Unreachable(action, resource, "", f"{_sentence(error)}{_GIVE_CREDENTIALS}")
@@ -112,9 +112,9 @@ def _answered(action: str, resource: str, error: ClientError) -> ApiError:
     if error.operation_name != action:  # the credentials came first: AssumeRoleWithWebIdentity
         message = f"{error.operation_name}: {message}"
     if code in _BAD_CREDENTIALS or (code in _FORBIDDEN and error.operation_name != action):
-        return Refused(action, resource, code, f"{message}{_GIVE_CREDENTIALS}")
+        return Forbidden(action, resource, code, f"{message}{_GIVE_CREDENTIALS}")
     if code in _FORBIDDEN:
-        return Refused(
+        return Forbidden(
             action, resource, code, f"{message}. Allow {_permission(action)} on it in the controller's IAM policy"
         )
     return _kind(action, code, message, status)(action, resource, code, message)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from cloudroute.errors import ApiError, LostRace, Refused, Throttled, Unreachable
+from cloudroute.errors import ApiError, Forbidden, LostRace, Refused, Throttled, Unreachable
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -67,7 +67,8 @@ def from_status(call: Call, code: int, status: Mapping[str, Any], who: str, retr
         return LostRace(*call, str(code), message)
     if code == 408 or code >= 500:
         return Unreachable(*call, str(code), message)
-    return Refused(*call, str(code), message + _remedy(call, code, who))
+    kind = Forbidden if code in (401, 403) else Refused
+    return kind(*call, str(code), message + _remedy(call, code, who))
 
 
 def no_answer(call: Call, url: str, cause: BaseException) -> Unreachable:

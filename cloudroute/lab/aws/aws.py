@@ -18,8 +18,8 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from cloudroute.clock import SystemClock
 from cloudroute.lab.aws import backend, describe, iam, interfaces, machines, routes, wire
-from cloudroute.lab.aws.clock import SystemClock
 from cloudroute.lab.aws.faults import Faults
 from cloudroute.lab.aws.inprocess import make_session
 from cloudroute.lab.aws.quotas import Quotas

@@ -160,6 +160,8 @@ def _terminate(world: World, instance: Any) -> None:
             instance.detach_eni(eni)
             eni.delete_on_termination = False
     instance.nics = {}
+    # moto would give these back once more, out of the next owner's hands, when the object is collected.
+    instance._private_ips.clear()
     instance.terminate()
     for eni in enis:
         world.refresh_interface(eni.id)

@@ -156,7 +156,7 @@ class World:
         self._refresh_all("Instance", self.machines, self.refresh_instance)
 
     def _refresh_all(self, kind: Kind, present: Iterable[str], one: Callable[[str], None]) -> None:
-        for id_ in {*self._histories[kind], *present} if self._histories[kind] else list(present):
+        for id_ in dict.fromkeys([*self._histories[kind], *present]):
             one(id_)
 
     def refresh_tables(self, vpc_id: str | None = None) -> None:

@@ -97,8 +97,12 @@ class Faults:
         with self._lock:
             self._schedule.clear()
             self._down_until = 0.0
-            self.released.set()
-            self.released = threading.Event()
+        self.release()
+
+    def release(self) -> None:
+        """Close the connections of the requests that hang now."""
+        self.released.set()
+        self.released = threading.Event()
 
     @property
     def is_down(self) -> bool:

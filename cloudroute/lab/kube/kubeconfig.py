@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import yaml
 
 
-def write_kubeconfig(url: str, token: str, ca_file: Path | None, user: str, path: Path | None) -> Path:
-    """Write a kubeconfig with one context, to a new temporary file when `path` is None; returns where it is."""
-    if path is None:
-        path = Path(tempfile.mkdtemp(prefix="cloudroute-kubeconfig-")) / "config"
+def write_kubeconfig(url: str, token: str, ca_file: Path | None, user: str, path: Path) -> Path:
+    """Write a kubeconfig with one context to `path`, and return that."""
     cluster = {"server": url} | ({"certificate-authority": str(ca_file)} if ca_file else {})
     config = {
         "apiVersion": "v1",

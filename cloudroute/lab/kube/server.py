@@ -10,6 +10,7 @@ import contextlib
 import json
 import select
 import socket
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -86,6 +87,7 @@ class KubeServer:
         self.faults = faults
         self.calls = calls
         self.closing = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._listener = _Listener(address, self)
         self._thread = threading.Thread(
             target=self._listener.serve_forever, kwargs={"poll_interval": 0.05}, name="kube-api", daemon=True
@@ -105,18 +107,23 @@ class KubeServer:
         return int(self._listener.server_address[1])
 
     def kubeconfig(self, path: Path | None = None, user: str = "admin") -> Path:
-        """Write a kubeconfig for it, to a new temporary file when no path is given. `user` is a name only."""
+        """Write a kubeconfig for it. Without a path it goes to a temporary file that `close` removes."""
+        if path is None:
+            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="cloudroute-kube-")
+            path = Path(self._folder.name) / f"kubeconfig-{user}"
         return write_kubeconfig(self.url, self.token, self.ca_file, user, path)
 
     def close(self) -> None:
         """Stop listening and end every connection, watches included."""
         self.closing = True
-        self.faults.released.set()
+        self.faults.release()
         self._listener.shutdown()
         self._listener.server_close()
         self._listener.disconnect_all()
         self.store.wake()
         self._thread.join()
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 class _Handler(BaseHTTPRequestHandler):

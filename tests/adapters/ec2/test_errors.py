@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from cloudroute.adapters.ec2.errors import translate
-from cloudroute.errors import ApiError, LimitExceeded, LostRace, Refused, Throttled, Unreachable
+from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled, Unreachable
 
 NO_ROUTE = "There is no route defined for '10.1.0.0/24' in the route table. Use CreateRoute instead."
 
@@ -56,19 +56,19 @@ def answered(code: str, status: int = 400, message: str = "words", operation: st
         ("RequestTimeoutException", 400, Unreachable),
         ("PriorRequestNotComplete", 400, Unreachable),
         ("NeverHeardOf", 504, Unreachable),
-        ("UnauthorizedOperation", 403, Refused),
-        ("AccessDeniedException", 400, Refused),
-        ("AccessDenied", 403, Refused),
-        ("AuthFailure", 401, Refused),
-        ("ExpiredToken", 400, Refused),
-        ("ExpiredTokenException", 400, Refused),
-        ("RequestExpired", 400, Refused),
-        ("InvalidClientTokenId", 403, Refused),
-        ("InvalidIdentityToken", 400, Refused),
-        ("UnrecognizedClientException", 400, Refused),
-        ("SignatureDoesNotMatch", 403, Refused),
-        ("IncompleteSignature", 400, Refused),
-        ("MissingAuthenticationToken", 403, Refused),
+        ("UnauthorizedOperation", 403, Forbidden),
+        ("AccessDeniedException", 400, Forbidden),
+        ("AccessDenied", 403, Forbidden),
+        ("AuthFailure", 401, Forbidden),
+        ("ExpiredToken", 400, Forbidden),
+        ("ExpiredTokenException", 400, Forbidden),
+        ("RequestExpired", 400, Forbidden),
+        ("InvalidClientTokenId", 403, Forbidden),
+        ("InvalidIdentityToken", 400, Forbidden),
+        ("UnrecognizedClientException", 400, Forbidden),
+        ("SignatureDoesNotMatch", 403, Forbidden),
+        ("IncompleteSignature", 400, Forbidden),
+        ("MissingAuthenticationToken", 403, Forbidden),
         ("OptInRequired", 403, Refused),
         ("InvalidParameterValue", 400, Refused),
         ("InvalidInstanceID", 400, Refused),
@@ -124,7 +124,7 @@ def test_without_an_answer_nothing_is_known(cause: Exception) -> None:
 def test_bad_credentials_tell_how_to_get_good_ones(cause: Exception) -> None:
     """Missing and expired credentials name the three ways to have them on EC2."""
     error = translate("DescribeRouteTables", "vpc-1", cause)
-    assert type(error) is Refused
+    assert type(error) is Forbidden
     for way in ("Pod Identity", "IRSA", "role for the instance", "hop limit of 2"):
         assert way in str(error)
 

@@ -15,23 +15,11 @@ import pytest
 
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.transport import Transport
+from cloudroute.clock import SystemClock
 from cloudroute.lab.kube import KubeApi
 from cloudroute.lab.kube.kubeconfig import write_kubeconfig
 
 Json = dict[str, Any]
-
-
-class SystemClock:
-    """The machine's own time."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> float:
-        return time.time()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def until(condition: Callable[[], object], seconds: float = 5.0) -> None:

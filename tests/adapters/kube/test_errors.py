@@ -9,7 +9,7 @@ import pytest
 
 from cloudroute.adapters.kube import errors
 from cloudroute.adapters.kube.errors import Call
-from cloudroute.errors import ApiError, LostRace, Refused, Throttled, Unreachable
+from cloudroute.errors import ApiError, Forbidden, LostRace, Refused, Throttled, Unreachable
 
 CREATE = "create leases.coordination.k8s.io"
 CALL = Call("patch nodes/status", "n1")
@@ -25,8 +25,8 @@ def error(code: int, status: dict[str, Any] | bytes = b"", **headers: str) -> Ap
     ("code", "kind"),
     [
         (400, Refused),
-        (401, Refused),
-        (403, Refused),
+        (401, Forbidden),
+        (403, Forbidden),
         (404, LostRace),
         (405, Refused),
         (408, Unreachable),

@@ -10,8 +10,8 @@ import pytest
 from cloudroute.adapters.kube import events
 from cloudroute.adapters.kube.events import EventWriter
 from cloudroute.adapters.kube.transport import Transport
+from cloudroute.clock import SystemClock
 from cloudroute.lab.kube import KubeApi
-from tests.adapters.kube.conftest import SystemClock
 
 
 class FakeClock(SystemClock):

@@ -15,9 +15,10 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import NODES, KubeCluster
 from cloudroute.adapters.kube.reflector import Reflector
 from cloudroute.adapters.kube.stores import MemoryStore
+from cloudroute.clock import SystemClock
 from cloudroute.lab.kube import KubeApi
 from cloudroute.types import Node
-from tests.adapters.kube.conftest import Script, SystemClock, node, until
+from tests.adapters.kube.conftest import Script, node, until
 
 Start = Callable[..., KubeCluster]
 

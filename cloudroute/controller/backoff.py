@@ -1,0 +1,113 @@
+"""What may not be tried now, and why.
+
+Each step has its own back-off, so that one which always fails slows no other. A missing permission is different: it is
+missing alike for all that ask the same of that table, so it is asked once per table and resync.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, Key, Notice, Step
+from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
+from cloudroute.ports import Clock
+from cloudroute.telemetry import ChangeLog
+
+STUBBORN = 5
+"""Attempts after which a failing step counts as one that keeps failing."""
+FIRST_PAUSE, MAX_PAUSE = 0.5, 60.0
+"""Seconds before a failed step is tried again; doubled each time, and up to half more at random."""
+DOUBLINGS = 7
+FORGET_SECONDS = 600.0
+"""Nobody has wanted a step for that long after its pause: whoever wants it again starts anew."""
+EC2_ACTIONS = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
+
+
+class Failure(NamedTuple):
+    """How often it failed in a row, until when it is not to be tried (monotonic seconds), and why."""
+
+    attempts: int
+    until: float
+    error: ApiError
+
+
+class BackOff:
+    """The failures of an `Applier`. Not for several threads."""
+
+    def __init__(self, clock: Clock, resync_seconds: float) -> None:
+        self._clock, self._resync_seconds = clock, resync_seconds
+        self._failures: dict[Key, Failure] = {}
+        self._refusals: dict[tuple[str, str], Failure] = {}
+        """By `_ground`."""
+        self._changes = ChangeLog()
+
+    def failed(self, step: Step, error: ApiError) -> None:
+        """Decide when to try the step again."""
+        now = self._clock.monotonic()
+        attempts = (f.attempts if (f := self._failures.get(step.key)) else 0) + 1
+        if isinstance(error, Forbidden):
+            self._refusals[_ground(step)] = Failure(attempts, now + self._resync_seconds, error)
+        elif isinstance(error, Refused):
+            self._failures[step.key] = Failure(attempts, now + self._resync_seconds, error)
+        elif not isinstance(error, LimitExceeded):  # the planner does not ask again
+            pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, DOUBLINGS)) * random.uniform(1, 1.5)
+            if isinstance(error, LostRace) and attempts == 1:
+                pause = 0.0  # the next plan sees the world as it is
+            if isinstance(error, Throttled):
+                pause = max(pause, error.retry_after)
+            self._failures[step.key] = Failure(attempts, now + pause, error)
+        self._changes.say(step.key, "step", warning=True, failed=" ".join(step.key), problem=str(error))
+
+    def succeeded(self, step: Step) -> None:
+        """Forget earlier failures."""
+        self._refusals.pop(_ground(step), None)
+        if self._failures.pop(step.key, None):
+            self._changes.forget(step.key)
+
+    def forget_old(self) -> None:
+        """Forget what nobody has asked for in a long time."""
+        recent = self._clock.monotonic() - FORGET_SECONDS
+        self._failures = {key: f for key, f in self._failures.items() if f.until > recent}
+        self._refusals = {ground: f for ground, f in self._refusals.items() if f.until > recent}
+
+    def holds(self, step: Step) -> bool:
+        """Whether a step may not be tried now."""
+        now = self._clock.monotonic()
+        return any(f.until > now for f in self._of(step))
+
+    def hopeless(self, step: Step) -> bool:
+        """Whether a step keeps failing: it was refused, or failed time and again."""
+        return any(f.attempts >= STUBBORN or isinstance(f.error, Refused) for f in self._of(step))
+
+    def _of(self, step: Step) -> Iterable[Failure]:
+        return filter(None, (self._failures.get(step.key), self._refusals.get(_ground(step))))
+
+    def next_due(self) -> float:
+        """When the first pause ends, monotonic seconds; infinity when there is none."""
+        now = self._clock.monotonic()
+        times = [f.until for f in (*self._failures.values(), *self._refusals.values()) if f.until > now]
+        return min(times, default=float("inf"))
+
+    def notices(self) -> list[Notice]:
+        """What a person should know: which action was refused, for which resource."""
+        now = self._clock.monotonic()
+        return [
+            Notice("RouteTable", table_id, "", True, f"{action}Refused", str(failure.error))
+            for (action, table_id), failure in self._refusals.items()
+            if failure.until > now and action in EC2_ACTIONS
+        ]
+
+
+def action_of(step: Step) -> str:
+    """What budgets and refusals go by: the API's name of an EC2 action, else the kind of step."""
+    if isinstance(step, ChangeRoute):
+        return f"{step.verb.capitalize()}Route"
+    return "ModifyNetworkInterfaceAttribute" if isinstance(step, DisableSourceDestCheck) else type(step).__name__
+
+
+def _ground(step: Step) -> tuple[str, str]:
+    """What a refusal holds for: an action on a table (for an interface: on those whose subnet uses the table)."""
+    table_id = step.table_id if isinstance(step, ChangeRoute | DisableSourceDestCheck) else step.key[-1]
+    return (action_of(step), table_id)

@@ -1,0 +1,164 @@
+"""The lease, which is the leader's fence.
+
+`valid_until` is monotonic time: the start of the request that renewed the lease, plus its duration, minus a margin.
+No write to AWS starts after it, and one that started before ends within the margin, since AWS timeouts are shorter.
+So two leaders never write at once, whatever hangs, freezes or lies about the time: another process takes the lease
+only after it has watched it unchanged for its whole duration, on a clock of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from cloudroute.errors import ApiError, LeaseLost, LostRace
+from cloudroute.ports import Clock, Leases
+from cloudroute.telemetry import ChangeLog
+from cloudroute.types import LeaseRecord
+
+log = structlog.get_logger()
+
+JITTER = 0.2
+"""The most that a retry period is stretched by, so that standbys don't ask in step."""
+
+
+class Lease:
+    """Acquires, renews and releases the lease: `turn` is one attempt, `run` the thread that makes them.
+
+    Seconds everywhere. `duration` is what others must wait for; `deadline` (less than that by the margin) is for how
+    long a renewal counts here. `identity` is of this process alone, past ones included: a lease that bears it is ours,
+    even if the answer which gave it to us was lost.
+    """
+
+    def __init__(
+        self, leases: Leases, clock: Clock, identity: str, duration: int, deadline: float, period: float
+    ) -> None:
+        self._leases, self._clock, self._identity = leases, clock, identity
+        self._duration, self._deadline, self._period = duration, deadline, period
+        self._lock = threading.Lock()
+        """Held while a request is under way: a renewal and the release must not race each other."""
+        self._record: LeaseRecord | None = None
+        """As our last write left it; None when it must be read."""
+        self._seen = LeaseRecord("", duration, "", "", -1)
+        """As last read while somebody else held it."""
+        self._free_at = 0.0
+        """When `_seen` will have been unchanged for its whole duration: monotonic."""
+        self._valid_until = 0.0
+        self._released = False
+        self._changes = ChangeLog()
+        self.trouble = ""
+        """Why the last attempt failed, in words; "" when it did not."""
+        self.acquired = threading.Event()
+
+    # --- the fence --------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        """Whether a write may start now."""
+        return self._clock.monotonic() < self._valid_until
+
+    def check(self) -> None:
+        """Raise LeaseLost unless a write may start now."""
+        if not self.held:
+            raise LeaseLost("the lease could not be renewed in time: this process may not write any more")
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was ours and is not any more, though nobody released it. By the clock alone: no answer needed."""
+        return self.acquired.is_set() and not self._released and not self.held
+
+    # --- one attempt ------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Acquire or renew once; nothing after the release. What the API answers is never raised."""
+        with self._lock:
+            if self._released:
+                return
+            start = self._clock.monotonic()
+            try:
+                self._renew(start) if self.acquired.is_set() else self._try(start)
+            except ApiError as error:
+                self._record = None
+                self.trouble = str(error)
+                self._changes.say("trouble", "lease", warning=True, problem=self.trouble)
+            else:
+                self.trouble = ""
+                self._changes.forget("trouble")
+
+    def _renew(self, start: float) -> None:
+        record = self._record or self._leases.read()
+        if record is None or record.holder != self._identity:
+            self._valid_until = 0.0
+            log.error("lease", problem=f"it is {(record.holder if record else '') or 'nobody'}'s by now")
+            return
+        self._write(start, record)
+
+    def _try(self, start: float) -> None:
+        found = self._leases.read()
+        if found and (found.holder, found.version) != (self._seen.holder, self._seen.version):
+            # From the end of the read, since the renewal that it shows may have begun after the read did.
+            self._seen, self._free_at = found, self._clock.monotonic() + found.duration_seconds
+        # Where the Lease object was deleted, `_seen` is its last holder, who does not know yet.
+        if self._seen.holder not in ("", self._identity) and start < self._free_at:
+            return
+        free = found or replace(self._seen, version="")
+        taken = replace(free, holder=self._identity, acquire_time=self._time(), transitions=free.transitions + 1)
+        try:
+            self._write(start, taken)
+        except LostRace:
+            return  # somebody else was faster: stand by
+        if self.held:  # else the answer came too late; the next turn finds the lease ours
+            log.info("lease", did="acquired", identity=self._identity, transitions=taken.transitions)
+            self.acquired.set()
+
+    def _write(self, start: float, record: LeaseRecord) -> None:
+        renewed = replace(record, renew_time=self._time(), duration_seconds=self._duration)
+        self._record = self._leases.write(renewed)
+        self._valid_until = start + self._deadline
+
+    def _time(self) -> str:
+        return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def run(self, beat: Callable[[], None]) -> None:
+        """Attempt after attempt until lost or released.
+
+        One begins each retry period, or when the last one ends if that took longer; and the moment another holder's
+        time is up. So a dead leader is followed within its lease's duration and one retry period.
+        """
+        while not self._released and not self.lost:
+            due = self._clock.monotonic() + self._period * random.uniform(1, 1 + JITTER)
+            self.turn()
+            beat()
+            now = self._clock.monotonic()
+            if not self.acquired.is_set() and self._free_at > now:
+                due = min(due, self._free_at)
+            self._clock.sleep(max(0.0, due - now))
+
+    def release(self) -> None:
+        """Give the lease up, once the last write has ended: another may lead at once. Nothing is acquired any more."""
+        with self._lock:
+            self._released = True
+            if not self.held:
+                return
+            self._valid_until = 0.0
+            try:
+                record = self._leases.read()  # the answer to the last renewal may have been lost
+                if record and record.holder == self._identity:
+                    self._leases.write(replace(record, holder="", duration_seconds=1, renew_time=self._time()))
+                    log.info("lease", did="released")
+            except ApiError as error:
+                log.warning("lease", problem=f"not released, it will expire: {error}")
+
+
+class NoLease:
+    """The fence of a single process that was told not to elect a leader."""
+
+    def check(self) -> None:
+        """Nothing to check."""

@@ -1,0 +1,269 @@
+"""The loop: one snapshot, one plan, one apply, one sentence.
+
+It is level-triggered. An event only says "look again"; what is done follows from the snapshot alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import structlog
+
+from cloudroute.config import ControllerSettings, check_against_vpc
+from cloudroute.controller.apply import Applier, Outcome
+from cloudroute.controller.view import View
+from cloudroute.core.model import (
+    ChangeRoute,
+    DisableSourceDestCheck,
+    Key,
+    Memory,
+    Notice,
+    Policy,
+    SetCondition,
+    Snapshot,
+    Step,
+)
+from cloudroute.core.paths import node_paths
+from cloudroute.core.planner import Decision, conclude, decide, summary
+from cloudroute.errors import ApiError, LimitExceeded, UsageError
+from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
+from cloudroute.telemetry import ChangeLog, Telemetry
+
+log = structlog.get_logger()
+
+DEBOUNCE_SECONDS = 0.01
+"""A Node and its first status come as two events: one cycle for both."""
+BUDGET_SECONDS = 0.5
+"""The least wait for the call budget, so that a burst of calls is one cycle and not one cycle per call."""
+READ_RETRY_SECONDS = 5.0
+BLIND = 5
+"""Cycles in a row without a readable world, after which `--once` gives up."""
+IDLE_SECONDS = 10.0
+"""The longest the loop sleeps, so that its thread is seen to live."""
+
+
+def policy_of(settings: ControllerSettings, leave: bool = False) -> Policy:
+    """The part of the settings that decides anything; `leave` for `cleanup`."""
+    return Policy(
+        settings.cluster_name,
+        settings.cluster_cidr,
+        {family: settings.node_mask(family) for family in settings.families},
+        settings.reserved_cidr,
+        settings.route_table,
+        settings.route_reserve,
+        settings.direct_routing,
+        settings.overlay,
+        settings.settle_seconds,
+        settings.drain_seconds,
+        leave,
+    )
+
+
+class Turn(NamedTuple):
+    """How one cycle went."""
+
+    sentence: str
+    """What was done and what it waits for; "" when nothing."""
+    next_at: float
+    """When to look again without being told, monotonic seconds."""
+    settled: bool
+    """Nothing left to do, and nothing to wait for."""
+    stuck: bool
+    """All that is left keeps failing."""
+
+
+class Loop:
+    """The leader's work. `turn` is one cycle; `run` the thread that makes them."""
+
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        cluster: Cluster,
+        kube: Kube,
+        ec2: Ec2,
+        fence: Fence,
+        clock: Clock,
+        telemetry: Telemetry,
+        leave: bool = False,
+    ) -> None:
+        self._settings, self._cluster, self._kube = settings, cluster, kube
+        self._clock, self._telemetry = clock, telemetry
+        self.policy = policy_of(settings, leave)
+        limit = None if settings.route_limit == "auto" else settings.route_limit
+        self.view = View(ec2, clock, settings.vpc_id, limit, settings.resync_seconds)
+        self._applier = Applier(kube, ec2, fence, clock, settings.resync_seconds, self._step_done, self._step_surprised)
+        self._changes = ChangeLog()
+        self._memory = Memory()
+        self._held: frozenset[Key] = frozenset()
+        self._blind = 0
+        """How often in a row too little of EC2 could be read to decide anything."""
+        self._dirty = threading.Event()
+        self._checked = False
+
+    def wake(self) -> None:
+        """Something changed: look again."""
+        self._dirty.set()
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> bool:
+        """Turn until stopped. With `--once` until all is done, or only what keeps failing is left: False then."""
+        while not stop.is_set():
+            self._dirty.clear()
+            turn = self.turn(stop)
+            if self._settings.once and (turn.settled or turn.stuck):
+                return turn.settled
+            self._rest(turn.next_at, stop)
+        return True
+
+    def _rest(self, until: float, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._beat()
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            if self._dirty.wait(min(left, IDLE_SECONDS)):
+                self._clock.sleep(DEBOUNCE_SECONDS)
+                return
+
+    def _beat(self) -> None:
+        # A cycle reads EC2 with retries of its own; what takes longer than this hangs.
+        self._telemetry.beat("loop", 120)
+
+    # --- one cycle --------------------------------------------------------------------------
+
+    def turn(self, stop: threading.Event) -> Turn:
+        """One cycle. Raises LeaseLost, and UsageError where the settings contradict the VPC."""
+        start = self._clock.monotonic()
+        self._beat()
+        try:
+            snapshot = self.look()
+        except ApiError as error:
+            return self._unreadable(error)
+        if snapshot is None:
+            return self._waiting()
+        self._blind = 0
+        decision = decide(snapshot, self.policy)
+        self._memory = decision.plan.memory
+        self.view.refused.clear()
+        outcome = self._applier.run(decision.plan.steps, stop, self._beat)
+        publish = conclude(decision, self._snapshot())
+        published = self._applier.run(publish, stop, self._beat)
+        self._held = self._applier.held((*decision.plan.steps, *publish))
+        self._say(decision)
+        return self._turned(decision, outcome, published, start)
+
+    def look(self) -> Snapshot | None:
+        """Read what is due; None while it is too little to decide anything. Raises ApiError and UsageError."""
+        reported = next((report.vpc_id for report in self._cluster.table_reports.items().values()), "")
+        self.view.refresh(self._wanted(), reported)
+        if not self.view.complete:
+            self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
+            return None
+        if not self._checked:
+            if problems := check_against_vpc(self._settings, self.view.local_cidrs()):
+                raise UsageError(problems)
+            self._checked = True
+        return self._snapshot()
+
+    def _wanted(self) -> set[str]:
+        """Ids of all instances that matter."""
+        wanted = {node.instance_id for node in self._cluster.nodes.items().values() if node.instance_id}
+        return wanted | {record.spec.instance_id for record in self._cluster.node_routes.items().values()}
+
+    def _snapshot(self) -> Snapshot:
+        view, cluster = self.view, self._cluster
+        return Snapshot(
+            self._clock.monotonic(), cluster.nodes.items(), cluster.node_routes.items(), cluster.table_reports.items(),
+            view.vpc_id, dict(view.instances), dict(view.tables), view.subnets, view.limit, dict(view.prefix_lists),
+            frozenset(view.refused), self._held, self._memory,
+        )  # fmt: skip
+
+    def _waiting(self) -> Turn:
+        """Where no instance of a node is known, no VPC is: without nodes that is all there is to do."""
+        self._blind += 1
+        wanted = self._wanted()
+        return Turn("", self.view.next_due, not wanted, bool(wanted) and self._blind >= BLIND)
+
+    def _unreadable(self, error: ApiError) -> Turn:
+        """Nothing is decided from a world that can't be read: whatever works goes on working."""
+        self._blind += 1
+        pause = min(READ_RETRY_SECONDS * self._blind, self._settings.resync_seconds)
+        log.warning("read", problem=str(error), again_in_seconds=pause)
+        return Turn("", self._clock.monotonic() + pause, False, self._blind >= BLIND)
+
+    def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, start: float) -> Turn:
+        now = self._clock.monotonic()
+        self._telemetry.reconcile(now - start)
+        done = summary((*outcome.done, *published.done))
+        waits = decision.plan.waits
+        left = outcome.behind + published.behind + len(outcome.failed) + len(published.failed)
+        if done:
+            log.info("cycle", did=done, left=left, waits=len(waits), seconds=round(now - start, 3))
+        times = [self.view.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
+        if outcome.deferred or published.deferred:
+            times.append(now + max(BUDGET_SECONDS, outcome.deferred, published.deferred))
+        elif done or self.view.surprised:
+            times.append(now)  # see what that has led to
+        settled = not (left or waits or done)
+        hopeful = waits or done or outcome.deferred or outcome.hopeful or published.hopeful
+        stuck = bool(left) and not hopeful
+        return Turn(done, min(times), settled, stuck)
+
+    # --- what a step has done ---------------------------------------------------------------
+
+    def _step_done(self, step: Step) -> None:
+        self.view.note(step)
+        if isinstance(step, SetCondition) and step.condition.reason != "RouteCreated":
+            warning = step.condition.status == "True"
+            self._event(
+                Notice("Node", step.node.name, step.node.uid, warning, step.condition.reason, step.condition.message)
+            )
+
+    def _step_surprised(self, step: Step, error: ApiError) -> None:
+        if isinstance(error, LimitExceeded) and isinstance(step, ChangeRoute):
+            self.view.refuse(step.table_id, step.destination.family)
+        elif isinstance(step, ChangeRoute | DisableSourceDestCheck):
+            node = self._cluster.nodes.items().get(step.node)
+            self.view.surprise(node.instance_id if node else "")
+
+    # --- what people are told ---------------------------------------------------------------
+
+    def _say(self, decision: Decision) -> None:
+        for notice in (*decision.plan.notices, *self._applier.refusals()):
+            about = {notice.kind.lower(): notice.name, "reason": notice.reason, "message": notice.message}
+            self._changes.say((notice.kind, notice.name, notice.reason), "notice", warning=notice.warning, **about)
+            self._event(notice)
+        routes = self._cluster.node_routes.items()
+        paths = Counter(node_paths({name: route.spec for name, route in routes.items()}).values())
+        self._telemetry.world(
+            _route_counts(decision),
+            {
+                (table_id, family): use.limit(family)
+                for table_id, use in decision.uses.items()
+                for family in use.families
+            },
+            {path: paths.get(path, 0) for path in ("native", "direct", "overlay", "mixed")},
+            {str(pool): free for pool, free in decision.free.items()},
+        )
+
+    def _event(self, notice: Notice) -> None:
+        self._kube.event(notice.kind, notice.name, notice.uid, notice.warning, notice.reason, notice.message)
+
+
+def _route_counts(decision: Decision) -> Mapping[tuple[str, str, str], int]:
+    """Entries by table, family and state; our blackholes are counted apart from our other routes."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for table_id, use in decision.uses.items():
+        for family, fill in use.families.items():
+            counts[table_id, family, "ours"] += fill.ours
+            counts[table_id, family, "foreign"] += fill.foreign
+            counts[table_id, family, "blackhole"] += 0
+        for cidr, route in use.ours.items():
+            if route.blackhole:
+                counts[table_id, cidr.family, "ours"] -= 1
+                counts[table_id, cidr.family, "blackhole"] += 1
+    return counts

@@ -1,0 +1,131 @@
+"""The controller's process: which threads there are, and how it ends.
+
+Main thread: supervision. Lease thread: one attempt each retry period, so that no large decode ever delays a renewal.
+Loop thread: only while leading. Reflectors: from the start, so that a standby knows the cluster when it takes over.
+A thread that dies ends the process; so does a lost lease, at once, since another may lead by now.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from cloudroute.config import ControllerSettings
+from cloudroute.controller.lease import Lease, NoLease
+from cloudroute.controller.loop import Loop
+from cloudroute.errors import CloudrouteError, LeaseLost, UsageError
+from cloudroute.ports import Cluster
+from cloudroute.telemetry import Telemetry
+
+GLANCE_SECONDS = 0.1
+_HELD = "another process holds and renews the lease: stop it, or let it do the work"
+
+
+class Controller:
+    """Joins cluster, lease and loop. `run` is the main thread's; `stop` may be set from a signal handler."""
+
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        cluster: Cluster,
+        lease: Lease | NoLease,
+        make_loop: Callable[[], Loop],
+        telemetry: Telemetry,
+    ) -> None:
+        self._settings, self._cluster, self._lease = settings, cluster, lease
+        self._make_loop, self._telemetry = make_loop, telemetry
+        self._loop: Loop | None = None
+        self._failure: BaseException | None = None
+        self._ended = threading.Event()
+        """The loop thread has ended, or another thread has failed: `_failure`, if any, is set before."""
+        self._complete = True
+        self.stop = threading.Event()
+
+    def run(self) -> bool:
+        """Until stopped (True), or with `--once` until done: whether nothing was left to do.
+
+        Stopped, it lets the steps under way end, releases the lease and returns. Raises LeaseLost, and whatever ended
+        a thread, at once: a call may still hang then, so the caller must end the process without waiting for threads.
+        """
+        self._telemetry.leader(False)
+        self._cluster.start(self._wake)
+        try:
+            self._start("lease", self._keep_lease)
+            self._start("loop", self._lead)
+            while not self._ended.wait(GLANCE_SECONDS):
+                self._look_after()
+                if self.stop.is_set():
+                    self._wake()
+        finally:
+            self.stop.set()
+        if self._failure and not isinstance(self._failure, UsageError):
+            # Not released: steps may still be under way.
+            raise self._failure
+        self._look_after()
+        if isinstance(self._lease, Lease):
+            self._lease.release()
+        self._telemetry.leader(False)
+        self._cluster.stop()
+        if self._failure:
+            raise self._failure  # settings that contradict the world: found before the first step
+        return self._complete
+
+    def _look_after(self) -> None:
+        if isinstance(self._lease, Lease) and self._lease.lost:
+            raise LeaseLost("the lease is lost: this process ends, another leads")
+        if thread := self._cluster.dead():
+            raise CloudrouteError(f"the thread {thread} has ended, its error is above: this process ends, too")
+
+    def _wake(self) -> None:
+        if self._loop:
+            self._loop.wake()
+
+    # --- threads ----------------------------------------------------------------------------
+
+    def _start(self, name: str, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - whatever it was, the process must not go on without it
+                self._failure = self._failure or error
+                self._ended.set()
+
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+    def _keep_lease(self) -> None:
+        within = 2 * self._settings.lease_duration
+        if isinstance(self._lease, Lease):
+            self._lease.run(lambda: self._telemetry.beat("lease", within))
+            self._telemetry.forget("lease")
+
+    def _lead(self) -> None:
+        # A standby has all that it needs before it leads: opening the clients takes half a second.
+        self._telemetry.ready(True)
+        if self._await_cluster():
+            self._loop = self._make_loop()
+            if self._await_lease():
+                self._complete = self._loop.run(self.stop)
+        self._telemetry.forget("loop")
+        self._ended.set()
+
+    def _await_lease(self) -> bool:
+        self._telemetry.forget("loop")
+        if isinstance(self._lease, Lease):
+            patience = self._settings.lease_duration + 2 * self._settings.retry_period
+            waited = 0.0
+            while not self._lease.acquired.wait(GLANCE_SECONDS):
+                if self.stop.is_set():
+                    return False
+                waited += GLANCE_SECONDS
+                if self._settings.once and waited > patience:
+                    raise CloudrouteError(self._lease.trouble or _HELD)
+        self._telemetry.leader(True)
+        return True
+
+    def _await_cluster(self) -> bool:
+        stores = (self._cluster.nodes, self._cluster.node_routes, self._cluster.table_reports)
+        while not self.stop.is_set():
+            self._telemetry.beat("loop", 120)
+            if all(store.wait_synced(GLANCE_SECONDS) for store in stores):
+                return True
+        return False

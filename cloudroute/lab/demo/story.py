@@ -1,0 +1,208 @@
+"""What happens in the demo, act by act. Each act ends when the world is right, and says how long that took."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console
+from rich.live import Live
+
+from cloudroute.adapters.kube import project
+from cloudroute.core.paths import explain
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.demo import figures as world
+from cloudroute.lab.demo.screen import WIDTH, Picture, record
+from cloudroute.lab.demo.stage import LEASE_SECONDS, LIMIT, RESERVE, RETRY_SECONDS, Replica, Stage
+from cloudroute.types import TableReport
+
+NODES = 120
+BATCH = 4
+FOREIGN = "100.64.200.0/24"
+DEAD = 6
+PATIENCE_SECONDS = 90
+LOOK_SECONDS = 0.25
+
+
+class Story:
+    """The demo as it runs: the stage, and the picture of it."""
+
+    def __init__(self, stage: Stage, picture: Picture, refresh: Callable[[], None]) -> None:
+        self._stage, self._picture, self._refresh = stage, picture, refresh
+        self._started = time.monotonic()
+
+    def run(self) -> None:
+        """All acts. Raises CloudrouteError when the world does not come right."""
+        self.await_leader()
+        self.join()
+        self.overflow()
+        self.kill()
+        self.change()
+        self.sum_up()
+
+    # --- acts -------------------------------------------------------------------------------
+
+    def await_leader(self) -> None:
+        """Both start; one acquires the lease."""
+        kind = "a real kube-apiserver" if self._stage.real else "the embedded Kubernetes API"
+        self._tell(f"Strict EC2 and {kind} are up; two controllers start.")
+        self._until(lambda: self._stage.leader() is not None, "one of them to lead")
+
+    def join(self) -> None:
+        """Nodes join until the tables overflow."""
+        start = time.monotonic()
+        self._picture.target = NODES
+        zones = self._stage.vpc.zones
+        while len(self._stage.nodes) < NODES:
+            self._stage.join(zones[len(self._stage.nodes) // BATCH % len(zones)], BATCH)
+            self._look()
+            time.sleep(LOOK_SECONDS)
+        self._tell(f"{NODES} nodes joined in {time.monotonic() - start:.1f} s, {LIMIT} entries a table for all.")
+        self._until(self._ready, "every node to be ready")
+        self._ready_after = time.monotonic() - start
+        self._until(self._right, "all paths to settle")
+        self._settled_after = time.monotonic() - start
+        self._joined = self._figures.calls.copy()
+
+    def overflow(self) -> None:
+        """Who went to the overlay, and why: one pair explained."""
+        specs = {name: route.spec for name, route in self._figures.routes.items()}
+        tables = {r.id: r for r in self._reports()}
+        names = sorted(specs)
+        far = next((n for n in reversed(names) if specs[n].route_table_id != specs[names[0]].route_table_id), names[-1])
+        told = explain(names[0], far, specs, tables)
+        overlay = self._figures.conditions["OverlayFallback"]
+        self._tell(f"{overlay} nodes have no entry in some table and are healthy all the same. {names[0]} to {far}:")
+        self._tell(f"  {told.path}: {told.reason}")
+
+    def kill(self) -> None:
+        """The leader dies without a goodbye, and routed nodes with it."""
+        leader = self._stage.leader()
+        if leader is None:
+            raise CloudrouteError("no controller leads")
+        victims = sorted(self._stage.nodes)[:: NODES // DEAD][:DEAD]
+        killed = self._stage.kill(leader)
+        self._stage.terminate(victims)
+        self._gone = time.monotonic()
+        self._tell(f"{leader.name} is killed (SIGKILL); while nobody leads, {DEAD} routed instances are terminated.")
+        self._until(lambda: self._stage.leader() is not None, "the other to lead")
+        heir = self._stage.leader()
+        self._takeover = _acquired(heir) - killed if heir else 0.0
+        self._tell(f"{heir.name if heir else '?'} leads after {self._takeover:.1f} s.")
+
+    def change(self) -> None:
+        """Somebody else uses the table too; then all must come right."""
+        self._gateway = self._stage.add_foreign_route(FOREIGN)
+        self._tell(f"Somebody routes {FOREIGN}, a part of the cluster CIDR, to an internet gateway by hand.")
+        self._picture.target = NODES - DEAD
+        self._until(lambda: self._right() and self._seen_foreign(), "the world to come right again")
+        self._healed = time.monotonic() - self._gone
+
+    def sum_up(self) -> None:
+        """Every figure as it was measured."""
+        figures = self._figures
+        kept = self._stage.aws.scene.routes(self._stage.vpc.zones[0].route_table_id).get(FOREIGN, {})
+        if kept.get("GatewayId") != self._gateway:
+            raise CloudrouteError(f"the foreign route {FOREIGN} was touched: {kept}")
+        paths = figures.paths
+        calls = self._joined
+        self._picture.summary = [
+            ("pairs of nodes with one working path", f"{sum(paths.values())} ({_listed(paths)})"),
+            ("entries a table ever held, limit 50", ", ".join(str(fill.highest) for fill in figures.fills)),
+            (f"{NODES} nodes ready / all paths settled", f"{self._ready_after:.1f} s / {self._settled_after:.1f} s"),
+            ("EC2 calls for that", f"{sum(calls.values())} ({_listed(calls)})"),
+            ("throttled calls, AWS's buckets enforced", str(figures.throttled)),
+            ("takeover after SIGKILL", f"{self._takeover:.1f} s (lease {LEASE_SECONDS} s, retry {RETRY_SECONDS} s)"),
+            (f"{DEAD} dead nodes' entries given on", f"{self._healed:.1f} s after they died"),
+            ("the foreign route", "untouched, counted, and no node gets its addresses"),
+            ("the whole demo", f"{time.monotonic() - self._started:.1f} s"),
+        ]
+
+    # --- looking ----------------------------------------------------------------------------
+
+    def _tell(self, line: str) -> None:
+        self._picture.tell(line)
+        self._refresh()
+
+    def _look(self) -> None:
+        self._figures = world.look(self._stage)
+        leader = self._stage.leader()
+        self._picture.figures, self._picture.leader = self._figures, leader.name if leader else ""
+        self._refresh()
+
+    def _until(self, true: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            self._look()
+            if true():
+                return
+            self._stage.check()
+            if time.monotonic() > deadline:
+                wrong = world.faults(self._stage, self._figures)
+                raise CloudrouteError(f"waited {PATIENCE_SECONDS} s for {what}\n" + "\n".join(wrong[:10]))
+            time.sleep(LOOK_SECONDS)
+
+    def _ready(self) -> bool:
+        return self._figures.conditions[""] == 0 and self._figures.nodes == len(self._stage.nodes)
+
+    def _right(self) -> bool:
+        """Ready, nothing wrong, and every table as full as it can be."""
+        full = all(fill.ours + fill.foreign >= LIMIT - RESERVE for fill in self._figures.fills)
+        native = all(len(route.spec.native_in) > 0 or route.spec.subnet_id for route in self._figures.routes.values())
+        granted = sum(len(route.spec.native_in) for route in self._figures.routes.values())
+        published = granted == sum(fill.ours for fill in self._figures.fills)
+        return full and native and published and self._ready() and not world.faults(self._stage, self._figures)
+
+    def _seen_foreign(self) -> bool:
+        """Whether the leader counts the foreign route: `local` is the other one."""
+        first = self._stage.vpc.zones[0].route_table_id
+        return any(r.id == first and r.families["ipv4"].foreign == 2 for r in self._reports())
+
+    def _reports(self) -> Iterator[TableReport]:
+        return (project.table_report(item) for item in self._stage.kube.list("routetables"))
+
+
+def _acquired(replica: Replica) -> float:
+    """When a replica began to lead, seconds since the epoch."""
+    stamp = next(line["timestamp"] for line in replica.lines() if line.get("did") == "acquired")
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+@contextmanager
+def _shown(picture: Picture) -> Iterator[Callable[[], None]]:
+    """On a terminal the picture moves; elsewhere each new line of the story is printed, and the picture at the end."""
+    if sys.stdout.isatty():
+        with Live(picture, console=Console(), auto_refresh=False, screen=False) as live:
+            yield live.refresh
+        return
+    console = Console(width=WIDTH)
+    told = 0
+
+    def refresh() -> None:
+        nonlocal told
+        for line in picture.told[told:]:
+            console.print(line, highlight=False, markup=False)
+        told = len(picture.told)
+
+    yield refresh
+    console.print(picture)
+
+
+def play(record_to: str = "") -> None:
+    """Play the demo; save its last picture as SVG if a path is given. Raises CloudrouteError."""
+    picture = Picture(f"cloudroute: {NODES} nodes, three zones, a route table each, {LIMIT} entries a table")
+    with Stage() as stage, _shown(picture) as refresh:
+        Story(stage, picture, refresh).run()
+        refresh()
+    if record_to:
+        try:
+            record(picture, record_to)
+        except OSError as error:
+            raise CloudrouteError(f"--record {record_to}: can't write there: {error.strerror}") from error

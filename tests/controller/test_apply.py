@@ -1,0 +1,330 @@
+"""Doing a plan: order, lanes, back-off, and how it stops. The APIs are a list of what was asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from cloudroute.controller.apply import Applier, Outcome
+from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, SetCondition, Step
+from cloudroute.errors import (
+    ApiError,
+    Deferred,
+    Forbidden,
+    LeaseLost,
+    LimitExceeded,
+    LostRace,
+    Refused,
+    Retryable,
+    Throttled,
+    Unreachable,
+)
+from cloudroute.types import Cidr, Condition, Node
+from tests.controller.lab import FakeClock
+
+RESYNC = 60.0
+
+
+def route(
+    number: int, table: str = "rtb-1", verb: Any = "create", after: tuple[tuple[str, ...], ...] = ()
+) -> ChangeRoute:
+    return ChangeRoute(verb, table, Cidr.parse(f"100.64.{number}.0/24"), "eni-1", f"n{number}", after)
+
+
+def check(number: int, table: str = "rtb-1") -> DisableSourceDestCheck:
+    return DisableSourceDestCheck(f"eni-{number}", f"n{number}", table)
+
+
+def condition(number: int, after: tuple[tuple[str, ...], ...] = ()) -> SetCondition:
+    return SetCondition(Node(f"n{number}", "uid", "1", "", "i-1"), Condition("False", "RouteCreated", ""), after)
+
+
+def error(kind: type[ApiError], code: str = "Code") -> ApiError:
+    return kind("CreateRoute", "rtb-1", code, "no")
+
+
+class World:
+    """Both APIs and the fence. `asked` is what they were asked; `answers` may make a call raise."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.asked: list[str] = []
+        self.answers: dict[str, Callable[[], None]] = {}
+        self.open = True
+        self.done: list[Step] = []
+        self.surprises: list[Step] = []
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+        self.under_way: dict[str, int] = {}
+        self.at_once: dict[str, int] = {}
+        # Any: it stands for both APIs and the fence, of which it has what the applier calls.
+        me = cast(Any, self)
+        self.applier = Applier(me, me, me, self.clock, RESYNC, self.done.append, self._surprised)
+
+    def _surprised(self, step: Step, _: ApiError) -> None:
+        self.surprises.append(step)
+
+    def check(self) -> None:
+        if not self.open:
+            raise LeaseLost("lost")
+
+    def create_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
+        self._take(f"create {table_id} {destination}", table_id)
+
+    def delete_route(self, table_id: str, destination: Cidr) -> None:
+        self._take(f"delete {table_id} {destination}", table_id)
+
+    def disable_source_dest_check(self, interface_id: str) -> None:
+        self._take(f"check {interface_id}", "checks")
+
+    def set_condition(self, node: Node, condition: Condition) -> None:
+        self._take(f"condition {node.name}", "kube")
+
+    def _take(self, what: str, lane: str) -> None:
+        with self.lock:
+            self.asked.append(what)
+            self.under_way[lane] = self.under_way.get(lane, 0) + 1
+            self.at_once[lane] = max(self.at_once.get(lane, 0), self.under_way[lane])
+        try:
+            self.answers.get(what, lambda: None)()
+        finally:
+            with self.lock:
+                self.under_way[lane] -= 1
+
+    def fails(self, what: str, error: Exception) -> None:
+        def fail() -> None:
+            raise error
+
+        self.answers[what] = fail
+
+    def run(self, *steps: Step) -> Outcome:
+        return self.applier.run(steps, self.stop, lambda: None)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_step_waits_for_what_it_comes_after(world: World) -> None:
+    """Steps run in the order that `after` gives, however they are listed; what is not in the plan is done already."""
+    first, second = route(1), route(2, "rtb-2", after=(route(1).key,))
+    outcome = world.run(condition(1, (second.key,)), second, first, condition(9, (("route", "gone", "x"),)))
+    assert [what for what in world.asked if "n9" not in what] == [
+        "create rtb-1 100.64.1.0/24",
+        "create rtb-2 100.64.2.0/24",
+        "condition n1",
+    ]
+    assert (len(outcome.done), outcome.behind, outcome.failed) == (4, 0, [])
+    assert len(world.done) == 4
+
+
+def test_what_comes_after_a_failure_is_not_tried(world: World) -> None:
+    """A failed step holds up what comes after it, and nothing else."""
+    world.fails("create rtb-1 100.64.1.0/24", error(Unreachable))
+    outcome = world.run(route(1), condition(1, (route(1).key,)), route(2), condition(2, (route(2).key,)))
+    assert "condition n1" not in world.asked
+    assert "condition n2" in world.asked
+    assert (len(outcome.done), len(outcome.failed), outcome.behind) == (2, 1, 1)
+    assert world.surprises == [route(1)]
+
+
+def test_one_route_at_a_time_in_each_table(world: World) -> None:
+    """Tables are written side by side, each route by route; conditions many at once."""
+    barrier = threading.Barrier(3)
+    for number in range(3):
+        world.answers[f"condition n{number}"] = lambda: cast(None, barrier.wait(5))
+    meet = threading.Barrier(2)
+    world.answers["create rtb-1 100.64.0.0/24"] = world.answers["create rtb-2 100.64.0.0/24"] = lambda: cast(
+        None, meet.wait(5)
+    )
+    steps = [route(n, table) for n in range(20) for table in ("rtb-1", "rtb-2")]
+    outcome = world.run(*steps, *(condition(n) for n in range(3)))
+    assert len(outcome.done) == 43
+    assert (world.at_once["rtb-1"], world.at_once["rtb-2"]) == (1, 1)
+    assert world.at_once["kube"] >= 3
+
+
+def test_a_failed_step_waits_for_its_own_back_off(world: World) -> None:
+    """Half a second, doubled each time up to a minute, up to half more at random; others are not held up."""
+    world.fails("create rtb-1 100.64.1.0/24", error(Unreachable))
+    times: list[float] = []
+    for _ in range(12):
+        asked = len(world.asked)
+        outcome = world.run(route(1), route(2))
+        assert "create rtb-1 100.64.2.0/24" in world.asked[asked:]
+        assert len(outcome.failed) == 1
+        assert world.applier.held([route(1), route(2)]) == {route(1).key}
+        times.append(world.applier.next_due() - world.clock.time)
+        world.clock.time = world.applier.next_due() - 0.001
+        assert world.run(route(1)).behind == 1
+        world.clock.time += 0.001
+    for number, pause in enumerate(times):
+        assert min(60, 0.5 * 2**number) <= pause <= 1.5 * min(60, 0.5 * 2**number)
+
+
+def test_a_step_may_fail_for_ever(world: World) -> None:
+    """Days of failures end neither the process nor the trying; a success forgets them all."""
+    world.fails("create rtb-1 100.64.1.0/24", error(Unreachable))
+    for _ in range(2000):
+        assert len(world.run(route(1)).failed) == 1
+        world.clock.time = world.applier.next_due()
+    del world.answers["create rtb-1 100.64.1.0/24"]
+    assert world.run(route(1)).done == [route(1)]
+    assert world.applier.next_due() == float("inf")
+    world.fails("create rtb-1 100.64.1.0/24", error(Unreachable))
+    world.run(route(1))
+    assert world.applier.next_due() - world.clock.time < 1
+
+
+def test_a_lost_race_is_tried_again_at_once_and_then_not(world: World) -> None:
+    """The next plan may try again at once, since it sees another world; a second time in a row waits."""
+    world.fails("condition n1", error(LostRace))
+    world.run(condition(1))
+    assert world.applier.held([condition(1)]) == frozenset()
+    world.run(condition(1))
+    assert world.applier.held([condition(1)]) == {condition(1).key}
+
+
+def test_a_throttling_answer_says_how_long(world: World) -> None:
+    """Retry-After is kept to."""
+    world.fails("condition n1", Throttled("patch nodes/status", "n1", "429", "slow", 30))
+    world.run(condition(1))
+    assert world.applier.next_due() - world.clock.time == 30
+
+
+def test_a_full_table_refuses_once(world: World) -> None:
+    """After RouteLimitExceeded no other create is sent to that table; deletions and other tables go on."""
+    world.fails("create rtb-1 100.64.1.0/24", error(LimitExceeded))
+    outcome = world.run(*(route(n) for n in range(1, 9)), route(20, verb="delete"), route(1, "rtb-2"))
+    assert sorted(world.asked) == [
+        "create rtb-1 100.64.1.0/24",
+        "create rtb-2 100.64.1.0/24",
+        "delete rtb-1 100.64.20.0/24",
+    ]
+    assert (outcome.behind, outcome.hopeful) == (7, True)
+    assert world.applier.held([route(1)]) == frozenset(), "the planner, not a back-off, keeps it from being asked again"
+
+
+def test_an_empty_budget_ends_the_action_for_this_time(world: World) -> None:
+    """After Deferred no other call of that action is made; other actions go on, and nothing has failed."""
+    world.fails("create rtb-1 100.64.1.0/24", Deferred("CreateRoute", "rtb-1", 0.4))
+    outcome = world.run(*(route(n) for n in range(1, 9)), route(20, verb="delete"), check(1), condition(1))
+    assert sorted(world.asked) == [
+        "check eni-1",
+        "condition n1",
+        "create rtb-1 100.64.1.0/24",
+        "delete rtb-1 100.64.20.0/24",
+    ]
+    assert (outcome.deferred, outcome.failed, outcome.behind) == (0.4, [], 8)
+    assert world.applier.next_due() == float("inf")
+
+
+def test_what_is_refused_is_asked_once_per_table_and_resync(world: World) -> None:
+    """The refusal of one create stands for all of that table until the next resync, and is told with its action."""
+    for number in range(5):
+        world.fails(f"create rtb-1 100.64.{number}.0/24", error(Forbidden, "UnauthorizedOperation"))
+        world.fails(f"check eni-{number}", error(Forbidden, "UnauthorizedOperation"))
+    alike: list[Step] = [step for n in range(5) for step in (route(n), check(n))]
+    steps = [*alike, route(1, "rtb-2"), route(9, verb="delete")]
+    for resync in range(1, 4):
+        outcome = world.run(*steps)
+        for _ in range(5):
+            world.clock.time += RESYNC / 6
+            world.run(*steps)
+        world.clock.time += RESYNC / 6
+        refused = [what for what in world.asked if what.startswith(("create rtb-1", "check"))]
+        assert len(refused) == 2 * resync
+        assert (len(outcome.failed), outcome.hopeful) == (2, False)
+    world.run(*steps)
+    assert {(notice.name, notice.reason) for notice in world.applier.refusals()} == {
+        ("rtb-1", "CreateRouteRefused"),
+        ("rtb-1", "ModifyNetworkInterfaceAttributeRefused"),
+    }
+    world.answers.clear()
+    world.clock.time += RESYNC
+    assert len(world.run(*steps).done) == len(steps)
+    assert world.applier.refusals() == []
+
+
+def test_hopeful_until_all_that_is_left_keeps_failing(world: World) -> None:
+    """Five failures in a row make a step hopeless; one that has failed less often keeps the hope up."""
+    world.fails("condition n1", error(Unreachable))
+    for attempt in range(1, 6):
+        assert world.run(condition(1)).hopeful == (attempt < 5)
+        world.clock.time = world.applier.next_due()
+    world.fails("condition n2", error(Unreachable))
+    assert world.run(condition(1), condition(2)).hopeful
+    assert world.run(condition(1), condition(2)).hopeful, "it waits for its back-off"
+    assert not world.run(condition(1)).hopeful
+
+
+def test_once_stopped_no_step_starts(world: World) -> None:
+    """What is under way ends and counts; what waits for a thread, a lane or a predecessor is not tried."""
+    release = threading.Event()
+
+    def stopping() -> None:
+        world.stop.set()
+        release.set()
+
+    for number in range(16):
+        world.answers[f"condition n{number}"] = lambda: cast(None, release.wait(5))
+    world.answers["condition n0"] = stopping
+    steps = [condition(n) for n in range(60)]
+    outcome = world.run(*steps, condition(99, (condition(0).key,)))
+    assert 1 <= len(world.asked) <= 16
+    assert len(outcome.done) == len(world.asked)
+    assert outcome.behind == 61 - len(outcome.done)
+
+
+def test_a_lost_lease_ends_it_once_all_under_way_has_ended(world: World) -> None:
+    """No step passes the closed fence, and LeaseLost is raised after the last one that had passed it."""
+    ended = threading.Event()
+    closed = threading.Event()
+
+    def slow() -> None:
+        world.open = False
+        closed.set()
+        threading.Event().wait(0.05)
+        ended.set()
+
+    world.answers["create rtb-1 100.64.1.0/24"] = slow
+    with pytest.raises(LeaseLost):
+        world.run(route(1), route(2), route(1, "rtb-2", after=(route(1).key,)))
+    assert ended.is_set()
+    assert world.asked == ["create rtb-1 100.64.1.0/24"]
+
+
+def test_one_bad_request_stops_no_other(world: World) -> None:
+    """What AWS will not accept of one node waits for the resync; the other nodes of that table get their routes."""
+    world.fails("create rtb-1 100.64.1.0/24", error(Refused, "InvalidParameterValue"))
+    steps = [route(n) for n in range(1, 5)]
+    outcome = world.run(*steps)
+    assert [step.key[-1] for step, _ in outcome.failed] == ["100.64.1.0/24"]
+    assert len(outcome.done) == 3
+    world.run(route(1))
+    assert world.asked.count("create rtb-1 100.64.1.0/24") == 1
+
+
+def test_a_defect_is_not_taken_for_a_failure(world: World) -> None:
+    """An exception that is no ApiError comes out: the process must not go on as if nothing were."""
+    world.fails("condition n1", ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        world.run(condition(1))
+
+
+def test_what_nobody_asks_for_any_more_is_forgotten(world: World) -> None:
+    """A failure of ten minutes ago does not wake the loop, nor tell people anything."""
+    world.fails("create rtb-1 100.64.1.0/24", error(Refused))
+    world.fails("condition n1", error(Retryable))
+    world.run(route(1), condition(1))
+    world.clock.time += 700
+    world.run()
+    assert world.applier.next_due() == float("inf")
+    assert world.applier.refusals() == []
+    world.fails("condition n1", error(Retryable))
+    world.run(condition(1))
+    assert world.applier.next_due() - world.clock.time < 1

@@ -1,0 +1,131 @@
+"""How controller processes live and end: real ones, over HTTP."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.controller.lab import eventually
+from tests.controller.servers import DEADLINE, DURATION, PERIOD, Servers, seconds_until, servers
+
+SLACK = 1.5
+"""Seconds for requests and for a machine that does other things too."""
+
+
+SECOND = 1.0 + SLACK / 2
+"""For a process to end: on a busy machine the end of the interpreter alone takes half a second."""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Servers]:
+    with servers(tmp_path) as made:
+        yield made
+
+
+def test_a_killed_leader_is_followed(world: Servers) -> None:
+    """SIGKILL: the standby leads within lease duration and retry period, and serves what came meanwhile."""
+    leader, standby = world.pair()
+    first = world.join("first")
+    eventually(lambda: world.routed(first))
+    for process, leads in ((leader, True), (standby, False)):
+        assert [process.get(path)[0] for path in ("/healthz", "/readyz")] == [200, 200]
+        assert process.leads == leads
+    holder = world.lease["holderIdentity"]
+    leader.signal(signal.SIGKILL)
+    second = world.join("second", 1)
+    passed = seconds_until(lambda: world.lease["holderIdentity"] != holder)
+    assert passed <= DURATION + PERIOD * 1.2 + SLACK
+    eventually(lambda: world.routed(first, second))
+    assert standby.leads
+    assert world.lease["leaseTransitions"] == 1
+
+
+def test_a_stopped_leader_is_followed_at_once(world: Servers) -> None:
+    """SIGTERM at rest: the lease is free within a second, exit code 0, and the standby leads at its next attempt."""
+    leader, standby = world.pair()
+    first = world.join("first")
+    eventually(lambda: world.routed(first))
+    holder = world.lease["holderIdentity"]
+    leader.signal(signal.SIGTERM)
+    assert seconds_until(lambda: world.lease["holderIdentity"] != holder) <= 1.0
+    assert leader.exit_code(SECOND) == 0
+    assert seconds_until(lambda: standby.leads) <= PERIOD * 1.2 + SLACK
+    second = world.join("second")
+    eventually(lambda: world.routed(first, second))
+    assert {code for _, code in world.aws.calls} == {"OK"}
+    standby.signal(signal.SIGTERM)
+    assert standby.exit_code(SECOND) == 0
+    assert world.lease["holderIdentity"] in ("", None)
+
+
+def test_a_standby_stops_without_touching_the_lease(world: Servers) -> None:
+    """SIGTERM: exit code 0 within a second; the leader goes on leading."""
+    leader, standby = world.pair()
+    holder = world.lease["holderIdentity"]
+    standby.signal(signal.SIGTERM)
+    assert standby.exit_code(SECOND) == 0
+    assert world.lease["holderIdentity"] == holder
+    assert leader.leads
+
+
+def test_the_api_server_is_gone_for_longer_than_the_lease(world: Servers) -> None:
+    """The leader ends with exit code 1 when its lease can't be renewed; the standby waits, and leads when it can."""
+    leader, standby = world.pair()
+    first = world.join("first")
+    eventually(lambda: world.routed(first))
+    world.kube.faults.down(math.inf)
+    assert leader.exit_code(DEADLINE + SLACK) == 1
+    assert "the lease is lost" in leader.log.read_text()
+    assert (standby.runs, standby.get("/healthz")[0]) == (True, 200)
+    assert world.routed(first)
+    world.kube.faults.clear()
+    second = world.join("second")
+    eventually(lambda: world.routed(first, second))
+    assert standby.leads
+
+
+def test_a_hanging_call_does_not_keep_a_process_that_lost_its_lease(world: Servers) -> None:
+    """EC2 hangs and the lease is lost: the process is gone long before the call would end."""
+    leader = world.start("--lease-duration=60", f"--renew-deadline={DEADLINE}")
+    eventually(lambda: leader.leads)
+    world.aws.faults.hang("*", times=None)
+    world.join("first")
+    eventually(lambda: sum(world.aws.calls.values()) > 0)
+    world.kube.faults.down(math.inf)
+    assert leader.exit_code(DEADLINE + SLACK) == 1
+
+
+def test_stopped_in_the_middle_of_its_work(world: Servers) -> None:
+    """SIGTERM while routes are made: those under way end, no other begins, the lease is released, exit code 0."""
+    machines = [world.join(f"node-{number}", number % 2) for number in range(6)]
+    world.aws.faults.delay("CreateRoute", 0.5)
+    leader = world.start()
+    eventually(lambda: world.aws.calls["CreateRoute", "OK"] > 0)
+    leader.signal(signal.SIGTERM)
+    begun = world.aws.calls["CreateRoute", "OK"]
+    assert leader.exit_code(0.5 + SLACK) == 0
+    assert world.lease["holderIdentity"] in ("", None)
+    assert world.aws.calls["CreateRoute", "OK"] <= begun + len(world.vpc.route_table_ids)
+    world.aws.faults.clear()
+    world.start()
+    eventually(lambda: world.routed(*machines))
+    assert {code for _, code in world.aws.calls} == {"OK"}
+
+
+def test_once_ends_with_what_it_has_done(world: Servers) -> None:
+    """`--once`: exit code 0 when nothing is left to do; 1 when an action is refused, with all else done."""
+    first = world.join("first")
+    assert world.start("--once").exit_code(20) == 0
+    assert world.routed(first)
+    second = world.join("second")
+    bad = world.vpc.route_table_ids[0]
+    world.aws.faults.fail(
+        "CreateRoute", "UnauthorizedOperation", times=None, match=lambda params: params["RouteTableId"] == bad
+    )
+    assert world.start("--once").exit_code(20) == 1
+    assert world.targets(bad) == [first.interface_id]
+    assert second.interface_id in world.targets(world.vpc.route_table_ids[1])

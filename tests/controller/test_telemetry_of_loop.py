@@ -1,0 +1,156 @@
+"""What the running controller shows of itself: metrics that equal the world, and health."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloudroute.errors import UsageError
+from tests.controller.lab import POOL, POOL6, Lab, lab
+
+
+def test_requests_as_aws_counted_them() -> None:
+    """`ec2_requests_total` is, by action and code, what AWS itself has counted: failed attempts too."""
+    with lab(one_table=True) as world:
+        world.aws.set_route_quota(4, world.table())
+        world.aws.faults.throttle("CreateRoute", times=2)
+        world.aws.faults.throttle("DescribeRouteTables", times=1)
+        world.join_many(5)
+        world.run()
+        world.pass_seconds(200)
+        ours = _metric(world, "ec2_requests_total")
+        assert ours == {key: float(number) for key, number in world.aws.calls.items()}
+        assert {code for _, code in ours} == {"OK", "RequestLimitExceeded", "RouteLimitExceeded"}
+
+
+def test_routes_and_limits() -> None:
+    """`routes` and `route_limit` tell each table and family, blackholes of ours apart, and the limit in force."""
+    with lab(1, ipv6=True, cluster_cidr=(POOL, POOL6), route_limit=20) as world:
+        table = world.table()
+        world.aws.set_route_quota(10, table)
+        world.foreign(table, "0.0.0.0/0", GatewayId=world.gateway())
+        names = world.join_many(4)
+        world.run()
+        world.aws.scene.stop(world.instance(names[0]))
+        world.pass_seconds(61)
+        assert _metric(world, "routes") == {
+            (table, "ipv4", "ours"): 3, (table, "ipv4", "blackhole"): 1, (table, "ipv4", "foreign"): 2,
+            (table, "ipv6", "ours"): 3, (table, "ipv6", "blackhole"): 1, (table, "ipv6", "foreign"): 1,
+        }  # fmt: skip
+        assert _metric(world, "route_limit") == {(table, "ipv4"): 20, (table, "ipv6"): 20}
+        world.join_many(6)
+        world.pass_seconds(61)
+        assert _metric(world, "route_limit")[table, "ipv4"] == 10
+
+
+def test_nodes_by_path() -> None:
+    """`nodes` counts native, direct, overlay and mixed nodes; all four series are always there."""
+    with lab(one_table=True, route_limit=3) as world:
+        world.join_many(4)
+        world.run()
+        # Two are routed. Of the two others one stands on a subnet with a routed one: those two are direct.
+        assert sum(_metric(world, "nodes").values()) == 4
+        assert _metric(world, "nodes") == {("native",): 0, ("direct",): 0, ("overlay",): 1, ("mixed",): 3}
+    with lab(1, route_limit=1) as world:
+        world.join_many(3)
+        world.run()
+        assert _metric(world, "nodes") == {("native",): 0, ("direct",): 3, ("overlay",): 0, ("mixed",): 0}
+
+
+def test_free_addresses() -> None:
+    """`ipam_free` tells how many pod CIDRs each pool can still give; what is reserved, foreign or draining is not."""
+    with lab(1, cluster_cidr=("100.64.0.0/20", POOL6), ipv6=True, reserved_cidr=("100.64.0.0/22",)) as world:
+        world.foreign(world.table(), "100.64.8.0/23", GatewayId=world.gateway())
+        names = world.join_many(3)
+        world.run()
+        assert _metric(world, "ipam_free") == {("100.64.0.0/20",): 16 - 4 - 2 - 3, (POOL6,): 2**16 - 3}
+        world.terminate(names[0])
+        world.turn()
+        assert _metric(world, "ipam_free")["100.64.0.0/20",] == 7
+        world.run()
+        assert _metric(world, "ipam_free")["100.64.0.0/20",] == 8
+
+
+def test_a_table_that_is_gone_takes_its_series_along() -> None:
+    """A route table that was deleted has no series any more, nor a RouteTable object."""
+    with lab(2) as world:
+        names = world.join_many(2)
+        world.run()
+        first, second = world.tables()
+        world.terminate(names[1])
+        world.run()
+        ec2 = world.aws.scene.ec2
+        for association in ec2.describe_route_tables(RouteTableIds=[second])["RouteTables"][0]["Associations"]:
+            ec2.disassociate_route_table(AssociationId=association["RouteTableAssociationId"])
+        for destination in world.routes(second):
+            ec2.delete_route(RouteTableId=second, DestinationCidrBlock=destination)
+        ec2.delete_route_table(RouteTableId=second)
+        world.pass_seconds(61)
+        assert {key[0] for key in _metric(world, "routes")} == {first}
+        assert [o["metadata"]["name"] for o in world.kube.list("routetables")] == [first]
+
+
+def test_the_loop_is_seen_to_live() -> None:
+    """The loop's thread is healthy while it turns, and reported when its last turn is too long ago."""
+    with lab(1) as world:
+        world.join(0)
+        world.run()
+        assert world.telemetry.answer("/healthz")[0] == 200
+        world.clock.time += 121
+        status, _, body = world.telemetry.answer("/healthz")
+        assert (status, body) == (503, b"thread loop was last seen 121 s ago, expected within 120 s\n")
+        world.turn()
+        assert world.telemetry.answer("/healthz")[0] == 200
+
+
+def test_settings_that_contradict_the_vpc() -> None:
+    """A pool that overlaps the VPC ends the process before anything was written, in words."""
+    with lab(1, cluster_cidr=("10.0.0.0/16",)) as world:
+        world.join(0)
+        with pytest.raises(UsageError, match=r"10\.0\.0\.0/16"):
+            world.run()
+        assert world.changes() == {}
+        assert world.writes() == {}
+
+
+def test_an_empty_cluster_is_settled() -> None:
+    """Without a node there is no VPC to be found and nothing to do: that is settled, and costs no call."""
+    with lab(1) as world:
+        world.run()
+        world.pass_seconds(600)
+        assert world.calls() == {}
+        assert world.writes() == {}
+        world.join(0)
+        world.run()
+        assert len(world.routes(world.table())) == 1
+
+
+def test_the_last_node_goes() -> None:
+    """When the last node went while no controller ran, its routes go all the same: RouteTables name the VPC."""
+    with lab(2) as world:
+        names = world.join_many(2)
+        world.run()
+        world.stop()
+        for name in names:
+            world.terminate(name)
+        world.clock.time += 2 * 3600  # EC2 has forgotten the instances by now
+        world.start()
+        world.run()
+        assert [world.routes(table) for table in world.tables()] == [{}, {}]
+        assert world.published() == {}
+
+
+def _metric(world: Lab, name: str) -> dict[tuple[str, ...], float]:
+    """A metric's values by its labels' values, in the order of the contract."""
+    order = {
+        "ec2_requests_total": ("action", "code"),
+        "routes": ("table", "family", "state"),
+        "route_limit": ("table", "family"),
+        "nodes": ("path",),
+        "ipam_free": ("cidr",),
+    }[name]
+    samples = [s for metric in world.telemetry.registry.collect() for s in metric.samples]
+    return {
+        tuple(sample.labels[label] for label in order): sample.value
+        for sample in samples
+        if sample.name == f"cloudroute_{name}"
+    }
