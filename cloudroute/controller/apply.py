@@ -5,9 +5,10 @@ A step that fails holds up nothing but what comes after it.
 
 from __future__ import annotations
 
+import heapq
 import queue
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -161,7 +162,9 @@ class _Run:
         for step in steps:
             for key in self._unmet[step.key]:
                 self._followers[key].append(step)
-        self._lanes: defaultdict[Key, deque[Step]] = defaultdict(deque)
+        self._place = {step.key: place for place, step in enumerate(steps)}
+        self._lanes: defaultdict[Key, list[tuple[int, Step]]] = defaultdict(list)
+        """A heap per lane: of the steps that are ready, the plan's first goes first, whoever got ready first."""
         self._busy: set[Key] = set()
         """Lanes with a step under way."""
         self._closed: set[Key] = set()
@@ -191,7 +194,7 @@ class _Run:
 
     def _ready(self, step: Step) -> None:
         if lane := _lane(step):
-            self._lanes[lane].append(step)
+            heapq.heappush(self._lanes[lane], (self._place[step.key], step))
             self._pump(lane)
         else:
             self._start(step)
@@ -199,7 +202,7 @@ class _Run:
     def _pump(self, lane: Key) -> None:
         waiting = self._lanes[lane]
         while waiting and lane not in self._busy:
-            if self._start(waiting.popleft()):
+            if self._start(heapq.heappop(waiting)[1]):
                 self._busy.add(lane)
 
     def _start(self, step: Step) -> bool:

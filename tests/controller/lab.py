@@ -6,7 +6,6 @@ Nothing is mocked but time: boto3 calls, HTTP to the API server, watches.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +14,6 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 from unittest.mock import patch
-
-import boto3
-from botocore.loaders import Loader
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
@@ -38,9 +34,6 @@ POOL = "100.64.0.0/16"
 POOL6 = "fd64::/64"
 PATIENCE = 20.0
 NATIVE, OVERLAY = ("False", "RouteCreated"), ("False", "OverlayFallback")
-
-_MODELS = Loader()
-"""botocore's models of the services, parsed once: they would be most of a short test's time."""
 
 
 class FakeClock:
@@ -80,9 +73,7 @@ class Lab:
         # Who is older must be a matter of this clock too.
         self._born = patch("cloudroute.lab.kube.objects.timestamp", self.clock.timestamp)
         self._born.start()
-        with patch.dict(os.environ, MOTO_EC2_LOAD_DEFAULT_AMIS="false"):  # a thousand images that nobody launches
-            self.aws = Aws(clock=self.clock, **(aws or {}))
-        _quick(self.aws.scene._session)
+        self.aws = Aws(clock=self.clock, **(aws or {}))
         tags = {"kubernetes.io/cluster/test": "shared"} if tagged else {}
         self.vpc = self.aws.scene.vpc(zones=zones, one_table=one_table, ipv6=ipv6, tags=tags)
         self.kube = KubeApi()
@@ -109,7 +100,7 @@ class Lab:
         self.cluster = KubeCluster(str(self.server.kubeconfig()), self.clock)
         self.telemetry = Telemetry(self.clock.monotonic)
         fence = fence or NoLease()
-        session = _quick(self.aws.session())
+        session = self.aws.session()
         ec2 = Ec2Client(session, self.aws.region, fence, self.clock, 3.0, self.telemetry.ec2_request)
         self.client = KubeClient(self.cluster.transport, self.cluster)
         self.loop = Loop(self.settings, self.cluster, self.client, ec2, fence, self.clock, self.telemetry, leave)
@@ -323,11 +314,6 @@ class Lab:
 
 
 _TARGETS = ("NetworkInterfaceId", "GatewayId", "VpcPeeringConnectionId", "NatGatewayId", "EgressOnlyInternetGatewayId")
-
-
-def _quick(session: boto3.Session) -> boto3.Session:
-    session._session.register_component("data_loader", _MODELS)
-    return session
 
 
 def settings_of(old: ControllerSettings | None = None, **values: Any) -> ControllerSettings:

@@ -12,10 +12,10 @@ import pytest
 
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.clock import SystemClock
 from cloudroute.controller import Controller, Lease
 from cloudroute.controller.loop import Loop
 from cloudroute.errors import CloudrouteError, LeaseLost
-from cloudroute.clock import SystemClock
 from cloudroute.telemetry import Telemetry
 from tests.controller.lab import eventually, settings_of
 from tests.controller.servers import seconds_until, servers
