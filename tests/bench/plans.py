@@ -1,0 +1,46 @@
+"""One plan of 5,000 nodes and 10 tables that are settled: nothing is to be done, and all of it must be looked at."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import median
+
+from cloudroute.core.model import Policy, Snapshot
+from cloudroute.core.planner import decide
+from tests.bench.rows import Row, say
+from tests.core.world import settled_world
+
+NODES, TABLES = 5_000, 10
+ROUNDS = 11
+TARGET_MS = 50.0
+
+
+def measure() -> Iterator[Row]:
+    """Medians by limit and families."""
+    say(f"plans of {NODES} nodes by {TABLES} tables")
+    for dual_stack in (False, True):
+        for limit in (50, 1000):
+            world = settled_world(NODES, TABLES, limit, dual_stack)
+            milliseconds = _milliseconds(world.snapshot(), world.policy)
+            words = f"limit {limit}{', dual stack' if dual_stack else ''}"
+            yield Row(f"plan of {NODES:,} nodes by {TABLES} tables, {words}", milliseconds, TARGET_MS, "ms")
+
+
+def _milliseconds(snapshot: Snapshot, policy: Policy) -> float:
+    """Median of several plans, each of a snapshot of its own, as the loop makes them.
+
+    CPU time, since a plan waits for nothing: so it does not matter what else the machine does.
+    """
+    gc.collect()
+    times = []
+    for _ in range(ROUNDS):
+        own = replace(snapshot, instances=dict(snapshot.instances), tables=dict(snapshot.tables))
+        start = time.thread_time()
+        decision = decide(own, policy)
+        times.append((time.thread_time() - start) * 1000)
+        assert decision.plan.empty, "something was left to do: this is no plan of a settled cluster"
+    say(f"{min(times):.1f} to {max(times):.1f} ms")
+    return median(times)
