@@ -23,6 +23,8 @@ from cloudroute.types import LeaseRecord
 
 log = structlog.get_logger()
 
+STANDBY_SECONDS = 0.75
+"""The longest that a standby goes without a look at the lease: an upgrade should not leave a gap of seconds."""
 JITTER = 0.2
 """The most that a retry period is stretched by, so that standbys don't ask in step."""
 
@@ -129,11 +131,13 @@ class Lease:
     def run(self, beat: Callable[[], None]) -> None:
         """Attempt after attempt until lost or released.
 
-        One begins each retry period, or when the last one ends if that took longer; and the moment another holder's
-        time is up. So a dead leader is followed within its lease's duration and one retry period.
+        One begins each retry period, or when the last one ends if that took longer; of a standby more often, and the
+        moment the holder's time is up. So a dead leader is followed within its lease's duration and one retry period,
+        and one that released its lease within a second.
         """
         while not self._released and not self.lost:
-            due = self._clock.monotonic() + self._period * random.uniform(1, 1 + JITTER)
+            period = self._period if self.acquired.is_set() else min(self._period, STANDBY_SECONDS)
+            due = self._clock.monotonic() + period * random.uniform(1, 1 + JITTER)
             self.turn()
             beat()
             now = self._clock.monotonic()

@@ -249,3 +249,23 @@ def test_hanging_renewals_are_tried_thrice_too(pair: Pair) -> None:
     pair.store.before = [hang] * 50
     pair.one.run(lambda: None)
     assert len([at for at in attempts if at < start + DEADLINE]) >= 3
+
+
+def test_a_standby_follows_a_released_lease_within_a_second(pair: Pair) -> None:
+    """It looks more often than a leader renews, so an upgrade leaves no gap of seconds."""
+    pair.one.turn()
+    ends = pair.clock.time + 10.3
+    times: dict[str, float] = {}
+
+    def beat() -> None:
+        if pair.other.acquired.is_set():
+            times["acquired"] = pair.clock.time
+            pair.other.release()
+        elif pair.clock.time < ends:
+            pair.one.turn()
+        elif pair.one.held:
+            times["released"] = pair.clock.time
+            pair.one.release()
+
+    pair.other.run(beat)
+    assert times["acquired"] - times["released"] < 1
