@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import yaml
 
 from cloudroute.crds import manifests
@@ -14,6 +15,13 @@ from cloudroute.lab.kube.real import RealKubeApi, find_assets
 from tests.required import lacking
 
 RBAC = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> Iterator[None]:
+    """What a test sets up for logging ends with it: it may write to that test's captured stderr."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,6 @@ def logs() -> Iterator[None]:
     """Logging as it was before."""
     handlers, level = logging.root.handlers[:], logging.root.level
     yield
-    structlog.reset_defaults()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
 

@@ -6,14 +6,16 @@ missing alike for all that ask the same of that table, so it is asked once per t
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
+from random import Random
 from typing import NamedTuple
 
 from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, Key, Notice, Step
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
 from cloudroute.ports import Clock
 from cloudroute.telemetry import ChangeLog
+
+_chance = Random()
 
 STUBBORN = 5
 """Attempts after which a failing step counts as one that keeps failing."""
@@ -52,7 +54,7 @@ class BackOff:
         elif isinstance(error, Refused):
             self._failures[step.key] = Failure(attempts, now + self._resync_seconds, error)
         elif not isinstance(error, LimitExceeded):  # the planner does not ask again
-            pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, DOUBLINGS)) * random.uniform(1, 1.5)
+            pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, DOUBLINGS)) * _chance.uniform(1, 1.5)
             if isinstance(error, LostRace) and attempts == 1:
                 pause = 0.0  # the next plan sees the world as it is
             if isinstance(error, Throttled):

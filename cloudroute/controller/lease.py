@@ -8,11 +8,11 @@ only after it has watched it unchanged for its whole duration, on a clock of its
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 
 import structlog
 
@@ -22,6 +22,7 @@ from cloudroute.telemetry import ChangeLog
 from cloudroute.types import LeaseRecord
 
 log = structlog.get_logger()
+_chance = Random()
 
 STANDBY_SECONDS = 0.75
 """The longest that a standby goes without a look at the lease: an upgrade should not leave a gap of seconds."""
@@ -137,7 +138,7 @@ class Lease:
         """
         while not self._released and not self.lost:
             period = self._period if self.acquired.is_set() else min(self._period, STANDBY_SECONDS)
-            due = self._clock.monotonic() + period * random.uniform(1, 1 + JITTER)
+            due = self._clock.monotonic() + period * _chance.uniform(1, 1 + JITTER)
             self.turn()
             beat()
             now = self._clock.monotonic()

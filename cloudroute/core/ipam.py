@@ -6,104 +6,129 @@ Both families by one code path; nothing is enumerated, an IPv6 pool of 16 millio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from cloudroute.types import BITS, Cidr, Family
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Addresses from `base` up to, not including, `end`, that no node may get."""
+class NodeSized:
+    """The CIDRs that a node can have: parts of a pool, of the node's prefix length. Asked with `in`."""
 
-    base: int
-    end: int
+    def __init__(self, pools: Iterable[Cidr], node_length: Mapping[Family, int]) -> None:
+        self._pools: dict[Family, list[tuple[int, int, int]]] = {}
+        for pool in pools:
+            self._pools.setdefault(pool.family, []).append((node_length[pool.family], pool.base, pool.end))
+
+    def __contains__(self, cidr: Cidr) -> bool:
+        family, base, length = cidr
+        for node_length, start, end in self._pools.get(family, ()):
+            if length == node_length and start <= base < end:
+                return True
+        return False
 
 
 class Ipam:
-    """Hands out CIDRs during one plan. `used` are those that nodes, or NodeRoutes that still drain, hold."""
+    """Hands out CIDRs during one plan.
+
+    `used` are those that Nodes or NodeRoutes hold (what is given is added to it), `excluded` what no node may get for
+    other reasons, `cursors` the one of each family given last.
+    """
 
     def __init__(
         self,
         pools: Iterable[Cidr],
         node_length: Mapping[Family, int],
-        used: Collection[Cidr],
-        excluded: Iterable[Cidr],
+        used: set[Cidr],
+        excluded: Sequence[Cidr],
         cursors: Mapping[Family, Cidr],
     ) -> None:
-        self._pools: dict[Family, list[Cidr]] = {}
-        for pool in pools:
-            self._pools.setdefault(pool.family, []).append(pool)
-        self._length = node_length
-        self._used = set(used)
-        self._spans = {pool: _merge(pool, excluded) for pools_ in self._pools.values() for pool in pools_}
-        self._exhausted: set[Family] = set()
         self.cursors: dict[Family, Cidr] = dict(cursors)
+        self._pools = tuple(pools)
+        self._length = node_length
+        self._used = used
+        self._excluded = excluded
 
-    def allocate(self, family: Family) -> Cidr | None:
-        """The next free CIDR of `family`, now taken; None when no pool has one."""
-        if family in self._exhausted:
-            return None
-        step = 1 << (BITS[family] - self._length[family])
-        for pool, start, end in self._walk(family, step):
-            if found := self._first_free(pool, start, end, step):
-                self._used.add(found)
-                self.cursors[family] = found
-                return found
-        self._exhausted.add(family)
-        return None
+    @cached_property
+    def _stretches(self) -> dict[Family, list[tuple[Cidr, range]]]:
+        """By family: each pool with the bases in a row that nothing blocks, in the order of the search."""
+        # A Node can hold a CIDR of another length; those of the right one are looked up as they are.
+        odd = (cidr for cidr in self._used if cidr.length != self._length.get(cidr.family))
+        blocked = {*self._excluded, *odd}
+        result: dict[Family, list[tuple[Cidr, range]]] = {}
+        for pool in self._pools:
+            step = 1 << (BITS[pool.family] - self._length[pool.family])
+            stretches = result.setdefault(pool.family, [])
+            stretches.extend((pool, stretch) for stretch in _unblocked(pool, blocked, step))
+        return result
+
+    @cached_property
+    def _candidates(self) -> dict[Family, Iterator[Cidr]]:
+        return {family: self._walk(family) for family in self._stretches}
+
+    def allocate(self, families: Sequence[Family]) -> tuple[Cidr, ...]:
+        """The next free CIDR of each of `families`, now taken; () when one of them has none left."""
+        given = [cidr for family in families if (cidr := next(self._candidates[family], None))]
+        if len(given) < len(families):
+            return ()
+        self._used.update(given)
+        self.cursors.update((cidr.family, cidr) for cidr in given)
+        return tuple(given)
 
     def free(self) -> dict[Cidr, int]:
         """How many CIDRs each pool can still give."""
-        result = {}
-        for pools in self._pools.values():
-            for pool in pools:
-                step = 1 << (BITS[pool.family] - self._length[pool.family])
-                blocked = sum(-(-span.end // step) - span.base // step for span in self._spans[pool])
-                result[pool] = pool.size // step - blocked
-        for cidr in self._used:
-            for pool in self._pools.get(cidr.family, ()):
-                if pool.covers(cidr) and not any(
-                    span.base < cidr.end and cidr.base < span.end for span in self._spans[pool]
-                ):
-                    result[pool] -= 1
+        result = dict.fromkeys(self._pools, 0)
+        used: defaultdict[Family, list[int]] = defaultdict(list)
+        for family, base, _ in self._used:
+            used[family].append(base)
+        for family, stretches in self._stretches.items():
+            bases = sorted(used[family])
+            for pool, stretch in stretches:
+                taken = bisect_left(bases, stretch.stop) - bisect_left(bases, stretch.start)
+                result[pool] += (stretch.stop - stretch.start) // stretch.step - taken
         return result
 
-    def _walk(self, family: Family, step: int) -> Iterable[tuple[Cidr, int, int]]:
-        """The stretches to search, in order: behind the cursor, the other pools, and round to the cursor."""
-        pools = self._pools.get(family, [])
-        cursor = self.cursors.get(family)
+    def _walk(self, family: Family) -> Iterator[Cidr]:
+        """Every CIDR that is free, once round, from behind the one given last."""
+        length = self._length[family]
+        for stretch in self._order(family):
+            for base in stretch:
+                if (cidr := Cidr(family, base, length)) not in self._used:
+                    yield cidr
+
+    def _order(self, family: Family) -> list[range]:
+        """The stretches in order: behind the cursor in its pool, the other pools, and round to the cursor."""
+        stretches, cursor = self._stretches[family], self.cursors.get(family)
+        behind: list[range] = []
+        before: list[range] = []
+        after: list[range] = []
+        pools = list(dict.fromkeys(pool for pool, _ in stretches))
         at = next((i for i, pool in enumerate(pools) if cursor and pool.covers(cursor)), None)
-        if at is None or cursor is None:
-            return [(pool, pool.base, pool.end) for pool in pools]
-        others = [(pool, pool.base, pool.end) for pool in pools[at + 1 :] + pools[:at]]
-        behind, before = cursor.base + step, cursor.base + step
-        return [(pools[at], behind, pools[at].end), *others, (pools[at], pools[at].base, before)]
-
-    def _first_free(self, pool: Cidr, start: int, end: int, step: int) -> Cidr | None:
-        base, length = start, self._length[pool.family]
-        while base + step <= end:
-            blocked = next((s for s in self._spans[pool] if s.base < base + step and base < s.end), None)
-            if blocked:
-                base = -(-blocked.end // step) * step
+        if cursor is None or at is None:
+            return [stretch for _, stretch in stretches]
+        for pool, stretch in stretches:
+            if pool != pools[at]:
+                (after if pools.index(pool) > at else before).append(stretch)
                 continue
-            cidr = Cidr(pool.family, base, length)
-            if cidr not in self._used:
-                return cidr
-            base += step
-        return None
+            first = max(stretch.start, min(cursor.base + stretch.step, stretch.stop))
+            behind.append(range(first, stretch.stop, stretch.step))
+            before.append(range(stretch.start, first, stretch.step))
+        return [*behind, *after, *before]
 
 
-def _merge(pool: Cidr, excluded: Iterable[Cidr]) -> list[Span]:
-    """The parts of `pool` that may not be given, disjoint and in order.
+def _unblocked(pool: Cidr, excluded: Iterable[Cidr], step: int) -> Iterator[range]:
+    """The bases in `pool`, `step` apart, of CIDRs that share no address with `excluded`.
 
     An exclusion that covers the whole pool is a supernet (a default route, a transit gateway's 10.0.0.0/8): the
     longer prefix of a pod route wins over it, so it excludes nothing.
     """
-    spans: list[Span] = []
+    start = pool.base
     for cidr in sorted(e for e in excluded if pool.covers(e) and e != pool):
-        if spans and cidr.base <= spans[-1].end:
-            spans[-1] = Span(spans[-1].base, max(spans[-1].end, cidr.end))
-        else:
-            spans.append(Span(cidr.base, cidr.end))
-    return spans
+        first = cidr.base // step * step
+        if first > start:
+            yield range(start, first, step)
+        start = max(start, -(-cidr.end // step) * step)
+    if start < pool.end:
+        yield range(start, pool.end, step)

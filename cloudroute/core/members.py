@@ -6,15 +6,17 @@ that the journal knows keeps it, else the older; the other is told so and can't 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
-from cloudroute.core.ipam import Ipam
+from cloudroute.core.ipam import Ipam, NodeSized
 from cloudroute.core.model import AssignPodCidrs, Notice, Policy, Snapshot
-from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute
+from cloudroute.types import Cidr, Condition, Family, Node, NodeRoute
 
 DEAD = ("shutting-down", "terminated")
+OLDEST_FIRST = attrgetter("created", "name")
 
 
 class Member(NamedTuple):
@@ -46,140 +48,178 @@ class Membership:
     members: tuple[Member, ...]
     """In the order of slots: by priority (high first), then age (old first), then name."""
     assign: tuple[AssignPodCidrs, ...]
-    superseded: Mapping[str, NodeRoute]
-    """By member: the NodeRoute of the same instance and CIDRs under a name that it no longer has."""
+    superseded: tuple[tuple[Member, NodeRoute], ...]
+    """NodeRoutes of a member's instance and CIDRs under a name that it no longer has."""
     leaving: tuple[NodeRoute, ...]
     """NodeRoutes whose Node is gone, or is another instance by now: their routes go, then they go."""
-    refused: Mapping[str, Condition]
-    """Nodes that get no network, by name, and why."""
+    blocked: tuple[Member, ...]
+    """They become members once a leaving NodeRoute has given up their name or their CIDR; until then they keep what
+    they have."""
+    refused: tuple[tuple[Node, Condition], ...]
+    """Nodes that get no network, and why."""
     notices: tuple[Notice, ...]
     ipam: Ipam
 
 
 def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of: Mapping[str, str]) -> Membership:
     """Sort out who is who. `excluded`: addresses no node may get; `table_of`: table id by subnet id."""
-    notices: list[Notice] = []
-    claims = _claims(snapshot, policy, notices)
-    ipam = Ipam(policy.pools, policy.node_length, _used(snapshot, claims), excluded, _cursors(snapshot, policy))
-    records = {record.spec.instance_id: record for record in snapshot.node_routes.values()}
-    refused = dict(claims.refused)
-    members, assign, superseded = [], [], {}
-    kept = set()
-    for node in claims.nodes:
-        own = snapshot.node_routes.get(node.name)
-        record = own if _same(node, own) else records.get(node.instance_id)
-        cidrs = node.pod_cidrs or _cidrs_for(node, record, policy, ipam, claims)
+    claims = _Claims(snapshot, policy)
+    ipam = Ipam(policy.pools, policy.node_length, claims.used, excluded, _cursors(snapshot, policy))
+    accepted = claims.settle()
+    heirlooms = _heirlooms(snapshot, accepted, claims.own)
+    members: list[Member] = []
+    assign: list[AssignPodCidrs] = []
+    renamed: list[tuple[Member, NodeRoute]] = []
+    kept = set(claims.own)
+    for node in accepted:
+        own, old = claims.own.get(node.name), heirlooms.get(node.instance_id, ())
+        cidrs = node.pod_cidrs
         if not cidrs:
-            refused[node.name] = _exhausted(node, policy, notices)
-            continue
-        if not node.pod_cidrs:
+            cidrs = own.spec.pod_cidrs if own else claims.inherit(node, old) or ipam.allocate(policy.families)
+            if not cidrs:
+                claims.refuse(node, _exhausted(policy))
+                continue
             assign.append(AssignPodCidrs(node, cidrs))
-        if record and record.spec.pod_cidrs != cidrs:
-            record = None
-        if record:
-            kept.add(record.name)
-        member = _member(node, cidrs, snapshot, table_of, record, notices)
+        if old:
+            old = [record for record in old if record.spec.pod_cidrs == cidrs]
+            kept.update(record.name for record in old)
+        member = _member(node, cidrs, snapshot, table_of, own or next(iter(old), None), claims.notices)
         if member:
             members.append(member)
-        other = records.get(node.instance_id)
-        if member and other and other.name != node.name and other.spec.pod_cidrs == cidrs:
-            superseded[node.name] = other
-            kept.add(other.name)
-    leaving = tuple(record for name, record in snapshot.node_routes.items() if name not in kept)
-    members = _unblocked(members, leaving)
-    members.sort(key=lambda m: (-m.node.priority, m.node.created, m.name))
-    return Membership(tuple(members), tuple(assign), superseded, leaving, refused, tuple(notices), ipam)
-
-
-class _Claims(NamedTuple):
-    nodes: list[Node]
-    holder: dict[Cidr, str]
-    refused: dict[str, Condition]
-
-
-def _same(node: Node, record: NodeRoute | None) -> bool:
-    return (
-        record is not None
-        and record.spec.instance_id == node.instance_id
-        and (not node.pod_cidrs or record.spec.pod_cidrs == node.pod_cidrs)
+            if old:
+                renamed.extend((member, record) for record in old)
+    leaving = tuple([record for name, record in snapshot.node_routes.items() if name not in kept])
+    members.sort(key=attrgetter("node.priority"), reverse=True)  # they come by age, and a sort keeps that
+    ready, blocked = _unblocked(members, leaving)
+    held_up = {member.name for member in blocked}
+    superseded = tuple([(member, record) for member, record in renamed if member.name not in held_up])
+    return Membership(
+        ready, tuple(assign), superseded, leaving, blocked, tuple(claims.refused), tuple(claims.notices), ipam
     )
 
 
-def _claims(snapshot: Snapshot, policy: Policy, notices: list[Notice]) -> _Claims:
-    """The nodes that hold their instance and their CIDRs rightly; those that the journal knows come first."""
-    routes = snapshot.node_routes
-    order = sorted(snapshot.nodes.values(), key=lambda n: (not _same(n, routes.get(n.name)), n.created, n.name))
-    instances: dict[str, str] = {}
-    claims = _Claims([], {}, {})
-    for node in order:
-        if node.problem:
-            notices.append(Notice("Node", node.name, node.uid, True, "InvalidNode", node.problem))
-        if not node.instance_id:
-            continue
-        first = instances.setdefault(node.instance_id, node.name)
+class _Claims:
+    """Who holds an instance and pod CIDRs rightly."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
+        self._nodes = sorted(snapshot.nodes.values(), key=OLDEST_FIRST)
+        self._routes = snapshot.node_routes
+        self._policy = policy
+        self._node_sized = NodeSized(policy.pools, policy.node_length)
+        self._instances: dict[str, str] = {}
+        self._holders: dict[Cidr, str] = {}
+        self.own: dict[str, NodeRoute] = {}
+        """By node: the NodeRoute of its name, where that is of its instance and CIDRs."""
+        self.refused: list[tuple[Node, Condition]] = []
+        self.notices: list[Notice] = []
+
+    @property
+    def used(self) -> set[Cidr]:
+        """Whatever any Node or NodeRoute holds, rightly or not."""
+        used = {cidr for node in self._nodes for cidr in node.pod_cidrs}
+        used.update([cidr for record in self._routes.values() for cidr in record.spec.pod_cidrs])
+        return used
+
+    def settle(self) -> list[Node]:
+        """Accept those that the journal knows, then the others; oldest first."""
+        accepted: list[Node] = []
+        strangers: list[Node] = []
+        for node in self._nodes:
+            if node.problem:
+                self.notify(node, "InvalidNode", node.problem)
+            if not node.instance_id:
+                continue
+            record = self._routes.get(node.name)
+            if record is None or not _same(node, record) or self._problem(record.spec.pod_cidrs):
+                strangers.append(node)
+            elif self._take(node, record.spec.pod_cidrs):
+                self.own[node.name] = record
+                accepted.append(node)
+        if strangers:
+            accepted += [node for node in strangers if self._accepts(node)]
+            accepted.sort(key=OLDEST_FIRST)
+        return accepted
+
+    def _accepts(self, node: Node) -> bool:
+        if problem := self._problem(node.pod_cidrs):
+            self.refuse(node, problem)
+            return False
+        return self._take(node, node.pod_cidrs)
+
+    def _take(self, node: Node, cidrs: Sequence[Cidr]) -> bool:
+        """Let the node have its instance and `cidrs`, if no other Node has the instance."""
+        first = self._instances.setdefault(node.instance_id, node.name)
         if first != node.name:
             text = f"{node.instance_id} belongs to the node {first} already; delete the Node that is out of date"
-            notices.append(Notice("Node", node.name, node.uid, True, "DuplicateInstance", text))
-            continue
-        problem = _bad_cidrs(node, policy, claims.holder)
-        if problem:
-            claims.refused[node.name] = Condition("True", "NoPodCIDR", problem)
-            continue
-        claims.holder.update(dict.fromkeys(node.pod_cidrs, node.name))
-        claims.nodes.append(node)
-    return claims
+            self.notify(node, "DuplicateInstance", text)
+            return False
+        for cidr in cidrs:
+            self._holders[cidr] = node.name
+        return True
+
+    def _problem(self, cidrs: Sequence[Cidr]) -> str:
+        """Why a node can't have `cidrs`, "" if it can."""
+        for cidr in cidrs:
+            if cidr in self._holders:
+                return f"pod CIDR {cidr} belongs to the node {self._holders[cidr]} already; recreate this Node"
+            if cidr not in self._node_sized:
+                pools = ", ".join(map(str, self._policy.pools))
+                mask = self._policy.node_length.get(cidr.family, "no such family")
+                return f"pod CIDR {cidr} is no /{mask} of --cluster-cidr {pools}; recreate the Node to get one"
+        return ""
+
+    def inherit(self, node: Node, records: Sequence[NodeRoute]) -> tuple[Cidr, ...]:
+        """The CIDRs that the instance of a Node without any had before; () when it can't have them again."""
+        for record in records:
+            if not self._problem(record.spec.pod_cidrs):
+                self._holders.update(dict.fromkeys(record.spec.pod_cidrs, node.name))
+                return record.spec.pod_cidrs
+        return ()
+
+    def refuse(self, node: Node, problem: str) -> None:
+        """Give the node no network."""
+        self.refused.append((node, Condition("True", "NoPodCIDR", problem)))
+        self.notify(node, "NoPodCIDR", problem)
+
+    def notify(self, node: Node, reason: str, text: str) -> None:
+        """Tell people about the node."""
+        self.notices.append(Notice("Node", node.name, node.uid, True, reason, text))
 
 
-def _bad_cidrs(node: Node, policy: Policy, holder: Mapping[Cidr, str]) -> str:
-    for cidr in node.pod_cidrs:
-        if cidr in holder:
-            return f"pod CIDR {cidr} belongs to the node {holder[cidr]} already; recreate this Node to get another"
-        if cidr.length != policy.node_length.get(cidr.family) or not any(p.covers(cidr) for p in policy.pools):
-            pools = ", ".join(map(str, policy.pools))
-            mask = policy.node_length.get(cidr.family, "no such family")
-            return f"pod CIDR {cidr} is no /{mask} of --cluster-cidr {pools}; recreate the Node to get one"
-    return ""
+def _same(node: Node, record: NodeRoute) -> bool:
+    spec = record.spec
+    return spec.instance_id == node.instance_id and (not node.pod_cidrs or spec.pod_cidrs == node.pod_cidrs)
 
 
-def _used(snapshot: Snapshot, claims: _Claims) -> set[Cidr]:
-    used = set(claims.holder)
-    for record in snapshot.node_routes.values():
-        used.update(record.spec.pod_cidrs)
-    return used
+def _exhausted(policy: Policy) -> str:
+    return f"--cluster-cidr {', '.join(map(str, policy.pools))} has no free pod CIDR left; add a --cluster-cidr"
+
+
+def _heirlooms(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, NodeRoute]) -> dict[str, list[NodeRoute]]:
+    """By instance: NodeRoutes under a name that is not its Node's (any more), but that the Node can take over.
+
+    Where the name is another instance's by now it can't: that one needs the name, and an instance id can't change.
+    """
+    strays = [record for name, record in snapshot.node_routes.items() if name not in own]
+    heirlooms: dict[str, list[NodeRoute]] = {}
+    if strays:
+        owner = {node.name: node.instance_id for node in nodes}
+        for record in strays:
+            instance_id = record.spec.instance_id
+            if owner.get(record.name, instance_id) == instance_id:
+                heirlooms.setdefault(instance_id, []).append(record)
+    return heirlooms
 
 
 def _cursors(snapshot: Snapshot, policy: Policy) -> dict[Family, Cidr]:
     """Where to search on: from memory; after a restart behind the CIDR of the youngest node."""
     cursors = dict(snapshot.memory.cursors)
-    for family in policy.families:
-        if family not in cursors:
-            held = [
-                (created, cidr)
-                for created, cidrs in (
-                    *((n.created, n.pod_cidrs) for n in snapshot.nodes.values()),
-                    *((r.created, r.spec.pod_cidrs) for r in snapshot.node_routes.values()),
-                )
-                for cidr in cidrs
-                if cidr.family == family and cidr.length == policy.node_length[family]
-            ]
-            if held:
-                cursors[family] = max(held)[1]
-    return cursors
-
-
-def _cidrs_for(node: Node, record: NodeRoute | None, policy: Policy, ipam: Ipam, claims: _Claims) -> tuple[Cidr, ...]:
-    """CIDRs for a Node without any: those its instance had, else new ones of every family, else ()."""
-    if record and not any(cidr in claims.holder for cidr in record.spec.pod_cidrs):
-        claims.holder.update(dict.fromkeys(record.spec.pod_cidrs, node.name))
-        return record.spec.pod_cidrs
-    given = [cidr for family in policy.families if (cidr := ipam.allocate(family))]
-    return tuple(given) if len(given) == len(policy.families) else ()
-
-
-def _exhausted(node: Node, policy: Policy, notices: list[Notice]) -> Condition:
-    text = f"--cluster-cidr {', '.join(map(str, policy.pools))} has no free pod CIDR left; add a --cluster-cidr"
-    notices.append(Notice("Node", node.name, node.uid, True, "NoPodCIDR", text))
-    return Condition("True", "NoPodCIDR", text)
+    if cursors.keys() >= set(policy.families):
+        return cursors
+    held = [(node.created, cidr) for node in snapshot.nodes.values() for cidr in node.pod_cidrs]
+    held += [(record.created, cidr) for record in snapshot.node_routes.values() for cidr in record.spec.pod_cidrs]
+    youngest = {cidr.family: cidr for _, cidr in sorted(held) if cidr.length == policy.node_length.get(cidr.family)}
+    return {**youngest, **cursors}
 
 
 def _member(
@@ -192,32 +232,22 @@ def _member(
 ) -> Member | None:
     """The member; None while it can't be one: nothing is published of an instance that EC2 has never shown."""
     instance = snapshot.instances.get(node.instance_id)
-    if instance is None or not (instance.primary or instance.state in DEAD):
-        return _unseen(node, cidrs, record)
-    if instance.state in DEAD:
-        return _unseen(node, cidrs, record, dead=True)
+    dead = instance is not None and instance.state in DEAD
+    primary = instance.primary if instance and not dead else None
+    if instance is None or primary is None:
+        return _as_published(node, cidrs, record, dead)
     if instance.vpc_id != snapshot.vpc_id:
         text = f"{instance.id} is in {instance.vpc_id or 'no VPC'} and not in {snapshot.vpc_id}: no route leads there"
         notices.append(Notice("Node", node.name, node.uid, True, "OtherVPC", text))
         return None
-    return _seen(node, cidrs, instance, table_of, record)
-
-
-def _seen(
-    node: Node, cidrs: tuple[Cidr, ...], instance: Instance, table_of: Mapping[str, str], record: NodeRoute | None
-) -> Member | None:
-    primary = instance.primary
-    if primary is None:
-        return None
-    table_id = table_of.get(primary.subnet_id, "")
     return Member(
-        node.name, node, cidrs, instance.id, primary.id, primary.subnet_id, table_id,
+        node.name, node, cidrs, instance.id, primary.id, primary.subnet_id, table_of.get(primary.subnet_id, ""),
         primary.source_dest_check, True, False, record,
     )  # fmt: skip
 
 
-def _unseen(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None, dead: bool = False) -> Member | None:
-    """A member as it was published; one that never was is none yet."""
+def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None, dead: bool) -> Member | None:
+    """A member that EC2 does not show, as it was published; one that never was is none yet."""
     if record is None:
         return None
     spec = record.spec
@@ -227,8 +257,14 @@ def _unseen(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None, dead:
     )  # fmt: skip
 
 
-def _unblocked(members: list[Member], leaving: tuple[NodeRoute, ...]) -> list[Member]:
-    """Without those whose name or CIDR a leaving NodeRoute still holds: they come once it is gone."""
+def _unblocked(
+    members: Sequence[Member], leaving: Sequence[NodeRoute]
+) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
+    """Members, and those whose name or CIDR a leaving NodeRoute still holds."""
+    if not leaving:
+        return tuple(members), ()
     names = {record.name for record in leaving}
     cidrs = {cidr for record in leaving for cidr in record.spec.pod_cidrs}
-    return [m for m in members if m.name not in names and not any(c in cidrs for c in m.cidrs)] if leaving else members
+    blocked = [m for m in members if m.name in names or not cidrs.isdisjoint(m.cidrs)]
+    held_up = {member.name for member in blocked}
+    return tuple([m for m in members if m.name not in held_up]), tuple(blocked)

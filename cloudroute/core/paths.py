@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from cloudroute.core.tables import limit_of
 from cloudroute.types import NodePath, NodeRouteSpec, Path, TableReport, family_of
 
 
@@ -98,8 +99,8 @@ def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[
     else:
         reason = f"not native: {'; '.join(lacking)}; not direct: {_not_direct(a, b, source, target)}"
         steps = (
-            f"{a} wraps it in VXLAN (UDP 8472) from {_address(source)} to {_address(target)}",
-            f"{source.route_table_id or 'the route table'} carries that as traffic between two nodes",
+            f"{a} wraps it in VXLAN from {_address(source)} to {_address(target)}",
+            "the VPC carries that as traffic between two nodes",
             f"{b} unwraps it and delivers it to the pod",
         )
     return Explanation(path, reason, steps)
@@ -113,16 +114,12 @@ def _lack(node: str, table: TableReport | None, table_id: str, spec: NodeRouteSp
     """Why `node` is not routed natively in a table."""
     if table is None:
         return f"{table_id or 'the table of the sender'} is not managed by cloudroute"
-    if not spec.subnet_id and not spec.native_in:
-        return f"{node} is not published in any table yet, or its source/dest check is on"
     for cidr in spec.pod_cidrs:
         use = table.families.get(cidr.family)
-        if use is None:
-            continue
-        limit = min(use.limit, use.learned_limit or use.limit)
-        if use.used >= limit:
-            return f"{table_id} is full for {cidr.family} ({use.used} of {limit} entries) and holds no route to {node}"
-    return f"{table_id} holds no settled route to {node}"
+        if use and use.used >= limit_of(use):
+            full = f"{table_id} is full for {cidr.family} ({use.used} of {limit_of(use)} entries)"
+            return f"{full} and no settled route in it leads to {node}"
+    return f"{table_id} holds no settled route to {node}, or its source/dest check is on"
 
 
 def _not_direct(a: str, b: str, source: NodeRouteSpec, target: NodeRouteSpec) -> str:

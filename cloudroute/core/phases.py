@@ -7,9 +7,11 @@ comes through. The timers live in `Memory`; whoever lost it (a restart) settles 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from cloudroute.core.diff import Gap, Gaps
 from cloudroute.core.members import DEAD, Member, Membership
 from cloudroute.core.model import (
     ChangeRoute,
@@ -21,11 +23,9 @@ from cloudroute.core.model import (
     Wait,
     WriteNodeRoute,
 )
+from cloudroute.core.slots import Grants
 from cloudroute.core.tables import TableUse
 from cloudroute.types import Cidr, Family, NodeRoute, NodeRouteSpec
-
-Grants = Mapping[str, Mapping[int, Member]]
-"""Table id -> index of a member -> member: who shall be routed where."""
 
 
 @dataclass
@@ -35,6 +35,8 @@ class Phases:
     snapshot: Snapshot
     policy: Policy
     uses: Mapping[str, TableUse]
+    grants: Grants
+    gaps: Gaps
     settling: dict[tuple[str, str], float] = field(default_factory=dict)
     draining: dict[tuple[str, Cidr | str], float] = field(default_factory=dict)
     waits: list[Wait] = field(default_factory=list)
@@ -47,78 +49,84 @@ class Phases:
 
     # --- what is published ------------------------------------------------------------------
 
-    def publish(self, membership: Membership, grants: Grants) -> None:
+    def publish(self, membership: Membership) -> None:
         """The NodeRoute of every member, and the source/dest checks that are still on."""
         assigned = {step.node.name: step.key for step in membership.assign}
-        where: dict[int, list[str]] = {}
-        for table_id, members in grants.items():
-            for index in members:
-                where.setdefault(index, []).append(table_id)
+        reached, lacking = self._granted()
         for index, member in enumerate(membership.members):
-            self._publish_member(member, where.get(index, ()), assigned.get(member.name))
-        for name, record in membership.superseded.items():
-            self.gone.append(DeleteNodeRoute(record, self._after(name)))
+            spec, old = self._spec(member, reached.get(index, ()), lacking.get(index, ())), member.record
+            if old is None or old.name != member.name or (old.spec is not spec and old.spec != spec):
+                after = (assigned[member.name],) if member.name in assigned else ()
+                own = old if old and old.name == member.name else None
+                self.records[member.name] = WriteNodeRoute(member.name, own, spec, after)
+            if member.checked:
+                self.checks.append(DisableSourceDestCheck(member.interface_id, member.name, member.table_id))
+        for member, record in membership.superseded:
+            self.gone.append(DeleteNodeRoute(record, self._after(member.name)))
 
-    def _publish_member(self, member: Member, granted: Iterable[str], assigned: Key | None) -> None:
-        spec, old = self._spec(member, granted), member.record
-        if old is None or old.name != member.name or old.spec != spec:
-            after = (assigned,) if assigned else ()
-            own = old if old and old.name == member.name else None
-            self.records[member.name] = WriteNodeRoute(member.name, own, spec, after)
-        if member.checked:
-            self.checks.append(DisableSourceDestCheck(member.interface_id, member.name, member.table_id))
+    def _granted(self) -> tuple[dict[int, list[str]], dict[int, list[tuple[str, Gap]]]]:
+        """By member: the tables that have its routes, and those that lack something."""
+        reached: dict[int, list[str]] = {}
+        lacking: dict[int, list[tuple[str, Gap]]] = {}
+        for table_id in sorted(self.grants):
+            gaps = self.gaps[table_id]
+            for index in self.grants[table_id]:
+                if index in gaps:
+                    lacking.setdefault(index, []).append((table_id, gaps[index]))
+                elif index in reached:
+                    reached[index].append(table_id)
+                else:
+                    reached[index] = [table_id]
+        return reached, lacking
 
-    def _spec(self, member: Member, granted: Iterable[str]) -> NodeRouteSpec:
+    def _spec(self, member: Member, reached: Sequence[str], lacking: Iterable[tuple[str, Gap]]) -> NodeRouteSpec:
+        """What to tell the agents. `reached`: tables with its routes, sorted; `lacking`: those that shall have them."""
         old = member.record.spec if member.record else None
-        published = old.native_in if old else ()
-        kept, settled, until = [], [], 0.0
-        for table_id in granted:
-            if not self._routed(table_id, member):
-                if self._coming(table_id, member):
-                    until = max(until, float("inf"))
-            elif table_id in published:
-                kept.append(table_id)
-            else:
-                until = max(until, self._settles(table_id, member.instance_id))
-                settled.append(table_id)
+        native = () if member.checked else tuple(reached)
         subnet = "" if self.policy.direct_routing == "off" or member.checked else member.subnet_id
-        if subnet and (old is None or old.subnet_id != subnet):
-            until = max(until, self._settles("", member.instance_id))
-        # All that a node becomes is published together: one write, not one for each table and the check.
-        if until > self.snapshot.now:
-            settled = []
+        if (old is None or old.native_in != native or old.subnet_id != subnet) and not self._settled(
+            member, old, native, subnet, lacking
+        ):
+            # All that a node becomes is published together: one write, not one for each table and the check.
+            native = tuple([table_id for table_id in native if old and table_id in old.native_in])
             subnet = subnet if old and old.subnet_id == subnet else ""
-            if until < float("inf"):
-                self.waits.append(Wait(until, f"{member.name} to settle"))
-        native = tuple(sorted((*kept, *settled)))
         if old and (native, subnet) == (old.native_in, old.subnet_id) and _same_place(old, member):
             return old
         return NodeRouteSpec(
             member.cidrs, member.node.node_ips, member.instance_id, member.interface_id, subnet, member.table_id, native
         )
 
-    def _routed(self, table_id: str, member: Member) -> bool:
-        """Whether packets by this table reach the member: an active route per family, and the check off."""
-        ours = self.uses[table_id].ours
-        return not member.checked and all(
-            (route := ours.get(cidr)) is not None and route.target == member.interface_id and not route.blackhole
-            for cidr in member.cidrs
-        )
+    def _settled(
+        self,
+        member: Member,
+        old: NodeRouteSpec | None,
+        native: Sequence[str],
+        subnet: str,
+        lacking: Iterable[tuple[str, Gap]],
+    ) -> bool:
+        """Whether all that is new can be published: in place for long enough, and nothing more about to come."""
+        if not member.known:
+            return False  # whether its source/dest check is off is not known either
+        new = [table_id for table_id in native if old is None or table_id not in old.native_in]
+        if subnet and (old is None or old.subnet_id != subnet):
+            new.append("")
+        until = max([self._settles(what, member.instance_id) for what in new], default=0.0)
+        if any(self._coming(table_id, member, gap) for table_id, gap in lacking):
+            return False
+        if until > self.snapshot.now:
+            self.waits.append(Wait(until, f"{member.name} to settle"))
+        return until <= self.snapshot.now
 
-    def _coming(self, table_id: str, member: Member) -> bool:
+    def _coming(self, table_id: str, member: Member, gap: Gap) -> bool:
         """Whether a route that is missing is about to be there: it can be asked for now and has not failed.
 
         Where it waits for another route to drain or for a back-off, the rest of the node is not kept waiting.
         """
-        use = self.uses[table_id]
-        missing = [cidr for cidr in member.cidrs if cidr not in use.ours]
-        keys: list[Key] = [("route", table_id, str(cidr)) for cidr in missing]
+        keys: list[Key] = [("route", table_id, str(cidr)) for cidr in (*gap.missing, *gap.astray)]
         if member.checked:
             keys.append(("check", member.interface_id))
-        elif not missing:
-            return False  # a blackhole: nothing to be done but to wait for the instance
-        room = all(use.free(cidr.family) > 0 for cidr in missing)
-        return room and not any(key in self.snapshot.held for key in keys)
+        room = all(self._free(self.uses[table_id], cidr.family) > 0 for cidr in gap.missing)
+        return bool(keys) and room and not any(key in self.snapshot.held for key in keys)
 
     def _settles(self, table_id: str, instance_id: str) -> float:
         """When what is in place now will have been so for long enough."""
@@ -129,48 +137,45 @@ class Phases:
 
     # --- routes -----------------------------------------------------------------------------
 
-    def route(self, grants: Grants, by_cidr: Mapping[Cidr, int], membership: Membership) -> None:
+    def route(self, membership: Membership, by_cidr: Mapping[Cidr, int]) -> None:
         """Create and replace what is granted; drain and delete what is ours and granted to nobody."""
-        leaving = {cidr for record in membership.leaving for cidr in record.spec.pod_cidrs}
+        members = membership.members
+        elsewhere = {cidr for record in membership.leaving for cidr in record.spec.pod_cidrs}
+        elsewhere.update(cidr for member in membership.blocked for cidr in member.cidrs)
         for table_id, use in self.uses.items():
-            granted = grants[table_id]
-            wanted = {cidr: member for member in granted.values() for cidr in member.cidrs}
-            freed: dict[Family, list[Key]] = {}
+            granted = self.grants[table_id]
+            freed: dict[Family, list[Key]] = {family: [] for family in use.families}
             for cidr in use.ours:
-                if cidr not in wanted and cidr not in leaving:
-                    index = by_cidr.get(cidr)
-                    self._drain(use, cidr, membership.members[index] if index is not None else None, freed)
+                index = by_cidr.get(cidr)
+                if index not in granted and cidr not in elsewhere:
+                    self._drain(use, cidr, None if index is None else members[index], freed)
             self._leave_in(use, freed)
-            self._fill(use, granted.values(), freed)
+            self._fill(use, freed)
 
-    def _fill(self, use: TableUse, members: Iterable[Member], freed: Mapping[Family, list[Key]]) -> None:
+    def _fill(self, use: TableUse, freed: Mapping[Family, list[Key]]) -> None:
         """Routes to the members, in their order, as far as entries are free now or freed by a deletion before."""
-        free = {family: use.free(family) for family in use.families}
-        for member in members:
+        room = {family: _Room(self._free(use, family), keys) for family, keys in freed.items()}
+        granted = self.grants[use.table.id]
+        for index, gap in self.gaps[use.table.id].items():
+            member = granted[index]
             if not member.known:
                 continue
-            missing = []
-            for cidr in member.cidrs:
-                route = use.ours.get(cidr)
-                if route is None:
-                    missing.append(cidr)
-                elif route.target != member.interface_id:
-                    self._change("replace", use, cidr, member)
-            if any(free[cidr.family] <= 0 and not freed.get(cidr.family) for cidr in missing):
-                continue
-            for cidr in missing:
-                after: tuple[Key, ...] = ()
-                if free[cidr.family] > 0:
-                    free[cidr.family] -= 1
-                else:
-                    after = (freed[cidr.family].pop(0),)
-                self._change("create", use, cidr, member, after)
+            for cidr in gap.astray:
+                self._change("replace", use, cidr, member)
+            if all(room[cidr.family].left for cidr in gap.missing):
+                for cidr in gap.missing:
+                    self._change("create", use, cidr, member, room[cidr.family].take())
 
-    def _change(self, verb: str, use: TableUse, cidr: Cidr, member: Member, after: tuple[Key, ...] = ()) -> None:
+    def _free(self, use: TableUse, family: Family) -> int:
+        """Entries that new routes may take now; below 0 when the table holds more than it should."""
+        return use.free(family) - self.policy.route_reserve
+
+    def _change(
+        self, verb: Literal["create", "replace"], use: TableUse, cidr: Cidr, member: Member, after: tuple[Key, ...] = ()
+    ) -> None:
         # The journal comes before the route: after a crash in between, nobody would know the route for ours.
         after = (*self._after(member.name), *after)
-        step = ChangeRoute("create", use.table.id, cidr, member.interface_id, member.name, after)
-        self.routes.append(step if verb == "create" else replace(step, verb="replace"))
+        self.routes.append(ChangeRoute(verb, use.table.id, cidr, member.interface_id, member.name, after))
 
     def _drain(self, use: TableUse, cidr: Cidr, member: Member | None, freed: dict[Family, list[Key]]) -> None:
         """Take away a route that has no slot: at once if it leads nowhere, else when no agent uses it any more."""
@@ -187,7 +192,7 @@ class Phases:
     ) -> Key:
         step = ChangeRoute("delete", use.table.id, cidr, "", name, after)
         self.routes.append(step)
-        freed.setdefault(cidr.family, []).append(step.key)
+        freed[cidr.family].append(step.key)
         return step.key
 
     def _drained(self, table_id: str, what: Cidr | str, words: str) -> bool:
@@ -211,10 +216,15 @@ class Phases:
                 self.departing[record.name] = (record, [])
 
     def _leave_in(self, use: TableUse, freed: dict[Family, list[Key]]) -> None:
+        """Delete the routes of those that leave."""
+        deleted: dict[Cidr, Key] = {}
         for name, (record, keys) in self.departing.items():
             for cidr in record.spec.pod_cidrs:
                 if cidr in use.ours:
-                    keys.append(self._delete(use, cidr, name, self._after(name), freed))
+                    # One node under two names, renamed and removed in a moment, leaves twice.
+                    if cidr not in deleted:
+                        deleted[cidr] = self._delete(use, cidr, name, self._after(name), freed)
+                    keys.append(deleted[cidr])
 
     def forget(self) -> None:
         """Delete the NodeRoutes of those that left, each after the last of its routes."""
@@ -225,6 +235,27 @@ class Phases:
         """The write of a node's NodeRoute, where this plan has one."""
         step = self.records.get(name)
         return (step.key,) if step else ()
+
+
+class _Room:
+    """Entries of one family that a table can still take: those free now, then one for each deletion."""
+
+    def __init__(self, free: int, freed: Sequence[Key]) -> None:
+        over = max(0, -free)
+        self._free = max(0, free)
+        self._over, self._freed = tuple(freed[:over]), list(freed[over:])
+
+    @property
+    def left(self) -> bool:
+        """Whether there is one."""
+        return bool(self._free or self._freed)
+
+    def take(self) -> tuple[Key, ...]:
+        """Take one; what must be deleted before it can be used. A table above its limit must come down first."""
+        if self._free:
+            self._free -= 1
+            return ()
+        return (*self._over, self._freed.pop(0))
 
 
 def _same_place(old: NodeRouteSpec, member: Member) -> bool:

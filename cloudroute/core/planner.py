@@ -1,25 +1,27 @@
 """One snapshot in, one plan out.
 
-    who is who (members) ── which tables (tables) ── who gets a slot (slots)
-        ── now or later (phases) ── what is said of it (publish)
+    which tables (tables) ── who is who (members, ipam) ── who gets a slot (slots)
+        ── what is missing (diff) ── now or later (phases) ── what is said of it (publish)
 
 Nothing here remembers anything: what the next plan needs is in the snapshot or in the plan's `memory`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from cloudroute.core import tables
+from cloudroute.core.diff import closed, diff
 from cloudroute.core.members import Membership, identify
 from cloudroute.core.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
-from cloudroute.core.phases import Grants, Phases
+from cloudroute.core.phases import Phases
 from cloudroute.core.publish import publish
-from cloudroute.core.slots import grant
+from cloudroute.core.slots import Grants, grant
 from cloudroute.core.tables import TableUse
-from cloudroute.types import Cidr, Family, Route
+from cloudroute.types import Cidr, Family
 
 
 class Decision(NamedTuple):
@@ -32,28 +34,31 @@ class Decision(NamedTuple):
     table_of: Mapping[str, str]
     grants: Grants
     uses: Mapping[str, TableUse]
-    free: Mapping[Cidr, int]
-    """Pod CIDRs that each pool can still give."""
+
+    @property
+    def free(self) -> Mapping[Cidr, int]:
+        """Pod CIDRs that each pool can still give."""
+        return self.membership.ipam.free()
 
 
 def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     """Everything that is to be done about `snapshot`."""
     table_of = tables.table_by_subnet(snapshot)
     selected = tables.managed_tables(snapshot, policy, table_of)
-    uses = tables.survey(snapshot, policy, selected, table_of)
-    if policy.leave:
-        uses = {table_id: use._replace(managed=False) for table_id, use in uses.items()}
-    managed = frozenset(table_id for table_id, use in uses.items() if use.managed)
+    managed = frozenset() if policy.leave else frozenset(selected)
+    uses = tables.survey(snapshot, policy, selected | tables.known_tables(snapshot), managed, table_of)
     excluded = tables.excluded_ranges(policy, uses)
     membership = identify(replace(snapshot, nodes={}) if policy.leave else snapshot, policy, excluded, table_of)
     members = membership.members
     by_cidr = {cidr: index for index, member in enumerate(members) for cidr in member.cidrs}
-    grants = {table_id: grant(use, members, by_cidr, policy) for table_id, use in uses.items()}
+    grants = grant(uses, members, by_cidr, policy)
 
-    phases = Phases(snapshot, policy, uses)
-    phases.publish(membership, grants)
+    gaps = diff(uses, grants)
+
+    phases = Phases(snapshot, policy, uses, grants, gaps)
+    phases.publish(membership)
     phases.withdraw(membership)
-    phases.route(grants, by_cidr, membership)
+    phases.route(membership, by_cidr)
     phases.forget()
 
     steps: tuple[Step, ...] = (
@@ -64,16 +69,16 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
         *phases.gone,
     )
     journal = snapshot.node_routes.keys() | phases.records.keys()
-    after = _after(uses, phases.routes)
     plan = Plan(
         steps,
-        publish(snapshot, policy, membership, grants, after, journal),
+        publish(
+            snapshot, policy, membership, grants, closed(gaps, phases.routes), _after(uses, phases.routes), journal
+        ),
         tuple(phases.waits),
         (*membership.notices, *tables.notices(policy, uses, snapshot.refused)),
         Memory(membership.ipam.cursors, phases.settling, phases.draining, _learned(snapshot, uses)),
     )
-    free = membership.ipam.free()
-    return Decision(plan, policy, membership, managed, table_of, grants, uses, free)
+    return Decision(plan, policy, membership, managed, table_of, grants, uses)
 
 
 def plan(snapshot: Snapshot, policy: Policy) -> Plan:
@@ -84,34 +89,22 @@ def plan(snapshot: Snapshot, policy: Policy) -> Plan:
 def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
     """What to say now that the decision's steps were tried and the world is as in `snapshot`."""
     snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
-    uses = tables.survey(snapshot, decision.policy, set(decision.managed), decision.table_of)
-    return publish(snapshot, decision.policy, decision.membership, decision.grants, uses, snapshot.node_routes.keys())
+    uses = tables.survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of)
+    grants, journal = decision.grants, snapshot.node_routes.keys()
+    return publish(snapshot, decision.policy, decision.membership, grants, diff(uses, grants), uses, journal)
 
 
-def _after(uses: Mapping[str, TableUse], steps: list[ChangeRoute]) -> Mapping[str, TableUse]:
-    """The tables as they are when all steps are done."""
-    if not steps:
-        return uses
-    ours = {table_id: dict(use.ours) for table_id, use in uses.items()}
-    change: dict[tuple[str, Family], int] = {}
-    for step in steps:
-        key = (step.table_id, step.destination.family)
-        if step.verb == "delete":
-            del ours[step.table_id][step.destination]
-        else:
-            ours[step.table_id][step.destination] = Route(step.destination, step.interface_id)
-        change[key] = change.get(key, 0) + {"create": 1, "replace": 0, "delete": -1}[step.verb]
+def _after(uses: Mapping[str, TableUse], steps: Sequence[ChangeRoute]) -> Mapping[str, TableUse]:
+    """How full the tables are when all steps are done."""
+    change = Counter([(s.table_id, s.destination.family) for s in steps if s.verb == "create"])
+    change.subtract([(s.table_id, s.destination.family) for s in steps if s.verb == "delete"])
     return {
         table_id: use._replace(
-            ours=ours[table_id],
             families={
-                family: replace(
-                    fill,
-                    used=fill.used + change.get((table_id, family), 0),
-                    ours=fill.ours + change.get((table_id, family), 0),
-                )
+                family: replace(fill, used=fill.used + more, ours=fill.ours + more)
                 for family, fill in use.families.items()
-            },
+                for more in [change[table_id, family]]
+            }
         )
         for table_id, use in uses.items()
     }

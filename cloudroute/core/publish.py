@@ -6,10 +6,12 @@ they are), so that a step which failed is never reported as done.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 
-from cloudroute.core.members import Member, Membership
+from cloudroute.core.diff import Gaps
+from cloudroute.core.members import Membership
 from cloudroute.core.model import (
     DeleteTableReport,
     Policy,
@@ -18,11 +20,11 @@ from cloudroute.core.model import (
     Step,
     WriteTableReport,
 )
-from cloudroute.core.phases import Grants
+from cloudroute.core.slots import Grants
 from cloudroute.core.tables import TableUse, reports
-from cloudroute.types import Condition
+from cloudroute.types import Condition, Node
 
-ROUTED = Condition("False", "RouteCreated", "routes lead to this node from every route table of the cluster")
+ROUTED = Condition("False", "RouteCreated", "every route table of the cluster leads to this node, or needs no route")
 OVERLAY = Condition("False", "OverlayFallback", "a route table has no entry for this node: VXLAN carries its traffic")
 LIMIT = Condition("True", "RouteLimit", "a route table has no entry for this node, and --overlay is off")
 
@@ -32,64 +34,60 @@ def publish(
     policy: Policy,
     membership: Membership,
     grants: Grants,
+    gaps: Gaps,
     uses: Mapping[str, TableUse],
     journal: Collection[str],
 ) -> tuple[Step, ...]:
     """Conditions that differ, then RouteTable objects that differ. `journal`: names that have a NodeRoute."""
-    return (
-        *_conditions(snapshot, policy, membership, grants, uses, journal),
-        *_reports(snapshot, uses),
-    )
+    steps: list[Step] = []
+    members = _conditions(policy, membership, grants, gaps, uses, journal)
+    for node, condition in itertools.chain(membership.refused, members):
+        now = snapshot.nodes.get(node.name)
+        # Deleted and recreated meanwhile, it may be another instance, of which nothing is known yet.
+        if now and now.uid == node.uid and not _says(now.condition, condition):
+            steps.append(SetCondition(now, condition))
+    return (*steps, *_reports(snapshot, uses))
 
 
 def _conditions(
-    snapshot: Snapshot,
     policy: Policy,
     membership: Membership,
     grants: Grants,
+    gaps: Gaps,
     uses: Mapping[str, TableUse],
     journal: Collection[str],
-) -> list[Step]:
-    managed = [use for use in uses.values() if use.managed]
-    granted: dict[int, list[TableUse]] = {}
-    for use in managed:
-        for index in grants[use.table.id]:
-            granted.setdefault(index, []).append(use)
-    direct = Counter(use.only_subnet for use in managed if policy.direct_routing != "off")
-    wanted = dict(membership.refused)
-    for index, member in enumerate(membership.members):
-        if managed and member.known and member.name in journal:
-            mine = granted.get(index, [])
-            covered = direct[member.subnet_id] - sum(1 for use in mine if use.only_subnet == member.subnet_id)
-            if condition := _condition(member, mine, covered, len(managed), policy):
-                wanted[member.name] = condition
-    nodes = ((snapshot.nodes[name], condition) for name, condition in wanted.items() if name in snapshot.nodes)
-    return [SetCondition(node, condition) for node, condition in nodes if _differs(node.condition, condition)]
+) -> Iterator[tuple[Node, Condition]]:
+    """What is true of each member.
 
-
-def _condition(
-    member: Member, granted: Sequence[TableUse], covered: int, tables: int, policy: Policy
-) -> Condition | None:
-    """What is true of a member with slots in `granted` and `covered` more of the `tables` reached without a route.
-
-    None while something was asked for that is not there yet: what was said before stays right, and of a node whose
-    first route could not be asked for nothing is said.
+    Nothing is said of one for which something was asked that is not there yet: what was said before stays right, and
+    a node whose first route could not be asked for has no condition.
     """
-    if (covered and member.checked) or not all(_exists(use, member) for use in granted):
-        return None
-    if len(granted) + covered >= tables:
-        return ROUTED
-    return OVERLAY if policy.overlay else LIMIT
+    members = membership.members
+    managed = [use for use in uses.values() if use.managed]
+    if not managed:
+        return
+    neighbours: defaultdict[str, list[int]] = defaultdict(list)
+    if policy.direct_routing != "off":
+        for index, member in enumerate(members):
+            neighbours[member.subnet_id].append(index)
+    tables: Counter[int] = Counter()
+    """By member: those whose senders have, or shall have, a way to it without the overlay."""
+    missing: set[int] = set()
+    for use in managed:
+        routed = grants[use.table.id]
+        direct = [index for index in neighbours.get(use.only_subnet, ()) if index not in routed]
+        tables.update(routed.keys())
+        tables.update(direct)
+        missing.update([index for index, gap in gaps[use.table.id].items() if not gap.blackhole])
+        missing.update([index for index in direct if members[index].checked])
+    less = OVERLAY if policy.overlay else LIMIT
+    for index, member in enumerate(members):
+        if member.known and member.name in journal and index not in missing:
+            yield member.node, ROUTED if tables[index] == len(managed) else less
 
 
-def _differs(old: Condition | None, new: Condition) -> bool:
-    return old is None or (old.status, old.reason) != (new.status, new.reason)
-
-
-def _exists(use: TableUse, member: Member) -> bool:
-    return all(
-        (route := use.ours.get(cidr)) is not None and route.target == member.interface_id for cidr in member.cidrs
-    )
+def _says(condition: Condition | None, wanted: Condition) -> bool:
+    return condition is not None and condition.status == wanted.status and condition.reason == wanted.reason
 
 
 def _reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> list[Step]:

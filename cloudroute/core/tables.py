@@ -6,11 +6,14 @@ or of a NodeRoute, or an ENI that is gone (a blackhole). All else is foreign: co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
+from typing import NamedTuple, cast
 
+from cloudroute.core.ipam import NodeSized
 from cloudroute.core.model import Notice, Policy, Snapshot
-from cloudroute.types import Cidr, Family, FamilyUse, Route, RouteTable, Subnet, TableReport
+from cloudroute.types import Cidr, Family, FamilyUse, Instance, Route, RouteTable, Subnet, TableReport
 
 
 class TableUse(NamedTuple):
@@ -21,12 +24,13 @@ class TableUse(NamedTuple):
     subnets: tuple[Subnet, ...]
     """Those that use it, sorted by id."""
     ours: Mapping[Cidr, Route]
+    foreign: tuple[Cidr, ...]
+    """Destinations of all others, prefix lists aside."""
     families: Mapping[Family, FamilyUse]
 
     def limit(self, family: Family) -> int:
-        """Entries it can hold: the configured limit, or the lower one that AWS showed."""
-        use = self.families[family]
-        return use.limit if use.learned_limit is None else min(use.limit, use.learned_limit)
+        """Entries that it can hold."""
+        return limit_of(self.families[family])
 
     def free(self, family: Family) -> int:
         """Entries that can be added now."""
@@ -40,6 +44,11 @@ class TableUse(NamedTuple):
     def only_subnet(self) -> str:
         """The subnet that alone sends by this table, else ""."""
         return self.subnets[0].id if len(self.subnets) == 1 else ""
+
+
+def limit_of(use: FamilyUse) -> int:
+    """Entries that a table can hold of a family: the configured limit, or the lower one that AWS showed."""
+    return use.limit if use.learned_limit is None else min(use.limit, use.learned_limit)
 
 
 def table_by_subnet(snapshot: Snapshot) -> dict[str, str]:
@@ -60,70 +69,96 @@ def managed_tables(snapshot: Snapshot, policy: Policy, table_of: Mapping[str, st
     tag = f"kubernetes.io/cluster/{policy.cluster_name}"
     if tagged := {table.id for table in snapshot.tables.values() if tag in table.tags}:
         return tagged
-    subnets = {
-        instance.primary.subnet_id
-        for node in snapshot.nodes.values()
-        if (instance := snapshot.instances.get(node.instance_id)) and instance.primary
-    }
-    found = {table_of[subnet] for subnet in subnets if table_of.get(subnet)}
-    return (found | set(snapshot.table_reports)) & set(snapshot.tables)
+    subnets = {primary.subnet_id for instance in _instances(snapshot) if (primary := instance.primary)}
+    found = {table_of.get(subnet, "") for subnet in subnets}
+    found.update([record.spec.route_table_id for record in snapshot.node_routes.values()])
+    return (found | known_tables(snapshot)) & set(snapshot.tables)
+
+
+def known_tables(snapshot: Snapshot) -> set[str]:
+    """Ids of tables that have, or had, routes of ours: they have a RouteTable object, or the journal names them."""
+    published = {record.spec.native_in for record in snapshot.node_routes.values()}  # few differ
+    return {*snapshot.table_reports, *(table_id for table_ids in published for table_id in table_ids)}
+
+
+def _instances(snapshot: Snapshot) -> list[Instance]:
+    """The nodes' instances, as far as EC2 showed them."""
+    known = snapshot.instances
+    return [known[node.instance_id] for node in snapshot.nodes.values() if node.instance_id in known]
 
 
 def known_interfaces(snapshot: Snapshot) -> set[str]:
     """ENIs whose routes are ours: all of the nodes' instances, and those that NodeRoutes name."""
-    known = {record.spec.network_interface_id for record in snapshot.node_routes.values()}
-    for node in snapshot.nodes.values():
-        if instance := snapshot.instances.get(node.instance_id):
-            known.update(interface.id for interface in instance.interfaces)
+    known = {interface.id for instance in _instances(snapshot) for interface in instance.interfaces}
+    known.update([record.spec.network_interface_id for record in snapshot.node_routes.values()])
     known.discard("")
     return known
 
 
-def survey(snapshot: Snapshot, policy: Policy, managed: set[str], table_of: Mapping[str, str]) -> dict[str, TableUse]:
-    """Every table that is ours to fill or to empty, by id, in the order of ids."""
+def survey(
+    snapshot: Snapshot,
+    policy: Policy,
+    table_ids: Collection[str],
+    managed: Collection[str],
+    table_of: Mapping[str, str],
+) -> dict[str, TableUse]:
+    """Look at tables that are ours to fill (`managed`) or to empty, by id, in the order of ids."""
     users: dict[str, list[Subnet]] = {}
     for subnet_id, table_id in table_of.items():
         if subnet := snapshot.subnets.get(subnet_id):
             users.setdefault(table_id, []).append(subnet)
     known = known_interfaces(snapshot)
+    seen: set[Cidr] = set()
+    """Ten tables have the same destinations."""
     result = {}
-    for table_id in sorted(managed | (set(snapshot.table_reports) & set(snapshot.tables))):
+    node_sized = NodeSized(policy.pools, policy.node_length)
+    for table_id in sorted(set(table_ids) & set(snapshot.tables)):
         table = snapshot.tables[table_id]
-        ours, foreign = _split(table, policy, known, snapshot.prefix_lists)
-        families = {f: _use(snapshot, table_id, f, ours, foreign.get(f, 0)) for f in policy.families}
-        subnets = tuple(sorted(users.get(table_id, ()), key=lambda s: s.id))
-        result[table_id] = TableUse(table, table_id in managed, subnets, ours, families)
+        ours, foreign = _split(table, node_sized, seen, known)
+        seen.update(ours)
+        entries = _entries(table, foreign, snapshot.prefix_lists)
+        counts = Counter([cidr.family for cidr in ours])
+        families = {f: _use(snapshot, table_id, f, counts[f], entries[f]) for f in policy.families}
+        subnets = tuple(sorted(users.get(table_id, ()), key=attrgetter("id")))
+        others = tuple([destination for destination in foreign if isinstance(destination, Cidr)])
+        result[table_id] = TableUse(table, table_id in managed, subnets, ours, others, families)
     return result
 
 
 def _split(
-    table: RouteTable, policy: Policy, known: set[str], prefix_lists: Mapping[str, tuple[Family, int]]
-) -> tuple[dict[Cidr, Route], dict[Family, int]]:
-    """Our routes by destination, and how many entries all others count for, by family."""
-    pools = [(pool.family, policy.node_length[pool.family], pool.base, pool.end) for pool in policy.pools]
-    ours: dict[Cidr, Route] = {}
-    foreign: dict[Family, int] = {}
-    for route in table:
-        destination = route.destination
-        if route.propagated:
-            continue
+    table: RouteTable, node_sized: NodeSized, seen: Collection[Cidr], known: set[str]
+) -> tuple[dict[Cidr, Route], list[Cidr | str]]:
+    """Our routes by destination, and the destinations of all others. `seen`: some that are `node_sized`."""
+    foreign = [
+        destination
+        for destination, (_, target, blackhole, propagated) in table.routes.items()
+        if not (target in known or (blackhole and target[:4] in ("", "eni-")))
+        or propagated
+        or (destination not in seen and (isinstance(destination, str) or destination not in node_sized))
+    ]
+    ours = dict(table.routes)  # nearly all of a large table is ours
+    for destination in foreign:
+        del ours[destination]
+    return cast("dict[Cidr, Route]", ours), foreign
+
+
+def _entries(
+    table: RouteTable, foreign: Iterable[Cidr | str], prefix_lists: Mapping[str, tuple[Family, int]]
+) -> Counter[Family]:
+    """How many entries others take of each family. Propagated routes have a quota of their own."""
+    entries: Counter[Family] = Counter()
+    for destination in foreign:
         if isinstance(destination, str):
-            family, entries = prefix_lists.get(destination, ("ipv4", 1))
-            foreign[family] = foreign.get(family, 0) + entries
-        elif (route.target in known or (route.blackhole and route.target[:4] in ("", "eni-"))) and any(
-            destination.family == f and destination.length == length and base <= destination.base < end
-            for f, length, base, end in pools
-        ):
-            ours[destination] = route
-        else:
-            foreign[destination.family] = foreign.get(destination.family, 0) + 1
-    return ours, foreign
+            family, size = prefix_lists.get(destination, ("ipv4", 1))
+            entries[family] += size
+        elif not table.routes[destination].propagated:
+            entries[destination.family] += 1
+    return entries
 
 
-def _use(snapshot: Snapshot, table_id: str, family: Family, ours: Iterable[Cidr], foreign: int) -> FamilyUse:
-    count = sum(1 for cidr in ours if cidr.family == family)
-    used = count + foreign
-    return FamilyUse(snapshot.limit, _learned(snapshot, table_id, family, used), used, count, foreign)
+def _use(snapshot: Snapshot, table_id: str, family: Family, ours: int, foreign: int) -> FamilyUse:
+    used = ours + foreign
+    return FamilyUse(snapshot.limit, _learned(snapshot, table_id, family, used), used, ours, foreign)
 
 
 def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int) -> int | None:
@@ -144,19 +179,14 @@ def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int) -> in
 
 def excluded_ranges(policy: Policy, uses: Mapping[str, TableUse]) -> list[Cidr]:
     """What no node may get: reserved ranges, the VPC's own (its local routes) and destinations of foreign routes."""
-    ranges = set(policy.reserved)
-    for use in uses.values():
-        for route in use.table:
-            if isinstance(route.destination, Cidr) and route.destination not in use.ours:
-                ranges.add(route.destination)
-    return list(ranges)
+    return [*policy.reserved, *{cidr for use in uses.values() for cidr in use.foreign}]
 
 
 def reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[str, TableReport]:
-    """What to say of each managed table."""
+    """What to say of each table that is ours to fill, or not empty of ours yet."""
     result = {}
     for table_id, use in uses.items():
-        if use.managed or use.ours:
+        if use.managed or any(fill.ours for fill in use.families.values()):
             old = snapshot.table_reports.get(table_id)
             version, created = (old.version, old.created) if old else ("", "")
             result[table_id] = TableReport(table_id, version, use.table.vpc_id, use.subnets, use.families, created)
@@ -172,11 +202,7 @@ def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tup
             result.append(Notice("RouteTable", table_id, "", True, reason, message))
 
         inside = sorted(
-            route.destination
-            for route in use.table
-            if isinstance(route.destination, Cidr)
-            and route.destination not in use.ours
-            and any(pool.covers(route.destination) and pool != route.destination for pool in policy.pools)
+            cidr for cidr in use.foreign if any(pool.covers(cidr) and pool != cidr for pool in policy.pools)
         )
         if inside:
             names = ", ".join(map(str, inside[:5])) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")

@@ -7,10 +7,10 @@ something is wrong that a new list would show. Whatever fails, it backs off and 
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any, Generic, TypeVar
 
 from cloudroute.adapters.kube.project import Meta, meta
@@ -20,6 +20,7 @@ from cloudroute.errors import ApiError, Retryable, Throttled
 from cloudroute.telemetry import ChangeLog
 from cloudroute.types import Node, NodeRoute, TableReport
 
+_chance = Random()
 T = TypeVar("T", bound=Node | NodeRoute | TableReport)
 
 SILENCE_SECONDS = 75.0
@@ -124,7 +125,7 @@ class Reflector(Generic[T]):
         query: dict[str, str | int] = {
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": random.randint(*WATCH_SECONDS),
+            "timeoutSeconds": _chance.randint(*WATCH_SECONDS),
         }
         self._watch = self._transport.watch(self._path, query, self._silence)
         opened = time.monotonic()
@@ -168,5 +169,5 @@ def _delays() -> Iterator[float]:
     """Seconds to wait: short first, doubling, each with jitter so that no two clients keep step."""
     delay = FIRST_DELAY
     while True:
-        yield delay * random.uniform(0.5, 1.0)
+        yield delay * _chance.uniform(0.5, 1.0)
         delay = min(delay * 2, LONGEST_DELAY)

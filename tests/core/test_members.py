@@ -1,0 +1,345 @@
+"""Who is who: duplicates, renames, recreations, and instances that come and go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cloudroute.core.model import Policy
+from cloudroute.core.planner import Decision
+from cloudroute.types import InstanceState
+from tests.core.invariants import check_always, check_settled
+from tests.core.world import DUAL, POLICY, World
+
+
+def settled(nodes: int = 3, world: World | None = None) -> tuple[World, list[str]]:
+    """A world at rest with nodes in zones a, b, c, a …, and their names; the log is clear."""
+    world = world or World()
+    names = [world.join("abc"[number % 3]).name for number in range(nodes)]
+    world.settle()
+    world.log.clear()
+    return world, names
+
+
+def reasons(decision: Decision) -> set[tuple[str, str]]:
+    """What people are told: object and reason."""
+    return {(notice.name, notice.reason) for notice in decision.plan.notices}
+
+
+def test_of_two_nodes_with_one_cidr_the_older_keeps_it() -> None:
+    """The younger has no network, is told why, and its coming and going touches no route."""
+    world, (a, *_) = settled()
+    routes = {table: dict(t.routes) for table, t in world.tables.items()}
+    twin = world.join("b", cidrs=world.nodes[a].pod_cidrs)
+    decision = world.cycle()
+    world.settle()
+    condition = world.condition(twin.name)
+    assert condition
+    assert condition.reason == "NoPodCIDR"
+    assert f"belongs to the node {a} already" in condition.message
+    assert (twin.name, "NoPodCIDR") in reasons(decision)
+    assert twin.name not in world.records
+    del world.nodes[twin.name]
+    world.settle()
+    assert {table: dict(t.routes) for table, t in world.tables.items()} == routes
+    assert world.counts()["WriteNodeRoute"] == 0
+    check_settled(world)
+
+
+def test_of_two_unknown_nodes_with_one_cidr_the_older_gets_it() -> None:
+    """Without a journal age decides, then the name."""
+    world = World()
+    world.join()
+    older = world.join(name="zz")
+    cidr = (world.policy.pools[0]._replace(length=24),)
+    world.nodes["zz"] = replace(older, pod_cidrs=cidr)
+    younger = world.join(name="aa", cidrs=cidr)
+    world.settle()
+    assert world.spec("zz").pod_cidrs == cidr
+    assert world.reason(younger.name) == "NoPodCIDR"
+
+
+def test_when_the_older_goes_the_younger_gets_the_cidr() -> None:
+    """First all of the older is withdrawn, drained and deleted."""
+    world, (a, *_) = settled()
+    twin = world.join("b", cidrs=world.nodes[a].pod_cidrs)
+    world.settle()
+    del world.nodes[a]
+    world.settle()
+    assert world.reason(twin.name) == "RouteCreated"
+    assert world.spec(twin.name).instance_id == twin.instance_id
+    check_settled(world)
+
+
+def test_of_two_nodes_with_one_instance_the_known_one_keeps_it() -> None:
+    """The other is told which to delete, and gets neither addresses nor a condition."""
+    world, (a, *_) = settled()
+    twin = world.join(instance=world.nodes[a].instance_id)
+    decision = world.cycle()
+    world.settle()
+    assert (twin.name, "DuplicateInstance") in reasons(decision)
+    assert (world.nodes[twin.name].pod_cidrs, world.condition(twin.name)) == ((), None)
+    assert not world.log
+
+
+@pytest.mark.parametrize("policy", [POLICY, DUAL], ids=["ipv4", "dual"])
+def test_a_renamed_instance_keeps_its_cidrs_and_routes(policy: Policy) -> None:
+    """One NodeRoute more, one less, native all the time; no call to EC2."""
+    world, (a, *_) = settled(world=World(policy))
+    old = world.spec(a)
+    del world.nodes[a]
+    world.join(name="new", instance=old.instance_id)
+    world.settle()
+    assert world.spec("new") == old
+    assert set(world.records) == set(world.nodes)
+    assert world.counts() == {"AssignPodCidrs": 1, "WriteNodeRoute": 1, "DeleteNodeRoute": 1, "SetCondition": 1}
+
+
+def test_a_rename_survives_a_crash_in_the_middle() -> None:
+    """With NodeRoutes under both names the old one goes and no route is touched."""
+    world, (a, *_) = settled()
+    instance = world.nodes[a].instance_id
+    del world.nodes[a]
+    world.join(name="aaa", instance=instance)
+    world.cycle(lambda step: step.key[0] == "noderoute-gone")
+    assert {a, "aaa"} <= set(world.records)
+    world.restart()
+    world.settle()
+    assert set(world.records) == set(world.nodes)
+    assert not world.counts().keys() & {"create", "replace", "delete"}
+
+
+def test_a_rename_undone_by_a_deletion_leaves_nothing() -> None:
+    """NodeRoutes of one instance under two names, both without a Node, go together."""
+    world, (a, *_) = settled()
+    instance = world.nodes[a].instance_id
+    del world.nodes[a]
+    world.join(name="aaa", instance=instance)
+    world.cycle(lambda step: step.key[0] == "noderoute-gone")
+    del world.nodes["aaa"]
+    world.settle()
+    check_settled(world)
+    assert world.counts()["delete"] == 3
+
+
+def test_two_nodes_that_swap_names_come_again() -> None:
+    """Each name holds an immutable identity of the other: both are withdrawn, drained and published anew."""
+    world, (a, b, _) = settled()
+    one, two = world.nodes[a], world.nodes[b]
+    world.join(name=a, instance=two.instance_id)
+    world.join(name=b, instance=one.instance_id)
+    world.settle()
+    check_settled(world)
+    assert world.spec(a).instance_id == two.instance_id
+    assert world.spec(b).instance_id == one.instance_id
+    assert {world.reason(name) for name in world.nodes} == {"RouteCreated"}
+
+
+def test_a_renamed_node_keeps_all_it_has_while_its_new_name_is_taken() -> None:
+    """The NodeRoute of the former bearer drains; until it is gone the old name stays published, routes and all."""
+    world, (a, b, _) = settled()
+    instance, spec = world.nodes[a].instance_id, world.spec(a)
+    del world.nodes[a], world.nodes[b]
+    world.join(name=b, instance=instance)
+    world.cycle()
+    world.now += 5
+    world.cycle()
+    assert world.spec(a) == spec
+    assert all(world.reaches(table, spec) for table in world.tables)
+    world.settle()
+    assert (set(world.records), world.spec(b)) == (set(world.nodes), spec)
+    check_settled(world)
+
+
+def test_a_node_recreated_with_another_instance_waits_for_the_old_one_to_go() -> None:
+    """The name's old NodeRoute is withdrawn, its routes drain and go; then the new instance is published."""
+    world, (a, *_) = settled()
+    old = world.spec(a)
+    world.join("b", name=a)
+    world.settle()
+    assert world.spec(a).instance_id != old.instance_id
+    assert world.spec(a).pod_cidrs != old.pod_cidrs
+    assert world.counts()["delete"] == 3
+    check_settled(world)
+
+
+def test_a_node_deleted_by_mistake_gets_all_back() -> None:
+    """Registered again before the drain has ended: the same CIDR, and no route touched."""
+    world, (a, *_) = settled()
+    before, instance = world.spec(a), world.nodes[a].instance_id
+    del world.nodes[a]
+    world.cycle()
+    assert world.spec(a).native_in == ()
+    world.now += world.policy.drain_seconds - 0.1
+    world.cycle()
+    world.join(name=a, instance=instance)
+    world.settle()
+    assert world.spec(a) == before
+    assert world.nodes[a].pod_cidrs == before.pod_cidrs
+    assert not world.counts().keys() & {"create", "replace", "delete", "DisableSourceDestCheck"}
+
+
+def test_a_node_that_registers_again_keeps_its_cidr_against_a_claimant() -> None:
+    """The journal knows whose it is though the fresh Node has none yet."""
+    world, (a, *_) = settled()
+    spec = world.spec(a)
+    world.join("b", name="0-claimant", cidrs=spec.pod_cidrs)
+    world.join(name=a, instance=spec.instance_id)
+    world.settle()
+    assert world.spec(a) == spec
+    assert world.reason("0-claimant") == "NoPodCIDR"
+
+
+def test_a_node_deleted_while_the_controller_was_down_leaves_nothing() -> None:
+    """Its instance lives on; the NodeRoute says what is to be removed."""
+    world, (a, *_) = settled()
+    world.restart()
+    del world.nodes[a]
+    world.settle()
+    assert a not in world.records
+    assert all(len(world.ours(table)) == 2 for table in world.tables)
+    assert world.counts() == {"WriteNodeRoute": 1, "delete": 3, "DeleteNodeRoute": 1, "WriteTableReport": 3}
+
+
+def test_a_terminated_instance_goes_at_once() -> None:
+    """Nothing comes through any more: withdrawn and deleted in one cycle, then its Node may go whenever it does."""
+    world, (a, *_) = settled()
+    instance = world.nodes[a].instance_id
+    world.state(instance, "terminated")
+    world.cycle()
+    assert all(len(world.ours(table)) == 2 for table in world.tables)
+    assert world.spec(a).native_in == ()
+    assert world.reason(a) == "RouteCreated"
+    del world.nodes[a]
+    world.cycle()
+    assert a not in world.records
+
+
+def test_an_instance_stopped_and_started_costs_no_write_to_ec2() -> None:
+    """Its blackholes stay and count; it is withdrawn meanwhile, settles again and stays as available as it was."""
+    world, (a, *_) = settled()
+    before, instance = world.spec(a), world.nodes[a].instance_id
+    world.state(instance, "stopped")
+    world.settle()
+    assert world.spec(a) == replace(before, native_in=())
+    world.state(instance, "running")
+    world.cycle()
+    assert world.spec(a).native_in == ()
+    world.settle()
+    assert world.spec(a) == before
+    assert world.counts() == {"WriteNodeRoute": 2}
+
+
+@pytest.mark.parametrize("policy", [POLICY, DUAL], ids=["ipv4", "dual"])
+def test_a_replaced_interface_is_one_replace_per_route(policy: Policy) -> None:
+    """ReplaceRoute in each table, the new check, and no deletion."""
+    world, (a, *_) = settled(world=World(policy))
+    eni = world.replace_interface(world.nodes[a].instance_id)
+    world.settle()
+    counts = world.counts()
+    assert counts["replace"] == 3 * len(world.policy.families)
+    assert (counts["DisableSourceDestCheck"], counts["delete"], counts["create"]) == (1, 0, 0)
+    assert world.spec(a).network_interface_id == eni
+    assert len(world.spec(a).native_in) == 3
+    check_settled(world)
+
+
+def test_several_interfaces_are_routed_by_the_first() -> None:
+    """Targets and checks are the primary ENI's; a route to another ENI of the node is ours and put right."""
+    world = World()
+    instance = world.launch("a", interfaces=3)
+    node = world.join(instance=instance)
+    world.settle()
+    primary, second, _ = world.instances[instance].interfaces
+    assert world.spec(node.name).network_interface_id == primary.id
+    assert second.source_dest_check
+    destination = world.nodes[node.name].pod_cidrs[0]
+    world._put("rtb-a", world.tables["rtb-a"].routes[destination]._replace(target=second.id))
+    world.log.clear()
+    world.settle()
+    assert world.counts()["replace"] == 1
+    check_settled(world)
+
+
+def test_a_missing_or_malformed_provider_id_is_told_and_harms_nobody() -> None:
+    """The node has no network from us and no condition; the others do."""
+    world = World()
+    bad = world.join()
+    world.nodes[bad.name] = replace(bad, instance_id="", problem="providerID is missing")
+    good = world.join()
+    decision = world.cycle()
+    world.settle()
+    assert reasons(decision) == {(bad.name, "InvalidNode")}
+    assert world.condition(bad.name) is None
+    assert world.reason(good.name) == "RouteCreated"
+
+
+def test_an_instance_of_another_vpc_is_told() -> None:
+    """No route leads there: nothing is published of it."""
+    world = World()
+    node = world.join()
+    world.instances[node.instance_id] = replace(world.instances[node.instance_id], vpc_id="vpc-other")
+    decision = world.cycle()
+    world.settle()
+    assert (node.name, "OtherVPC") in reasons(decision)
+    assert not world.records
+    assert world.ours("rtb-a") == set()
+
+
+def test_an_instance_that_ec2_does_not_know_yet_is_waited_for() -> None:
+    """NotFound just after the launch proves nothing: no NodeRoute, no condition; all of it once EC2 shows it."""
+    world = World()
+    node = world.join()
+    instance = world.instances.pop(node.instance_id)
+    world.settle()
+    assert world.nodes[node.name].pod_cidrs
+    assert (world.records, world.condition(node.name)) == ({}, None)
+    world.instances[instance.id] = instance
+    world.settle()
+    assert world.reason(node.name) == "RouteCreated"
+
+
+def test_an_instance_that_ec2_forgets_keeps_what_it_has() -> None:
+    """A stale answer without it changes nothing at all."""
+    world, (a, *_) = settled()
+    del world.instances[world.nodes[a].instance_id]
+    world.settle()
+    assert not world.log
+
+
+def test_an_unknown_instance_is_published_nowhere_new() -> None:
+    """Its route has settled meanwhile, but its check is on as far as anybody can tell."""
+    world, (a, *_) = settled()
+    instance = world.nodes[a].instance_id
+    world.switch_check(instance, on=True)
+    world.cycle(lambda step: step.key[0] == "check")
+    known = world.instances.pop(instance)
+    snapshot = world.snapshot()
+    world.instances[instance] = known
+    for _ in range(3):
+        world.now += 5
+        world.cycle(snapshot=replace(snapshot, now=world.now, memory=world.memory, node_routes=dict(world.records)))
+    assert world.spec(a).native_in == ()
+    world.settle()
+    check_settled(world)
+
+
+def test_an_unknown_instance_whose_routes_are_blackholes_is_gone() -> None:
+    """Together they prove it: the routes go, and the Node is left to others."""
+    world, (a, *_) = settled()
+    instance = world.nodes[a].instance_id
+    world.state(instance, "terminated")
+    del world.instances[instance]
+    world.settle()
+    assert all(len(world.ours(table)) == 2 for table in world.tables)
+    check_always(world)
+
+
+@pytest.mark.parametrize("state", ["pending", "stopping", "shutting-down"])
+def test_every_state_of_an_instance_has_an_outcome(state: InstanceState) -> None:
+    """A node whose instance is in any state disturbs nobody, and settles."""
+    world, (a, *_) = settled()
+    world.state(world.nodes[a].instance_id, state)
+    world.settle()
+    check_settled(world)

@@ -1,0 +1,155 @@
+"""Paths of pairs and of nodes, and the reasons that people are given."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudroute.core.paths import Class, explain, node_paths, owner_of, pair_path
+from cloudroute.types import Cidr, NodeRouteSpec
+from tests.core.world import POLICY, World
+
+CLASSES = st.builds(
+    Class,
+    st.sampled_from(["", "rtb-a", "rtb-b", "rtb-c"]),
+    st.sampled_from(["", "subnet-a", "subnet-b"]),
+    st.lists(st.sampled_from(["rtb-a", "rtb-b", "rtb-c"]), unique=True).map(lambda ids: tuple(sorted(ids))),
+)
+
+
+def spec_of(kind: Class, number: int = 0) -> NodeRouteSpec:
+    """A NodeRoute of a class."""
+    cidr = Cidr("ipv4", Cidr.parse("100.64.0.0/24").base + 256 * number, 24)
+    ips = (f"10.0.0.{number + 1}",)
+    return NodeRouteSpec(
+        (cidr,), ips, f"i-{number}", f"eni-{number}", kind.subnet_id, kind.route_table_id, kind.native_in
+    )
+
+
+@given(CLASSES, CLASSES)
+def test_a_pair_has_one_path_seen_from_both_ends(a: Class, b: Class) -> None:
+    """Native needs both routes, direct a common subnet, and whatever is left has the overlay."""
+    path = pair_path(a, b)
+    assert path == pair_path(b, a)
+    both = a.route_table_id in b.native_in and b.route_table_id in a.native_in
+    assert (path == "native") == both
+    assert (path == "direct") == (not both and a.subnet_id == b.subnet_id != "")
+
+
+@given(st.lists(CLASSES, min_size=2, max_size=6))
+def test_a_nodes_path_is_the_sum_of_its_pairs(kinds: list[Class]) -> None:
+    """Native where no pair needs the overlay, overlay where all do, direct where all are direct, else mixed."""
+    specs = {str(number): spec_of(kind, number) for number, kind in enumerate(kinds)}
+    pairs: dict[str, set[str]] = {name: set() for name in specs}
+    for a, b in itertools.permutations(specs, 2):
+        pairs[a].add(pair_path(Class.of(specs[a]), Class.of(specs[b])))
+    for name, path in node_paths(specs).items():
+        if len(pairs[name]) == 1:
+            assert path == next(iter(pairs[name]))
+        else:
+            assert path == ("mixed" if "overlay" in pairs[name] else "native")
+
+
+def test_a_node_alone_has_the_path_that_it_could_have() -> None:
+    """Without peers, what is published of it decides."""
+    kinds = [Class("rtb-a", "subnet-a", ("rtb-a",)), Class("rtb-a", "subnet-a", ()), Class("rtb-a", "", ())]
+    assert [node_paths({"x": spec_of(kind)})["x"] for kind in kinds] == ["native", "direct", "overlay"]
+
+
+# --- reasons ------------------------------------------------------------------------------------
+
+
+def world(policy: str = "auto", limit: int = 50, zones: str = "abab") -> tuple[World, list[str]]:
+    """A settled world and its nodes."""
+    made = World(replace(POLICY, direct_routing=policy), limit=limit)  # type: ignore[arg-type] # one of the three
+    names = [made.join(zone).name for zone in zones]
+    made.settle()
+    return made, names
+
+
+def why(made: World, a: str, b: str) -> tuple[str, str]:
+    """The path and its reason."""
+    explanation = explain(a, b, {name: record.spec for name, record in made.records.items()}, made.reports)
+    assert explanation.steps
+    return explanation.path, explanation.reason
+
+
+def test_local() -> None:
+    """One node."""
+    made, (a, *_) = world()
+    assert why(made, a, a) == ("local", f"both are on {a}")
+
+
+def test_native_names_both_tables() -> None:
+    """Each table and whom it routes."""
+    made, (a, b, *_) = world()
+    assert why(made, a, b) == ("native", f"rtb-a routes {b} and rtb-b routes {a}")
+
+
+def test_direct_says_why_no_route_is_needed() -> None:
+    """The subnet's own table has no route to its nodes."""
+    made, (a, _, c, _) = world("always")
+    path, reason = why(made, a, c)
+    assert path == "direct"
+    assert "both stand on subnet-a" in reason
+
+
+def test_a_full_table_is_named_with_its_fill() -> None:
+    """The overlay's reason is the table without an entry, and how full it is."""
+    made, names = world(limit=4, zones="aaaabbbb")
+    late = names[3]
+    path, reason = why(made, late, names[4])
+    assert path == "overlay"
+    assert f"rtb-b is full for ipv4 (4 of 4 entries) and no settled route in it leads to {late}" in reason
+    assert f"{late} stands on subnet-a, {names[4]} on subnet-b" in reason
+
+
+def test_a_learned_limit_is_the_one_that_is_named() -> None:
+    """What AWS showed counts, not what was configured."""
+    made, names = world(limit=9, zones="ab")
+    made.real_limit["rtb-b", "ipv4"] = 3
+    late = [made.join("a").name for _ in range(3)][-1]
+    made.settle()
+    assert "(3 of 3 entries)" in why(made, late, names[1])[1]
+
+
+def test_without_direct_routing_a_full_table_is_still_the_reason() -> None:
+    """A node that is routed nowhere is not said to have its check on."""
+    made, names = world("off", limit=3, zones="aaab")
+    path, reason = why(made, names[0], names[2])
+    assert path == "overlay"
+    assert "rtb-a is full" in reason
+    assert f"{names[2]} may not be sent to directly" in reason
+
+
+def test_a_table_that_is_not_ours_is_named() -> None:
+    """Senders of an unmanaged table have no routes of ours."""
+    made = World(replace(POLICY, table_ids=("rtb-a",)))
+    a, b = made.join("a").name, made.join("b").name
+    made.settle()
+    path, reason = why(made, a, b)
+    assert path == "overlay"
+    assert "rtb-b is not managed by cloudroute" in reason
+
+
+def test_a_node_that_still_settles_is_said_to() -> None:
+    """The table has room: it is a matter of seconds."""
+    made, (a, *_) = world()
+    late = made.join("b").name
+    made.cycle()
+    path, reason = why(made, a, late)
+    assert path == "overlay"
+    assert f"rtb-a holds no settled route to {late}" in reason
+
+
+@pytest.mark.parametrize(
+    ("address", "owner"), [("100.64.1.7", 1), ("10.0.0.1", 0), ("100.64.9.1", None), ("fd00::1", None)]
+)
+def test_an_address_belongs_to_a_node(address: str, owner: int | None) -> None:
+    """By its pod CIDR or its own addresses; others to nobody."""
+    specs = {f"n{number}": spec_of(Class("rtb-a", "", ()), number) for number in range(2)}
+    assert owner_of(address, specs) == (None if owner is None else f"n{owner}")
