@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from cloudroute.config import ControllerSettings, check_against_vpc
+from cloudroute.config import ControllerSettings, check_against_vpc, check_overlap
 from cloudroute.controller.apply import Applier, Outcome
 from cloudroute.controller.view import View
 from cloudroute.core.model import (
@@ -163,11 +163,16 @@ class Loop:
         if not self.view.complete:
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
-        if not self._checked:
-            if problems := check_against_vpc(self._settings, self.view.local_cidrs()):
-                raise UsageError(problems)
-            self._checked = True
+        if not self._checked and not self.policy.leave:
+            self._check_overlaps()
         return self._snapshot()
+
+    def _check_overlaps(self) -> None:
+        """Raise UsageError where a pool has addresses of the VPC or of the Services: known only from the world."""
+        services = check_overlap(self._settings, "the Services", self._kube.service_cidrs())
+        if problems := [*check_against_vpc(self._settings, self.view.local_cidrs()), *services]:
+            raise UsageError(problems)
+        self._checked = True
 
     def _wanted(self) -> set[str]:
         """Ids of all instances that matter."""

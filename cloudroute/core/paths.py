@@ -114,12 +114,15 @@ def _lack(node: str, table: TableReport | None, table_id: str, spec: NodeRouteSp
     """Why `node` is not routed natively in a table."""
     if table is None:
         return f"{table_id or 'the table of the sender'} is not managed by cloudroute"
+    fills = []
     for cidr in spec.pod_cidrs:
-        use = table.families.get(cidr.family)
-        if use and use.used >= limit_of(use):
-            full = f"{table_id} is full for {cidr.family} ({use.used} of {limit_of(use)} entries)"
-            return f"{full} and no settled route in it leads to {node}"
-    return f"{table_id} holds no settled route to {node}, or its source/dest check is on"
+        if use := table.families.get(cidr.family):
+            fills.append(f"{use.used} of {limit_of(use)} {cidr.family} entries used")
+            if use.used >= limit_of(use):
+                full = f"{table_id} is full for {cidr.family} ({use.used} of {limit_of(use)} entries)"
+                return f"{full} and no settled route in it leads to {node}"
+    checked = "" if spec.subnet_id else ", or its source/dest check is on"
+    return f"{table_id} holds no settled route to {node} ({', '.join(fills)}){checked}"
 
 
 def _not_direct(a: str, b: str, source: NodeRouteSpec, target: NodeRouteSpec) -> str:

@@ -36,6 +36,8 @@ class Figures:
     fills: tuple[Fill, ...]
     pairs: Pairs
     routes: Mapping[str, NodeRoute]
+    overlay: tuple[str, ...] = ()
+    """Nodes that lack an entry in some table, by name."""
     calls: Counter[str] = field(default_factory=Counter)
     """EC2 calls of the controllers by action."""
     throttled: int = 0
@@ -59,6 +61,7 @@ def look(stage: Stage) -> Figures:
         _fills(stage),
         count_pairs(routes, {route: stage.nodes[route].zone.name[-1] for route in routes if route in stage.nodes}),
         routes,
+        tuple(sorted(name for name, node in nodes.items() if _reason(node.condition) == "OverlayFallback")),
         calls,
         sum(number for (_, code), number in stage.aws.calls.items() if code == "RequestLimitExceeded"),
     )

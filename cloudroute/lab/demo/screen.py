@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -39,7 +42,7 @@ class Picture:
         parts: list[RenderableType] = [Text(self.title, style="bold")]
         if self.figures:
             parts += [Text(), _progress(self.figures, self.target, self.leader), Text()]
-            parts += [_tables(self.figures), Text(), _pairs(self.figures)]
+            parts += [_tables(self.figures), Text(), _pairs(self.figures), Text(), _legend()]
         parts += [Text(), *(Text(line, style="dim" if line.startswith(" ") else "") for line in self.told)]
         if self.summary:
             parts += [Text(), _summary(self.summary)]
@@ -94,6 +97,17 @@ def _share(counts: Counter[str]) -> Text:
     return text
 
 
+def _legend() -> Text:
+    text = Text()
+    for sign, style, words in (("█", "green", "ours"), ("▒", "magenta", "of others"), ("·", "dim", "free")):
+        text.append(sign * 2, style=style)
+        text.append(f" {words}   ")
+    for path, colour in COLOURS.items():
+        text.append(SIGNS[path] * 2, style=colour)
+        text.append(f" {path}   ")
+    return text
+
+
 def _summary(rows: list[tuple[str, str]]) -> RenderableType:
     grid = Table(
         box=None, pad_edge=False, title="Measured", title_justify="left", title_style="bold", show_header=False
@@ -105,7 +119,8 @@ def _summary(rows: list[tuple[str, str]]) -> RenderableType:
 
 def record(picture: Picture, path: str) -> None:
     """Save the picture as SVG. Raises OSError."""
-    with open("/dev/null", "w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True, color_system="truecolor")
-        console.print(picture)
-        console.save_svg(path, title="cloudroute demo")
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(picture)
+    image = console.export_svg(title="cloudroute demo")
+    # rich has the viewer load a font from a site; any monospace font of the viewer's own will do.
+    Path(path).write_text(re.sub(r"@font-face \{.*?\}", "", image, flags=re.DOTALL), encoding="utf-8")

@@ -74,9 +74,10 @@ class Story:
         names = sorted(specs)
         far = next((n for n in reversed(names) if specs[n].route_table_id != specs[names[0]].route_table_id), names[-1])
         told = explain(names[0], far, specs, tables)
-        overlay = self._figures.conditions["OverlayFallback"]
-        self._tell(f"{overlay} nodes have no entry in some table and are healthy all the same. {names[0]} to {far}:")
-        self._tell(f"  {told.path}: {told.reason}")
+        overlay = self._figures.overlay
+        some = ", ".join(overlay[:3])
+        self._tell(f"{len(overlay)} nodes ({some}, ...) have no entry in some table and are healthy all the same.")
+        self._tell(f"  {names[0]} to {far} goes by {told.path}, because it is {told.reason}.")
 
     def kill(self) -> None:
         """The leader dies without a goodbye, and routed nodes with it."""
