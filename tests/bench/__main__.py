@@ -34,10 +34,10 @@ def _everything(skipped: list[str]) -> Iterator[Row]:
     else:
         skipped.append("Node created to CreateRoute on a real kube-apiserver: run `make assets` first")
         say(skipped[-1])
+    yield from plans.measure()
     yield from memory.measure()
     with Replicas() as replicas:
-        # Virtual time and CPU time: these may share the machine with two processes that have nothing to do.
-        yield from plans.measure()
+        # Virtual time and counts: these may share the machine with two processes that have nothing to do.
         yield from burst.measure()
         yield from counts.measure()
         yield from replicas.measure()
