@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 from unittest.mock import patch
@@ -28,32 +27,13 @@ from cloudroute.lab.kube import KubeApi
 from cloudroute.ports import Fence
 from cloudroute.telemetry import Telemetry
 from cloudroute.types import Cidr, NodeRoute
+from tests.clock import FakeClock
 from tests.controller.traffic import Traffic
 
 POOL = "100.64.0.0/16"
 POOL6 = "fd64::/64"
 PATIENCE = 20.0
 NATIVE, OVERLAY = ("False", "RouteCreated"), ("False", "OverlayFallback")
-
-
-class FakeClock:
-    """Time that moves only when told."""
-
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return self.time + 1_790_000_000
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
-
-    def timestamp(self) -> str:
-        """As in creationTimestamp."""
-        return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Lab:

@@ -23,7 +23,7 @@ from cloudroute.errors import (
     Unreachable,
 )
 from cloudroute.types import Cidr, Condition, Node
-from tests.controller.lab import FakeClock
+from tests.clock import FakeClock
 
 RESYNC = 60.0
 

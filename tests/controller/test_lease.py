@@ -11,7 +11,7 @@ import pytest
 from cloudroute.controller import Lease
 from cloudroute.errors import LeaseLost, LostRace, Unreachable
 from cloudroute.types import LeaseRecord
-from tests.controller.lab import FakeClock
+from tests.clock import FakeClock
 
 DURATION, DEADLINE, PERIOD = 15, 10.0, 2.0
 

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.errors import LeaseLost
 from cloudroute.lab.aws import Aws
-
-
-class FakeClock:
-    """Time that passes by sleeping only."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._now = 1000.0
-
-    def monotonic(self) -> float:
-        return self._now
-
-    def now(self) -> float:
-        return 1_700_000_000 + self._now
-
-    def sleep(self, seconds: float) -> None:
-        with self._lock:
-            self._now += seconds
+from tests.clock import FakeClock
 
 
 class FakeFence:

@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from cloudroute.adapters.ec2.calls import Calls
 from cloudroute.errors import Deferred, Refused, Throttled, Unreachable
-from tests.adapters.ec2.kit import FakeClock, Observed
+from tests.adapters.ec2.kit import Observed
+from tests.clock import FakeClock
 
 
 def failure(code: str, status: int, operation: str = "DescribeSubnets") -> ClientError:

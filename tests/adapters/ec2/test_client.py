@@ -12,7 +12,8 @@ from cloudroute import __version__
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.errors import Deferred, LeaseLost, LimitExceeded, LostRace, Refused, Unreachable
 from cloudroute.types import Cidr, RouteTable
-from tests.adapters.ec2.kit import FakeClock, FakeFence, Observed, World
+from tests.adapters.ec2.kit import FakeFence, Observed, World
+from tests.clock import FakeClock
 
 V4, V6 = Cidr.parse("10.100.1.0/24"), Cidr.parse("fd00:100:1::/80")
 BOTH = pytest.mark.parametrize("cidr", [V4, V6], ids=["ipv4", "ipv6"])

@@ -9,22 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from cloudroute.lab.aws import Aws, Vpc
-
-
-class FakeClock:
-    """Stands still; sleeping moves it on."""
-
-    def __init__(self) -> None:
-        self.time = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.time
-
-    def now(self) -> float:
-        return 1_700_000_000.0 + self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += seconds
+from tests.clock import FakeClock
 
 
 @pytest.fixture

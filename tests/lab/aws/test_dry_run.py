@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cloudroute.lab.aws import Aws, Machine, Vpc
-from tests.lab.aws.conftest import FakeClock, answered
+from tests.clock import FakeClock
+from tests.lab.aws.conftest import answered
 
 
 @pytest.fixture

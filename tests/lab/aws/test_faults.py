@@ -9,7 +9,8 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from cloudroute.lab.aws import Aws, Vpc
-from tests.lab.aws.conftest import FakeClock, answered, refused
+from tests.clock import FakeClock
+from tests.lab.aws.conftest import answered, refused
 
 POD = "100.64.1.0/24"
 ONCE = Config(read_timeout=7, retries={"total_max_attempts": 1})

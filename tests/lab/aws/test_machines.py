@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cloudroute.lab.aws import Aws, Vpc
-from tests.lab.aws.conftest import FakeClock, answered, refused
+from tests.clock import FakeClock
+from tests.lab.aws.conftest import answered, refused
 
 POD = "100.64.1.0/24"
 

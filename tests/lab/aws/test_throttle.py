@@ -9,7 +9,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cloudroute.lab.aws import Aws, Zone
-from tests.lab.aws.conftest import FakeClock, answered
+from tests.clock import FakeClock
+from tests.lab.aws.conftest import answered
 
 
 @pytest.fixture
