@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 
+START = 1_000.0
+"""Monotonic seconds at which a FakeClock begins."""
+
 
 class FakeClock:
     """`ports.Clock` that stands still but for who sleeps on it, in whatever thread, or sets `time`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.time = 1_000.0
+        self.time = START
 
     def monotonic(self) -> float:
         return self.time

@@ -72,7 +72,7 @@ def test_the_first_candidate_gets_a_lease_that_does_not_exist_yet(pair: Pair) ->
     pair.one.turn()
     pair.other.turn()
     assert (pair.one.held, pair.other.held) == (True, False)
-    moment = "2026-10-03T04:00:00.000000Z"
+    moment = pair.clock.timestamp().replace("Z", ".000000Z")
     assert pair.store.record == LeaseRecord("one", DURATION, moment, moment, 0, "1")
 
 

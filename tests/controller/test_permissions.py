@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
+from tests.clock import START
 from tests.controller.ends import NATIVE, all_native
 from tests.controller.lab import Lab, lab
 
@@ -174,7 +175,7 @@ def test_once_is_stuck_when_only_refusals_are_left() -> None:
                 world.clock.time = max(world.clock.time, turn.next_at)
         assert len(world.routes(allowed)) == len(names)
         assert world.native(allowed) == sorted(names)
-        assert world.clock.time < 1_000_000 + RESYNC
+        assert world.clock.time < START + RESYNC
 
 
 def test_once_is_stuck_when_an_action_keeps_failing() -> None:
@@ -216,4 +217,4 @@ def test_once_gives_up_when_ec2_can_not_be_read() -> None:
         while not (turn := world.turn()).stuck:
             assert not turn.settled
             world.clock.time = max(world.clock.time, turn.next_at)
-        assert world.clock.time < 1_000_000 + 300
+        assert world.clock.time < START + 300
