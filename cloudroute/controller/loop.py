@@ -28,7 +28,7 @@ from cloudroute.core.model import (
 )
 from cloudroute.core.paths import node_paths
 from cloudroute.core.planner import Decision, conclude, decide, summary
-from cloudroute.errors import ApiError, LimitExceeded, UsageError
+from cloudroute.errors import ApiError, Forbidden, LimitExceeded, UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
 from cloudroute.telemetry import ChangeLog, Telemetry
 
@@ -164,13 +164,18 @@ class Loop:
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
         if not self._checked and not self.policy.leave:
-            self._check_overlaps()
+            self._check_settings()
         return self._snapshot()
 
-    def _check_overlaps(self) -> None:
-        """Raise UsageError where a pool has addresses of the VPC or of the Services: known only from the world."""
+    def _check_settings(self) -> None:
+        """Raise UsageError for what contradicts the world: pools that others use, tables that are not there."""
         services = check_overlap(self._settings, "the Services", self._kube.service_cidrs())
-        if problems := [*check_against_vpc(self._settings, self.view.local_cidrs()), *services]:
+        tables = [
+            f"--route-table {table_id}: expected a route table of {self.view.vpc_id}, which has none of that id"
+            for table_id in self._settings.route_table
+            if table_id not in self.view.tables
+        ]
+        if problems := [*check_against_vpc(self._settings, self.view.local_cidrs()), *services, *tables]:
             raise UsageError(problems)
         self._checked = True
 
@@ -198,7 +203,8 @@ class Loop:
         self._blind += 1
         pause = min(READ_RETRY_SECONDS * self._blind, self._settings.resync_seconds)
         log.warning("read", problem=str(error), again_in_seconds=pause)
-        return Turn("", self._clock.monotonic() + pause, False, self._blind >= BLIND)
+        stuck = self._blind >= BLIND or isinstance(error, Forbidden)
+        return Turn("", self._clock.monotonic() + pause, False, stuck)
 
     def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, start: float) -> Turn:
         now = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""Pools that have addresses of somebody else: known only once the world is read."""
+"""Settings that contradict the world: known only once it is read."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def test_pools_inside_the_vpc_or_the_services_are_refused_together() -> None:
         assert "of the Services" in services
         assert world.changes() == {}
         assert world.pod_cidrs("node-001") == ()
+
+
+def test_a_route_table_that_is_not_there_is_refused() -> None:
+    """A typing error in --route-table must not leave a table without routes and without a word."""
+    with lab(route_table=("rtb-00000000000000000",)) as world:
+        world.join(0)
+        with pytest.raises(UsageError, match="--route-table rtb-00000000000000000: expected a route table of vpc-"):
+            world.turn()
 
 
 def test_cleanup_does_not_mind() -> None:
