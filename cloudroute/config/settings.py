@@ -49,7 +49,7 @@ class SharedSettings(Settings):
         cidr(),
         _CLUSTER,
         "Pool that the nodes' pod CIDRs come from. A node gets one per family; families rank as they first appear.",
-        why="it must not overlap the VPC, its peers or the Services, which only you know",
+        why="it must not overlap the VPC or the Services, which is checked, nor what the VPC is peered with, which is not",
         repeatable=True,
     )
     node_mask_v4: int = setting(
@@ -116,7 +116,7 @@ class ControllerSettings(SharedSettings):
         "",
         matching(r"vpc-[0-9a-f]{8,17}", "a VPC's id like vpc-0a1b2c3d4e5f67890", "VPC"),
         _AWS,
-        "The VPC of the nodes; else the nodes' instances say it.",
+        "The VPC of the nodes; else the instance's metadata or the nodes' instances say it.",
     )
     route_table: tuple[str, ...] = setting(
         (),
