@@ -49,7 +49,7 @@ class SharedSettings(Settings):
         cidr(),
         _CLUSTER,
         "Pool that the nodes' pod CIDRs come from. A node gets one per family; families rank as they first appear.",
-        why="it must not overlap the VPC or the Services, which is checked, nor what the VPC is peered with, which is not",
+        why="it must not overlap the VPC or the Services, which is checked, nor peers of the VPC, which is not",
         repeatable=True,
     )
     node_mask_v4: int = setting(
