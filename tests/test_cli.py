@@ -301,6 +301,16 @@ def test_a_cluster_from_its_plan_to_its_cleanup(world: World) -> None:
     assert world.json("cleanup") == {"routes": [], "nodeRoutes": []}
 
 
+def test_an_empty_cluster_needs_nothing(world: World) -> None:
+    """Without Nodes no VPC is known, and there is nothing to plan, to do or to clean up."""
+    for name in world.machines:
+        world.kube.delete("nodes", name)
+    region = ("--region", "eu-central-1")
+    assert "nothing to change" in world.run("plan", *region).stdout
+    world.run("controller", "--once", *region)
+    assert world.json("cleanup", *region) == {"routes": [], "nodeRoutes": []}
+
+
 def test_pods_are_found_by_name_and_by_address(world: World) -> None:
     """A pod on the host network has its node's address."""
     first, second = sorted(world.machines)

@@ -157,13 +157,13 @@ class Loop:
         return self._turned(decision, outcome, published, start)
 
     def look(self) -> Snapshot | None:
-        """Read what is due; None while it is too little to decide anything. Raises ApiError and UsageError."""
+        """Read what is due; None while no VPC is known though there are nodes. Raises ApiError and UsageError."""
         reported = next((report.vpc_id for report in self._cluster.table_reports.items().values()), "")
         self.view.refresh(self._wanted(), reported)
-        if not self.view.complete:
+        if not self.view.complete and self._wanted():
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
-        if not self._checked and not self.policy.leave:
+        if self.view.complete and not self._checked and not self.policy.leave:
             self._check_settings()
         return self._snapshot()
 
@@ -193,10 +193,9 @@ class Loop:
         )  # fmt: skip
 
     def _waiting(self) -> Turn:
-        """Where no instance of a node is known, no VPC is: without nodes that is all there is to do."""
+        """No VPC is known, since EC2 shows no instance of a node."""
         self._blind += 1
-        wanted = self._wanted()
-        return Turn("", self.view.next_due, not wanted, bool(wanted) and self._blind >= BLIND)
+        return Turn("", self.view.next_due, False, self._blind >= BLIND)
 
     def _unreadable(self, error: ApiError) -> Turn:
         """Nothing is decided from a world that can't be read: whatever works goes on working."""
