@@ -164,6 +164,11 @@ class Cluster(Protocol):
         """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why a store is not up to date, in words; "" while all is well."""
+        ...
+
     def dead(self) -> str:
         """The name of a reflector's thread that has ended though it was not told to; "" while all live."""
         ...

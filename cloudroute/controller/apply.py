@@ -162,8 +162,8 @@ class _Run:
         for step in steps:
             for key in self._unmet[step.key]:
                 self._followers[key].append(step)
-        self._place = {step.key: place for place, step in enumerate(steps)}
-        self._lanes: defaultdict[Key, list[tuple[int, Step]]] = defaultdict(list)
+        self._place = {step.key: (back_off.was_refused(step), place) for place, step in enumerate(steps)}
+        self._lanes: defaultdict[Key, list[tuple[tuple[bool, int], Step]]] = defaultdict(list)
         """A heap per lane: of the steps that are ready, the plan's first goes first, whoever got ready first."""
         self._busy: set[Key] = set()
         """Lanes with a step under way."""
@@ -177,7 +177,9 @@ class _Run:
         """Run; each step that was tried, when it has ended, with its error if it failed."""
         for step in self._steps:
             if not self._unmet[step.key]:
-                self._ready(step)
+                self._ready(step, pump=False)
+        for lane in list(self._lanes):
+            self._pump(lane)
         while self._under_way:
             beat()
             try:
@@ -192,10 +194,11 @@ class _Run:
             raise self._lost
         self.outcome.behind = len(self._steps) - len(self.outcome.done) - len(self.outcome.failed)
 
-    def _ready(self, step: Step) -> None:
+    def _ready(self, step: Step, pump: bool = True) -> None:
         if lane := _lane(step):
             heapq.heappush(self._lanes[lane], (self._place[step.key], step))
-            self._pump(lane)
+            if pump:
+                self._pump(lane)
         else:
             self._start(step)
 

@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
-from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, Key, Notice, Step
+from cloudroute.core.model import (
+    ChangeRoute,
+    DisableSourceDestCheck,
+    Key,
+    Notice,
+    SetCondition,
+    Step,
+    WriteNodeRoute,
+)
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
 from cloudroute.ports import Clock
 from cloudroute.telemetry import ChangeLog
@@ -22,6 +30,9 @@ STUBBORN = 5
 FIRST_PAUSE, MAX_PAUSE = 0.5, 60.0
 """Seconds before a failed step is tried again; doubled each time, and up to half more at random."""
 DOUBLINGS = 7
+GLANCE_SECONDS = 0.1
+UNDONE_SECONDS = 60.0
+"""Who writes the same again so soon after it was done writes against somebody."""
 FORGET_SECONDS = 600.0
 """Nobody has wanted a step for that long after its pause: whoever wants it again starts anew."""
 EC2_ACTIONS = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
@@ -43,6 +54,10 @@ class BackOff:
         self._failures: dict[Key, Failure] = {}
         self._refusals: dict[tuple[str, str], Failure] = {}
         """By `_ground`."""
+        self._refused: set[Key] = set()
+        """Steps that were forbidden when last asked: tried after the others of their lane, so that they starve none."""
+        self._done: dict[Key, tuple[object, int, float]] = {}
+        """Of writes that say something: what was said last, how often in a row, and when."""
         self._changes = ChangeLog()
 
     def failed(self, step: Step, error: ApiError) -> None:
@@ -50,13 +65,14 @@ class BackOff:
         now = self._clock.monotonic()
         attempts = (f.attempts if (f := self._failures.get(step.key)) else 0) + 1
         if isinstance(error, Forbidden):
+            self._refused.add(step.key)
             self._refusals[_ground(step)] = Failure(attempts, now + self._resync_seconds, error)
         elif isinstance(error, Refused):
             self._failures[step.key] = Failure(attempts, now + self._resync_seconds, error)
         elif not isinstance(error, LimitExceeded):  # the planner does not ask again
             pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, DOUBLINGS)) * _chance.uniform(1, 1.5)
             if isinstance(error, LostRace) and attempts == 1:
-                pause = 0.0  # the next plan sees the world as it is
+                pause = GLANCE_SECONDS  # the next plan sees the world as it is
             if isinstance(error, Throttled):
                 pause = max(pause, error.retry_after)
             self._failures[step.key] = Failure(attempts, now + pause, error)
@@ -65,14 +81,36 @@ class BackOff:
     def succeeded(self, step: Step) -> None:
         """Forget earlier failures."""
         self._refusals.pop(_ground(step), None)
+        self._refused.discard(step.key)
         if self._failures.pop(step.key, None):
             self._changes.forget(step.key)
+        self._note_repetition(step)
+
+    def was_refused(self, step: Step) -> bool:
+        """Whether the step was forbidden when it was last tried."""
+        return step.key in self._refused
+
+    def _note_repetition(self, step: Step) -> None:
+        """Slow down where somebody undoes what we write: two controllers must not fight at full speed."""
+        if not isinstance(step, SetCondition | WriteNodeRoute):
+            return
+        now = self._clock.monotonic()
+        said: object = step.condition if isinstance(step, SetCondition) else step.spec
+        last, times, at = self._done.get(step.key, (None, 0, now))
+        times = times + 1 if last == said and now - at < UNDONE_SECONDS else 0
+        self._done[step.key] = (said, times, now)
+        if times:
+            pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(times, DOUBLINGS))
+            error = LostRace(action_of(step), step.key[-1], "", "it was done, and somebody has undone it")
+            self._failures[step.key] = Failure(times, now + pause, error)
+            self._changes.say(step.key, "step", warning=True, failed=" ".join(step.key), problem=str(error))
 
     def forget_old(self) -> None:
         """Forget what nobody has asked for in a long time."""
         recent = self._clock.monotonic() - FORGET_SECONDS
         self._failures = {key: f for key, f in self._failures.items() if f.until > recent}
         self._refusals = {ground: f for ground, f in self._refusals.items() if f.until > recent}
+        self._done = {key: done for key, done in self._done.items() if done[2] > recent}
 
     def holds(self, step: Step) -> bool:
         """Whether a step may not be tried now."""

@@ -38,6 +38,8 @@ DEBOUNCE_SECONDS = 0.01
 """A Node and its first status come as two events: one cycle for both."""
 BUDGET_SECONDS = 0.5
 """The least wait for the call budget, so that a burst of calls is one cycle and not one cycle per call."""
+FRESH_SECONDS = 5.0
+"""How old the tables may be when a route in them is deleted or replaced."""
 READ_RETRY_SECONDS = 5.0
 BLIND = 5
 """Cycles in a row without a readable world, after which `--once` gives up."""
@@ -147,6 +149,9 @@ class Loop:
             return self._waiting()
         self._blind = 0
         decision = decide(snapshot, self.policy)
+        if self._is_old(decision):
+            self.view.surprise()
+            return Turn("", start, False, False)
         self._memory = decision.plan.memory
         self.view.refused.clear()
         outcome = self._applier.run(decision.plan.steps, stop, self._beat)
@@ -158,8 +163,7 @@ class Loop:
 
     def look(self) -> Snapshot | None:
         """Read what is due; None while no VPC is known though there are nodes. Raises ApiError and UsageError."""
-        reported = next((report.vpc_id for report in self._cluster.table_reports.items().values()), "")
-        self.view.refresh(self._wanted(), reported)
+        self.view.refresh(self._wanted(), self._cluster.table_reports.items().values())
         if not self.view.complete and self._wanted():
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
@@ -178,6 +182,14 @@ class Loop:
         if problems := [*check_against_vpc(self._settings, self.view.local_cidrs()), *services, *tables]:
             raise UsageError(problems)
         self._checked = True
+
+    def _is_old(self, decision: Decision) -> bool:
+        """Whether a route is to be deleted or replaced by what was read long ago: somebody may have taken it since.
+
+        DeleteRoute has no condition, so the tables are read again just before.
+        """
+        takes = any(isinstance(step, ChangeRoute) and step.verb != "create" for step in decision.plan.steps)
+        return takes and self._clock.monotonic() - self.view.tables_read > FRESH_SECONDS
 
     def _wanted(self) -> set[str]:
         """Ids of all instances that matter."""

@@ -18,6 +18,8 @@ from cloudroute.ports import Cluster
 from cloudroute.telemetry import Telemetry
 
 GLANCE_SECONDS = 0.1
+PATIENCE_SECONDS = 10.0
+"""How long `--once` waits for lists that the API server does not give."""
 _HELD = "another process holds and renews the lease: stop it, or let it do the work"
 
 
@@ -100,8 +102,9 @@ class Controller:
 
     def _lead(self) -> None:
         # A standby has all that it needs before it leads: opening the clients takes half a second.
-        self._telemetry.ready(True)
+        self._telemetry.ready(False, "the first lists of the API server have not arrived")
         if self._await_cluster():
+            self._telemetry.ready(True)
             self._loop = self._make_loop()
             if self._await_lease():
                 self._complete = self._loop.run(self.stop)
@@ -124,8 +127,12 @@ class Controller:
 
     def _await_cluster(self) -> bool:
         stores = (self._cluster.nodes, self._cluster.node_routes, self._cluster.table_reports)
+        troubled = 0.0
         while not self.stop.is_set():
             self._telemetry.beat("loop", 120)
             if all(store.wait_synced(GLANCE_SECONDS) for store in stores):
                 return True
+            troubled = troubled + GLANCE_SECONDS if self._cluster.trouble else 0.0
+            if self._settings.once and troubled > PATIENCE_SECONDS:
+                raise CloudrouteError(self._cluster.trouble)
         return False

@@ -15,7 +15,7 @@ import structlog
 from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, Step
 from cloudroute.errors import ApiError
 from cloudroute.ports import Clock, Ec2
-from cloudroute.types import Cidr, Family, Instance, Route, RouteTable, Subnet
+from cloudroute.types import Cidr, Family, Instance, Route, RouteTable, Subnet, TableReport
 
 log = structlog.get_logger()
 
@@ -41,32 +41,39 @@ class View:
         self.prefix_lists: dict[str, tuple[Family, int]] = {}
         self.refused: set[tuple[str, Family]] = set()
         self.next_resync = 0.0
+        self.tables_read = 0.0
+        """When the tables were read last, monotonic seconds."""
         self._next_hourly = 0.0
+        self._next_quota = 0.0
+        self._quota_known = limit is not None
         self.surprised = False
         """Whether the tables must be read again before anything is decided."""
         self._unknown: dict[str, tuple[float, float]] = {}
         """Instance id -> when to ask again, and the pause after that."""
-        self._asked_subnets: set[str] = set()
+        self._next_subnets, self._subnet_pause = 0.0, UNKNOWN_RETRY
+        """When to ask again for subnets that EC2 did not show, and the pause after that."""
 
     # --- reading ----------------------------------------------------------------------------
 
-    def refresh(self, wanted: Collection[str], reported_vpc: str = "") -> None:
+    def refresh(self, wanted: Collection[str], reports: Collection[TableReport] = ()) -> None:
         """Read what is due. Raises ApiError, half-done at worst.
 
-        `wanted` are the ids of all instances that matter; `reported_vpc` is the VPC of the RouteTable objects: where
-        no node is left, that is where its routes are.
+        `wanted` are the ids of all instances that matter. `reports` tell the VPC where no node is left, and the limit
+        where Service Quotas can't be asked.
         """
         now = self._clock.monotonic()
         resync = now >= self.next_resync
         self._read_instances(wanted, resync, now)
         if not self.tables:
-            self._find_vpc(reported_vpc)
+            self._find_vpc(next((report.vpc_id for report in reports), ""))
         if self.vpc_id:
             if resync or self.surprised or not self.tables:
                 self.tables = {table.id: table for table in self._ec2.route_tables(self.vpc_id)}
+                self.tables_read = now
                 self.surprised = False
-                self._read_prefix_lists(resync)
+            self._read_prefix_lists(resync)
             self._read_subnets(now)
+            self._read_quota(reports, now)
         if resync:
             self.next_resync = now + self._resync_seconds
 
@@ -93,39 +100,52 @@ class View:
             else:
                 pause = self._unknown.get(id_, (0.0, UNKNOWN_RETRY))[1]
                 self._unknown[id_] = (now + pause, min(pause * 2, self._resync_seconds))
-        if resync:
-            self.instances = dict(found)
-            self._unknown = {id_: times for id_, times in self._unknown.items() if id_ in wanted}
-        else:
-            self.instances.update(found)
+        self.instances = dict(found) if resync else {**self.instances, **found}
+        self._unknown = {id_: times for id_, times in self._unknown.items() if id_ in wanted}
 
     def _read_prefix_lists(self, resync: bool) -> None:
         routed = {d for table in self.tables.values() for d in table.routes if isinstance(d, str)}
-        if routed and (resync or not routed <= self.prefix_lists.keys()):
-            self.prefix_lists = dict(self._ec2.prefix_list_entries(sorted(routed)))
+        if not routed or not (resync or not routed <= self.prefix_lists.keys()):
+            return
+        try:
+            self.prefix_lists |= self._ec2.prefix_list_entries(sorted(routed))
+        except ApiError as error:
+            # Nobody must go without a network because a list's size is not known: at least one entry it has.
+            log.warning("prefix lists", problem=str(error))
+            self.prefix_lists = {**dict.fromkeys(routed, ("ipv4", 1)), **self.prefix_lists}
 
     def _read_subnets(self, now: float) -> None:
         named = {subnet for table in self.tables.values() for subnet in table.subnet_ids}
         named |= {i.primary.subnet_id for i in self.instances.values() if i.primary and i.vpc_id == self.vpc_id}
-        if now >= self._next_hourly or not named <= self._asked_subnets:
+        hourly = now >= self._next_hourly
+        if hourly or (not named <= self.subnets.keys() and now >= self._next_subnets):
             self.subnets = self._ec2.subnets(self.vpc_id)
-            self._asked_subnets = named | set(self.subnets)
-            if now >= self._next_hourly:
-                self._read_quota()
-                self._next_hourly = now + HOUR
+            self._next_hourly = now + HOUR if hourly else self._next_hourly
+            self._next_subnets = now + self._subnet_pause
+            self._subnet_pause = min(self._subnet_pause * 2, self._resync_seconds)
+        if named <= self.subnets.keys():
+            self._next_subnets, self._subnet_pause = 0.0, UNKNOWN_RETRY
 
-    def _read_quota(self) -> None:
-        if self._fixed_limit is not None:
+    def _read_quota(self, reports: Collection[TableReport], now: float) -> None:
+        if self._fixed_limit is not None or now < self._next_quota:
             return
         try:
             self.limit = self._ec2.route_quota()
+            self._quota_known, self._next_quota = True, now + HOUR
         except ApiError as error:
+            self._next_quota = now + self._resync_seconds
+            if not self._quota_known:
+                # What was in force before the restart, and never less than what a table holds: no route must go.
+                reported = [use.limit for report in reports for use in report.families.values()]
+                held = [len(table.routes) for table in self.tables.values()]
+                self.limit = max([*(reported or [FALLBACK_LIMIT]), *held])
             log.warning("route limit", problem=str(error), used=self.limit)
 
     @property
     def next_due(self) -> float:
         """When something is to be read again, monotonic seconds."""
-        return min([self.next_resync, *(at for at, _ in self._unknown.values())])
+        subnets = [self._next_subnets] if self._next_subnets else []
+        return min([self.next_resync, *subnets, *(at for at, _ in self._unknown.values())])
 
     @property
     def complete(self) -> bool:

@@ -164,8 +164,9 @@ class _Claims:
                 return f"pod CIDR {cidr} belongs to the node {self._holders[cidr]} already; recreate this Node"
             if cidr not in self._node_sized:
                 pools = ", ".join(map(str, self._policy.pools))
-                mask = self._policy.node_length.get(cidr.family, "no such family")
-                return f"pod CIDR {cidr} is no /{mask} of --cluster-cidr {pools}; recreate the Node to get one"
+                mask = self._policy.node_length.get(cidr.family)
+                wanted = f"/{mask} of" if mask else f"part of any {cidr.family}"
+                return f"pod CIDR {cidr} is no {wanted} --cluster-cidr {pools}; recreate the Node to get one"
         return ""
 
     def inherit(self, node: Node, records: Sequence[NodeRoute]) -> tuple[Cidr, ...]:
@@ -236,12 +237,15 @@ def _member(
     primary = instance.primary if instance and not dead else None
     if instance is None or primary is None:
         return _as_published(node, cidrs, record, dead)
+    table_id = table_of.get(primary.subnet_id, "")
+    if not table_id and instance.vpc_id == snapshot.vpc_id:  # a subnet too new for EC2 to show it
+        return _as_published(node, cidrs, record, dead)
     if instance.vpc_id != snapshot.vpc_id:
         text = f"{instance.id} is in {instance.vpc_id or 'no VPC'} and not in {snapshot.vpc_id}: no route leads there"
         notices.append(Notice("Node", node.name, node.uid, True, "OtherVPC", text))
         return None
     return Member(
-        node.name, node, cidrs, instance.id, primary.id, primary.subnet_id, table_of.get(primary.subnet_id, ""),
+        node.name, node, cidrs, instance.id, primary.id, primary.subnet_id, table_id,
         primary.source_dest_check, True, False, record,
     )  # fmt: skip
 

@@ -80,6 +80,8 @@ def _conditions(
         tables.update(direct)
         missing.update([index for index, gap in gaps[use.table.id].items() if not gap.blackhole])
         missing.update([index for index in direct if members[index].checked])
+    if not policy.overlay:  # nothing else carries the node's traffic until its source/dest check is off
+        missing.update([index for index, member in enumerate(members) if member.checked])
     less = OVERLAY if policy.overlay else LIMIT
     for index, member in enumerate(members):
         if member.known and member.name in journal and index not in missing:

@@ -158,18 +158,22 @@ def _entries(
 
 def _use(snapshot: Snapshot, table_id: str, family: Family, ours: int, foreign: int) -> FamilyUse:
     used = ours + foreign
-    return FamilyUse(snapshot.limit, _learned(snapshot, table_id, family, used), used, ours, foreign)
+    return FamilyUse(snapshot.limit, _learned(snapshot, table_id, family, used, foreign), used, ours, foreign)
 
 
-def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int) -> int | None:
-    """The limit that AWS showed by refusing. It holds until the configured one changes or the table holds more."""
+def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int, foreign: int) -> int | None:
+    """The limit that AWS showed by refusing.
+
+    It holds until the configured one changes, the table holds more, or entries of others go: one of them may have
+    counted for more than we knew (a prefix list does), so that AWS may be asked once more.
+    """
     if (table_id, family) in snapshot.refused:
         learned: int | None = used
     else:
         learned = snapshot.memory.learned.get((table_id, family))
         report = snapshot.table_reports.get(table_id)
         reported = report.families.get(family) if report else None
-        if learned is None and reported and reported.limit == snapshot.limit:
+        if learned is None and reported and reported.limit == snapshot.limit and foreign >= reported.foreign:
             learned = reported.learned_limit
     if learned is None:
         return None

@@ -181,11 +181,13 @@ def test_a_step_may_fail_for_ever(world: World) -> None:
 
 
 def test_a_lost_race_is_tried_again_at_once_and_then_not(world: World) -> None:
-    """The next plan may try again at once, since it sees another world; a second time in a row waits."""
+    """A glance later the next plan may try again, since it sees another world; a second time in a row waits."""
     world.fails("condition n1", error(LostRace))
     world.run(condition(1))
+    world.clock.time += 0.1
     assert world.applier.held([condition(1)]) == frozenset()
     world.run(condition(1))
+    world.clock.time += 0.1
     assert world.applier.held([condition(1)]) == {condition(1).key}
 
 
@@ -296,6 +298,17 @@ def test_a_lost_lease_ends_it_once_all_under_way_has_ended(world: World) -> None
         world.run(route(1), route(2), route(1, "rtb-2", after=(route(1).key,)))
     assert ended.is_set()
     assert world.asked == ["create rtb-1 100.64.1.0/24"]
+
+
+def test_one_forbidden_interface_starves_no_other(world: World) -> None:
+    """It is asked last the next time, so the others of its table come through."""
+    world.fails("check eni-1", error(Forbidden, "UnauthorizedOperation"))
+    steps = [check(n) for n in range(1, 5)]
+    assert world.run(*steps).done == []
+    world.clock.time += RESYNC
+    world.fails("check eni-1", error(Forbidden, "UnauthorizedOperation"))
+    assert world.run(*steps).done == steps[1:]
+    assert world.asked.count("check eni-1") == 2
 
 
 def test_one_bad_request_stops_no_other(world: World) -> None:

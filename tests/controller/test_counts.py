@@ -63,11 +63,11 @@ def test_one_node_more(one_table: bool, tables: int) -> None:
 
 
 def test_one_node_less() -> None:
-    """A node that leaves takes no describe, a delete per table, two writes to its NodeRoute and one per table."""
+    """A node that leaves takes one describe, a delete per table, two writes to its NodeRoute and one per table."""
     with _settled(6) as world:
         world.terminate("node-002")
         world.run()
-        assert world.calls() == {"DeleteRoute": 3}
+        assert world.calls() == {"DescribeRouteTables": 1, "DeleteRoute": 3}
         assert world.writes() == {
             ("patch", "noderoutes"): 1,
             ("delete", "noderoutes"): 1,

@@ -39,6 +39,8 @@ class Stores:
     def start(self, changed: object) -> None:
         """Nothing to start."""
 
+    trouble = ""
+
     def dead(self) -> str:
         return self.broken
 

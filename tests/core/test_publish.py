@@ -102,3 +102,16 @@ def test_a_report_says_how_full_a_table_is_and_who_sends_by_it() -> None:
     assert report.families == {"ipv4": FamilyUse(50, None, 5, 3, 2)}
     assert [subnet.zone for subnet in report.subnets] == ["zone-a", "zone-b", "zone-c"]
     assert world.counts()["WriteTableReport"] == 1
+
+
+def test_without_the_overlay_a_node_is_not_ready_before_its_check_is_off() -> None:
+    """Nothing else carries its traffic: routes alone make no network."""
+    world = World(replace(POLICY, overlay=False))
+    name = world.join().name
+    world.join("b")
+    for _ in range(4):
+        world.cycle(lambda step: step.key[0] == "check")
+        world.now += 5
+    assert world.condition(name) is None
+    world.settle()
+    assert world.reason(name) == "RouteCreated"

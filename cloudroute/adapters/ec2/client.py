@@ -93,11 +93,11 @@ class Ec2Client:
 
     def create_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
         self._write_route("CreateRoute", self._ec2.create_route, table_id, destination, interface_id)
-        self._own.routed(table_id, destination, interface_id, self._clock.monotonic())
+        self._own.created(table_id, destination, interface_id, self._clock.monotonic())
 
     def replace_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
         self._write_route("ReplaceRoute", self._ec2.replace_route, table_id, destination, interface_id)
-        self._own.routed(table_id, destination, interface_id, self._clock.monotonic())
+        self._own.replaced(table_id, destination, interface_id, self._clock.monotonic())
 
     def delete_route(self, table_id: str, destination: Cidr) -> None:
         try:

@@ -28,6 +28,8 @@ class _Written(NamedTuple, Generic[V]):
     value: V
     alone: bool
     """No other write to the same thing waited to be shown: an answer that shows it proves that it has arrived."""
+    created: bool
+    """There was nothing before: an answer that shows something else proves that somebody has changed it since."""
 
 
 class Memory(Generic[K, V]):
@@ -36,12 +38,12 @@ class Memory(Generic[K, V]):
     def __init__(self) -> None:
         self._written: dict[K, _Written[V]] = {}  # in the order of `at`: the oldest come first
 
-    def wrote(self, key: K, value: V, now: float) -> None:
+    def wrote(self, key: K, value: V, now: float, *, created: bool = False) -> None:
         """Remember a write that was done."""
         self._expire(now)
         old = self._written.pop(key, None)
         alone = old is None or (old.alone and old.value == value)
-        self._written[key] = _Written(now, value, alone)
+        self._written[key] = _Written(now, value, alone, created and old is None)
 
     def forget(self, key: K) -> None:
         """The API has contradicted what we remember."""
@@ -55,6 +57,9 @@ class Memory(Generic[K, V]):
     def settle(self, key: K, shown: V) -> V:
         """What to believe of `key`, one of `unseen`, when the API shows `shown`."""
         written = self._written[key]
+        if written.created and shown not in (None, written.value):
+            del self._written[key]
+            return shown
         if written.alone and written.value == shown:
             del self._written[key]
         return written.value
@@ -76,8 +81,13 @@ class OwnWrites:
         """Table and destination to the target; None is no route."""
         self._checks: Memory[str, bool] = Memory()
 
-    def routed(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
-        """CreateRoute or ReplaceRoute was done."""
+    def created(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
+        """CreateRoute was done."""
+        with self._lock:
+            self._targets.wrote((table_id, destination), target, now, created=True)
+
+    def replaced(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
+        """ReplaceRoute was done."""
         with self._lock:
             self._targets.wrote((table_id, destination), target, now)
 

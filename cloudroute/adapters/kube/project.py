@@ -31,6 +31,8 @@ Json = Mapping[str, Any]
 GROUP_VERSION = "cloudroute.io/v1alpha1"
 PRIORITY = "cloudroute.io/priority"
 CONDITION = "NetworkUnavailable"
+_MOST_IPS = 16
+"""The CRD takes no more, and one of each family is all that the overlay sends to."""
 _ZONE = "topology.kubernetes.io/zone"
 # EC2 refuses a whole DescribeInstances for one malformed id: https://docs.aws.amazon.com/ec2/latest/userguide/resource-ids.html
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})")
@@ -212,7 +214,7 @@ def _internal_ips(status: Json, problems: list[str]) -> tuple[str, ...]:
             good.append(str(ipaddress.ip_address(text)))
         except ValueError:
             problems.append(f"the InternalIP {text!r} in status.addresses is no IP address")
-    return tuple(good)
+    return tuple(good[:_MOST_IPS])
 
 
 def _priority(annotations: Json, problems: list[str]) -> int:

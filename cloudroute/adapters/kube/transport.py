@@ -139,9 +139,9 @@ class Watch:
                     raise ValueError("the watch sent no event")
                 if event.get("type") == "ERROR":
                     status = event["object"]
-                    raise errors.from_status(self._call, int(status.get("code", 500)), status, self._who)
+                    raise errors.from_status(self._call, int(status.get("code") or 500), status, self._who)
                 yield event
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, TypeError) as error:
             raise errors.no_answer(self._call, self._url, error) from error
         finally:
             self._response.close()

@@ -39,9 +39,17 @@ def checks(own: OwnWrites, described: Instance, now: float) -> list[bool]:
 def test_a_created_route_shows_before_the_api_shows_it() -> None:
     """Routes of both families that a describe does not have yet are there all the same."""
     own = OwnWrites()
-    own.routed("rtb", CIDR, "eni-1", 0)
-    own.routed("rtb", CIDR6, "eni-1", 0)
+    own.created("rtb", CIDR, "eni-1", 0)
+    own.created("rtb", CIDR6, "eni-1", 0)
     assert targets(own, table(), 30) == {"10.1.0.0/24": "eni-1", "fd00::/80": "eni-1"}
+
+
+def test_who_changes_a_route_that_we_have_just_created_is_seen() -> None:
+    """Before it there was nothing, so another target can only be newer."""
+    own = OwnWrites()
+    own.created("rtb", CIDR, "eni-1", 0)
+    assert targets(own, table(v4="igw-1"), 1) == {"10.1.0.0/24": "igw-1"}
+    assert targets(own, table(), 2) == {}
 
 
 def test_a_deleted_route_is_gone_before_the_api_drops_it() -> None:
@@ -54,7 +62,7 @@ def test_a_deleted_route_is_gone_before_the_api_drops_it() -> None:
 def test_a_replaced_route_has_its_new_target() -> None:
     """A stale describe does not bring the old target back, nor its blackhole."""
     own = OwnWrites()
-    own.routed("rtb", CIDR, "eni-2", 0)
+    own.replaced("rtb", CIDR, "eni-2", 0)
     stale = RouteTable("rtb", "vpc", False, (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)})
     (believed,) = own.over_tables([stale], 30)
     assert believed.routes == {CIDR: Route(CIDR, "eni-2")}
@@ -63,14 +71,14 @@ def test_a_replaced_route_has_its_new_target() -> None:
 def test_a_write_is_of_its_own_table() -> None:
     """A route made in one table does not show in another."""
     own = OwnWrites()
-    own.routed("another", CIDR, "eni-1", 0)
+    own.replaced("another", CIDR, "eni-1", 0)
     assert targets(own, table(), 1) == {}
 
 
 def test_what_others_do_after_the_api_showed_ours_is_seen_at_once() -> None:
     """A foreign deletion, or another target, counts as soon as our write was shown once."""
     own = OwnWrites()
-    own.routed("rtb", CIDR, "eni-1", 0)
+    own.replaced("rtb", CIDR, "eni-1", 0)
     assert targets(own, table(v4="eni-1"), 1) == {"10.1.0.0/24": "eni-1"}
     assert targets(own, table(v4="eni-foreign"), 2) == {"10.1.0.0/24": "eni-foreign"}
     assert targets(own, table(), 3) == {}
@@ -79,7 +87,7 @@ def test_what_others_do_after_the_api_showed_ours_is_seen_at_once() -> None:
 def test_after_a_minute_the_api_is_believed() -> None:
     """A write that never shows is not insisted upon."""
     own = OwnWrites()
-    own.routed("rtb", CIDR, "eni-1", 0)
+    own.replaced("rtb", CIDR, "eni-1", 0)
     own.check_disabled("eni-1", 0)
     assert targets(own, table(), 59.9) == {"10.1.0.0/24": "eni-1"}
     assert targets(own, table(), 60) == {}
@@ -98,7 +106,7 @@ def test_a_contradicted_write_is_forgotten() -> None:
 def test_a_blackhole_of_our_own_target_is_seen() -> None:
     """The route that shows with our target keeps the state that the API gives it."""
     own = OwnWrites()
-    own.routed("rtb", CIDR, "eni-1", 0)
+    own.replaced("rtb", CIDR, "eni-1", 0)
     (believed,) = own.over_tables(
         [RouteTable("rtb", "vpc", False, (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)})], 1
     )
@@ -131,7 +139,7 @@ class History:
         """We write; "" is a delete."""
         self.changes.append((self.now, target))
         if target:
-            self.own.routed("rtb", CIDR, target, self.now)
+            self.own.replaced("rtb", CIDR, target, self.now)
         else:
             self.own.deleted("rtb", CIDR, self.now)
 
