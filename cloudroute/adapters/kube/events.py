@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from cloudroute.adapters.kube.project import GROUP_VERSION
 from cloudroute.adapters.kube.transport import Transport
-from cloudroute.errors import ApiError
+from cloudroute.errors import ApiError, LostRace
 from cloudroute.ports import Clock
 
 PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
@@ -26,6 +26,10 @@ QUEUED = 1000
 REMEMBERED = 20_000
 _LONGEST_NOTE = 1024
 _LONGEST_NAME = 220
+
+
+_NAMES = uuid.UUID("8c1c6f6e-6a55-4d0c-9d6b-5a2f3f0b7d11")
+"""Where the names of our Events come from; any constant would do."""
 
 
 class _Event(NamedTuple):
@@ -85,7 +89,9 @@ class EventWriter:
             tokens -= 1
             try:
                 self._transport.request("POST", PATH, body=self._body(event))
-            except ApiError:
+            except ApiError as error:
+                if isinstance(error, LostRace) and error.code == "409":
+                    continue
                 with self._lock:  # the next cycle that sees it says it again
                     self._said.pop(event.subject, None)
             finally:
@@ -97,7 +103,11 @@ class EventWriter:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{name}.{uuid.uuid4().hex[:16]}", "namespace": "default"},
+            # The same name for the same words: what an earlier leader has said is there already (409).
+            "metadata": {
+                "name": f"{name}.{uuid.uuid5(_NAMES, '/'.join(event.subject)).hex[:16]}",
+                "namespace": "default",
+            },
             "eventTime": now,
             "reportingController": "cloudroute.io/controller",
             "reportingInstance": self._instance,

@@ -94,3 +94,14 @@ def test_long_names_and_notes_fit(api: KubeApi, writer: EventWriter) -> None:
     (event,) = api.list("events", "default")
     assert len(event["metadata"]["name"]) <= 253
     assert len(event["message"].encode()) <= 1024
+
+
+def test_what_an_earlier_leader_has_said_is_not_said_again(api: KubeApi, transport: Transport) -> None:
+    """Once per object and reason, whoever leads: another object or another reason is news."""
+    for _ in range(2):
+        writer = EventWriter(transport, SystemClock())
+        writer.say("Node", "n1", "uid-1", True, "NoPodCIDR", "none left")
+        assert writer.flush(5)
+    writer.say("Node", "n1", "uid-2", True, "NoPodCIDR", "none left")
+    assert writer.flush(5)
+    assert len(api.list("events", "default")) == 2
