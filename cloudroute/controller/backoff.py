@@ -70,7 +70,7 @@ class BackOff:
         elif isinstance(error, Refused):
             self._failures[step.key] = Failure(attempts, now + self._resync_seconds, error)
         elif not isinstance(error, LimitExceeded):  # the planner does not ask again
-            pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(attempts - 1, DOUBLINGS)) * _chance.uniform(1, 1.5)
+            pause = _pause(attempts - 1) * _chance.uniform(1, 1.5)
             if isinstance(error, LostRace) and attempts == 1:
                 pause = GLANCE_SECONDS  # the next plan sees the world as it is
             if isinstance(error, Throttled):
@@ -100,7 +100,7 @@ class BackOff:
         times = times + 1 if last == said and now - at < UNDONE_SECONDS else 0
         self._done[step.key] = (said, times, now)
         if times:
-            pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(times, DOUBLINGS))
+            pause = _pause(times)
             error = LostRace(action_of(step), step.key[-1], "", "it was done, and somebody has undone it")
             self._failures[step.key] = Failure(times, now + pause, error)
             self._changes.say(step.key, "step", warning=True, failed=" ".join(step.key), problem=str(error))
@@ -138,6 +138,11 @@ class BackOff:
             for (action, table_id), failure in self._refusals.items()
             if failure.until > now and action in EC2_ACTIONS
         ]
+
+
+def _pause(doublings: int) -> float:
+    """Seconds to wait; the exponent is bounded, or it would overflow after a day."""
+    return float(min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(doublings, DOUBLINGS)))
 
 
 def action_of(step: Step) -> str:
