@@ -81,11 +81,6 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     return Decision(plan, policy, membership, managed, table_of, grants, uses)
 
 
-def plan(snapshot: Snapshot, policy: Policy) -> Plan:
-    """What to do about `snapshot`, without what it was decided from."""
-    return decide(snapshot, policy).plan
-
-
 def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
     """What to say now that the decision's steps were tried and the world is as in `snapshot`."""
     snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
