@@ -2,6 +2,7 @@
 
     CloudrouteError            its text is for people: what happened, and what to do
     ├── UsageError             flags, environment or configuration file: all violations at once (exit code 2)
+    ├── KernelError            this machine can't hold what is wanted, or not be asked: says what to do
     ├── LeaseLost              this process may not write any more: it ends
     └── ApiError               one call to EC2 or Kubernetes did not do what was asked
         ├── Retryable          nothing is known to be wrong with the request: the same again, later
@@ -32,6 +33,10 @@ class UsageError(CloudrouteError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class KernelError(CloudrouteError):
+    """A device, table or tool of this machine that is missing or taken, or a permission that is."""
 
 
 class LeaseLost(CloudrouteError):

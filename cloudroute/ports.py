@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from cloudroute.dataplane import Host, Kind, PeerBytes
 from cloudroute.types import (
     Cidr,
     Condition,
@@ -123,8 +124,13 @@ class Kube(Protocol):
 
     def delete_table_report(self, old: TableReport) -> None: ...
 
-    def event(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str) -> None:
-        """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises."""
+    def event(
+        self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
+    ) -> None:
+        """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises.
+
+        It is said once for each object, reason and occasion.
+        """
         ...
 
     def service_cidrs(self) -> Sequence[Cidr]:
@@ -178,6 +184,101 @@ class Cluster(Protocol):
         ...
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Table(Protocol[K, V]):
+    """One kind of what a kernel holds (`dataplane.Kind`): what of it is ours, and a way to change it.
+
+    Never raises for a single entry; raises errors.KernelError when the kind as a whole can't be read or written.
+    """
+
+    def read(self, wanted: Collection[K]) -> dict[K, V]:
+        """All that is there and is ours: by protocol number, device or table; by key (`wanted`) where those are names.
+
+        An entry that is ours but can't be expressed as a value (a learning VXLAN device, say) is left out if it is
+        replaced by a write all the same, and never if it had to be removed.
+        """
+        ...
+
+    def write(self, put: Mapping[K, V], drop: Collection[K]) -> dict[K, str]:
+        """Put and remove; put replaces in place where the kernel can. Removing what is gone is no failure.
+
+        Answers what failed, by key, in words that say what to do. Nothing foreign is replaced: a clash is a failure.
+        """
+        ...
+
+
+class Kernel(Protocol):
+    """A node's kernel and its files, as the agent sees them."""
+
+    @property
+    def tables(self) -> Mapping[Kind, Table[Any, Any]]:
+        """A table for each of `dataplane.KINDS`."""
+        ...
+
+    def host(self, interface: str) -> Host:
+        """What is there of the NIC; "" finds it by the default route. Raises errors.KernelError, in words."""
+        ...
+
+    def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        """Call `changed`, from a thread of its own, with the kinds that others have changed; own writes do not count.
+
+        When the kernel could not tell everything, all kinds are named. "links" also when the NIC or its addresses or
+        default routes have changed.
+        """
+        ...
+
+    def plugins(self) -> tuple[Collection[str], Sequence[str]]:
+        """The names of the CNI plugins that are installed, of those that we use; and the folders that were searched."""
+        ...
+
+    def shadowing(self) -> Sequence[str]:
+        """Other CNI configurations that a container runtime takes before ours, by file name."""
+        ...
+
+    def peer_bytes(self) -> Sequence[PeerBytes]:
+        """The counters; () while there is no table. Never raises."""
+        ...
+
+    def dead(self) -> str:
+        """The name of a thread that has ended though it was not told to; "" while all live."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Agents(Protocol):
+    """What an agent reads and writes in Kubernetes: no Nodes, and no one's status but its own."""
+
+    @property
+    def node_routes(self) -> Store[NodeRoute]: ...
+    @property
+    def table_reports(self) -> Store[TableReport]: ...
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
+        ...
+
+    def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
+        """Replace the status of that very object, which is the agent's own node's."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why a store is not up to date, in words; "" while all is well."""
+        ...
+
+    def dead(self) -> str:
+        """The name of a reflector's thread that has ended though it was not told to; "" while all live."""
+        ...
+
+    def stop(self) -> None:
+        """Stop them within a second."""
+        ...
+
+
 class Leases(Protocol):
     """One Lease object. Each call has a timeout of a third of the renew deadline."""
 
@@ -191,13 +292,19 @@ class Leases(Protocol):
 
 
 __all__ = [
+    "Agents",
     "Clock",
     "Cluster",
     "Ec2",
     "Family",
     "FamilyUse",
     "Fence",
+    "Host",
+    "Kernel",
+    "Kind",
     "Kube",
     "Leases",
+    "PeerBytes",
     "Store",
+    "Table",
 ]

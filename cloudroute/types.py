@@ -141,7 +141,9 @@ class NodeRoute:
     created: str
     spec: NodeRouteSpec
     status: Mapping[str, object] = field(default_factory=dict, hash=False)
-    """The agent's words, raw: shown to people, never decided upon."""
+    """The agent's words, raw: shown to people; of them only a `ready` of false is decided upon."""
+    generation: int = 0
+    """metadata.generation: which version of the spec this is."""
 
 
 @dataclass(frozen=True, slots=True)
