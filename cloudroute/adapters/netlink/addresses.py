@@ -1,0 +1,117 @@
+"""The addresses of global scope on our devices.
+
+The kernel tells of IPv6 addresses as if nobody had asked for them, of our own as well. So `Addresses` knows what it has
+left there, and when an event shows it otherwise, it looks: only what is not as we left it is news.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import threading
+from collections.abc import Collection, Mapping
+
+from cloudroute.adapters.netlink import wire
+from cloudroute.adapters.netlink.channel import Channel
+from cloudroute.adapters.netlink.devices import OWN, Devices
+from cloudroute.dataplane import AddressKey
+
+HEADER = struct.Struct("=BBBBi")
+"""ifaddrmsg: family, prefix length, flags, scope, index."""
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+NODAD = 0x02
+
+
+class Addresses:
+    """ports.Table of `dataplane.Addresses`."""
+
+    def __init__(self, channel: Channel, devices: Devices) -> None:
+        self._channel = channel
+        self._devices = devices
+        self._lock = threading.Lock()
+        """Held during a write: who asks whether an address has changed waits until what we leave is there."""
+        self._left: set[AddressKey] = set()
+        """What we last saw or left there."""
+
+    def read(self, _wanted: Collection[AddressKey]) -> dict[AddressKey, None]:
+        with self._lock:
+            found = self._look()
+            self._left = set(found)
+            return found
+
+    def write(self, put: Mapping[AddressKey, None], drop: Collection[AddressKey]) -> dict[AddressKey, str]:
+        with self._lock:
+            failed = self._put(list(put))
+            failed.update(self._drop(list(drop)))
+            self._left = set(self._look())
+        return failed
+
+    def news(self, data: bytes, device: str, added: bool) -> bool:
+        """Whether an event is about a global address on one of our devices that is not as we know it."""
+        _, address, length = read(data, 0, len(data))
+        if (AddressKey(device, address, length) in self._left) == added:
+            return False
+        with self._lock:  # perhaps an older write of ours, and a newer one has followed
+            return self._look().keys() != self._left
+
+    def _look(self) -> dict[AddressKey, None]:
+        found: dict[AddressKey, None] = {}
+        for name in OWN:
+            if index := self._devices.own_index(name):
+                body = HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, index)
+                for scope, address, length in self._channel.dump(wire.RTM_GETADDR, body, read):
+                    if scope == wire.SCOPE_GLOBAL and address:
+                        found[AddressKey(name, address, length)] = None
+        return found
+
+    def _put(self, keys: list[AddressKey]) -> dict[AddressKey, str]:
+        indices = {name: self._devices.own_index(name) for name in {key.device for key in keys}}
+        failed = {
+            key: f"can't be added: there is no device {key.device} of ours" for key in keys if not indices[key.device]
+        }
+        keys = [key for key in keys if key not in failed]
+        flags = wire.CREATE | wire.REPLACE
+        failures = self._channel.submit(
+            keys,
+            lambda first: [
+                wire.message(wire.RTM_NEWADDR, flags, number, _body(key, indices[key.device]))
+                for number, key in enumerate(keys, first)
+            ],
+        )
+        for key, failure in failures.items():
+            hint = ""
+            if failure.errno == errno.EACCES:
+                hint = f": set the sysctl net.ipv6.conf.{key.device}.disable_ipv6 to 0, or use no IPv6 cluster CIDR"
+            failed[key] = f"can't be added: {failure.words}{hint}"
+        return failed
+
+    def _drop(self, keys: list[AddressKey]) -> dict[AddressKey, str]:
+        indices = {name: self._devices.own_index(name) for name in {key.device for key in keys}}
+        keys = [key for key in keys if indices[key.device]]
+        failures = self._channel.submit(
+            keys,
+            lambda first: [
+                wire.message(wire.RTM_DELADDR, 0, number, _body(key, indices[key.device]))
+                for number, key in enumerate(keys, first)
+            ],
+        )
+        return {
+            key: f"can't be removed: {failure.words}"
+            for key, failure in failures.items()
+            if failure.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
+        }
+
+
+def read(data: bytes | bytearray, offset: int, length: int) -> tuple[int, bytes, int]:
+    """Scope, address, prefix length; no address where it is one end of a point-to-point link."""
+    _, prefix, _, scope, _ = HEADER.unpack_from(data, offset + 16)
+    found = wire.attributes(data, offset + 24, offset + length)
+    address = found.get(IFA_ADDRESS, b"")
+    return scope, address if found.get(IFA_LOCAL, address) == address else b"", prefix
+
+
+def _body(key: AddressKey, index: int) -> bytes:
+    header = HEADER.pack(wire.FAMILY[len(key.address)], key.length, 0, wire.SCOPE_GLOBAL, index)
+    body = header + wire.attribute(IFA_LOCAL, key.address) + wire.attribute(IFA_ADDRESS, key.address)
+    # Nobody else has an address out of our pod CIDR: without the wait for duplicates it can be used at once.
+    return body + wire.number(IFA_FLAGS, NODAD) if len(key.address) == 16 else body

@@ -1,0 +1,209 @@
+"""What others change: multicast events, as kinds to be read again.
+
+Nothing is learnt from an event but that: the tables are read again, and the difference is repaired. So an event too
+many costs a read, and one that was missed is found by the next resync. Events of our own writes do not count: the
+kernel marks them by our port id, except those of links, FDB entries and IPv6 addresses, which are compared with what
+we left.
+
+A device that was down, or is another one by now, has lost routes, nexthops and IPv6 addresses, and the kernel tells of
+few of them: then all kinds are named.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable, Collection
+
+from cloudroute.adapters.netlink import sieve, wire
+from cloudroute.adapters.netlink.addresses import Addresses
+from cloudroute.adapters.netlink.channel import routing_socket
+from cloudroute.adapters.netlink.devices import IFLA_IFNAME, LINK_HEADER, OWN, Device, Devices
+from cloudroute.adapters.netlink.links import Links
+from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
+from cloudroute.adapters.netlink.nexthops import Nexthops
+from cloudroute.adapters.netlink.routes import Routes
+from cloudroute.dataplane import BRIDGE, KINDS, PROTOCOL, VTEP, Kind
+
+NAME = "netlink-events"
+"""Of the thread."""
+SHAKEN: frozenset[Kind] = frozenset({"links", "addresses", "sysctls", "fdb", "neighbours", "nexthops", "routes"})
+"""What may be gone when a device was down or has been made anew."""
+GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
+"""RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NEXTHOP."""
+RECEIVE_BUFFER = 8 << 20
+"""Bytes: 5,000 FDB entries that we write come back as as many events before anybody can take them."""
+
+_SOL_NETLINK = 270
+_ADD_MEMBERSHIP = 1
+_ALL_FLAGS = 0xFFFF_FFFF
+"""What a device that has just been made says of its changed flags."""
+_NOTHING: frozenset[Kind] = frozenset()
+_ADDRESS = struct.Struct("=Bi")
+"""Of ifaddrmsg: scope and index."""
+
+
+class Listener:
+    """One thread. `changed` is called with the kinds that others have changed, at most once per batch of events."""
+
+    def __init__(
+        self,
+        own_port: int,
+        devices: Devices,
+        links: Links,
+        addresses: Addresses,
+        fdb: Fdb,
+        neighbours: Neighbours,
+        nexthops: Nexthops,
+        routes: Routes,
+    ) -> None:
+        self._own_port = own_port
+        self._devices = devices
+        self._links = links
+        self._addresses = addresses
+        self._fdb = fdb
+        self._neighbours = neighbours
+        self._nexthops = nexthops
+        self._routes = routes
+        self._nic: Device | None = None
+        self._watched: dict[int, str] = {}
+        """Index to name, of our devices and the NIC."""
+        self._lock = threading.Lock()
+        """Of `_nic`, `_watched` and the filter that is made of them."""
+        self._stopping = os.eventfd(0, os.EFD_CLOEXEC)
+        self._socket = routing_socket(RECEIVE_BUFFER)
+        self._thread: threading.Thread | None = None
+
+    def watch(self, nic: str) -> None:
+        """The NIC whose changes count."""
+        with self._lock:
+            if self._nic is None or self._nic.name != nic:
+                self._nic = self._devices.named(nic)
+                self._aim()
+
+    def start(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        """Start the thread."""
+        with self._lock:
+            self._aim()  # before the first event can come
+        for group in GROUPS:
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        self._thread = threading.Thread(target=self._run, args=(changed,), name=NAME, daemon=True)
+        self._thread.start()
+
+    def dead(self) -> str:
+        """ports.Kernel.dead."""
+        return NAME if self._thread is not None and not self._thread.is_alive() else ""
+
+    def close(self) -> None:
+        """End the thread, and close the socket. A second call does nothing."""
+        if self._socket.fileno() == -1:
+            return
+        if self._thread is not None:
+            os.eventfd_write(self._stopping, 1)
+            self._thread.join()
+            self._thread = None
+        self._socket.close()
+        os.close(self._stopping)
+
+    def _run(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._stopping, select.POLLIN)
+        while all(descriptor != self._stopping for descriptor, _ in poll.poll()):
+            if kinds := self._drain():
+                changed(kinds)
+
+    def _drain(self) -> frozenset[Kind]:
+        """Take what there is; but not for ever, on a machine where it never ends."""
+        kinds: frozenset[Kind] = _NOTHING
+        for _ in range(1000):
+            try:
+                data = self._socket.recv(64 * 1024, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                kinds = frozenset(KINDS)  # events were lost
+            else:
+                kinds |= self._judge(data)
+        return kinds
+
+    # --- one event --------------------------------------------------------------------------------
+
+    def _judge(self, data: bytes) -> frozenset[Kind]:
+        """The kinds that an event concerns. The sieve has let it pass."""
+        kind = wire.HEADER.unpack_from(data)[1]
+        if kind in (wire.RTM_NEWLINK, wire.RTM_DELLINK):
+            return self._link(data)
+        if kind in (wire.RTM_NEWADDR, wire.RTM_DELADDR):
+            return self._address(data, kind == wire.RTM_NEWADDR)
+        if kind in (wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH):
+            return self._neighbour(data, kind == wire.RTM_NEWNEIGH)
+        if kind in (wire.RTM_NEWROUTE, wire.RTM_DELROUTE):
+            return self._route(data)
+        if kind in (wire.RTM_NEWNETCONF, wire.RTM_DELNETCONF):
+            return frozenset({"sysctls"})
+        if kind in (wire.RTM_NEWNEXTHOP, wire.RTM_DELNEXTHOP) and self._nexthops.news(data):
+            # The kernel removes the routes of a removed nexthop, and tells of some.
+            return frozenset({"nexthops"} if kind == wire.RTM_NEWNEXTHOP else {"nexthops", "routes"})
+        return _NOTHING
+
+    def _address(self, data: bytes, added: bool) -> frozenset[Kind]:
+        scope, index = _ADDRESS.unpack_from(data, 19)
+        if scope != wire.SCOPE_GLOBAL:
+            return _NOTHING
+        name = self._watched.get(index, "")
+        if name not in (VTEP, BRIDGE):
+            return frozenset({"links"})
+        return frozenset({"addresses"}) if self._addresses.news(data, name, added) else _NOTHING
+
+    def _neighbour(self, data: bytes, added: bool) -> frozenset[Kind]:
+        if data[16] == wire.AF_BRIDGE:
+            return frozenset({"fdb"}) if self._fdb.news(data, added) else _NOTHING
+        return frozenset({"neighbours"}) if self._neighbours.news(data, added) else _NOTHING
+
+    def _route(self, data: bytes) -> frozenset[Kind]:
+        if data[17] == 0 and data[21] != PROTOCOL:
+            return frozenset({"links"})  # a default route: it may be by the NIC
+        return frozenset({"routes"}) if self._routes.news(data) else _NOTHING
+
+    def _link(self, data: bytes) -> frozenset[Kind]:
+        _, _, index, flags, changed = LINK_HEADER.unpack_from(data, 16)
+        told = wire.attributes(data, 32, 64).get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")  # comes first
+        known = self._watched.get(index, "")
+        went_down = not flags & wire.IFF_UP and bool(changed & wire.IFF_UP) and changed != _ALL_FLAGS
+        kinds = _NOTHING
+        for name in {told, known} & OWN.keys():
+            before, now = self._links.seen(name)
+            kinds |= _difference(before, now, went_down and before is not None and before.ifindex == index)
+        with self._lock:
+            if self._nic is not None and self._nic.name in (told, known):
+                before, self._nic = self._nic, self._devices.named(self._nic.name) or self._nic._replace(ifindex=0)
+                kinds |= _difference(before, self._nic, went_down)
+            if told != known and (known or told in OWN or kinds):
+                self._aim()  # an index has come, gone or changed its name
+        return kinds
+
+    def _aim(self) -> None:
+        """Find out which indices count by now, and tell the filter. Under the lock."""
+        nic = [self._nic.name] if self._nic is not None else []
+        found = {name: self._devices.index(name) for name in (VTEP, BRIDGE, *nic)}
+        self._watched = {index: name for name, index in found.items() if index}
+        vtep = [found[VTEP]] if found[VTEP] else []
+        sieve.attach(self._socket, self._own_port, vtep, self._watched)
+
+
+def _difference(before: Device | None, now: Device | None, went_down: bool) -> frozenset[Kind]:
+    """What to read again when a device was `before` and is `now`."""
+    if (before and before.ifindex) != (now and now.ifindex):
+        return SHAKEN
+    if went_down and before is not None and before.link.up:
+        return SHAKEN
+    if before is not None and now is not None and before.link != now.link:
+        return SHAKEN if before.link.up != now.link.up else frozenset({"links"})
+    return _NOTHING

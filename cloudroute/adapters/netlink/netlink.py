@@ -1,0 +1,77 @@
+"""The netlink half of `ports.Kernel`: tables, facts and events of one network namespace."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Collection
+
+from cloudroute.adapters.netlink import wire
+from cloudroute.adapters.netlink.addresses import Addresses
+from cloudroute.adapters.netlink.channel import Channel
+from cloudroute.adapters.netlink.devices import Devices
+from cloudroute.adapters.netlink.host import read_host
+from cloudroute.adapters.netlink.links import Links
+from cloudroute.adapters.netlink.listen import Listener
+from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
+from cloudroute.adapters.netlink.nexthops import Nexthops
+from cloudroute.adapters.netlink.routes import Routes
+from cloudroute.dataplane import AddressKey, Host, Kind, Link, Nexthop, Route, RouteKey
+from cloudroute.errors import KernelError
+from cloudroute.ports import Table
+
+
+class Netlink:
+    """Belongs to the network namespace that it is made in, whichever thread uses it later.
+
+    Raises KernelError when this process may not change the kernel's tables, or the kernel is too old.
+    """
+
+    def __init__(self) -> None:
+        channel = Channel()
+        try:
+            _probe(channel)
+            devices = Devices(channel)
+            links = Links(channel, devices)
+            addresses = Addresses(channel, devices)
+            fdb = Fdb(channel, devices)
+            neighbours = Neighbours(channel, devices)
+            nexthops = Nexthops(channel, devices)
+            routes = Routes(channel, devices)
+            self._listener = Listener(channel.port, devices, links, addresses, fdb, neighbours, nexthops, routes)
+        except BaseException:
+            channel.close()
+            raise
+        self._channel = channel
+        self._devices = devices
+        self.links: Table[str, Link] = links
+        self.addresses: Table[AddressKey, None] = addresses
+        self.fdb: Table[bytes, bytes] = fdb
+        self.neighbours: Table[bytes, bytes] = neighbours
+        self.nexthops: Table[int, Nexthop] = nexthops
+        self.routes: Table[RouteKey, Route] = routes
+
+    def host(self, interface: str) -> Host:
+        """ports.Kernel.host. From then on `listen` looks out for that NIC."""
+        host = read_host(self._channel, self._devices, interface)
+        self._listener.watch(host.interface)
+        return host
+
+    def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        """ports.Kernel.listen, for what netlink tells of: all kinds but "nftables" and "files"."""
+        self._listener.start(changed)
+
+    def dead(self) -> str:
+        """ports.Kernel.dead."""
+        return self._listener.dead()
+
+    def close(self) -> None:
+        """End the thread and close the sockets."""
+        self._listener.close()
+        self._channel.close()
+
+
+def _probe(channel: Channel) -> None:
+    """Ask for the removal of a nexthop without saying which: a refusal that tells whether we may and it can."""
+    failure = channel.request(wire.RTM_DELNEXTHOP, 0, b"\0" * 8)
+    if failure is not None and failure.errno == errno.EOPNOTSUPP:
+        raise KernelError("this kernel has no nexthop objects: Linux 5.3 or newer is needed")

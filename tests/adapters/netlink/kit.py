@@ -1,0 +1,88 @@
+"""What the tests put into the kernel: the entries of one node and of its peers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cloudroute.dataplane import (
+    GUARD_METRIC,
+    METRIC,
+    AddressKey,
+    Link,
+    Nexthop,
+    Route,
+    RouteKey,
+    Vxlan,
+    family_of_bytes,
+    packed,
+)
+
+VXLAN = Vxlan(1, 8472, packed("10.0.1.10"), "eth0")
+LINKS = {
+    "cr0": Link("vxlan", bytes.fromhex("0a580af40100"), 8951, True, VXLAN),
+    "cbr0": Link("bridge", bytes.fromhex("0a580af40101"), 8951, True),
+}
+ADDRESSES = {
+    AddressKey("cr0", packed("10.244.1.0"), 32): None,
+    AddressKey("cr0", packed("fd00:1::"), 128): None,
+    AddressKey("cbr0", packed("10.244.1.1"), 24): None,
+    AddressKey("cbr0", packed("fd00:1::1"), 80): None,
+}
+MAC = bytes.fromhex("0a580af40700")
+FDB = {MAC: packed("10.0.3.4")}
+NEIGHBOURS = {packed("10.244.7.0"): MAC, packed("fe80::858:aff:fef4:700"): MAC}
+NEXTHOPS = {
+    41: Nexthop(packed("10.244.7.0"), "cr0"),
+    42: Nexthop(packed("fe80::858:aff:fef4:700"), "cr0"),
+}
+NATIVE = {41: Nexthop(packed("10.0.1.1"), "eth0"), 42: Nexthop(packed("fe80::1"), "eth0")}
+SOURCES = {"ipv4": packed("10.244.1.0"), "ipv6": packed("fd00:1::")}
+
+
+def key(cidr: str, metric: int | None = None) -> RouteKey:
+    """The route to a peer's pod CIDR, or to whatever has another metric."""
+    address, length = cidr.split("/")
+    return RouteKey(
+        packed(address), int(length), METRIC[family_of_bytes(packed(address))] if metric is None else metric
+    )
+
+
+V4, V6 = key("10.244.7.0/24"), key("fd00:7::/80")
+ROUTES = {
+    V4: Route(41, SOURCES["ipv4"]),
+    V6: Route(42, SOURCES["ipv6"]),
+    key("10.244.0.0/16", GUARD_METRIC): Route(0, b""),
+    key("fd00::/16", GUARD_METRIC): Route(0, b""),
+}
+
+
+class Peers:
+    """The entries for `count` dual-stack peers."""
+
+    def __init__(self, count: int) -> None:
+        self.fdb: dict[bytes, bytes] = {}
+        self.neighbours: dict[bytes, bytes] = {}
+        self.nexthops: dict[int, Nexthop] = {}
+        self.routes: dict[RouteKey, Route] = {}
+        for number in range(count):
+            low = number.to_bytes(2, "big")
+            mac = b"\x0a\x58\x0b" + low + b"\0"
+            vteps = (b"\x0b" + low + b"\0", b"\xfe\x80" + bytes(12) + low)
+            cidrs = (vteps[0], b"\xfd\0" + low + bytes(12))
+            self.fdb[mac] = b"\x0a\x01" + low
+            for offset, vtep, cidr in zip((0, 1), vteps, cidrs, strict=True):
+                family = family_of_bytes(vtep)
+                self.neighbours[vtep] = mac
+                self.nexthops[1000 + 2 * number + offset] = Nexthop(vtep, "cr0")
+                self.routes[RouteKey(cidr, 24 if family == "ipv4" else 80, METRIC[family])] = Route(
+                    1000 + 2 * number + offset, SOURCES[family]
+                )
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether it comes true within that time."""
+    end = time.monotonic() + seconds
+    while not (true := condition()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return true

@@ -1,0 +1,246 @@
+"""What others change is told, by kind; what we write ourselves is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cloudroute.adapters.netlink import listen
+from cloudroute.adapters.netlink.netlink import Netlink
+from cloudroute.dataplane import KINDS, Kind, packed
+from cloudroute.ports import Table
+from tests.adapters.netlink.kit import (
+    ADDRESSES,
+    FDB,
+    LINKS,
+    NATIVE,
+    NEIGHBOURS,
+    NEXTHOPS,
+    ROUTES,
+    Peers,
+    eventually,
+)
+from tests.hosts import Namespace
+
+
+class Ear:
+    """What was heard."""
+
+    def __init__(self, host: Namespace, netlink: Netlink) -> None:
+        self._host = host
+        self._netlink = netlink
+        self._lock = threading.Lock()
+        self._heard: set[Kind] = set()
+        netlink.listen(self.hear)
+
+    def hear(self, kinds: Collection[Kind]) -> None:
+        with self._lock:
+            self._heard.update(kinds)
+
+    @contextmanager
+    def hears(self, *kinds: Kind) -> Iterator[None]:
+        """Exactly these, of what happens inside, and then of a foreign route of ours that marks the end."""
+        self._mark()
+        yield
+        assert self._mark() - {"routes"} == set(kinds) - {"routes"}
+
+    @contextmanager
+    def hears_at_least(self, *kinds: Kind) -> Iterator[None]:
+        """All these soon, of what happens inside."""
+        self._mark()
+        yield
+        assert eventually(lambda: set(kinds) <= self._heard), self._heard
+
+    def _mark(self) -> set[Kind]:
+        """All that was heard until now. Events come in order, so one more tells that those before have been taken."""
+        for verb in ("add", "delete"):
+            with self._lock:
+                heard = set(self._heard)
+                self._heard.discard("routes")
+            self._host.run("ip", "route", verb, "unreachable", "198.51.100.0/24", "proto", "88")
+            assert eventually(lambda: "routes" in self._heard)
+            heard |= self._heard
+        with self._lock:
+            self._heard.clear()
+        return heard
+
+
+@pytest.fixture
+def full(node: Netlink) -> Netlink:
+    """With an entry of each kind, all read, as an agent has them."""
+    assert node.addresses.write(ADDRESSES, ()) == {}
+    assert node.fdb.write(FDB, ()) == {}
+    assert node.neighbours.write(NEIGHBOURS, ()) == {}
+    assert node.nexthops.write(NEXTHOPS, ()) == {}
+    assert node.routes.write(ROUTES, ()) == {}
+    for table in (node.links, node.addresses, node.fdb, node.neighbours, node.nexthops, node.routes):
+        table.read(())
+    node.host("")
+    return node
+
+
+@pytest.fixture
+def ear(host: Namespace, full: Netlink) -> Ear:
+    return Ear(host, full)
+
+
+DAMAGE: list[tuple[str, Kind]] = [
+    ("ip route delete 10.244.7.0/24", "routes"),
+    ("ip -6 route delete fd00:7::/80", "routes"),
+    ("ip route replace 10.244.7.0/24 via 10.0.1.1", "routes"),
+    ("ip -6 route replace unreachable fd00:7::/80", "routes"),
+    ("ip nexthop delete id 41", "routes"),
+    ("ip nexthop delete id 42", "nexthops"),
+    ("ip nexthop replace id 41 via 10.0.1.1 dev eth0 onlink proto 88", "nexthops"),
+    ("ip nexthop replace id 41 via 10.0.1.1 dev eth0 onlink", "nexthops"),
+    ("ip nexthop add id 99 via 10.0.1.1 dev eth0 proto 88", "nexthops"),
+    ("ip neigh delete 10.244.7.0 dev cr0", "neighbours"),
+    ("ip neigh delete fe80::858:aff:fef4:700 dev cr0", "neighbours"),
+    ("ip neigh replace 10.244.7.0 lladdr 02:00:00:00:00:01 dev cr0 nud permanent", "neighbours"),
+    ("ip neigh replace 10.244.7.0 lladdr 02:00:00:00:00:01 dev cr0 nud stale", "neighbours"),
+    ("ip neigh flush dev cr0 nud permanent", "neighbours"),
+    ("bridge fdb delete 0a:58:0a:f4:07:00 dev cr0", "fdb"),
+    ("bridge fdb replace 0a:58:0a:f4:07:00 dev cr0 dst 10.0.3.99 self permanent", "fdb"),
+    ("bridge fdb add 0a:58:0a:f4:08:00 dev cr0 dst 10.0.3.99 self permanent", "fdb"),
+    ("ip address delete 10.244.1.0/32 dev cr0", "addresses"),
+    ("ip address add 192.0.2.1/32 dev cr0", "addresses"),
+    ("ip address delete fd00:1::1/80 dev cbr0", "addresses"),
+    ("ip address add fd99::1/80 dev cbr0", "addresses"),
+    ("ip link set cr0 mtu 1400", "links"),
+    ("ip link set cbr0 address 02:00:00:00:00:01", "links"),
+    ("ip link set cr0 address 02:00:00:00:00:01", "neighbours"),
+    ("ip link set cr0 down", "nexthops"),
+    ("ip link set cr0 down; ip link set cr0 up", "routes"),
+    ("ip link set cbr0 down; ip link set cbr0 up", "addresses"),
+    ("ip link delete cbr0", "links"),
+    ("ip link set cr0 down; ip link set cr0 name other", "links"),
+    ("ip link delete cr0; ip link add cr0 mtu 8951 address 0a:58:0a:f4:01:00 up "
+     "type vxlan id 1 local 10.0.1.10 dev eth0 dstport 8472 nolearning", "fdb"),
+    ("ip link set eth0 mtu 1500", "links"),
+    ("ip link set eth0 down; ip link set eth0 up", "routes"),
+    ("ip link delete eth0", "nexthops"),
+    ("ip address add 10.0.1.50/24 dev eth0", "links"),
+    ("ip address delete fd01::10/64 dev eth0", "links"),
+    ("ip route delete default", "links"),
+    ("ip -6 route replace default via fe80::2 dev eth0", "links"),
+    ("sysctl -qw net.ipv4.conf.cr0.rp_filter=1", "sysctls"),
+    ("sysctl -qw net.ipv4.conf.eth0.rp_filter=1", "sysctls"),
+    ("sysctl -qw net.ipv4.conf.all.forwarding=1", "sysctls"),
+    ("sysctl -qw net.ipv6.conf.all.forwarding=1", "sysctls"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "kind"), DAMAGE)
+def test_what_others_change_is_told_by_its_kind(host: Namespace, ear: Ear, script: str, kind: Kind) -> None:
+    with ear.hears_at_least(kind):
+        host.shell(script)
+
+
+def test_own_writes_are_not_told(full: Netlink, ear: Ear) -> None:
+    with ear.hears():
+        pairs: list[tuple[Table[Any, Any], dict[Any, Any]]] = [
+            (full.addresses, ADDRESSES),
+            (full.fdb, FDB),
+            (full.neighbours, NEIGHBOURS),
+            (full.nexthops, NEXTHOPS),
+            (full.routes, ROUTES),
+        ]
+        assert full.nexthops.write(NATIVE, ()) == {}
+        assert full.nexthops.write(NEXTHOPS, ()) == {}
+        for table, entries in reversed(pairs):
+            assert table.write({}, list(entries)) == {}
+        for table, entries in pairs:
+            assert table.write(entries, ()) == {}
+        assert full.fdb.write(dict.fromkeys(FDB, packed("10.0.9.9")), ()) == {}
+        assert full.links.write({**LINKS, "cbr0": LINKS["cbr0"]._replace(mtu=1400)}, ()) == {}
+
+
+def test_own_writes_of_thousands_neither_count_nor_overflow(full: Netlink, ear: Ear) -> None:
+    peers = Peers(5000)
+    with ear.hears():
+        assert full.fdb.write(peers.fdb, ()) == {}
+        assert full.neighbours.write(peers.neighbours, ()) == {}
+        assert full.nexthops.write(peers.nexthops, ()) == {}
+        assert full.routes.write(peers.routes, ()) == {}
+
+
+def test_what_means_nothing_to_us_is_not_told(host: Namespace, full: Netlink, ear: Ear) -> None:
+    with ear.hears():
+        host.shell(
+            "ip link add pod type veth peer name inner; ip link set pod master cbr0; ip link set pod up;"
+            "ip link set inner up; ip address add 192.0.2.7/24 dev inner; ip route add 192.0.3.0/24 via 192.0.2.1;"
+            "ip neigh add 10.0.1.7 lladdr 02:00:00:00:00:07 dev eth0 nud permanent; ip neigh flush dev eth0;"
+            "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev inner; ip nexthop add id 7 via 10.0.1.1 dev eth0;"
+            "ip nexthop delete id 7; ip route add 10.244.9.0/24 via 10.0.1.1;"
+            "bridge fdb add 02:00:00:00:00:07 dev pod master static; ip link delete pod"
+        )
+    assert full.routes.read(()) == ROUTES
+
+
+def test_a_device_made_anew_by_us_is_looked_out_for(host: Namespace, full: Netlink, ear: Ear) -> None:
+    assert full.links.write({}, ["cr0"]) == {}
+    assert full.links.write(LINKS, ()) == {}
+    assert full.fdb.write(FDB, ()) == {}
+    with ear.hears_at_least("fdb", "neighbours"):
+        host.shell(
+            "bridge fdb delete 0a:58:0a:f4:07:00 dev cr0;"
+            "ip neigh add 10.244.7.0 lladdr 02:00:00:00:00:01 dev cr0 nud permanent"
+        )
+
+
+def test_lost_events_name_all_kinds(host: Namespace, netlink: Netlink, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: set[Kind] = set()
+    listening, go_on = threading.Event(), threading.Event()
+
+    def hear(kinds: Collection[Kind]) -> None:
+        heard.update(kinds)
+        listening.set()
+        assert go_on.wait(30)
+
+    netlink.listen(hear)
+    host.run("ip", "route", "add", "unreachable", "198.51.100.0/24", "proto", "88")
+    assert listening.wait(10)
+    with host.inside():
+        other = Netlink()
+    host.shell("ip link add x0 type veth peer name x1; ip link set x0 up; ip link set x1 up")
+    churn = Churn(other)
+    for _ in range(2):
+        churn()
+    go_on.set()
+    assert eventually(lambda: heard == set(KINDS))
+    other.close()
+
+
+class Churn:
+    """Nexthops of another process, more than a socket's buffer holds events of."""
+
+    def __init__(self, other: Netlink) -> None:
+        self._other = other
+        self._nexthops = dict.fromkeys(range(1, 15_000), NATIVE[41])
+
+    def __call__(self) -> None:
+        assert self._other.nexthops.write(self._nexthops, ()) == {}
+
+
+def test_the_thread_ends_when_told_and_is_missed_when_it_ends_otherwise(
+    host: Namespace, netlink: Netlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert netlink.dead() == ""
+    hooked: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", hooked.append)
+
+    def fail(_: Collection[Kind]) -> None:
+        raise RuntimeError("on purpose")
+
+    broken: Callable[[Collection[Kind]], None] = fail
+    netlink.listen(broken)
+    assert netlink.dead() == ""
+    host.run("ip", "route", "add", "unreachable", "198.51.100.0/24", "proto", "88")
+    assert eventually(lambda: netlink.dead() == "netlink-events")
+    assert len(hooked) == 1
+    netlink.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == listen.NAME]
