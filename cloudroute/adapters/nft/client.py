@@ -1,0 +1,109 @@
+"""The one table that is ours, `inet cloudroute`: written, read, counted and watched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+from cloudroute.adapters.nft import listing
+from cloudroute.adapters.nft.command import Command
+from cloudroute.adapters.nft.events import Events
+from cloudroute.adapters.nft.ruleset import Json, base, elements, text
+from cloudroute.dataplane import TABLE, Kind, PeerBytes, Ruleset
+from cloudroute.errors import KernelError
+from cloudroute.ports import Table
+
+_TABLE: Json = {"table": {"family": "inet", "name": TABLE}}
+
+
+class Nft:
+    """nftables, as the agent needs it. Raises errors.KernelError where the nft command is missing or not permitted."""
+
+    def __init__(self) -> None:
+        self._command = Command()
+        self._events: Events | None = None
+        self.table: Table[str, Ruleset] = RulesetTable(self._command)
+
+    def peer_bytes(self) -> Sequence[PeerBytes]:
+        """The counters, which begin anew when the table is redefined; () while there is no table. Never raises."""
+        try:
+            raw = self._command.listing()
+            return () if raw is None else listing.peer_bytes(raw)
+        except (KernelError, ValueError):
+            return ()
+
+    def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        """Call `changed` with {"nftables"}, from a thread, when others have changed our table."""
+        self._events = Events(self._command.own, changed)
+
+    def dead(self) -> str:
+        """The name of a thread that has ended though it was not told to; "" while all live."""
+        return self._events.thread.name if self._events and self._events.dead else ""
+
+    def close(self) -> None:
+        """Stop listening. The table stays."""
+        if self._events:
+            self._events.close()
+            self._events = None
+
+
+class RulesetTable:
+    """ports.Table with the single key `dataplane.TABLE`."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+        self._lock = threading.Lock()
+        self._known = listing.ALTERED
+        """What the table was when it was last read or written: what a change of elements starts from."""
+
+    def read(self, wanted: Collection[str]) -> dict[str, Ruleset]:  # noqa: ARG002 - it is ours by its name
+        """{} or {TABLE: the Ruleset}; listing.ALTERED for a table that others have altered."""
+        with self._lock:
+            raw = self._command.listing()
+            self._known = listing.ALTERED if raw is None else listing.ruleset(raw)
+            return {} if raw is None else {TABLE: self._known}
+
+    def write(self, put: Mapping[str, Ruleset], drop: Collection[str]) -> dict[str, str]:
+        """Change elements where that is all there is to change; else redefine the table, and its counters with it."""
+        with self._lock:
+            try:
+                if TABLE in put:
+                    self._put(put[TABLE])
+                elif TABLE in drop:
+                    self._known = listing.ALTERED
+                    self._command.transaction([{"add": _TABLE}, {"delete": _TABLE}])  # gone already is no failure
+            except KernelError as error:
+                return {TABLE: str(error)}
+            return {}
+
+    def _put(self, wanted: Ruleset) -> None:
+        known, self._known = self._known, listing.ALTERED
+        if not (base(known) == base(wanted) and self._change(known, wanted)):
+            self._command.transaction([*_definition(wanted)])
+        self._known = wanted
+
+    def _change(self, known: Ruleset, wanted: Ruleset) -> bool:
+        """Whether changing elements made one of the other. Not where others have deleted some, or the whole table."""
+        commands = [*_changes(elements(known), elements(wanted))]
+        try:
+            self._command.transaction(commands)
+        except KernelError:
+            return False
+        return bool(commands)  # what is to be written though nothing is known to differ is not as it is known to be
+
+
+def _definition(wanted: Ruleset) -> Iterator[Json]:
+    """Delete the table and make it, in one transaction: no packet sees it missing. Added first, it can be deleted."""
+    yield {"add": _TABLE}
+    yield {"delete": _TABLE}
+    yield from ({"add": {kind: body}} for kind, body in base(wanted))
+    yield from _changes({}, elements(wanted))
+
+
+def _changes(old: Mapping[str, set[bytes]], new: Mapping[str, set[bytes]]) -> Iterator[Json]:
+    for name, wanted in new.items():
+        found = old.get(name, set())
+        for verb, addresses in (("delete", found - wanted), ("add", wanted - found)):
+            if addresses:
+                texts = [text(address) for address in addresses]
+                yield {verb: {"element": {"family": "inet", "table": TABLE, "name": name, "elem": texts}}}

@@ -1,0 +1,190 @@
+"""A Ruleset as nftables objects, in the very form in which `nft -j list` shows them.
+
+The idea: one function says what the table consists of, and reading is proved by it. Whatever is found is equal to a
+Ruleset only if writing that Ruleset would give the same objects.
+
+The objects without the elements of their sets are the `base`: it depends on little (the own pod CIDRs, the port, the
+prefix lengths that occur), and seldom changes. Nodes that come and go are elements.
+
+Destinations are found by hashing: there is a set for each family and prefix length, and the address is masked before
+it is looked up. That costs the same for 5 and for 5,000 networks, and knows no overlaps, which interval sets refuse.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from cloudroute.dataplane import BRIDGE, TABLE, VTEP, Ruleset, family_of_bytes
+from cloudroute.types import BITS, FAMILIES, Cidr, Family
+
+Json: TypeAlias = dict[str, Any]
+Object: TypeAlias = tuple[str, Json]
+"""What kind it is ("table", "set", "chain", "rule"), and what of it nft lists, without its handle."""
+
+RAW, FILTER, SRCNAT = -300, 0, 100
+"""Priorities of base chains."""
+UDP_HEADER_BYTES = 8
+VXLAN_FLAGS = 0x0800_0000
+"""The first 32 bits of the header of VXLAN (RFC 7348): a VNI is given, all else is 0."""
+
+
+class _Words(NamedTuple):
+    digit: str
+    """In the names of sets."""
+    protocol: str
+    type: str
+    socket: socket.AddressFamily
+    multicast: Cidr
+
+
+WORDS: dict[Family, _Words] = {
+    "ipv4": _Words("4", "ip", "ipv4_addr", socket.AF_INET, Cidr.parse("224.0.0.0/4")),
+    "ipv6": _Words("6", "ip6", "ipv6_addr", socket.AF_INET6, Cidr.parse("ff00::/8")),
+}
+
+
+def base(ruleset: Ruleset) -> list[Object]:
+    """The table, its sets (empty), its chains and their rules, in the order in which they can be made."""
+    return [("table", {"family": "inet", "name": TABLE}), *_sets(ruleset), *_chains(ruleset), *_rules(ruleset)]
+
+
+def elements(ruleset: Ruleset) -> dict[str, set[bytes]]:
+    """What each set holds, by its name: addresses, or the first addresses of networks."""
+    result: dict[str, set[bytes]] = {body["name"]: set() for _, body in _sets(ruleset)}
+    for host in ruleset.hosts:
+        result[set_name("hosts", family_of_bytes(host))].add(host)
+    for cidr in ruleset.networks:
+        result[set_name("networks", cidr.family, cidr.length)].add(_first(cidr))
+    for cidr in ruleset.peers:
+        for purpose in ("overlay", "routed"):
+            result[set_name(purpose, cidr.family, cidr.length)].add(_first(cidr))
+    return result
+
+
+def set_name(purpose: str, family: Family, length: int | None = None) -> str:
+    """The name of a set: "hosts6", "networks4_20"; `length` where its elements are networks.
+
+    >>> set_name("overlay", "ipv4", 24)
+    'overlay4_24'
+    """
+    return f"{purpose}{WORDS[family].digit}{'' if length is None else f'_{length}'}"
+
+
+def text(address: bytes) -> str:
+    """An address as nft writes it."""
+    return socket.inet_ntop(WORDS[family_of_bytes(address)].socket, address)
+
+
+def _first(cidr: Cidr) -> bytes:
+    return cidr.base.to_bytes(BITS[cidr.family] // 8, "big")
+
+
+def _sets(ruleset: Ruleset) -> Iterator[Object]:
+    for family in FAMILIES:
+        yield _set(set_name("hosts", family), family)
+    for family, length in _lengths(ruleset.networks):
+        yield _set(set_name("networks", family, length), family)
+    for family, length in _lengths(ruleset.peers):
+        for purpose in ("overlay", "routed"):
+            yield _set(set_name(purpose, family, length), family, stmt=[{"counter": None}])
+
+
+def _set(name: str, family: Family, **more: Any) -> Object:
+    return "set", {"family": "inet", "name": name, "table": TABLE, "type": WORDS[family].type, **more}
+
+
+def _lengths(cidrs: Iterable[Cidr]) -> list[tuple[Family, int]]:
+    return sorted({(cidr.family, cidr.length) for cidr in cidrs})
+
+
+def _chains(ruleset: Ruleset) -> Iterator[Object]:
+    yield _chain("prerouting", type="filter", hook="prerouting", prio=RAW, policy="accept")
+    yield _chain("output", type="filter", hook="output", prio=RAW, policy="accept")
+    yield _chain("count", type="filter", hook="postrouting", prio=FILTER, policy="accept")
+    yield _chain("leaving")
+    yield _chain("pods")
+    if ruleset.masquerade:
+        yield _chain("postrouting", type="nat", hook="postrouting", prio=SRCNAT, policy="accept")
+
+
+def _chain(name: str, **hook: Any) -> Object:
+    return "chain", {"family": "inet", "table": TABLE, "name": name, **hook}
+
+
+def _rules(ruleset: Ruleset) -> Iterator[Object]:
+    # By its header too: masquerade gives a pod's packets any source port, this one as well, and the answers to that
+    # port must be tracked to find their pod.
+    tunnel = (
+        _is({"payload": {"protocol": "udp", "field": "dport"}}, ruleset.port),
+        _is({"payload": {"base": "th", "offset": 8 * UDP_HEADER_BYTES, "len": 32}}, VXLAN_FLAGS),
+    )
+    # A tunnel never starts at a pod: what pods send to that port is tracked, and masqueraded, like all they send.
+    yield _rule("prerouting", _is(_meta("iifname"), BRIDGE, "!="), *tunnel, {"notrack": None})
+    yield _rule("output", *tunnel, {"notrack": None})
+    yield from _counting(ruleset)
+    yield from _leaving(ruleset)
+    # These two chains are there without masquerade too, though nothing leads to them: a new process reads the pod
+    # CIDRs out of the table, and what is wanted is equal to what is found.
+    for pods in ruleset.pods:
+        yield _rule("pods", _inside("saddr", pods), {"goto": {"target": "leaving"}})
+    if ruleset.masquerade:
+        for device in (BRIDGE, VTEP):
+            yield _rule("postrouting", _is(_meta("oifname"), device), {"return": None})
+        yield _rule("postrouting", {"jump": {"target": "pods"}})
+
+
+def _counting(ruleset: Ruleset) -> Iterator[Object]:
+    """A lookup that succeeds adds to the counter of the element; there is no verdict."""
+    yield _rule("count", _is(_meta("oifname"), BRIDGE), {"return": None})
+    for family, length in _lengths(ruleset.peers):
+        for operator, purpose in (("==", "overlay"), ("!=", "routed")):
+            destination = _is(_masked(family, length), f"@{set_name(purpose, family, length)}")
+            yield _rule("count", _is(_meta("oifname"), VTEP, operator), destination)
+
+
+def _leaving(ruleset: Ruleset) -> Iterator[Object]:
+    """What a pod sends to the world: it keeps its address, or not.
+
+    Not toward 169.254.169.254 and fd00:ec2::254: instance metadata answers only the instance's own address.
+    """
+    for family in FAMILIES:
+        yield _rule("leaving", _inside("daddr", WORDS[family].multicast), {"return": None})
+        yield _rule("leaving", _is(_address(family, "daddr"), f"@{set_name('hosts', family)}"), {"return": None})
+    for family, length in _lengths(ruleset.networks):
+        destination = _is(_masked(family, length), f"@{set_name('networks', family, length)}")
+        yield _rule("leaving", destination, {"return": None})
+    if ruleset.masquerade:
+        yield _rule("leaving", {"masquerade": {"flags": "fully-random"}})
+
+
+def _rule(chain: str, *expressions: Json) -> Object:
+    return "rule", {"family": "inet", "table": TABLE, "chain": chain, "expr": list(expressions)}
+
+
+def _is(left: Json, right: Any, operator: str = "==") -> Json:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def _meta(key: str) -> Json:
+    return {"meta": {"key": key}}
+
+
+def _address(family: Family, field: str) -> Json:
+    return {"payload": {"protocol": WORDS[family].protocol, "field": field}}
+
+
+def _inside(field: str, cidr: Cidr) -> Json:
+    first = text(_first(cidr))
+    whole = cidr.length == BITS[cidr.family]
+    return _is(_address(cidr.family, field), first if whole else {"prefix": {"addr": first, "len": cidr.length}})
+
+
+def _masked(family: Family, length: int) -> Json:
+    """The network of that prefix length that the packet goes to. nft drops a mask of ones, so none is written."""
+    bits, destination = BITS[family], _address(family, "daddr")
+    if length == bits:
+        return destination
+    mask = ((1 << length) - 1) << (bits - length)
+    return {"&": [destination, text(mask.to_bytes(bits // 8, "big"))]}

@@ -1,0 +1,34 @@
+"""A host in a network namespace of its own, and the adapter on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from cloudroute.adapters.nft.client import Nft
+from tests.hosts import Namespace, require_netns
+from tests.required import lacking
+
+
+@pytest.fixture
+def require_nft() -> None:
+    require_netns()
+    if not shutil.which("nft"):
+        lacking("nftables", "install the package nftables")
+
+
+@pytest.fixture
+def host(require_nft: None) -> Iterator[Namespace]:
+    """This thread, and the processes that it starts, are in it until the test ends."""
+    with Namespace("crnf-") as host, host.inside():
+        yield host
+
+
+@pytest.fixture
+def nft(host: Namespace) -> Iterator[Nft]:
+    adapter = Nft()
+    yield adapter
+    assert adapter.dead() == ""
+    adapter.close()

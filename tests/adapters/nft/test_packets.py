@@ -1,0 +1,195 @@
+"""What real packets meet: masquerade, notrack and counters between the three namespaces of `world`."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cloudroute.adapters.nft.client import Nft
+from cloudroute.dataplane import TABLE
+from cloudroute.types import family_of
+from tests.adapters.nft.kit import RULESET
+from tests.adapters.nft.world import (
+    HOST,
+    IP_UDP_BYTES,
+    KEPT,
+    MAC,
+    MASQUERADED,
+    MULTICAST,
+    OVERLAY,
+    PING,
+    POD,
+    PORT,
+    PROTOCOL,
+    ROUTED,
+    World,
+    a_world,
+    answered,
+    bound,
+    by_tunnel,
+    every,
+    in_brackets,
+    plain,
+    seen_source,
+    send_by,
+    stream,
+    take_part,
+)
+
+
+@pytest.fixture
+def world(require_nft: None) -> Iterator[World]:
+    with a_world() as world:
+        yield world
+
+
+@pytest.fixture
+def nft(world: World) -> Iterator[Nft]:
+    """The adapter on the host, with the table written."""
+    with world.host.inside():
+        adapter = Nft()
+        assert adapter.table.write({TABLE: RULESET}, ()) == {}
+        yield adapter
+
+
+def test_a_pod_keeps_its_address_where_that_has_a_way_back(world: World, nft: Nft) -> None:
+    """Toward hosts and networks of the list, by both families."""
+    for address in every(KEPT):
+        assert (address, seen_source(world.pod, world.outside, address)) == (address, plain(POD[family_of(address)]))
+
+
+def test_a_pod_is_masqueraded_toward_everything_else(world: World, nft: Nft) -> None:
+    """The internet, instance metadata, and what borders on the networks of the list."""
+    for address in every(MASQUERADED):
+        assert (address, seen_source(world.pod, world.outside, address)) == (address, HOST[family_of(address)])
+
+
+def test_masquerade_is_switched_off(world: World, nft: Nft) -> None:
+    """The same packets keep the pod's address then."""
+    nft.table.write({TABLE: RULESET._replace(masquerade=False)}, ())
+    for address in every(MASQUERADED):
+        assert (address, seen_source(world.pod, world.outside, address)) == (address, plain(POD[family_of(address)]))
+
+
+def test_what_goes_through_the_tunnel_is_never_masqueraded(world: World, nft: Nft) -> None:
+    """Not even toward an address that is in no list."""
+    nft.table.write({TABLE: RULESET._replace(networks=frozenset())}, ())
+    for address in OVERLAY:
+        assert seen_source(world.pod, world.outside, address) == plain(POD[family_of(address)])
+
+
+def test_the_hosts_own_packets_are_not_masqueraded(world: World, nft: Nft) -> None:
+    """Only pods' are: what a process on the host sends from another of its addresses keeps that."""
+    world.host.shell("ip address add 10.0.0.77/32 dev lo")
+    world.outside.shell("ip route add 10.0.0.77 via 10.0.0.5")
+    with bound(world.outside, "203.0.113.1") as there, bound(world.host, "10.0.0.77") as here:
+        here.sendto(PING, ("203.0.113.1", PORT))
+        assert there.recvfrom(100)[1][0] == "10.0.0.77"
+
+
+def test_multicast_is_never_masqueraded(world: World, nft: Nft) -> None:
+    """A receiver of multicast sees who sends it, though the pods' addresses have no way back."""
+    for group, source in zip(MULTICAST, ("10.244.7.1", "fd00:0:0:0:7::1"), strict=True):
+        with bound(world.outside, {"ipv4": "0.0.0.0", "ipv6": "::"}[family_of(group)]) as there:
+            with world.outside.inside():
+                take_part(there, group)
+            with bound(world.host, source) as here:
+                send_by(here, "eth0")
+                here.sendto(PING, (group, PORT))
+            assert there.recvfrom(100)[1][0] == plain(source)
+
+
+def test_the_tunnel_is_not_tracked(world: World, nft: Nft) -> None:
+    """Neither what is sent nor what is received; what it carries is tracked."""
+    for pod, pods in zip(POD.values(), RULESET.pods, strict=True):
+        world.outside.shell(f"ip route delete {pods}")
+        by_tunnel(world.outside, pod, MAC["host"])
+    tunnels = f"udp dport {RULESET.port} ct state"
+    for hook in ("output", "input"):
+        world.host.run(
+            "nft", f"add table inet probe; add chain inet probe {hook} {{ type filter hook {hook} priority 0; }}"
+        )
+        for state in ("untracked", "!= untracked"):
+            world.host.run("nft", f"add rule inet probe {hook} {tunnels} {state} counter")
+    for address in OVERLAY:
+        seen_source(world.pod, world.outside, address)
+    for hook in ("output", "input"):
+        untracked, tracked = map(
+            int, re.findall(r"packets (\d+)", world.host.run("nft", f"list chain inet probe {hook}"))
+        )
+        assert untracked >= len(OVERLAY)
+        assert tracked == 0
+
+
+def test_a_pod_may_use_the_port_of_the_tunnel(world: World, nft: Nft) -> None:
+    """Its packets to that port are no tunnel: they are tracked, and so masqueraded."""
+    nft.table.write({TABLE: RULESET._replace(port=PORT)}, ())
+    for address in MASQUERADED["the internet"]:
+        assert seen_source(world.pod, world.outside, address) == HOST[family_of(address)]
+
+
+def test_a_masqueraded_flow_may_get_the_port_of_the_tunnel(world: World, nft: Nft) -> None:
+    """The answers to it come to that port, are no VXLAN, and find their pod."""
+    world.host.run("nft", "add table inet probe; add chain inet probe c { type nat hook postrouting priority 99; }")
+    for address in MASQUERADED["the internet"]:
+        family = family_of(address)
+        world.host.run(
+            "nft",
+            f"add rule inet probe c {PROTOCOL[family]} daddr {address} udp dport {PORT} "
+            f"snat {PROTOCOL[family]} to {in_brackets(HOST[family])}:{RULESET.port}",
+        )
+        assert seen_source(world.pod, world.outside, address) == HOST[family]
+
+
+def test_bytes_are_counted_by_peer_and_by_device(world: World, nft: Nft) -> None:
+    """A pod's and the host's own packets, to the byte, and nothing of what the tunnel adds."""
+    for address in (*ROUTED, *OVERLAY):
+        for sender in (world.pod, world.host):
+            seen_source(sender, world.outside, address)
+    sent = {family: 2 * (len(PING) + headers) for family, headers in IP_UDP_BYTES.items()}
+    assert {str(peer.cidr): (peer.overlay, peer.routed) for peer in nft.peer_bytes()} == {
+        "10.244.8.0/24": (sent["ipv4"], 0),
+        "10.244.9.0/24": (0, sent["ipv4"]),
+        "fd00::8:0:0:0/80": (sent["ipv6"], 0),
+        "fd00::9:0:0:0/80": (0, sent["ipv6"]),
+    }
+
+
+def test_bytes_of_large_segments_are_counted(world: World, nft: Nft) -> None:
+    """TCP with segmentation offload: each packet is counted with all its bytes, not only a connection's first."""
+    size = 2_000_000
+    for address in (ROUTED[0], OVERLAY[1]):
+        assert stream(world.pod, world.outside, address, size) == size
+    counted = {str(peer.cidr): peer.overlay + peer.routed for peer in nft.peer_bytes()}
+    for peer in ("10.244.9.0/24", "fd00::8:0:0:0/80"):
+        assert size < counted[peer] < 1.2 * size
+
+
+def test_a_reload_under_traffic_loses_nothing(world: World, nft: Nft) -> None:
+    """While the table is redefined again and again each new flow is answered, and seen from the host's address."""
+    done = threading.Event()
+    sources: list[object] = []
+
+    def traffic() -> None:
+        with bound(world.outside, "203.0.113.1") as there:
+            try:
+                while not done.is_set():
+                    sources.append(answered(world.pod, there, "203.0.113.1"))
+            except OSError as error:
+                sources.append(error)
+
+    sender = threading.Thread(target=traffic)
+    sender.start()
+    try:
+        for port in itertools.count(9000):
+            assert nft.table.write({TABLE: RULESET._replace(port=port)}, ()) == {}
+            if not sender.is_alive() or (len(sources) >= 100 and port >= 9030):
+                break
+    finally:
+        done.set()
+        sender.join()
+    assert set(sources) == {HOST["ipv4"]}
