@@ -1,0 +1,108 @@
+"""A node's kernel and its files as one: `ports.Kernel`, joined from its parts.
+
+    links addresses fdb neighbours nexthops routes    netlink.Netlink   tells what others change at once
+    nftables                                          nft.Nft           at once
+    sysctls                                           sysctl.Sysctls    netlink tells that one may have changed; and
+    files                                             cni.Files         a glance each second
+
+The kernel announces forwarding and rp_filter, but for every device, those of pods too, and for our own writes. So the
+settings are compared before any word goes on. What it does not announce (accept_ra, files on any kind of mount) the
+glance finds; it costs two ten-thousandths of a CPU, most of it for waking up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloudroute.adapters.cni import Files, find_plugins, shadowing
+from cloudroute.adapters.netlink.netlink import Netlink
+from cloudroute.adapters.nft.client import Nft
+from cloudroute.adapters.sysctl import Sysctls
+from cloudroute.dataplane import Host, Kind, PeerBytes
+from cloudroute.ports import Table
+
+_GLANCE_SECONDS = 1.0
+
+
+class HostKernel:
+    """ports.Kernel of the network namespace that the calling thread is in."""
+
+    def __init__(self, cni_conf_dir: str) -> None:
+        self._nft = Nft()
+        self._netlink = Netlink()
+        self._sysctls = Sysctls()
+        self._files = Files(cni_conf_dir)
+        self._cni_conf_dir = cni_conf_dir
+        self._tables: dict[Kind, Table[Any, Any]] = {
+            "links": self._netlink.links,
+            "addresses": self._netlink.addresses,
+            "sysctls": self._sysctls,
+            "fdb": self._netlink.fdb,
+            "neighbours": self._netlink.neighbours,
+            "nexthops": self._netlink.nexthops,
+            "routes": self._netlink.routes,
+            "nftables": self._nft.table,
+            "files": self._files,
+        }
+        self._glance: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    @property
+    def tables(self) -> Mapping[Kind, Table[Any, Any]]:
+        return self._tables
+
+    def host(self, interface: str) -> Host:
+        host = self._netlink.host(interface)
+        accept_ra = Path("/proc/sys/net/ipv6/conf") / host.interface / "accept_ra"
+        try:
+            return host._replace(accepts_ra=accept_ra.read_text().strip() in ("1", "2"))
+        except OSError:  # no IPv6 on this machine, or not on this NIC
+            return host
+
+    def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        def hear(kinds: Collection[Kind]) -> None:
+            if "sysctls" in kinds and not self._sysctls.altered():
+                kinds = [kind for kind in kinds if kind != "sysctls"]
+            if kinds:
+                changed(kinds)
+
+        self._netlink.listen(hear)
+        self._nft.listen(changed)
+        self._glance = threading.Thread(target=self._look, args=(changed,), name="host-glance", daemon=True)
+        self._glance.start()
+
+    def plugins(self) -> tuple[Collection[str], Sequence[str]]:
+        return find_plugins()
+
+    def shadowing(self) -> Sequence[str]:
+        return shadowing(self._cni_conf_dir)
+
+    def peer_bytes(self) -> Sequence[PeerBytes]:
+        return self._nft.peer_bytes()
+
+    def dead(self) -> str:
+        glance = self._glance
+        if glance is not None and not glance.is_alive() and not self._stop.is_set():
+            return glance.name
+        return self._netlink.dead() or self._nft.dead()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._glance is not None:
+            self._glance.join()
+        self._netlink.close()
+        self._nft.close()
+        self._sysctls.close()
+
+    def _look(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        while not self._stop.wait(_GLANCE_SECONDS):
+            kinds: list[Kind] = []
+            if self._sysctls.altered():
+                kinds.append("sysctls")
+            if self._files.altered():
+                kinds.append("files")
+            if kinds:
+                changed(kinds)

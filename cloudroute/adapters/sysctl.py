@@ -1,0 +1,95 @@
+"""The settings below /proc/sys that forwarding needs.
+
+Only what is wanted is looked at, and nothing is ever set back: what a machine had before is not ours to guess.
+
+The key is the path and not the dotted name: `net/ipv4/conf/eth0.100/rp_filter` has dots of its own. Descriptors stay
+open, or a look once a second would spend its time on finding the way down seven directories.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Collection, Mapping
+
+
+class Sysctls:
+    """ports.Table: path below /proc/sys to value. A setting that this kernel or device lacks is left out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, str | None] = {}
+        """As last seen: what `altered` compares with."""
+        self._open: dict[str, int] = {}
+
+    def read(self, wanted: Collection[str]) -> dict[str, str]:
+        with self._lock:
+            found = {path: self._value(path) for path in wanted}
+            self._known |= found
+        return {path: value for path, value in found.items() if value is not None}
+
+    def write(self, put: Mapping[str, str], drop: Collection[str]) -> dict[str, str]:  # noqa: ARG002 # nothing to undo
+        failed: dict[str, str] = {}
+        with self._lock:
+            for path, value in put.items():
+                try:
+                    _set(path, value)
+                except OSError as error:
+                    failed[path] = _words(path, value, error)
+                    continue
+                self._known[path] = held = self._value(path)
+                if held != value:
+                    failed[path] = f"{path} was set to {value} and is {held}: see what else on this machine sets it"
+        return failed
+
+    def altered(self) -> bool:
+        """Whether one of those that were ever read or written has changed since, or since this last said so."""
+        with self._lock:
+            before, self._known = self._known, {path: self._value(path) for path in self._known}
+            return self._known != before
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        with self._lock:
+            self._known.clear()
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+    def _value(self, path: str) -> str | None:
+        """The value, its whitespace made single spaces; None where there is no such setting, or none to be read."""
+        for _ in range(2):
+            try:
+                descriptor = self._open.get(path)
+                if descriptor is None:
+                    descriptor = self._open[path] = os.open(f"/proc/sys/{path}", os.O_RDONLY | os.O_CLOEXEC)
+                return " ".join(os.pread(descriptor, 4096, 0).decode().split())
+            except OSError:  # its device has gone, and may have come back under its name: once more, anew
+                if (stale := self._open.pop(path, None)) is None:
+                    return None
+                os.close(stale)
+        return None
+
+
+def _set(path: str, value: str) -> None:
+    descriptor = os.open(f"/proc/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _words(path: str, value: str, error: OSError) -> str:
+    """Why a setting can't be made, and what to do."""
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return f"{path} does not exist: the device is gone, or this kernel is without it (IPv6 switched off?)"
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return (
+                f"{path} can't be set to {value}: {error.strerror}: run the agent privileged, with /proc/sys writable, "
+                "or set it in the node's image (/etc/sysctl.d)"
+            )
+        case errno.EINVAL | errno.ERANGE:
+            return f"{path} does not take {value!r}: {error.strerror}"
+        case _:
+            return f"{path} can't be set to {value}: {error.strerror}"

@@ -1,0 +1,220 @@
+"""From NodeRoutes and RouteTables to the tables of one node's kernel: pure, but for remembering what it has made.
+
+Nothing here knows what is in the kernel. `Composer.compose` says what should be there; the trackers find the
+difference. What depends on nothing that has changed is taken over as it was, so that one peer's change of path among
+5,000 makes one new entry, and entries that are the same objects cost nothing to compare.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cloudroute.core.peers import Me, Peer, base, gateway, mac_of, peer_entries, vtep_mac
+from cloudroute.core.roster import Roster, apart, roster, same_membership
+from cloudroute.dataplane import (
+    BRIDGE,
+    GUARD_METRIC,
+    TABLE,
+    VTEP,
+    VXLAN_OVERHEAD,
+    AddressKey,
+    Host,
+    Kind,
+    Link,
+    Route,
+    RouteKey,
+    Ruleset,
+    Vxlan,
+)
+from cloudroute.types import BITS, Cidr, NodePath, NodeRoute, NodeRouteSpec, Path, TableReport
+
+
+class Shape(NamedTuple):
+    """What the operator wants alike on every node."""
+
+    pools: tuple[Cidr, ...]
+    vni: int
+    port: int
+    masquerade: bool
+    exceptions: tuple[Cidr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What should be in the kernel, and what it amounts to."""
+
+    tables: Mapping[Kind, Mapping[Any, Any]]
+    """Of every kind but "files"."""
+    pod_cidrs: tuple[Cidr, ...]
+    mtu: int
+    """Of the pods, in bytes."""
+    path: NodePath
+    paths: Mapping[Path, int]
+    """How many peers are reached by each path."""
+    peers: Mapping[str, Peer]
+    peer_cidrs: Mapping[str, tuple[Cidr, ...]]
+    problems: Mapping[str, str]
+    """By the name of a NodeRoute: why it is not used, or not as it should be."""
+
+
+class Composer:
+    """Makes `Wanted`. Not for several threads."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._known: dict[Cidr, int] = {}
+        self._taken: frozenset[int] = frozenset()
+        self._seen: tuple[Me, NodeRoute, Mapping[str, NodeRoute], Host] | None = None
+        """What the rest was made from."""
+        self._roster = Roster({}, {}, {}, frozenset(), frozenset())
+        self._peers: dict[str, Peer] = {}
+        self._bulk: dict[Kind, dict[Any, Any]] = {}
+
+    def adopt(self, ids: Mapping[Cidr, int]) -> None:
+        """Keep the nexthops that were found in the kernel."""
+        self._known = {**ids}
+        self._seen = None
+
+    def avoid(self, ids: Collection[int]) -> None:
+        """Give others' nexthop ids to nobody."""
+        self._taken |= frozenset(ids)
+        self._known = {cidr: id_ for cidr, id_ in self._known.items() if id_ not in self._taken}
+        self._seen = None
+
+    def compose(
+        self, own: NodeRoute, routes: Mapping[str, NodeRoute], reports: Mapping[str, TableReport], host: Host
+    ) -> Wanted:
+        """Raises Unfit when this node's own NodeRoute (`own`) or NIC does not serve."""
+        me = Me.of(own.spec, host)
+        changed = self._changed(me, own, routes, host)
+        if changed is None:
+            self._roster = roster(own, routes, host, self._known, self._taken)
+            self._known = dict(self._roster.ids)
+            self._peers, self._bulk = {}, {"fdb": {}, "neighbours": {}, "nexthops": {}, "routes": self._guards(me)}
+            changed = self._roster.pod_cidrs.keys()
+        if changed:
+            self._remake(me, routes, changed)
+        self._seen = (me, own, routes, host)
+        mtu = host.mtu - VXLAN_OVERHEAD[me.underlay]
+        counts = Counter(peer.path for peer in self._peers.values())
+        poor = {name: peer.problem for name, peer in self._peers.items() if peer.problem}
+        return Wanted(
+            {
+                "links": self._links(own, me, host, mtu),
+                "sysctls": sysctls(me, host),
+                "addresses": _addresses(own),
+                **self._bulk,
+                "nftables": {TABLE: self._ruleset(own, reports)},
+            },
+            own.spec.pod_cidrs,
+            mtu,
+            _path(counts, own.spec),
+            counts,
+            self._peers,
+            self._roster.pod_cidrs,
+            {**self._roster.problems, **poor},
+        )
+
+    def _changed(self, me: Me, own: NodeRoute, routes: Mapping[str, NodeRoute], host: Host) -> Collection[str] | None:
+        """The usable peers that have changed; None when more has changed than paths."""
+        if self._seen is None:
+            return None
+        then_me, then_own, then, then_host = self._seen
+        if me != then_me or host != then_host or not same_membership(own, then_own) or len(routes) != len(then):
+            return None
+        changed = [name for name, route in routes.items() if route is not then.get(name)]
+        if any(name not in then or not same_membership(routes[name], then[name]) for name in changed):
+            return None
+        return [name for name in changed if name in self._peers]
+
+    def _remake(self, me: Me, routes: Mapping[str, NodeRoute], names: Collection[str]) -> None:
+        self._peers = dict(self._peers)
+        self._bulk = {kind: dict(table) for kind, table in self._bulk.items()}
+        for name in names:
+            old = self._peers.get(name)
+            new = self._peers[name] = peer_entries(me, routes[name].spec, self._roster.ids)
+            for kind, before, now in (
+                ("fdb", old and old.fdb, new.fdb),
+                ("neighbours", old and old.neighbours, new.neighbours),
+                ("nexthops", old and old.nexthops, new.nexthops),
+                ("routes", old and old.routes, new.routes),
+            ):
+                table = self._bulk[kind]  # type: ignore[index] # a Kind, which a tuple of them does not tell mypy
+                for key, _ in before or ():
+                    table.pop(key, None)
+                table.update(now)
+
+    def _links(self, own: NodeRoute, me: Me, host: Host, mtu: int) -> dict[str, Link]:
+        vxlan = Vxlan(self._shape.vni, self._shape.port, me.local, host.interface)
+        return {
+            VTEP: Link("vxlan", vtep_mac(own.spec.pod_cidrs), mtu, True, vxlan),
+            BRIDGE: Link("bridge", mac_of(gateway(min(own.spec.pod_cidrs))), mtu, True),
+        }
+
+    def _guards(self, me: Me) -> dict[RouteKey, Route]:
+        """What leads to no known node ends here, and not at the default route: unreachable, not lost."""
+        return {
+            RouteKey(base(pool), pool.length, GUARD_METRIC): Route(0, b"")
+            for pool in self._shape.pools
+            if pool.family in me.families
+        }
+
+    def _ruleset(self, own: NodeRoute, reports: Mapping[str, TableReport]) -> Ruleset:
+        native = [reports[table_id] for table_id in own.spec.native_in if table_id in reports]
+        subnets = [cidr for report in native for subnet in report.subnets for cidr in subnet.cidrs]
+        # Without --cluster-cidr the cluster is what the NodeRoutes say.
+        cluster = self._shape.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
+        return Ruleset(
+            self._shape.masquerade,
+            own.spec.pod_cidrs,
+            apart((*cluster, *subnets, *self._shape.exceptions)),
+            self._roster.hosts,
+            self._roster.cidrs,
+            self._shape.port,
+        )
+
+
+def accept_ra(interface: str) -> str:
+    """The sysctl for router advertisements."""
+    return f"net/ipv6/conf/{interface}/accept_ra"
+
+
+def sysctls(me: Me, host: Host) -> dict[str, str]:
+    """Forwarding for each family, and loose reverse path filters.
+
+    A path may change in one direction first, and pods answer nodes by another way than they were asked: a strict
+    filter would drop that. The kernel takes the higher of `all` and the device, and 2 is loose. A machine that forwards
+    takes router advertisements only where accept_ra is 2, and forgets its default route before: so that comes first.
+    """
+    wanted: dict[str, str] = {}
+    if "ipv4" in me.families:
+        wanted |= {f"net/ipv4/conf/{device}/rp_filter": "2" for device in (me.interface, VTEP)}
+        wanted["net/ipv4/ip_forward"] = "1"
+        wanted |= {f"net/ipv4/conf/{device}/forwarding": "1" for device in (me.interface, VTEP, BRIDGE)}
+    if "ipv6" in me.families:
+        if host.accepts_ra:
+            wanted[accept_ra(me.interface)] = "2"
+        wanted |= {f"net/ipv6/conf/{device}/disable_ipv6": "0" for device in (VTEP, BRIDGE)}
+        wanted["net/ipv6/conf/all/forwarding"] = "1"
+        wanted |= {f"net/ipv6/conf/{device}/forwarding": "1" for device in (me.interface, VTEP, BRIDGE)}
+    return wanted
+
+
+def _addresses(own: NodeRoute) -> dict[AddressKey, None]:
+    vteps = (AddressKey(VTEP, base(cidr), BITS[cidr.family]) for cidr in own.spec.pod_cidrs)
+    gateways = (AddressKey(BRIDGE, gateway(cidr), cidr.length) for cidr in own.spec.pod_cidrs)
+    return dict.fromkeys((*vteps, *gateways))
+
+
+def _path(counts: Mapping[Path, int], own: NodeRouteSpec) -> NodePath:
+    present = {path for path, count in counts.items() if count}
+    if not present:  # the only node: by what it has
+        return "native" if own.native_in else "direct" if own.subnet_id else "overlay"
+    if present == {"overlay"}:
+        return "overlay"
+    if present == {"direct"}:
+        return "direct"
+    return "mixed" if "overlay" in present else "native"

@@ -1,0 +1,203 @@
+"""What one node's kernel holds for one peer: a neighbour, an FDB entry, a nexthop and a route, of each family.
+
+All four are there whatever the path is. Only the nexthop depends on it, so that a change of path is one replacement:
+
+    overlay   via the peer's VTEP   dev cr0
+    native    via the gateway       dev NIC
+    direct    via the peer itself   dev NIC
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from cloudroute.core.paths import Class, pair_path
+from cloudroute.dataplane import METRIC, VTEP, Host, Nexthop, Route, RouteKey, family_of_bytes, packed
+from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Path
+
+_KUBENET = bytes.fromhex("0a58")
+"""What kubenet and the bridge plugin begin a MAC with that comes from an IPv4 address."""
+_LINK_LOCAL = bytes.fromhex("fe80000000000000")
+_HASHED = bytes.fromhex("0e")
+"""Locally administered like the other, and never equal to it. 40 bits of a hash tell 5,000 nodes apart."""
+
+
+class Unfit(Exception):
+    """This node's own NodeRoute or NIC does not serve. `reason` is one word for the status, the text is for people."""
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+
+
+class Me(NamedTuple):
+    """This node, as far as its entries for any peer depend on it."""
+
+    kind: Class
+    families: tuple[Family, ...]
+    sources: Mapping[Family, bytes]
+    """The address of the host's own packets to pods: the base of its pod CIDR."""
+    underlay: Family
+    """Of the nodes' addresses that the tunnel runs over."""
+    local: bytes
+    gateways: Mapping[Family, bytes]
+    interface: str
+
+    @classmethod
+    def of(cls, spec: NodeRouteSpec, host: Host) -> Me:
+        """Raises Unfit when the NodeRoute has no pod CIDR, or the NIC none of the node's addresses."""
+        if not spec.pod_cidrs:
+            raise Unfit("NoPodCIDR", "its NodeRoute has no valid pod CIDR: the controller gives it one")
+        local = _local(spec, host)
+        return cls(
+            Class.of(spec),
+            tuple(cidr.family for cidr in spec.pod_cidrs),
+            {cidr.family: base(cidr) for cidr in spec.pod_cidrs},
+            family_of_bytes(local),
+            local,
+            {family_of_bytes(gateway): gateway for gateway in host.gateways},
+            host.interface,
+        )
+
+
+def _local(spec: NodeRouteSpec, host: Host) -> bytes:
+    """IPv4 first, alike on every node: a tunnel has one family, and both ends must mean the same."""
+    present = {address for address, _ in host.addresses}
+    mine = sorted((address for text in spec.node_ips if (address := packed_or_none(text))), key=len)
+    for address in mine:
+        if address in present:
+            return address
+    says = ", ".join(spec.node_ips) or "no address"
+    raise Unfit(
+        "Interface",
+        f"{host.interface} has none of the node's addresses ({says}): name the NIC that has one by --interface",
+    )
+
+
+class Peer(NamedTuple):
+    """The entries for one peer, ready to be joined with those of the others."""
+
+    path: Path
+    fdb: tuple[tuple[bytes, bytes], ...]
+    neighbours: tuple[tuple[bytes, bytes], ...]
+    nexthops: tuple[tuple[int, Nexthop], ...]
+    routes: tuple[tuple[RouteKey, Route], ...]
+    problem: str
+    """Why it can't be reached as it should be, in words; "" while it can."""
+
+
+def peer_entries(me: Me, spec: NodeRouteSpec, ids: Mapping[Cidr, int]) -> Peer:
+    """What to hold for a peer of the roster, whose CIDRs all have an id."""
+    addresses = tuple(map(packed, spec.node_ips))
+    path = pair_path(me.kind, Class.of(spec))
+    by_family = {family_of_bytes(address): address for address in reversed(addresses)}
+    end = by_family.get(me.underlay)
+    mac = vtep_mac(spec.pod_cidrs)
+    cidrs = [cidr for cidr in spec.pod_cidrs if cidr.family in me.families]
+    nexthops, routes, problems = [], [], []
+    for cidr in cidrs:
+        nexthop, problem = _nexthop(me, path, cidr, by_family, end and mac)
+        problems.append(problem)
+        if nexthop:
+            nexthops.append((ids[cidr], nexthop))
+            key = RouteKey(base(cidr), cidr.length, METRIC[cidr.family])
+            routes.append((key, Route(ids[cidr], me.sources[cidr.family])))
+    return Peer(
+        path,
+        ((mac, end),) if end else (),
+        tuple((vtep(cidr, mac), mac) for cidr in cidrs) if end else (),
+        tuple(nexthops),
+        tuple(routes),
+        "; ".join(dict.fromkeys(filter(None, problems))),
+    )
+
+
+def _nexthop(
+    me: Me, path: Path, cidr: Cidr, addresses: Mapping[Family, bytes], mac: bytes | None
+) -> tuple[Nexthop | None, str]:
+    """Where to send packets for a CIDR, and what is not as it should be. `mac` None: no tunnel leads there."""
+    problem = ""
+    if path == "native":
+        if gateway := me.gateways.get(cidr.family):
+            return Nexthop(gateway, me.interface), ""
+        problem = f"{me.interface} has no {cidr.family} gateway, so its {cidr.family} pods are sent to by the overlay"
+    elif path == "direct" and (address := addresses.get(cidr.family)):
+        # Where the node has no address of that family both ends see so, and both take the overlay.
+        return Nexthop(address, me.interface), ""
+    if mac:
+        return Nexthop(vtep(cidr, mac), VTEP), problem
+    return None, f"its NodeRoute has no {me.underlay} address in nodeIPs, so no tunnel can lead to it"
+
+
+def base(cidr: Cidr) -> bytes:
+    """Its first address: the source of the host's own packets."""
+    return cidr.base.to_bytes(BITS[cidr.family] // 8, "big")
+
+
+def gateway(cidr: Cidr) -> bytes:
+    """Its second address: the bridge's, which the pods know as their gateway."""
+    return (cidr.base + 1).to_bytes(BITS[cidr.family] // 8, "big")
+
+
+def vtep_mac(pod_cidrs: Iterable[Cidr]) -> bytes:
+    """The MAC of a node's VTEP: nothing to exchange, nothing to go stale. By its IPv4 pod CIDR where it has one.
+
+    >>> vtep_mac([Cidr.parse("10.244.7.0/24")]).hex(":")
+    '0a:58:0a:f4:07:00'
+    """
+    return mac_of(base(min(pod_cidrs)))  # "ipv4" sorts before "ipv6"
+
+
+def vtep(cidr: Cidr, mac: bytes) -> bytes:
+    """The gateway that stands for a peer on the VXLAN device: nothing but a key to its neighbour entry.
+
+    IPv4: the base of its pod CIDR. IPv6: the link-local address of its MAC, since Linux refuses a global gateway that a
+    route by another device leads to, as the native path's does.
+    """
+    if cidr.family == "ipv4":
+        return base(cidr)
+    return _LINK_LOCAL + bytes((mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:]))
+
+
+def mac_of(address: bytes) -> bytes:
+    """A MAC from an address: of its 4 bytes, or of a hash of its 16."""
+    if len(address) == 4:
+        return _KUBENET + address
+    return _HASHED + hashlib.blake2b(address, digest_size=5).digest()
+
+
+def packed_or_none(text: str) -> bytes | None:
+    """The bytes of an address, None for any other text."""
+    try:
+        return packed(text)
+    except ValueError:
+        return None
+
+
+_FIRST_ID, _IDS = 1 << 30, 1 << 30
+"""Nexthop ids are one space for the whole machine; others count from 1."""
+
+
+def assign_ids(cidrs: Sequence[Cidr], known: Mapping[Cidr, int], taken: Container[int]) -> dict[Cidr, int]:
+    """A nexthop id for each CIDR: the one it has (`known`, as found in the kernel), else a free one.
+
+    The same CIDR gets the same id on every node and after every restart, unless somebody else has it. `taken` are the
+    ids of others.
+    """
+    ids: dict[Cidr, int] = {}
+    used: set[int] = set()
+    for cidr in cidrs:
+        id_ = known.get(cidr)
+        if id_ is not None and id_ not in used and id_ not in taken:
+            ids[cidr] = id_
+            used.add(id_)
+    for cidr in cidrs:
+        if cidr not in ids:
+            number = (cidr.base >> (BITS[cidr.family] - cidr.length)) * 2 + (cidr.family == "ipv6")
+            while (free := _FIRST_ID + number % _IDS) in used or free in taken:
+                number += 1
+            ids[cidr] = free
+            used.add(free)
+    return ids

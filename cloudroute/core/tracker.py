@@ -1,0 +1,66 @@
+"""One kind of kernel table: what is wanted, what is there, and so what is to be done.
+
+What failed stays pending with its words, and is tried again with the rest; nothing else waits for it. A tracker that
+knows nothing of what is there is `stale`: it must be read before anything is decided from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Generic, TypeVar
+
+from cloudroute.dataplane import Kind
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Tracker(Generic[K, V]):
+    """`wanted` and `actual` are replaced whole; entries that are the same object cost nothing to compare."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.stale = True
+        self.wanted: Mapping[K, V] = {}
+        self.actual: dict[K, V] = {}
+        self.failed: dict[K, str] = {}
+        """Why an entry could not be put or removed, in words."""
+
+    def found(self, actual: dict[K, V]) -> None:
+        """Take over what is there, as just read."""
+        self.actual = actual
+        self.stale = False
+        self.failed = {key: words for key, words in self.failed.items() if self._pending(key)}
+
+    def puts(self) -> dict[K, V]:
+        """What is missing or different."""
+        if self.wanted == self.actual:  # in C, and most often so
+            return {}
+        has = self.actual.get
+        return {key: value for key, value in self.wanted.items() if has(key, _ABSENT) != value}
+
+    def drops(self) -> list[K]:
+        """What is there and not wanted, and ours."""
+        if len(self.wanted) == len(self.actual) and self.wanted.keys() == self.actual.keys():
+            return []
+        return [key for key in self.actual if key not in self.wanted]
+
+    def wrote(self, put: Mapping[K, V], drop: Iterable[K], failures: Mapping[K, str]) -> None:
+        """Note what a write has done: all of it, but for `failures`."""
+        for key, value in put.items():
+            self.failed.pop(key, None)
+            if key not in failures:
+                self.actual[key] = value
+        for key in drop:
+            self.failed.pop(key, None)
+            if key not in failures:
+                self.actual.pop(key, None)
+        self.failed.update(failures)
+
+    def _pending(self, key: K) -> bool:
+        """Whether something is still to be done about an entry: a failed one may have become right by itself."""
+        return self.actual.get(key, _ABSENT) != self.wanted.get(key, _ABSENT)
+
+
+_ABSENT = object()
+"""Equal to no value: None is one."""

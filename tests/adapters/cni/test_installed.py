@@ -1,0 +1,63 @@
+"""What else is in the CNI directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloudroute.adapters.cni.installed import find_plugins, others, shadowing
+from cloudroute.dataplane import CONFLIST
+
+
+def test_configurations_of_others_are_named_as_the_runtime_sorts_them(tmp_path: Path) -> None:
+    """By the three endings that runtimes take; directories, other files and ours are none."""
+    for name in (
+        "99-z.conf",
+        "05-a.json",
+        "10-calico.conflist",
+        CONFLIST,
+        "10-cloudroute.conf",
+        "README",
+        "01-b.conf.bak",
+    ):
+        (tmp_path / name).write_text("not even JSON")
+    (tmp_path / "00-dir.conf").mkdir()
+    (tmp_path / "06-link.conf").symlink_to("/nowhere")
+    assert others(str(tmp_path)) == [
+        "05-a.json",
+        "06-link.conf",
+        "10-calico.conflist",
+        "10-cloudroute.conf",
+        "99-z.conf",
+    ]
+    assert shadowing(str(tmp_path)) == ["05-a.json", "06-link.conf", "10-calico.conflist", "10-cloudroute.conf"]
+
+
+def test_a_directory_that_is_not_there_shadows_nothing(tmp_path: Path) -> None:
+    """Nor does a file in its place."""
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "missing", tmp_path / "file"):
+        assert others(str(path)) == shadowing(str(path)) == []
+
+
+def test_plugins_are_found_in_any_directory_of_cni_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of ours that can be run."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for path in (first / "bridge", first / "vlan", second / "bridge", second / "host-local", second / "portmap"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        path.chmod(0o755)
+    (second / "portmap").chmod(0o644)
+    (second / "loopback").mkdir()
+    monkeypatch.setenv("CNI_PATH", f"{first}:{tmp_path}/missing::{second}")
+    assert find_plugins() == (frozenset({"bridge", "host-local"}), (str(first), f"{tmp_path}/missing", str(second)))
+
+
+def test_without_cni_path_the_usual_directories_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unset or empty."""
+    usual = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
+    monkeypatch.setenv("CNI_PATH", "")
+    assert find_plugins()[1] == usual
+    monkeypatch.delenv("CNI_PATH")
+    assert find_plugins()[1] == usual

@@ -1,0 +1,154 @@
+"""Settings below /proc/sys, in a network namespace of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloudroute.adapters.sysctl import Sysctls
+from tests.hosts import Namespace, require_netns
+
+FORWARD = "net/ipv4/ip_forward"
+VLAN = "net/ipv4/conf/eth0.100/rp_filter"
+
+
+def actual(path: str) -> str:
+    return Path("/proc/sys", path).read_text().strip()
+
+
+def alter(path: str, value: str) -> None:
+    Path("/proc/sys", path).write_text(value)
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+@pytest.fixture(autouse=True)
+def namespace() -> Iterator[None]:
+    """A namespace with a device that has a dot in its name; the test's thread is in it."""
+    require_netns()
+    with Namespace("crcn-") as space, space.inside():
+        run("ip", "link", "add", "eth0.100", "type", "bridge")
+        yield
+
+
+@pytest.fixture
+def sysctls() -> Iterator[Sysctls]:
+    table = Sysctls()
+    yield table
+    table.close()
+
+
+def test_only_what_is_wanted_is_read_and_what_is_missing_left_out(sysctls: Sysctls) -> None:
+    """Whitespace between several numbers is one space."""
+    missing = "net/ipv4/conf/nowhere/rp_filter"
+    assert sysctls.read([FORWARD, VLAN, missing, "net/ipv4/ping_group_range"]) == {
+        FORWARD: actual(FORWARD),
+        VLAN: actual(VLAN),
+        "net/ipv4/ping_group_range": "1 0",
+    }
+    assert sysctls.read([]) == {}
+
+
+def test_a_setting_of_a_device_with_a_dot_in_its_name_is_written(sysctls: Sysctls) -> None:
+    """As of a VLAN; the others are left as they are."""
+    before = actual("net/ipv4/conf/all/rp_filter")
+    assert sysctls.write({VLAN: "2", FORWARD: "1"}, ()) == {}
+    assert (actual(VLAN), actual(FORWARD)) == ("2", "1")
+    assert actual("net/ipv4/conf/all/rp_filter") == before
+    assert sysctls.read([VLAN]) == {VLAN: "2"}
+
+
+def test_what_is_dropped_keeps_its_value(sysctls: Sysctls) -> None:
+    """What it was before is not ours to guess."""
+    sysctls.write({VLAN: "2"}, ())
+    assert sysctls.write({}, [VLAN, "net/ipv4/conf/nowhere/rp_filter"]) == {}
+    assert actual(VLAN) == "2"
+
+
+def test_each_failure_is_said_and_the_others_are_written(sysctls: Sysctls) -> None:
+    """A device that is gone, a value that is none, and one that the kernel makes another of."""
+    gone, all_filter = "net/ipv4/conf/gone/rp_filter", "net/ipv4/conf/all/rp_filter"
+    failed = sysctls.write({gone: "2", FORWARD: "sometimes", all_filter: "02", VLAN: "1"}, ())
+    assert failed == {
+        gone: f"{gone} does not exist: the device is gone, or this kernel is without it (IPv6 switched off?)",
+        FORWARD: f"{FORWARD} does not take 'sometimes': Invalid argument",
+        all_filter: f"{all_filter} was set to 02 and is 2: see what else on this machine sets it",
+    }
+    assert actual(VLAN) == "1"
+
+
+def test_a_read_only_proc_is_said() -> None:
+    """As in a container that is not privileged."""
+    script = f"from cloudroute.adapters.sysctl import Sysctls; print(Sysctls().write({{{FORWARD!r}: '1'}}, ()))"
+    mounted = 'mount -o bind,ro /proc/sys /proc/sys && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mounted, "sh", sys.executable, "-c", script]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "net/ipv4/ip_forward can't be set to 1: Read-only file system: run the agent privileged" in said
+    assert actual(FORWARD) == "0"
+
+
+def test_own_writes_are_not_taken_for_others(sysctls: Sysctls) -> None:
+    """Nor is a write that failed."""
+    assert not sysctls.altered()
+    sysctls.read([FORWARD, VLAN])
+    sysctls.write({FORWARD: "1", VLAN: "2"}, ())
+    sysctls.write({FORWARD: "never"}, ())
+    assert not sysctls.altered()
+
+
+def test_an_alteration_is_told_once(sysctls: Sysctls) -> None:
+    """Of what was read or written, and of nothing else; what we have read or written since is no news."""
+    sysctls.read([FORWARD])
+    sysctls.read([VLAN])
+    alter("net/ipv4/conf/all/rp_filter", "1")
+    assert not sysctls.altered()
+    for path in (FORWARD, VLAN):
+        alter(path, "1")
+        assert sysctls.altered()
+        assert not sysctls.altered()
+    alter(VLAN, "2")
+    sysctls.write({VLAN: "1"}, ())
+    assert not sysctls.altered()
+    alter(VLAN, "2")
+    assert sysctls.read([VLAN]) == {VLAN: "2"}
+    assert not sysctls.altered()
+
+
+def test_a_device_that_goes_and_comes_back_is_told(sysctls: Sysctls) -> None:
+    """The new device of that name is another: what was read of the old one says nothing of it."""
+    sysctls.write({VLAN: "2"}, ())
+    run("ip", "link", "delete", "eth0.100")
+    assert sysctls.altered()
+    assert sysctls.read([VLAN]) == {}
+    run("ip", "link", "add", "eth0.100", "type", "bridge")
+    assert sysctls.altered()
+    sysctls.write({VLAN: "2"}, ())
+    run("ip", "link", "delete", "eth0.100")
+    run("ip", "link", "add", "eth0.100", "type", "bridge")
+    assert sysctls.altered()
+    assert sysctls.read([VLAN]) == {VLAN: actual(VLAN)} != {VLAN: "2"}
+
+
+def test_no_descriptor_is_left_open() -> None:
+    """Neither by devices that have gone, nor after the end."""
+
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    sysctls = Sysctls()
+    for turn in range(5):
+        sysctls.read([FORWARD, VLAN, f"net/ipv4/conf/gone{turn}/rp_filter"])
+        run("ip", "link", "delete", "eth0.100")
+        sysctls.altered()
+        assert count() == before + 1
+        run("ip", "link", "add", "eth0.100", "type", "bridge")
+    sysctls.close()
+    assert count() == before

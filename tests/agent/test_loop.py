@@ -1,0 +1,227 @@
+"""When the node is ready, what its conflist depends on, and what its status says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cloudroute.agent.report import Report, Reporter
+from cloudroute.dataplane import VTEP
+from cloudroute.errors import Unreachable
+from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
+
+PAIR = (node_route(1, TABLES), node_route(2))
+
+
+def conflist(node: Node) -> bytes | None:
+    found: bytes | None = node.kernel.state["files"].get(CONFLIST)
+    return found
+
+
+def status(report: Report) -> tuple[bool, str]:
+    return report.ready, report.reason
+
+
+def test_the_conflist_is_written_when_all_is_in_place_and_has_the_nodes_cidrs_and_mtu() -> None:
+    node = Node(*PAIR)
+    assert status(node.turn()) == (True, "Ready")
+    assert node.kernel.writes[-1] == ("files", CONFLIST), "after all else"
+    bridge = json.loads(conflist(node) or b"")["plugins"][0]
+    assert (bridge["bridge"], bridge["mtu"]) == ("cbr0", 8951)
+    assert [one["subnet"] for (one,) in bridge["ipam"]["ranges"]] == list(map(str, PAIR[0].spec.pod_cidrs))
+
+
+def test_after_a_reboot_the_old_conflist_goes_before_the_api_server_has_answered() -> None:
+    kernel = MemoryKernel()
+    kernel.tables["files"].entries[CONFLIST] = b"of a former boot"
+    node = Node(*PAIR, kernel=kernel)
+    node.agents.node_routes.synced = False
+    assert node.turn() is None
+    assert conflist(node) is None
+    node.agents.node_routes.synced = True
+    assert node.turn().ready
+    assert conflist(node)
+
+
+def test_after_a_restart_alone_the_conflist_stays_while_the_api_server_is_gone() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    node.agents.node_routes.synced = False
+    node.start()
+    assert node.turn() is None
+    assert conflist(node)
+
+
+def test_a_conflist_that_somebody_deletes_or_edits_is_written_again() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    right = conflist(node)
+    node.kernel.break_("files", CONFLIST)
+    assert node.settle().ready
+    assert conflist(node) == right
+    node.kernel.tables["files"].entries[CONFLIST] = b"{}"
+    node.kernel.told({"files"})
+    assert node.settle().ready
+    assert conflist(node) == right
+
+
+def test_a_failure_later_on_does_not_take_the_conflist_away() -> None:
+    """A kubelet that goes NotReady for a repair would do more harm."""
+    node = Node(*PAIR)
+    node.settle()
+    node.kernel.refuse["links", VTEP] = ("no buffer space", 3)
+    node.kernel.break_("links", VTEP)
+    assert status(node.turn()) == (False, "KernelFailed")
+    assert conflist(node)
+    assert node.settle().ready
+
+
+def test_without_the_plugins_there_is_no_conflist_and_the_words_say_what_to_install() -> None:
+    node = Node(*PAIR)
+    node.kernel.installed = {"loopback"}
+    report = node.turn()
+    assert status(report) == (False, "CNIPluginsMissing")
+    assert "bridge and host-local are in none of /opt/cni/bin: install the CNI plugins" in report.message
+    assert conflist(node) is None
+    node.kernel.installed |= {"bridge", "host-local"}
+    assert node.settle().ready
+    assert [one["type"] for one in json.loads(conflist(node) or b"")["plugins"]] == ["bridge"]
+
+
+def test_a_nic_that_is_missing_is_said_and_found_once_it_is_there() -> None:
+    node = Node(*PAIR, interface="eth7")
+    host, node.kernel.facts = node.kernel.facts, "--interface eth7: there is no such network interface"
+    assert status(node.turn()) == (False, "Interface")
+    node.kernel.facts = host
+    node.clock.time += 60
+    assert node.settle().ready
+
+
+def test_a_nic_that_gets_another_mtu_changes_device_and_conflist() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    assert not isinstance(node.kernel.facts, str)
+    node.kernel.facts = node.kernel.facts._replace(mtu=1500)
+    node.kernel.told({"links"})
+    assert node.settle().mtu == 1450
+    assert node.kernel.state["links"][VTEP].mtu == 1450
+    assert b'"mtu": 1450' in (conflist(node) or b"")
+
+
+def test_router_advertisements_are_kept_before_forwarding_is_switched_on() -> None:
+    """Else the kernel would forget the IPv6 default route that came from one."""
+    kernel = MemoryKernel(HOST._replace(accepts_ra=True))
+    Node(*PAIR, kernel=kernel).settle()
+    order = [key for kind, key in kernel.writes if kind == "sysctls"]
+    assert order.index("net/ipv6/conf/eth0/accept_ra") < order.index("net/ipv6/conf/all/forwarding")
+    assert kernel.state["sysctls"]["net/ipv6/conf/eth0/accept_ra"] == "2"
+    off = MemoryKernel()
+    Node(*PAIR, kernel=off).settle()
+    assert "net/ipv6/conf/eth0/accept_ra" not in off.state["sysctls"], "a daemon of its own may take them"
+
+
+def test_idle_turns_read_and_write_nothing() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    node.kernel.writes.clear()
+    node.kernel.reads.clear()
+    for _ in range(5):
+        node.turn()
+    assert (node.kernel.reads, node.kernel.writes) == ([], [])
+
+
+def test_a_change_that_no_message_told_of_is_found_by_the_resync() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    before = node.kernel.state
+    node.kernel.tables["routes"].entries.popitem()
+    assert node.turn().ready
+    assert node.kernel.state != before
+    node.clock.time += 400
+    node.settle()
+    assert node.kernel.state == before
+
+
+# --- the status -----------------------------------------------------------------------------------
+
+
+def written(node: Node) -> int:
+    """Let the status thread write what is due; how many writes there were in all."""
+    reporter = node.reporter
+    while reporter._report is not None:
+        node.clock.time = max(node.clock.time, reporter._not_before)
+        due = reporter._next()
+        assert due is not None
+        assert due.own is not None
+        reporter._agents.write_status(due.own, due.status(due.own.status, node.clock.now()))
+        reporter._done(due, 0)
+    return len(node.agents.written)
+
+
+def test_the_status_says_how_the_node_stands() -> None:
+    node = Node(*PAIR, node_route(3), node_route(4))
+    node.settle()
+    assert written(node) == 1
+    assert node.agents.written[0] == {
+        "ready": True, "reason": "Ready", "message": "", "observedGeneration": 1, "mtu": 8951, "path": "mixed",
+        "paths": {"native": 0, "direct": 1, "overlay": 2}, "since": node.clock.timestamp(),
+    }  # fmt: skip
+
+
+def test_the_status_is_written_on_own_transitions_only() -> None:
+    """N agents watch N NodeRoutes: a status that followed each peer would cost N x N events."""
+    node = Node(node_route(1, TABLES), *(node_route(number) for number in range(2, 21)))
+    node.settle()
+    assert written(node) == 1
+    for number in range(2, 20):
+        node.publish(node_route(number, TABLES))
+        node.settle()
+    assert written(node) == 1, "some peers are native, some not, all the while: mixed"
+    node.publish(node_route(20, TABLES))
+    node.settle()
+    assert written(node) == 2, "native to all"
+    node.publish(node_route(1, TABLES, generation=2))
+    node.settle()
+    assert written(node) == 3, "its own spec has changed"
+    node.start()
+    node.settle()
+    assert written(node) == 3, "a fresh process finds it written"
+
+
+def test_since_stays_while_path_and_readiness_do() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    written(node)
+    since = node.agents.written[-1]["since"]
+    node.clock.time += 100
+    node.publish(node_route(1, TABLES, generation=2))
+    node.settle()
+    written(node)
+    assert node.agents.written[-1]["observedGeneration"] == 2
+    assert node.agents.written[-1]["since"] == since
+
+
+def test_a_status_that_could_not_be_written_is_written_later() -> None:
+    node = Node(*PAIR)
+    node.agents.errors = [Unreachable("patch noderoutes/status", "n1", "", "no route to host")]
+    node.settle()
+    reporter = Reporter(node.agents, node.clock)
+    reporter.start()
+    report = node.turn()
+    reporter.say(report.own, report, 1)
+    try:
+        while not node.agents.written:
+            node.clock.time += 10
+            reporter.say(report.own, report, 1)
+        assert reporter.flush(5)
+    finally:
+        reporter.stop()
+        reporter.thread.join(5)
+    assert node.agents.node_routes.objects["n1"].status["ready"] is True
+
+
+@pytest.mark.parametrize("words", [["one"], ["x" * 2000], [f"peer {number}" for number in range(50)]])
+def test_a_message_keeps_to_what_the_crd_allows(words: list[str]) -> None:
+    report = Report.bad(node_route(1), "KernelFailed", "").failing("PeersFailed", words)
+    assert 0 < len(report.status({}, 0)["message"]) <= 1024

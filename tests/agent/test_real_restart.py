@@ -1,0 +1,144 @@
+"""On a real kernel: killed after any entry, the next process ends in the same tables; what is right is adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudroute.adapters.kernel import HostKernel
+from cloudroute.agent.cleanup import clean
+from cloudroute.agent.loop import Loop
+from cloudroute.agent.metrics import AgentTelemetry
+from cloudroute.agent.report import Reporter
+from cloudroute.config import AgentSettings
+from cloudroute.dataplane import KINDS, Kind
+from cloudroute.ports import Table
+from cloudroute.types import NodeRoute
+from tests.agent.world import POOLS, TABLES, Killed, MemoryAgents, node_route
+from tests.clock import FakeClock
+from tests.hosts import Namespace, require_netns
+from tests.packets.needs import require_cni, require_nftables
+
+WORLD = (node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4))
+CHANGED = (node_route(1, TABLES), node_route(2), node_route(3, TABLES), node_route(6))
+
+
+class MortalTable:
+    """Writes entry by entry, and dies when its life is over."""
+
+    def __init__(self, kernel: Mortal, inner: Table[Any, Any]) -> None:
+        self._kernel, self._inner = kernel, inner
+
+    def read(self, wanted: Collection[Any]) -> dict[Any, Any]:
+        return self._inner.read(wanted)
+
+    def write(self, put: Mapping[Any, Any], drop: Collection[Any]) -> dict[Any, str]:
+        failed: dict[Any, str] = {}
+        for key, value in put.items():
+            self._kernel.spend()
+            failed |= self._inner.write({key: value}, ())
+        for key in drop:
+            self._kernel.spend()
+            failed |= self._inner.write({}, (key,))
+        return failed
+
+
+class Mortal(HostKernel):
+    """A HostKernel whose process is killed after `life` entries."""
+
+    def __init__(self, cni_conf_dir: str) -> None:
+        super().__init__(cni_conf_dir)
+        self.life = float("inf")
+        self.spent = 0
+        whole = super().tables
+        self._mortal: dict[Kind, Table[Any, Any]] = {kind: MortalTable(self, whole[kind]) for kind in KINDS}
+
+    @property
+    def tables(self) -> Mapping[Kind, Table[Any, Any]]:
+        return self._mortal
+
+    def spend(self) -> None:
+        if self.spent >= self.life:
+            raise Killed
+        self.spent += 1
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Mortal]:
+    """Of a host whose eth0 has n1's addresses."""
+    require_netns()
+    require_nftables()
+    require_cni()
+    with Namespace("cragent-") as host, host.inside():
+        host.run("ip", "link", "add", "eth0", "mtu", "9001", "type", "veth", "peer", "name", "vpc0")
+        host.run("sh", "-ec", _ETH0)
+        kernel = Mortal(str(tmp_path / "net.d"))
+        try:
+            yield kernel
+        finally:
+            kernel.close()
+
+
+_ETH0 = """
+ip link set vpc0 up; ip addr add 10.0.0.1/20 dev eth0; ip addr add fd01::1/64 dev eth0 nodad; ip link set eth0 up
+ip route add default via 10.0.0.254; ip -6 route add default via fe80::1 dev eth0
+"""
+
+
+def loop(kernel: Mortal, conf_dir: Path, *routes: NodeRoute) -> Loop:
+    """A fresh process."""
+    agents, clock = MemoryAgents(), FakeClock()
+    agents.node_routes.objects = {route.name: route for route in routes}
+    settings = AgentSettings(node_name="n1", cluster_cidr=POOLS, cni_conf_dir=str(conf_dir / "net.d"))
+    return Loop(settings, agents, kernel, clock, AgentTelemetry(), Reporter(agents, clock))
+
+
+def state(kernel: Mortal, loop_: Loop) -> dict[Kind, dict[Any, Any]]:
+    """All tables, as read anew."""
+    return {kind: kernel.tables[kind].read(loop_.sync.trackers[kind].wanted.keys()) for kind in KINDS}
+
+
+def finish(kernel: Mortal, conf_dir: Path, *routes: NodeRoute) -> tuple[int, dict[Kind, dict[Any, Any]]]:
+    """Let a fresh process do its work; how many entries it wrote, and what is there then."""
+    kernel.life, kernel.spent = float("inf"), 0
+    fresh = loop(kernel, conf_dir, *routes)
+    turn = fresh.turn()
+    assert turn.report is not None
+    assert turn.report.ready, turn.report.message
+    return kernel.spent, state(kernel, fresh)
+
+
+def test_killed_after_any_entry_of_a_first_run(kernel: Mortal, tmp_path: Path) -> None:
+    finish(kernel, tmp_path, *WORLD)
+    clean(kernel)  # which leaves sysctls as they are
+    steps, whole = finish(kernel, tmp_path, *WORLD)
+    assert steps > 30
+    assert finish(kernel, tmp_path, *WORLD) == (0, whole), "what is right is adopted, and nothing written"
+    for life in range(steps):
+        clean(kernel)
+        kernel.life, kernel.spent = life, 0
+        with pytest.raises(Killed):
+            loop(kernel, tmp_path, *WORLD).turn()
+        assert finish(kernel, tmp_path, *WORLD)[1] == whole, f"killed after {life} entries"
+
+
+def test_killed_after_any_entry_of_a_change(kernel: Mortal, tmp_path: Path) -> None:
+    finish(kernel, tmp_path, *WORLD)
+    steps, whole = finish(kernel, tmp_path, *CHANGED)
+    assert steps > 10
+    for life in range(steps):
+        finish(kernel, tmp_path, *WORLD)
+        kernel.life, kernel.spent = life, 0
+        with pytest.raises(Killed):
+            loop(kernel, tmp_path, *CHANGED).turn()
+        assert finish(kernel, tmp_path, *CHANGED)[1] == whole, f"killed after {life} entries"
+
+
+def test_cleanup_leaves_nothing_and_says_what_it_removed(kernel: Mortal, tmp_path: Path) -> None:
+    finish(kernel, tmp_path, *WORLD)
+    said = str(clean(kernel))
+    assert said.startswith("removed 1 files, 1 nftables, 8 routes, 6 nexthops")
+    assert str(clean(kernel)) == ""

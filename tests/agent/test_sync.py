@@ -1,0 +1,240 @@
+"""The kernel becomes what is wanted, whatever was there and whatever fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cloudroute.core.hosttables import Composer, Shape
+from cloudroute.core.peers import base
+from cloudroute.dataplane import KINDS, METRIC, TABLE, VTEP, Kind, Nexthop, Route, RouteKey, packed
+from cloudroute.types import Cidr
+from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, table_report
+
+WORLD = (node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4), node_route(5, TABLES[:1]))
+
+
+def key(number: int) -> RouteKey:
+    """Of the IPv4 route to n<number>."""
+    return RouteKey(packed(f"100.64.{number}.0"), 24, METRIC["ipv4"])
+
+
+def hop(kernel: MemoryKernel, number: int) -> Nexthop:
+    """Where packets for the IPv4 pods of n<number> go."""
+    tables = kernel.tables
+    found: Nexthop = tables["nexthops"].entries[tables["routes"].entries[key(number)].nexthop]
+    return found
+
+
+@pytest.fixture
+def settled() -> Node:
+    """n1 with four peers, all in place."""
+    node = Node(*WORLD)
+    assert node.settle().ready
+    return node
+
+
+def test_each_peer_has_its_entries_and_the_nexthop_of_its_path(settled: Node) -> None:
+    assert hop(settled.kernel, 2) == Nexthop(HOST.gateways[0], "eth0"), "native: both tables route both nodes"
+    assert hop(settled.kernel, 3) == Nexthop(packed("100.64.3.0"), VTEP), "overlay"
+    assert hop(settled.kernel, 4) == Nexthop(packed("10.0.0.4"), "eth0"), "direct: n4 is on n1's subnet"
+    assert hop(settled.kernel, 5) == Nexthop(packed("100.64.5.0"), VTEP), "routed in one of the two tables only"
+    assert {kind: len(table.entries) for kind, table in settled.kernel.tables.items()} == {
+        "links": 2, "sysctls": 12, "addresses": 4, "fdb": 4, "neighbours": 8, "nexthops": 8, "routes": 10,
+        "nftables": 1, "files": 1,
+    }  # fmt: skip
+
+
+def test_a_change_of_path_is_one_nexthop_for_each_family(settled: Node) -> None:
+    settled.kernel.writes.clear()
+    settled.publish(node_route(3, TABLES))
+    assert settled.settle().ready
+    assert hop(settled.kernel, 3) == Nexthop(HOST.gateways[0], "eth0")
+    assert [kind for kind, _ in settled.kernel.writes] == ["nexthops", "nexthops"]
+
+
+def test_a_fresh_process_adopts_what_is_right_and_changes_nothing(settled: Node) -> None:
+    before = settled.kernel.state
+    settled.kernel.writes.clear()
+    settled.start()
+    assert settled.settle().ready
+    assert settled.kernel.writes == []
+    assert settled.kernel.state == before
+
+
+def test_wrong_and_stale_entries_of_a_former_life_are_put_right(settled: Node) -> None:
+    before, tables = settled.kernel.state, settled.kernel.tables
+    tables["fdb"].entries[b"\x0a\x58\x64\x40\x03\x00"] = packed("10.9.9.9")
+    tables["neighbours"].entries[packed("100.64.77.0")] = b"\x0a\x58\x64\x40\x4d\x00"
+    tables["nexthops"].entries[4711] = Nexthop(packed("100.64.77.0"), VTEP)
+    tables["routes"].entries[key(77)] = Route(4711, packed("100.64.1.0"))
+    three = tables["routes"].entries[key(3)].nexthop
+    tables["routes"].entries[key(3)] = Route(three, packed("100.64.9.0"))
+    tables["nexthops"].entries[three] = Nexthop(packed("10.0.0.99"), "eth0")
+    settled.start()
+    assert settled.settle().ready
+    assert settled.kernel.state == before
+
+
+def test_two_routes_over_one_nexthop_are_told_apart(settled: Node) -> None:
+    routes = settled.kernel.tables["routes"].entries
+    routes[key(3)] = routes[key(4)]
+    settled.start()
+    assert settled.settle().ready
+    assert hop(settled.kernel, 3) == Nexthop(packed("100.64.3.0"), VTEP)
+    assert hop(settled.kernel, 4) == Nexthop(packed("10.0.0.4"), "eth0")
+
+
+def test_nothing_is_removed_before_the_first_full_lists_have_come() -> None:
+    node = Node(*WORLD)
+    node.settle()
+    before = node.kernel.state
+    node.agents.node_routes.synced = False
+    node.agents.node_routes.objects.clear()
+    node.start()
+    assert node.turn() is None
+    assert node.kernel.state == before
+
+
+def test_a_peer_that_goes_takes_all_its_entries_along(settled: Node) -> None:
+    settled.withdraw("n3")
+    settled.settle()
+    fresh = Node(*(route for route in WORLD if route.name != "n3"))
+    fresh.settle()
+    assert settled.kernel.state == fresh.kernel.state
+
+
+def test_the_own_node_route_gone_leaves_the_kernel_as_it_is(settled: Node) -> None:
+    before = settled.kernel.state
+    settled.withdraw("n1")
+    report = settled.settle()
+    assert (report.ready, report.reason) == (False, "NoNodeRoute")
+    assert settled.kernel.state == before
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "files"])
+def test_an_entry_that_somebody_removes_is_put_back(settled: Node, kind: Kind) -> None:
+    before = settled.kernel.state
+    for one in list(before[kind]):
+        settled.kernel.break_(kind, one)
+        assert settled.settle().ready
+        assert settled.kernel.state == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_fails_once_is_done_by_the_next_turns(kind: Kind) -> None:
+    whole = Node(*WORLD)
+    whole.settle()
+    for one in whole.kernel.state[kind]:
+        node = Node(*WORLD)
+        node.kernel.refuse[kind, one] = ("EBUSY", 1)
+        node.turn()
+        assert node.settle().ready
+        assert node.kernel.state == whole.kernel.state
+
+
+@pytest.mark.parametrize("kind", ["fdb", "neighbours", "routes"])
+def test_what_always_fails_keeps_no_other_peer_from_its_entries(kind: Kind) -> None:
+    whole = Node(*WORLD)
+    whole.settle()
+    one = next(iter(whole.kernel.state[kind]))
+    node = Node(*WORLD)
+    node.kernel.refuse[kind, one] = ("no memory", 1_000_000)
+    report = node.settle()
+    assert (report.ready, report.reason) == (False, "PeersFailed")
+    assert "no memory" in report.message
+    left = {k: v for k, v in whole.kernel.state[kind].items() if k != one}
+    assert node.kernel.state == {**whole.kernel.state, kind: left}
+
+
+@pytest.mark.parametrize("kind", ["links", "sysctls", "addresses", "nftables"])
+def test_a_node_whose_own_pods_would_not_work_gets_no_conflist(kind: Kind) -> None:
+    node = Node(*WORLD)
+    node.kernel.refuse[kind, None] = ("Operation not permitted", 1_000_000)
+    report = node.settle()
+    assert (report.ready, report.reason) == (False, "KernelFailed")
+    assert CONFLIST not in node.kernel.state["files"]
+
+
+def test_a_kind_that_cannot_be_read_is_said_and_the_others_go_on() -> None:
+    node = Node(*WORLD)
+    node.kernel.tables["nftables"].unreadable = "nft is missing: install nftables"
+    report = node.settle()
+    assert (report.ready, report.message) == (False, "nft is missing: install nftables")
+    assert hop(node.kernel, 3)
+
+
+def test_an_id_that_somebody_else_has_is_not_insisted_on() -> None:
+    whole = Node(*WORLD)
+    whole.settle()
+    taken = whole.kernel.tables["routes"].entries[key(3)].nexthop
+    node = Node(*WORLD)
+    node.kernel.refuse["nexthops", taken] = ("this id is taken by another program", 1_000_000)
+    assert node.settle().ready
+    assert node.kernel.tables["routes"].entries[key(3)].nexthop != taken
+
+
+def test_killed_at_any_entry_the_next_process_ends_in_the_same_tables() -> None:
+    whole = Node(*WORLD)
+    whole.settle()
+    steps = len(whole.kernel.writes)
+    for life in range(steps):
+        node = Node(*WORLD)
+        node.kernel.life = life
+        with pytest.raises(Killed):
+            node.settle()
+        node.start()
+        assert node.settle().ready
+        assert node.kernel.state == whole.kernel.state, f"killed after {life} entries"
+
+
+def test_killed_at_any_entry_of_a_change_the_next_process_ends_in_the_same_tables() -> None:
+    changed = (node_route(2), node_route(6), node_route(5, TABLES))
+
+    def begin() -> Node:
+        node = Node(*WORLD)
+        node.settle()
+        node.publish(*changed)
+        node.withdraw("n4")
+        node.kernel.writes.clear()
+        return node
+
+    whole = begin()
+    whole.settle()
+    for life in range(len(whole.kernel.writes)):
+        node = begin()
+        node.kernel.life = life
+        with pytest.raises(Killed):
+            node.settle()
+        node.start()
+        assert node.settle().ready
+        assert node.kernel.state == whole.kernel.state, f"killed after {life} entries"
+
+
+def test_the_list_of_where_pods_keep_their_address_is_positive() -> None:
+    """Cluster, nodes, exceptions, and those subnets whose table has an active route to this node."""
+    node = Node(node_route(1, ["rtb-1"]), node_route(2), masquerade_except=(Cidr.parse("192.168.0.0/16"),))
+    reports = node.agents.table_reports.objects
+    reports["rtb-1"] = table_report("rtb-1", "10.1.0.0/20", "fd01:1::/64")
+    reports["rtb-2"] = table_report("rtb-2", "10.2.0.0/20")
+    node.settle()
+    rules = node.kernel.tables["nftables"].entries[TABLE]
+    assert set(map(str, rules.networks)) == {
+        "100.64.0.0/16", "fd00:64::/64", "10.1.0.0/20", "fd01:1::/64", "192.168.0.0/16",
+    }  # fmt: skip
+    assert rules.hosts == {packed("10.0.0.2"), packed("fd01::2")}
+
+
+def test_without_a_cluster_cidr_the_cluster_is_what_the_node_routes_say() -> None:
+    composer = Composer(Shape((), 1, 8472, True, ()))
+    own, peer = node_route(1), node_route(2)
+    wanted: Any = composer.compose(own, {"n1": own, "n2": peer}, {}, HOST)
+    rules = wanted.tables["nftables"][TABLE]
+    assert rules.networks == {*own.spec.pod_cidrs, *peer.spec.pod_cidrs}
+
+
+def test_packets_for_pods_of_no_known_node_are_unreachable(settled: Node) -> None:
+    routes = settled.kernel.tables["routes"].entries
+    guards = {(key.destination, key.length) for key, to in routes.items() if to == Route(0, b"")}
+    assert guards == {(base(pool), pool.length) for pool in POOLS}

@@ -1,0 +1,267 @@
+"""A kernel and an API server in memory, for the agent's decisions; real kernels are in tests/agent/test_real_*.
+
+The kernel does what the real one does without a word: an address, nexthop or device that goes takes along what stands
+on it. Each write can be made to fail, by key, once or forever; a run can be cut off after so many entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cloudroute.agent.loop import Loop
+from cloudroute.agent.metrics import AgentTelemetry
+from cloudroute.agent.report import Reporter
+from cloudroute.config import AgentSettings
+from cloudroute.dataplane import KINDS, VTEP, Host, Kind, PeerBytes, packed
+from cloudroute.errors import KernelError
+from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, Subnet, TableReport
+from tests.clock import FakeClock
+
+POOLS = (Cidr.parse("100.64.0.0/16"), Cidr.parse("fd00:64::/64"))
+HOST = Host(
+    "eth0", 9001, ((packed("10.0.0.1"), 20), (packed("fd01::1"), 64)), (packed("10.0.0.254"), packed("fe80::1"))
+)
+CONFLIST = "/etc/cni/net.d/10-cloudroute.conflist"
+TABLES = ("rtb-1", "rtb-2", "rtb-3")
+ONE_DEVICE: Collection[Kind] = ("addresses", "fdb", "neighbours", "nexthops", "routes")
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as a process notices."""
+
+
+class MemoryTable:
+    """ports.Table over a dict."""
+
+    def __init__(self, kernel: MemoryKernel, kind: Kind) -> None:
+        self._kernel, self._kind = kernel, kind
+        self.entries: dict[Any, Any] = {}
+        self.unreadable = ""
+
+    def read(self, wanted: Collection[Any]) -> dict[Any, Any]:
+        if self.unreadable:
+            raise KernelError(self.unreadable)
+        self._kernel.reads.append(self._kind)
+        if self._kind == "sysctls":
+            return {key: value for key, value in self.entries.items() if key in wanted}
+        return dict(self.entries)
+
+    def write(self, put: Mapping[Any, Any], drop: Collection[Any]) -> dict[Any, str]:
+        failures: dict[Any, str] = {}
+        for key in (*put, *drop):
+            self._kernel.count(self._kind, key)
+            words = self._kernel.refuses(self._kind, key)
+            if key in put:
+                words = words or self._kernel.before_put(self._kind, key, put[key])
+            if words:
+                failures[key] = words
+            elif key in put:
+                self.entries[key] = put[key]
+            else:
+                self.entries.pop(key, None)
+                self._kernel.fell(self._kind, key)
+        return failures
+
+
+class MemoryKernel:
+    """ports.Kernel."""
+
+    def __init__(self, host: Host = HOST) -> None:
+        self.facts: Host | str = host
+        """Or why there is none, in words."""
+        self.tables: Mapping[Kind, MemoryTable] = {kind: MemoryTable(self, kind) for kind in KINDS}
+        self.installed = {"bridge", "host-local", "loopback", "portmap", "bandwidth"}
+        self.refuse: dict[tuple[Kind, Any], tuple[str, int]] = {}
+        """(kind, key) -> words and how often; a key of None stands for all of the kind."""
+        self.writes: list[tuple[Kind, Any]] = []
+        self.reads: list[Kind] = []
+        self.life = float("inf")
+        """How many entries may be written before the process is killed."""
+        self.told: Callable[[Collection[Kind]], None] = lambda _: None
+
+    def count(self, kind: Kind, key: Any) -> None:
+        if len(self.writes) >= self.life:
+            raise Killed
+        self.writes.append((kind, key))
+
+    def refuses(self, kind: Kind, key: Any) -> str:
+        for one in ((kind, key), (kind, None)):
+            words, times = self.refuse.get(one, ("", 0))
+            if times > 0:
+                self.refuse[one] = (words, times - 1)
+                return words
+        return ""
+
+    def before_put(self, kind: Kind, key: Any, value: Any) -> str:
+        """What a change takes along; and the kernel's refusal where something lacks that it stands on."""
+        tables = self.tables
+        if kind == "links" and key == VTEP and tables["links"].entries.get(key) != value:
+            for other in ("neighbours", "fdb", "nexthops", "routes"):
+                tables[other].entries.clear()
+        if kind == "routes" and value.nexthop and value.nexthop not in tables["nexthops"].entries:
+            return "Nexthop id does not exist"
+        if kind in ("fdb", "neighbours", "addresses") and VTEP not in tables["links"].entries:
+            return "No such device"
+        return ""
+
+    def fell(self, kind: Kind, key: Any) -> None:
+        """A nexthop takes its routes along, a device everything."""
+        routes = self.tables["routes"].entries
+        if kind == "nexthops":
+            for route in [route for route, to in routes.items() if to.nexthop == key]:
+                del routes[route]
+        if kind == "links" and key == VTEP:
+            for other in ONE_DEVICE:
+                self.tables[other].entries.clear()
+
+    def break_(self, kind: Kind, key: Any) -> None:
+        """Somebody else removes an entry, and the kernel tells."""
+        self.tables[kind].entries.pop(key)
+        self.fell(kind, key)
+        self.told({kind})
+
+    @property
+    def state(self) -> dict[Kind, dict[Any, Any]]:
+        """A copy of all tables."""
+        return {kind: dict(table.entries) for kind, table in self.tables.items()}
+
+    def host(self, interface: str) -> Host:
+        if isinstance(self.facts, str):
+            raise KernelError(self.facts)
+        return self.facts
+
+    def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        self.told = changed
+
+    def plugins(self) -> tuple[Collection[str], Sequence[str]]:
+        return self.installed, ("/opt/cni/bin",)
+
+    def shadowing(self) -> Sequence[str]:
+        return ()
+
+    def peer_bytes(self) -> Sequence[PeerBytes]:
+        return ()
+
+    def dead(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        return
+
+
+class MemoryStore:
+    """ports.Store."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.synced = True
+
+    def items(self) -> Mapping[str, Any]:
+        return dict(self.objects)
+
+    def wait_synced(self, timeout: float) -> bool:
+        return self.synced
+
+
+class MemoryAgents:
+    """ports.Agents."""
+
+    def __init__(self) -> None:
+        self.node_routes, self.table_reports = MemoryStore(), MemoryStore()
+        self.written: list[dict[str, Any]] = []
+        self.errors: list[Exception] = []
+        """What the next writes answer."""
+        self.trouble = ""
+
+    def start(self, changed: Callable[[], None]) -> None:
+        return
+
+    def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.written.append(dict(status))
+        now = self.node_routes.objects[route.name]
+        self.node_routes.objects[route.name] = replace(now, status=dict(status))
+
+    def dead(self) -> str:
+        return ""
+
+    def stop(self) -> None:
+        return
+
+
+def node_route(
+    number: int,
+    native_in: Sequence[str] = (),
+    *,
+    subnet: str = "",
+    table: str = "",
+    cidrs: Sequence[str] | None = None,
+    created: str = "2026-01-01T00:00:00Z",
+    generation: int = 1,
+    ips: Sequence[str] | None = None,
+) -> NodeRoute:
+    """Node n<number>, by default in zone number % 3."""
+    texts = cidrs if cidrs is not None else (f"100.64.{number}.0/24", f"fd00:64:0:0:{number:x}::/80")
+    spec = NodeRouteSpec(
+        tuple(map(Cidr.parse, texts)),
+        tuple(ips if ips is not None else (f"10.0.0.{number}", f"fd01::{number:x}")),
+        f"i-{number:08x}",
+        f"eni-{number:08x}",
+        subnet or f"subnet-{number % 3 + 1}",
+        table or TABLES[number % 3],
+        tuple(native_in),
+    )
+    return NodeRoute(f"n{number}", f"uid-{number}", "1", created, spec, {}, generation)
+
+
+def table_report(table_id: str, *cidrs: str) -> TableReport:
+    """A RouteTable whose one subnet has these CIDRs."""
+    subnet = Subnet(f"subnet-of-{table_id}", "vpc-1", "a", tuple(map(Cidr.parse, cidrs)))
+    return TableReport(table_id, "1", "vpc-1", (subnet,))
+
+
+class Node:
+    """The agent of n1 on a kernel that outlives it. `turn` is one turn; `start` makes a fresh process."""
+
+    def __init__(self, *routes: NodeRoute, kernel: MemoryKernel | None = None, **settings: Any) -> None:
+        self.kernel = kernel or MemoryKernel()
+        self.agents, self.clock = MemoryAgents(), FakeClock()
+        self.settings = AgentSettings(node_name="n1", cluster_cidr=POOLS, **settings)
+        self.publish(*routes)
+        self.start()
+
+    def publish(self, *routes: NodeRoute) -> None:
+        """Create NodeRoutes or change their specs."""
+        objects = self.agents.node_routes.objects
+        for route in routes:
+            objects[route.name] = replace(route, status=objects[route.name].status if route.name in objects else {})
+
+    def withdraw(self, *names: str) -> None:
+        """Delete NodeRoutes."""
+        for name in names:
+            del self.agents.node_routes.objects[name]
+
+    def start(self) -> None:
+        """A fresh process, which knows nothing."""
+        self.kernel.life = float("inf")
+        self.reporter = Reporter(self.agents, self.clock)
+        self.telemetry = AgentTelemetry(self.kernel.peer_bytes, self.clock.monotonic)
+        self.loop = Loop(self.settings, self.agents, self.kernel, self.clock, self.telemetry, self.reporter)
+        self.kernel.listen(self.loop.wake)
+
+    def turn(self) -> Any:
+        """One turn; its report."""
+        return self.loop.turn().report
+
+    def settle(self) -> Any:
+        """Turns until nothing is written any more; the last report."""
+        for _ in range(20):
+            before = len(self.kernel.writes)
+            turn = self.loop.turn()
+            if len(self.kernel.writes) == before and not (turn.report and not turn.report.ready):
+                return turn.report
+            self.clock.time = max(self.clock.time, min(turn.due, self.clock.time + 60))
+        return turn.report

@@ -1,0 +1,37 @@
+"""One kind of kernel table: the difference, and what failed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloudroute.core.tracker import Tracker
+
+TABLES = st.dictionaries(st.integers(0, 8), st.integers(0, 3))
+
+
+@given(TABLES, TABLES, st.sets(st.integers(0, 8)))
+def test_what_was_written_is_there_and_what_failed_stays_to_be_done(
+    wanted: dict[int, int], actual: dict[int, int], refused: set[int]
+) -> None:
+    tracker: Tracker[int, int] = Tracker("routes")
+    tracker.wanted = wanted
+    tracker.found(dict(actual))
+    put, drop = tracker.puts(), tracker.drops()
+    assert {**{k: v for k, v in actual.items() if k not in drop}, **put} == wanted
+    assert all(actual.get(key) != value or key not in actual for key, value in put.items())
+    failures = {key: "no" for key in refused if key in put or key in drop}
+    tracker.wrote(put, drop, failures)
+    assert tracker.failed == failures
+    assert set(tracker.puts()) | set(tracker.drops()) == set(failures)
+    tracker.wrote(tracker.puts(), tracker.drops(), {})
+    assert (tracker.actual, tracker.failed, tracker.puts(), tracker.drops()) == (wanted, {}, {}, [])
+
+
+def test_what_failed_and_became_right_by_itself_is_no_failure_any_more() -> None:
+    tracker: Tracker[str, str] = Tracker("sysctls")
+    tracker.wanted = {"forwarding": "1"}
+    tracker.found({})
+    tracker.wrote(tracker.puts(), (), {"forwarding": "does not exist"})
+    tracker.found({"forwarding": "1"})
+    assert tracker.failed == {}
