@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.output import Table, write_result
 from cloudroute.config import ControllerSettings, OutputSettings
-from cloudroute.core.paths import explain, owner_of
+from cloudroute.core.notices import agent_trouble
+from cloudroute.core.trace import End, end_at, trace
 from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Kube
-from cloudroute.types import NodeRouteSpec, PodAddress
+from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, PodAddress
 
 
 class Place(NamedTuple):
-    """One end: the node it is on, and what it is in words."""
+    """One end, and what it is in words."""
 
-    node: str
+    end: End
     words: str
 
 
-def locate(text: str, specs: Mapping[str, NodeRouteSpec], kube: Kube) -> Place:
-    """The node of a node's name, a pod (namespace/name) or an address. Raises CloudrouteError when there is none."""
+def locate(text: str, specs: Mapping[str, NodeRouteSpec], pools: Collection[Cidr], kube: Kube) -> Place:
+    """What a node's name, a pod (namespace/name) or an address means. Raises CloudrouteError when it means nothing.
+
+    A node's name stands for the pods on it, its address for the node itself. `pools` are the cluster CIDRs.
+    """
     if text in specs:
-        return Place(text, f"node {text}")
+        return Place(End("pod", text, ()), f"any pod of node {text}")
     if _is_address(text):
-        return _at(str(ipaddress.ip_address(text)), specs, kube)
+        return _at(str(ipaddress.ip_address(text)), specs, pools, kube)
     namespace, slash, name = text.partition("/")
     if not slash:
         raise CloudrouteError(
@@ -40,14 +44,21 @@ def locate(text: str, specs: Mapping[str, NodeRouteSpec], kube: Kube) -> Place:
     return _of(pod, specs)
 
 
-def _at(address: str, specs: Mapping[str, NodeRouteSpec], kube: Kube) -> Place:
-    node = owner_of(address, specs)
-    if node is not None:
-        return Place(node, f"{address} of node {node}")
-    pod = kube.pod_at(address)
-    if pod is None:
-        raise CloudrouteError(f"{address}: belongs to no pod CIDR, no node and no running pod that cloudroute knows of")
-    return _of(pod, specs)
+def _at(address: str, specs: Mapping[str, NodeRouteSpec], pools: Collection[Cidr], kube: Kube) -> Place:
+    end = end_at(address, specs)
+    if end.kind == "node":
+        return Place(end, f"{address}, the own address of node {end.node}")
+    if end.kind == "pod":
+        return Place(end, f"{address} of node {end.node}'s pods")
+    if pod := kube.pod_at(address):
+        return _of(pod, specs)._replace(end=End("pod", pod.node, (address,)))
+    here = Cidr.parse(address)
+    if pool := next((pool for pool in pools if pool.covers(here)), None):
+        raise CloudrouteError(
+            f"{address}: is in --cluster-cidr {pool}, but in the pod CIDR of no node: every node answers that it is "
+            "unreachable"
+        )
+    return Place(end, f"{address}, outside of the cluster")
 
 
 def _of(pod: PodAddress, specs: Mapping[str, NodeRouteSpec]) -> Place:
@@ -57,8 +68,10 @@ def _of(pod: PodAddress, specs: Mapping[str, NodeRouteSpec]) -> Place:
         raise CloudrouteError(
             f"{pod.namespace}/{pod.name}: its node {pod.node} has no NodeRoute yet; cloudroute status says why"
         )
-    where = f"on node {pod.node}{' with its address' if pod.host_network else ''}"
-    return Place(pod.node, f"pod {pod.namespace}/{pod.name} {where}")
+    where = f"pod {pod.namespace}/{pod.name} on node {pod.node}"
+    if pod.host_network:
+        return Place(End("node", pod.node, specs[pod.node].node_ips or pod.ips), f"{where} with its address")
+    return Place(End("pod", pod.node, pod.ips), where)
 
 
 def _is_address(text: str) -> bool:
@@ -75,17 +88,22 @@ def run(invocation: Invocation) -> int:
     from cloudroute.commands.world import observed
 
     source, target = invocation.words
-    with observed(invocation[ControllerSettings]) as cluster:
+    settings = invocation[ControllerSettings]
+    with observed(settings) as cluster:
         kube = KubeClient(cluster.transport, cluster)
-        specs = {name: route.spec for name, route in cluster.node_routes.items().items()}
-        one, other = locate(source, specs, kube), locate(target, specs, kube)
-        found = explain(one.node, other.node, specs, cluster.table_reports.items())
+        routes = cluster.node_routes.items()
+        specs = {name: route.spec for name, route in routes.items()}
+        one, other = (locate(text, specs, settings.cluster_cidr, kube) for text in (source, target))
+        found = trace(one.end, other.end, specs, cluster.table_reports.items())
+    troubles = _troubles((one, other), routes)
     data = {
-        "source": {"given": source, "node": one.node},
-        "destination": {"given": target, "node": other.node},
+        "source": _end(source, one.end),
+        "destination": _end(target, other.end),
         "path": found.path,
         "reason": found.reason,
         "steps": list(found.steps),
+        "seen": {"as": found.seen_as, "address": found.source or None} if found.seen_as else None,
+        "troubles": troubles,
     }
     lines = [
         ("from", one.words),
@@ -93,21 +111,47 @@ def run(invocation: Invocation) -> int:
         ("path", found.path),
         ("because", found.reason),
         *((f"step {number}", step) for number, step in enumerate(found.steps, 1)),
+        *((("seen as", _seen(found.seen_as, found.source)),) if found.seen_as else ()),
+        *(("but", trouble) for trouble in troubles),
     ]
     write_result(invocation[OutputSettings].output, data, [Table((), lines)])
     return 0
+
+
+def _end(given: str, end: End) -> dict[str, object]:
+    return {"given": given, "node": end.node or None, "kind": end.kind}
+
+
+def _seen(kind: str, address: str) -> str:
+    """Whose address the receiver sees, in words."""
+    whose = {"pod": "the pod", "node": "the node", "outside": "the sender"}[kind]
+    return f"{address}, of {whose}" if address else f"{whose}'s own address"
+
+
+def _troubles(places: Collection[Place], routes: Mapping[str, NodeRoute]) -> list[str]:
+    """Agents that say that their nodes can't do what their NodeRoutes promise."""
+    names = dict.fromkeys(place.end.node for place in places if place.end.node)
+    said = {name: agent_trouble(routes[name].status) for name in names}
+    return [f"the agent of {name} is not ready, which says {trouble}" for name, trouble in said.items() if trouble]
 
 
 COMMAND = Command(
     name="path",
     summary="explain which way a packet goes between two nodes, pods or addresses",
     text=(
-        "Takes two nodes, pods (namespace/name) or addresses, and says by which path their packets go - native (a "
-        "route of the VPC), direct (the subnet they share), overlay (the VXLAN tunnel) or local (one node) - with the "
-        "reason and each step on the way. The answer is the same in both directions. It reads Kubernetes alone and "
-        "needs no access to AWS."
+        "Takes two places and says which way a packet goes from SRC to DST and how its reply comes back, with the "
+        "reason and each step. A place is a pod (namespace/name or its address), a node's name, which stands for the "
+        "pods on it, a node's own address, or any address outside. Between nodes the path is native (a route of the "
+        "VPC), direct (the subnet they share) or overlay (the VXLAN tunnel), the same in both directions; local inside "
+        "one node; vpc where the packet is for no pod of another node, so that the VPC carries it without cloudroute's "
+        "part, masqueraded where a reply to the pod would find no way; none where nothing leads to the pod. The last "
+        "line says whose address DST sees. It reads Kubernetes alone and needs no access to AWS; it takes agents to "
+        "run with --masquerade on and without --masquerade-except."
     ),
-    example="cloudroute path node-a node-b\ncloudroute path default/client 10.244.7.12 -o json",
+    example=(
+        "cloudroute path node-a node-b\ncloudroute path default/client 10.244.7.12 -o json\n"
+        "cloudroute path default/client 10.0.9.4"
+    ),
     run=run,
     kinds=(ControllerSettings, OutputSettings),
     words=("SRC", "DST"),

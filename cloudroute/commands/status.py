@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.output import Table, write_result
@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from cloudroute.commands.warnings import Warned
 
 
+AGENT = ("ready", "reason", "message", "observedGeneration", "mtu", "paths", "since")
+"""The fields of a NodeRoute's status that are shown."""
+
+
 class NodeStatus(TypedDict):
-    """One of `nodes[]`. `path` is None while no NodeRoute says how to reach the node; `problem` then says why."""
+    """One of `nodes[]`. `path` is None while no NodeRoute says how to reach the node; `problem` then says why.
+
+    `agent` has the agent's words, None where it has not spoken, and `behind`: whether they are of an older NodeRoute.
+    """
 
     name: str
     path: str | None
@@ -26,6 +33,7 @@ class NodeStatus(TypedDict):
     tables: list[str]
     condition: str
     problem: str
+    agent: dict[str, Any] | None
 
 
 class TableStatus(TypedDict):
@@ -77,7 +85,14 @@ def _node_status(name: str, node: Node | None, route: NodeRoute | None, path: st
         "tables": list(route.spec.native_in) if route else [],
         "condition": node.condition.reason if node and node.condition else "",
         "problem": _problem(node, route),
+        "agent": _agent(route) if route and route.status else None,
     }
+
+
+def _agent(route: NodeRoute) -> dict[str, Any]:
+    observed = route.status.get("observedGeneration")
+    behind = isinstance(observed, int) and observed < route.generation
+    return {**{key: route.status.get(key) for key in AGENT}, "behind": behind}
 
 
 def _problem(node: Node | None, route: NodeRoute | None) -> str:
@@ -113,6 +128,7 @@ def _node_table(nodes: list[NodeStatus]) -> Table:
         (
             node["name"],
             node["path"] or "",
+            _ready(node["agent"]),
             ",".join(node["podCIDRs"]),
             ",".join(node["nodeIPs"]),
             node["instanceID"],
@@ -120,8 +136,24 @@ def _node_table(nodes: list[NodeStatus]) -> Table:
         )
         for node in nodes
     ]
-    problems = [f"{node['name']}: {node['problem']}" for node in nodes if node["problem"]]
-    return Table(("NAME", "PATH", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"), rows, "\n".join(problems))
+    problems = [
+        f"{node['name']}: {words}" for node in nodes for words in (node["problem"], _complaint(node["agent"])) if words
+    ]
+    return Table(("NAME", "PATH", "READY", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"), rows, "\n".join(problems))
+
+
+def _ready(agent: dict[str, Any] | None) -> str:
+    if agent is None or agent["ready"] is None:
+        return ""
+    return "no" if not agent["ready"] else "behind" if agent["behind"] else "yes"
+
+
+def _complaint(agent: dict[str, Any] | None) -> str:
+    """What is wrong, in the agent's words."""
+    if agent is None or (agent["ready"] is not False and not agent["message"]):
+        return ""
+    words = ": ".join(str(agent[key]) for key in ("reason", "message") if agent[key])
+    return f"its agent says {words or 'that it is not ready'}"
 
 
 def _table_table(tables: list[TableStatus]) -> Table:
@@ -152,9 +184,11 @@ COMMAND = Command(
     text=(
         "Reads Nodes, NodeRoutes, RouteTables and Events from Kubernetes, needs no access to AWS, and prints tables. "
         "PATH is native where all pairs of a node go through a route or the subnet, direct where all stay on its "
-        "subnet, overlay where all take the tunnel, else mixed. TABLES are the route tables with a route to the node. "
-        "LIMIT, USED, OURS and FOREIGN count entries of one family. What is wrong with a node stands below, in words, "
-        "and last what the controller has warned of lately: refused calls, full tables, routes of others."
+        "subnet, overlay where all take the tunnel, else mixed. READY is what the node's agent says: yes, no, behind "
+        "where it has not taken up the latest NodeRoute yet, - where it has said nothing. TABLES are the route tables "
+        "with a route to the node. LIMIT, USED, OURS and FOREIGN count entries of one family. What is wrong with a "
+        "node stands below, in words, and last what the controller has warned of lately: refused calls, full tables, "
+        "routes of others, nodes that lost a route or wait for their agents."
     ),
     example=(
         "cloudroute status --kubeconfig ~/.kube/config\n"

@@ -257,7 +257,8 @@ class Loop:
     def _say(self, decision: Decision) -> None:
         for notice in (*decision.plan.notices, *self._applier.refusals()):
             about = {notice.kind.lower(): notice.name, "reason": notice.reason, "message": notice.message}
-            self._changes.say((notice.kind, notice.name, notice.reason), "notice", warning=notice.warning, **about)
+            key = (notice.kind, notice.name, notice.reason, notice.occasion)
+            self._changes.say(key, "notice", warning=notice.warning, **about)
             self._event(notice)
         routes = self._cluster.node_routes.items()
         paths = Counter(node_paths({name: route.spec for name, route in routes.items()}).values())
@@ -273,7 +274,7 @@ class Loop:
         )
 
     def _event(self, notice: Notice) -> None:
-        self._kube.event(notice.kind, notice.name, notice.uid, notice.warning, notice.reason, notice.message)
+        self._kube.event(*notice)
 
 
 def _route_counts(decision: Decision) -> Mapping[tuple[str, str, str], int]:

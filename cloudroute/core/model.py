@@ -233,6 +233,8 @@ class Notice(NamedTuple):
     warning: bool
     reason: str
     message: str
+    occasion: str = ""
+    """Which time it is, of what may happen again: said once for each. What lasts has none, and is said once."""
 
 
 class Wait(NamedTuple):

@@ -6,13 +6,12 @@ subnet; else overlay. The same answer from both ends, so that no path is asymmet
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from cloudroute.core.tables import limit_of
-from cloudroute.types import NodePath, NodeRouteSpec, Path, TableReport, family_of
+from cloudroute.types import Family, NodePath, NodeRouteSpec, Path, TableReport, family_of
 
 
 class Class(NamedTuple):
@@ -63,54 +62,87 @@ def _sum(paths: set[Path], mine: Class) -> NodePath:
 
 
 class Explanation(NamedTuple):
-    """A path between two nodes (or inside one: "local") with its reason and the way of a packet, in words."""
+    """Which way a packet goes, why, and its steps in words.
 
-    path: Path | str
+    `path` is a pair's path, "local" inside one node, "vpc" where neither end is a pod of the other's peers and the VPC
+    carries the packet as it would without cloudroute, or "none" where no way leads to the receiver.
+    """
+
+    path: Path | Literal["local", "vpc", "none"]
     reason: str
     steps: tuple[str, ...]
+    seen_as: Literal["pod", "node", "outside", ""] = "pod"
+    """Whose address the receiver sees: a pod's that is masqueraded is its node's. "" where nothing is received."""
+    source: str = ""
+    """That address; "" where any pod of a node may be meant."""
 
 
 def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]) -> Explanation:
     """Why a packet from a pod on node `a` to a pod on node `b` goes which way. Both must be in `specs`."""
     if a == b:
         return Explanation("local", f"both are on {a}", (f"the bridge of {a} delivers it; it does not leave the host",))
+    path, reason = pair_reason(a, b, specs, tables)
+    return Explanation(path, reason, pair_steps(a, b, specs))
+
+
+def pair_reason(
+    a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]
+) -> tuple[Path, str]:
+    """The path between two nodes, and why it is not a better one."""
     source, target = specs[a], specs[b]
     path = pair_path(Class.of(source), Class.of(target))
-    lacking = [
-        _lack(receiver, tables.get(sender_spec.route_table_id), sender_spec.route_table_id, receiver_spec)
-        for sender_spec, receiver, receiver_spec in ((source, b, target), (target, a, source))
-        if sender_spec.route_table_id not in receiver_spec.native_in
-    ]
-    cidrs = ", ".join(map(str, target.pod_cidrs))
-    steps: tuple[str, ...]
     if path == "native":
-        reason = f"{source.route_table_id} routes {b} and {target.route_table_id} routes {a}"
-        steps = (
+        return path, f"{source.route_table_id} routes {b} and {target.route_table_id} routes {a}"
+    lacking = "; ".join(
+        lack(receiver, tables.get(table_id), table_id, spec)
+        for table_id, receiver, spec in ((source.route_table_id, b, target), (target.route_table_id, a, source))
+        if table_id not in spec.native_in
+    )
+    if path == "direct":
+        return path, f"not native: {lacking}; but both stand on {source.subnet_id}"
+    return path, f"not native: {lacking}; not direct: {_not_direct(a, b, source, target)}"
+
+
+def pair_steps(
+    a: str, b: str, specs: Mapping[str, NodeRouteSpec], family: Family | None = None, receiver: str = "the pod"
+) -> tuple[str, ...]:
+    """The way of a packet of a family (None: any) from node `a` to a pod CIDR of `b`, which hands it to `receiver`."""
+    source, target = specs[a], specs[b]
+    path = pair_path(Class.of(source), Class.of(target))
+    takes = f"{b} takes it, its source/dest check being off, and delivers it to {receiver}"
+    if path == "native":
+        return (
             f"{a} sends to its subnet's gateway from its interface {source.network_interface_id}",
-            f"{source.route_table_id}: {cidrs} -> {target.network_interface_id}",
-            f"{b} takes it, its source/dest check being off, and delivers it to the pod",
+            f"{source.route_table_id}: {entries(target, family)}",
+            takes,
         )
-    elif path == "direct":
-        reason = f"not native: {'; '.join(lacking)}; but both stand on {source.subnet_id}"
-        steps = (
-            f"{a} sends the frame to the MAC of {_address(target)} on {source.subnet_id}; no route table applies",
-            f"{b} takes it, its source/dest check being off, and delivers it to the pod",
-        )
-    else:
-        reason = f"not native: {'; '.join(lacking)}; not direct: {_not_direct(a, b, source, target)}"
-        steps = (
-            f"{a} wraps it in VXLAN from {_address(source)} to {_address(target)}",
-            "the VPC carries that as traffic between two nodes",
-            f"{b} unwraps it and delivers it to the pod",
-        )
-    return Explanation(path, reason, steps)
+    if path == "direct":
+        mac = f"the MAC of {address_of(target, family)}"
+        return (f"{a} sends the frame to {mac} on {source.subnet_id}; no route table applies", takes)
+    return (
+        f"{a} wraps it in VXLAN from {_tunnel_end(source)} to {_tunnel_end(target)}",
+        "the VPC carries that as traffic between two nodes",
+        f"{b} unwraps it and delivers it to {receiver}",
+    )
 
 
-def _address(spec: NodeRouteSpec) -> str:
-    return spec.node_ips[0] if spec.node_ips else "an unknown address"
+def entries(spec: NodeRouteSpec, family: Family | None = None) -> str:
+    """A node's entries in a route table that leads to it."""
+    cidrs = [str(cidr) for cidr in spec.pod_cidrs if family in (None, cidr.family)]
+    return f"{', '.join(cidrs)} -> {spec.network_interface_id}"
 
 
-def _lack(node: str, table: TableReport | None, table_id: str, spec: NodeRouteSpec) -> str:
+def address_of(spec: NodeRouteSpec, family: Family | None = None) -> str:
+    """A node's own address of a family (None: its first), or words for one that is not known."""
+    return next((ip for ip in spec.node_ips if family in (None, family_of(ip))), "an unknown address")
+
+
+def _tunnel_end(spec: NodeRouteSpec) -> str:
+    """IPv4 where the node has it, as the agents choose it."""
+    return address_of(spec, "ipv4") if any(family_of(ip) == "ipv4" for ip in spec.node_ips) else address_of(spec)
+
+
+def lack(node: str, table: TableReport | None, table_id: str, spec: NodeRouteSpec) -> str:
     """Why `node` is not routed natively in a table."""
     if table is None:
         return f"{table_id or 'the table of the sender'} is not managed by cloudroute"
@@ -130,14 +162,3 @@ def _not_direct(a: str, b: str, source: NodeRouteSpec, target: NodeRouteSpec) ->
     if closed:
         return f"{' and '.join(closed)} may not be sent to directly"
     return f"{a} stands on {source.subnet_id}, {b} on {target.subnet_id}"
-
-
-def owner_of(address: str, specs: Mapping[str, NodeRouteSpec]) -> str | None:
-    """The node that a pod's or a node's address belongs to, by NodeRoutes; None when it belongs to none."""
-    number, family = int(ipaddress.ip_address(address)), family_of(address)
-    for name, spec in specs.items():
-        if address in spec.node_ips:
-            return name
-        if any(cidr.family == family and cidr.base <= number < cidr.end for cidr in spec.pod_cidrs):
-            return name
-    return None

@@ -1,6 +1,7 @@
 """Make before break: what to do now, and what only after a while.
 
-To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, publish.
+To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, an agent that does not say it is not
+ready, publish.
 To overlay: publish, `drain_seconds`, delete the route. What a dead instance leaves behind needs no drain: no packet
 comes through. The timers live in `Memory`; whoever lost it (a restart) settles and drains anew.
 """
@@ -18,11 +19,13 @@ from cloudroute.core.model import (
     DeleteNodeRoute,
     DisableSourceDestCheck,
     Key,
+    Notice,
     Policy,
     Snapshot,
     Wait,
     WriteNodeRoute,
 )
+from cloudroute.core.notices import agent_trouble, held_back, withdrawn
 from cloudroute.core.slots import Grants
 from cloudroute.core.tables import TableUse
 from cloudroute.types import Cidr, Family, NodeRoute, NodeRouteSpec
@@ -44,6 +47,7 @@ class Phases:
     checks: list[DisableSourceDestCheck] = field(default_factory=list)
     routes: list[ChangeRoute] = field(default_factory=list)
     gone: list[DeleteNodeRoute] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     departing: dict[str, tuple[NodeRoute, list[Key]]] = field(default_factory=dict)
     """NodeRoutes that may go now, by name, each with the deletions of its routes."""
 
@@ -59,6 +63,8 @@ class Phases:
                 after = (assigned[member.name],) if member.name in assigned else ()
                 own = old if old and old.name == member.name else None
                 self.records[member.name] = WriteNodeRoute(member.name, own, spec, after)
+            if old and old.spec is not spec and (notice := withdrawn(member, old, spec, self.uses)):
+                self.notices.append(notice)
             if member.checked:
                 self.checks.append(DisableSourceDestCheck(member.interface_id, member.name, member.table_id))
         for member, record in membership.superseded:
@@ -115,7 +121,18 @@ class Phases:
             return False
         if until > self.snapshot.now:
             self.waits.append(Wait(until, f"{member.name} to settle"))
-        return until <= self.snapshot.now
+            return False
+        return not (new and self._held_back(member, new))
+
+    def _held_back(self, member: Member, new: Sequence[str]) -> bool:
+        """Whether the node's own agent says that it can't be sent to: what is `new` of it then waits for the agent.
+
+        No word counts as ready: there may be no agent yet, or an older one. What is published stays, whatever it says.
+        """
+        trouble = agent_trouble(member.record.status if member.record else {})
+        if trouble:
+            self.notices.append(held_back(member, [table_id for table_id in new if table_id], trouble))
+        return bool(trouble)
 
     def _coming(self, table_id: str, member: Member, gap: Gap) -> bool:
         """Whether a route that is missing is about to be there: it can be asked for now and has not failed.

@@ -75,7 +75,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
             snapshot, policy, membership, grants, closed(gaps, phases.routes), _after(uses, phases.routes), journal
         ),
         tuple(phases.waits),
-        (*membership.notices, *tables.notices(policy, uses, snapshot.refused)),
+        (*membership.notices, *phases.notices, *tables.notices(policy, uses, snapshot.refused)),
         Memory(membership.ipam.cursors, phases.settling, phases.draining, _learned(snapshot, uses)),
     )
     return Decision(plan, policy, membership, managed, table_of, grants, uses)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.paths import Class, explain, node_paths, owner_of, pair_path
+from cloudroute.core.paths import Class, explain, node_paths, pair_path
 from cloudroute.types import Cidr, NodeRouteSpec
 from tests.core.world import POLICY, World
 
@@ -144,12 +143,3 @@ def test_a_node_that_still_settles_is_said_to() -> None:
     path, reason = why(made, a, late)
     assert path == "overlay"
     assert f"rtb-a holds no settled route to {late}" in reason
-
-
-@pytest.mark.parametrize(
-    ("address", "owner"), [("100.64.1.7", 1), ("10.0.0.1", 0), ("100.64.9.1", None), ("fd00::1", None)]
-)
-def test_an_address_belongs_to_a_node(address: str, owner: int | None) -> None:
-    """By its pod CIDR or its own addresses; others to nobody."""
-    specs = {f"n{number}": spec_of(Class("rtb-a", "", ()), number) for number in range(2)}
-    assert owner_of(address, specs) == (None if owner is None else f"n{owner}")

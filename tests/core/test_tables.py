@@ -160,8 +160,9 @@ def test_a_foreign_route_that_takes_a_nodes_cidr_is_left_and_told() -> None:
     world.foreign("rtb-b", str(cidr), "eni-appliance")
     decision = world.cycle()
     world.settle()
-    assert [(n.name, n.reason) for n in decision.plan.notices] == [("rtb-b", "ForeignRoute")]
-    assert str(cidr) in decision.plan.notices[0].message
+    lost, foreign = decision.plan.notices
+    assert [(n.name, n.reason) for n in (lost, foreign)] == [(name, "RouteWithdrawn"), ("rtb-b", "ForeignRoute")]
+    assert str(cidr) in foreign.message
     assert world.reason(name) == "OverlayFallback"
     assert world.spec(name).native_in == ("rtb-a", "rtb-c")
     world.remove("rtb-b", str(cidr))

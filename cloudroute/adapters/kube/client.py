@@ -117,8 +117,10 @@ class KubeClient:
 
     # --- the rest ---------------------------------------------------------------------------------
 
-    def event(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str) -> None:
-        self.events.say(kind, name, uid, warning, reason, message)
+    def event(
+        self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
+    ) -> None:
+        self.events.say(kind, name, uid, warning, reason, message, occasion)
 
     def service_cidrs(self) -> Sequence[Cidr]:
         try:

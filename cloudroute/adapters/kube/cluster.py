@@ -38,7 +38,7 @@ class KubeCluster:
         self.transport = Transport(kubeconfig)
         self._changed: Callable[[], None] = lambda: None
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
-        self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change)
+        self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change, project.decided_upon)
         self.table_reports: MemoryStore[TableReport] = MemoryStore(self._on_change)
         rest = (beat, list_limit, silence)
         self._reflectors: tuple[Reflector[Any], ...] = (

@@ -1,7 +1,7 @@
 """Events for people: on change only, in the background, and never in the way.
 
 The idea: an Event is worth less than anything else the controller does. It is queued, said once per object
-and reason, held to a rate, and forgotten when the API server does not want it.
+and reason (and occasion, of what may happen again), held to a rate, and forgotten when the API server does not want it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class _Event(NamedTuple):
     warning: bool
     reason: str
     message: str
+    occasion: str
 
     @property
-    def subject(self) -> tuple[str, str, str]:
-        return self.kind, self.uid or self.name, self.reason
+    def subject(self) -> tuple[str, ...]:
+        subject = self.kind, self.uid or self.name, self.reason
+        return (*subject, self.occasion) if self.occasion else subject
 
 
 class EventWriter:
@@ -54,12 +56,15 @@ class EventWriter:
         self._instance = socket.gethostname()[:128]
         self._queue: queue.Queue[_Event] = queue.Queue(QUEUED)
         self._lock = threading.Lock()
-        self._said: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._said: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._thread: threading.Thread | None = None
 
-    def say(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str) -> None:
-        """Queue an Event unless that object has had one for that reason, or too many are waiting. Never raises."""
-        event = _Event(kind, name, uid, warning, reason, message)
+    def say(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = "") -> None:
+        """Queue an Event unless that object has had one for that reason and occasion, or too many are waiting.
+
+        Never raises.
+        """
+        event = _Event(kind, name, uid, warning, reason, message, occasion)
         with self._lock:
             if event.subject in self._said or self._queue.full():
                 return

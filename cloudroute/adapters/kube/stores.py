@@ -19,10 +19,14 @@ T = TypeVar("T", bound=Node | NodeRoute | TableReport)
 
 
 class MemoryStore(Generic[T]):
-    """ports.Store. `changed` is called, outside of the lock, when an object has changed in more than its version."""
+    """ports.Store. `changed` is called, outside of the lock, when an object has changed in more than its version.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    With `matters` it is called when what that returns of an object has changed.
+    """
+
+    def __init__(self, changed: Callable[[], None], matters: Callable[[T], object] | None = None) -> None:
         self._changed = changed
+        self._matters = matters or _unversioned
         self._lock = threading.Lock()
         self._synced = threading.Event()
         self._objects: dict[str, T] = {}
@@ -129,17 +133,21 @@ class MemoryStore(Generic[T]):
         return True
 
     def _set(self, meta: Meta, obj: T) -> bool:
-        """Whether that changed more than the version: a kubelet's status reports must not wake the loop."""
+        """Whether that changed anything that matters: a kubelet's status reports must not wake the loop."""
         old = self._objects.get(meta.name)
         if old is not None and old.version == obj.version and self._uids.get(meta.name) == meta.uid:
             return False
         self._objects[meta.name] = obj
         self._uids[meta.name] = meta.uid
         self._snapshot = None
-        return old is None or replace(old, version=obj.version) != obj
+        return old is None or self._matters(old) != self._matters(obj)
 
     def _drop(self, name: str) -> None:
         del self._objects[name]
         del self._uids[name]
         self._ahead.pop(name, None)
         self._snapshot = None
+
+
+def _unversioned(obj: Node | NodeRoute | TableReport) -> object:
+    return replace(obj, version="")

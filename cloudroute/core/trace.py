@@ -1,0 +1,279 @@
+"""The way of a packet between any two places: pods, nodes' own addresses and what is outside, from Kubernetes alone.
+
+A pod keeps its address toward pods, toward nodes, and toward those subnets of the VPC whose table leads to its node;
+toward all else it is masqueraded as its node. So each way out is told together with the way back.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from cloudroute.core.paths import Explanation, address_of, entries, explain, lack, pair_reason, pair_steps
+from cloudroute.errors import CloudrouteError
+from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Subnet, TableReport, family_of
+
+
+class End(NamedTuple):
+    """One end of the way. `addresses` of a pod is () where any pod of the node may be meant."""
+
+    kind: Literal["pod", "node", "outside"]
+    node: str
+    """"" outside."""
+    addresses: tuple[str, ...]
+
+
+def end_at(address: str, specs: Mapping[str, NodeRouteSpec]) -> End:
+    """Who has an address, by NodeRoutes: a node, a pod of one, or somebody outside."""
+    family, number = family_of(address), int(ipaddress.ip_address(address))
+    for name, spec in specs.items():
+        if address in spec.node_ips:
+            return End("node", name, (address,))
+        if any(_holds(cidr, family, number) for cidr in spec.pod_cidrs):
+            return End("pod", name, (address,))
+    return End("outside", "", (address,))
+
+
+def trace(
+    source: End, target: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]
+) -> Explanation:
+    """Why a packet from `source` to `target` goes which way. Their nodes must be in `specs`.
+
+    Raises CloudrouteError when no packet can go: the ends have no address family in common, or both are outside.
+    """
+    if not source.node and not target.node:
+        raise CloudrouteError(
+            f"{source.addresses[0]} and {target.addresses[0]} are of no pod CIDR, no node and no running pod that "
+            "cloudroute knows of: at least one end must be"
+        )
+    family = _family(source, target, specs)
+    way = _Way(source, target, family, specs, tables)
+    if source.node == target.node:
+        return way.local()
+    if target.kind == "outside":
+        return way.out() if source.kind == "pod" else way.plain()
+    if source.kind == "outside":
+        return way.into() if target.kind == "pod" else way.plain()
+    if source.kind == target.kind == "node":
+        return way.plain()
+    if source.kind == "node":
+        return way.from_node()
+    return way.to_node() if target.kind == "node" else way.between_pods()
+
+
+def _family(source: End, target: End, specs: Mapping[str, NodeRouteSpec]) -> Family:
+    """The first family of the source that the target has too."""
+    first, second = _families(source, specs), _families(target, specs)
+    for family in first:
+        if family in second:
+            return family
+    raise CloudrouteError(
+        f"the one end has {_listed(first)}, the other {_listed(second)}: no packet goes between address families"
+    )
+
+
+def _families(end: End, specs: Mapping[str, NodeRouteSpec]) -> list[Family]:
+    return [family_of(ip) for ip in end.addresses] or [cidr.family for cidr in specs[end.node].pod_cidrs]
+
+
+def _listed(families: list[Family]) -> str:
+    return " and ".join(dict.fromkeys(families)) or "no address"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Two ends, and all that is known of what lies between them."""
+
+    source: End
+    target: End
+    family: Family
+    specs: Mapping[str, NodeRouteSpec]
+    tables: Mapping[str, TableReport]
+
+    # --- both on one node -------------------------------------------------------------------
+
+    def local(self) -> Explanation:
+        a = self.source.node
+        kinds = (self.source.kind, self.target.kind)
+        if kinds == ("pod", "pod"):
+            return explain(a, a, self.specs, self.tables)._replace(source=self._from)
+        if kinds == ("node", "node"):
+            return Explanation("local", f"both are {a} itself", (f"it does not leave {a}",), "node", self._from)
+        reason = f"the pod is on {a} itself"
+        if kinds == ("pod", "node"):
+            return Explanation("local", reason, (f"the bridge of {a} hands it to the host",), "pod", self._from)
+        gateway = _nth(self._cidr(a), 1)
+        steps = (f"{a} sends it over its bridge, from the bridge's address {gateway}",)
+        return Explanation("local", reason, steps, "node", gateway)
+
+    # --- pods and nodes of the cluster ------------------------------------------------------
+
+    def between_pods(self) -> Explanation:
+        a, b = self.source.node, self.target.node
+        path, reason = pair_reason(a, b, self.specs, self.tables)
+        return Explanation(path, reason, pair_steps(a, b, self.specs, self.family), "pod", self._from)
+
+    def to_node(self) -> Explanation:
+        """The VPC knows the way to a node; only the reply is for a pod CIDR."""
+        a, b = self.source.node, self.target.node
+        path, reason = pair_reason(a, b, self.specs, self.tables)
+        steps = (
+            f"{a} sends it from {self._interface(a)} with {self._pod}: toward nodes no pod is masqueraded",
+            self._carried(),
+            *_back(pair_steps(b, a, self.specs, self.family)),
+        )
+        reason = f"the VPC knows the way to a node, so only the reply takes the path between the two: {reason}"
+        return Explanation(path, reason, steps, "pod", self._from)
+
+    def from_node(self) -> Explanation:
+        """Both ways go by the pair's path, as the host uses the one address for all paths."""
+        a, b = self.source.node, self.target.node
+        path, reason = pair_reason(a, b, self.specs, self.tables)
+        base = _nth(self._cidr(a), 0)
+        steps = (
+            f"{a} sends from {base}, the first address of its pod CIDR, so that the reply comes by the same path",
+            *pair_steps(a, b, self.specs, self.family),
+            *_back(pair_steps(b, a, self.specs, self.family, "the host")),
+        )
+        return Explanation(path, reason, steps, "node", base)
+
+    # --- what the VPC carries ---------------------------------------------------------------
+
+    def plain(self) -> Explanation:
+        """Nothing is for a pod, so nothing of ours is on the way."""
+        ends = [end for end in (self.source, self.target) if end.node]
+        whose = " and ".join(f"{self._address(end)} is {end.node}'s own address" for end in ends)
+        reason = f"{whose}: the VPC carries it as if there were no pods"
+        kind: Literal["node", "outside"] = "node" if self.source.kind == "node" else "outside"
+        return Explanation("vpc", reason, (self._carried(),), kind, self._from)
+
+    def out(self) -> Explanation:
+        """From a pod to the outside: with its own address only where the reply finds its way."""
+        a, spec = self.source.node, self.specs[self.source.node]
+        interface, outside = self._interface(a), self._address(self.target)
+        served = self._served(outside, spec)
+        if served and served[0].id in spec.native_in:
+            table, subnet = served
+            reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {a}: the pod keeps its address"
+            steps = (
+                f"{a} sends it from {interface} with {self._pod}",
+                self._carried(),
+                *_back(self._entered(table, a)),
+            )
+            return Explanation("vpc", reason, steps, "pod", self._from)
+        host = address_of(spec, self.family)
+        reason = f"masqueraded, since {self._lacking(served, outside, a)}"
+        steps = (
+            f"{a} sends it from {interface} with its own address {host} in place of {self._pod}",
+            self._carried(),
+            f"reply: the VPC brings it to {host}, and {a} hands it to the pod",
+        )
+        return Explanation("vpc", reason, steps, "node", host if host in spec.node_ips else "")
+
+    def into(self) -> Explanation:
+        """From the outside to a pod: only by an entry of the table that the sender's subnet uses."""
+        b, spec = self.target.node, self.specs[self.target.node]
+        outside = self._address(self.source)
+        served = self._served(outside, spec)
+        if not served or served[0].id not in spec.native_in:
+            reason = f"{self._lacking(served, outside, b)}: only nodes reach this pod"
+            return Explanation("none", reason, (), "")
+        table, subnet = served
+        reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {b}"
+        steps = (
+            f"{outside} sends to the gateway of {subnet.id}",
+            *self._entered(table, b),
+            f"reply: {b} sends it from {self._interface(b)} with the pod's address, and the VPC carries it",
+        )
+        return Explanation("vpc", reason, steps, "outside", outside)
+
+    # --- words ------------------------------------------------------------------------------
+
+    @property
+    def _from(self) -> str:
+        """The source's address; "" where any pod of a node is meant."""
+        return self._address(self.source)
+
+    @property
+    def _pod(self) -> str:
+        return f"the pod's address {self._from}".rstrip()
+
+    def _address(self, end: End) -> str:
+        return next((ip for ip in end.addresses if family_of(ip) == self.family), "")
+
+    def _interface(self, node: str) -> str:
+        return f"its interface {self.specs[node].network_interface_id}"
+
+    def _cidr(self, node: str) -> Cidr:
+        for cidr in self.specs[node].pod_cidrs:
+            if cidr.family == self.family:
+                return cidr
+        raise CloudrouteError(f"{node} has no {self.family} pod CIDR, so it reaches no {self.family} pod")
+
+    def _carried(self) -> str:
+        """How the VPC brings a packet from the source's machine to the target's address."""
+        target, spec = self._address(self.target), self.specs.get(self.source.node)
+        start = address_of(spec, self.family) if spec and self.source.kind == "pod" else self._from
+        here, there = _subnet_of(start, self.tables), _subnet_of(target, self.tables)
+        if here and there and here[1].id == there[1].id:
+            return f"{here[1].id} delivers it to {target}; no route table applies inside a subnet"
+        table_id = spec.route_table_id if spec else here[0].id if here else ""
+        table = f"{table_id}: " if table_id else ""
+        if there or self.target.kind == "node":
+            return f"{table}the VPC's local route leads to {target}"
+        return (
+            f"{table}whatever route it has for {target} leads on"
+            if table
+            else f"somebody else's routes lead to {target}"
+        )
+
+    def _entered(self, table: TableReport, node: str) -> tuple[str, str]:
+        """From a table of the VPC to a pod."""
+        return (
+            f"{table.id}: {entries(self.specs[node], self.family)}",
+            f"{node} takes it, its source/dest check being off, and delivers it to the pod",
+        )
+
+    def _served(self, address: str, spec: NodeRouteSpec) -> tuple[TableReport, Subnet] | None:
+        """The subnet that holds an address outside, with its table; one that leads to the node if there is any."""
+        found = sorted(_holding(address, self.tables), key=lambda one: one[0].id not in spec.native_in)
+        return found[0] if found else None
+
+    def _lacking(self, served: tuple[TableReport, Subnet] | None, outside: str, node: str) -> str:
+        if served is None:
+            return (
+                f"{outside} is in no subnet whose route table cloudroute fills, and nothing there leads to a pod CIDR"
+            )
+        table, subnet = served
+        return f"{outside} is in {subnet.id}, and {lack(node, table, table.id, self.specs[node])}"
+
+
+def _back(steps: tuple[str, ...]) -> Iterator[str]:
+    return (f"reply: {step}" for step in steps)
+
+
+def _holds(cidr: Cidr, family: Family, number: int) -> bool:
+    return cidr.family == family and cidr.base <= number < cidr.end
+
+
+def _holding(address: str, tables: Mapping[str, TableReport]) -> Iterator[tuple[TableReport, Subnet]]:
+    """The subnets that hold an address, each with its table."""
+    try:
+        family, number = family_of(address), int(ipaddress.ip_address(address))
+    except ValueError:
+        return
+    for table in tables.values():
+        for subnet in table.subnets:
+            if any(_holds(cidr, family, number) for cidr in subnet.cidrs):
+                yield table, subnet
+
+
+def _subnet_of(address: str, tables: Mapping[str, TableReport]) -> tuple[TableReport, Subnet] | None:
+    return next(_holding(address, tables), None)
+
+
+def _nth(cidr: Cidr, number: int) -> str:
+    """An address of a CIDR, counted from its first."""
+    return str(Cidr(cidr.family, cidr.base + number, BITS[cidr.family])).partition("/")[0]
