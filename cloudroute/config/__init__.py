@@ -5,12 +5,13 @@ together (`relations`), and where values come from (`load`). All that is wrong i
 from cloudroute.config.declare import Setting, Settings, setting, settings_of
 from cloudroute.config.load import CONFIG_FLAG, Loaded, load, suggestion
 from cloudroute.config.relations import check_against_vpc, check_overlap
-from cloudroute.config.settings import ControllerSettings, OutputSettings, SharedSettings
+from cloudroute.config.settings import AgentSettings, ControllerSettings, OutputSettings, SharedSettings
 from cloudroute.config.values import Address
 
 __all__ = [
     "CONFIG_FLAG",
     "Address",
+    "AgentSettings",
     "ControllerSettings",
     "Loaded",
     "OutputSettings",

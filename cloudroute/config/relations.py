@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from cloudroute.config.settings import JITTER, MARGIN_SECONDS, ControllerSettings, SharedSettings
+from cloudroute.config.settings import JITTER, MARGIN_SECONDS, AgentSettings, ControllerSettings, SharedSettings
 from cloudroute.types import Cidr
 
 Said: TypeAlias = Callable[[str, int], str]
@@ -86,10 +86,19 @@ def _renewal_is_retried(settings: ControllerSettings, said: Said) -> Iterator[st
         )
 
 
+def _agent_knows_its_node(settings: AgentSettings, said: Said) -> Iterator[str]:  # noqa: ARG001 - nothing to quote
+    if not settings.node_name and not settings.cleanup:
+        yield (
+            "--node-name is missing: expected it as a flag, as CLOUDROUTE_NODE_NAME (in a pod: from spec.nodeName) or "
+            "in the file that --config names"
+        )
+
+
 RULES = (
     Rule(SharedSettings, ("cluster_cidr",), _pools_are_usable),
     Rule(SharedSettings, ("cluster_cidr",), _pools_are_apart),
     Rule(SharedSettings, ("cluster_cidr", "node_mask_v4", "node_mask_v6"), _pools_hold_a_node),
+    Rule(AgentSettings, ("node_name", "cleanup"), _agent_knows_its_node),
     Rule(ControllerSettings, ("cluster_cidr", "reserved_cidr"), _reserved_lies_in_a_pool),
     Rule(ControllerSettings, ("route_limit", "route_reserve"), _reserve_leaves_routes),
     Rule(ControllerSettings, ("lease_duration", "renew_deadline"), _lease_outlasts_renewal),

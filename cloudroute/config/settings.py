@@ -30,6 +30,7 @@ JITTER = 1.2
 
 
 _CLUSTER, _AWS, _ROUTES, _LEADER, _PROCESS = "Cluster", "AWS", "Routes", "Leader election", "Process"
+_NODE = "Node"
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
 
@@ -232,6 +233,68 @@ class ControllerSettings(SharedSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings(SharedSettings):
+    """What the agent of a node needs."""
+
+    node_name: str = setting(
+        "",
+        matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "a Node's name", "NAME"),
+        _NODE,
+        "Name of the Node that this machine is; its NodeRoute has the same.",
+    )
+    interface: str = setting(
+        "",
+        matching(r"[^\s/:]{1,15}", "a network interface's name of at most 15 characters, as eth0", "NIC"),
+        _NODE,
+        "The NIC that carries the traffic between nodes; else that of the default route.",
+    )
+    vni: int = setting(1, whole(1, 16777215), _NODE, "VXLAN network identifier of the overlay; the same on every node.")
+    vxlan_port: int = setting(
+        8472,
+        whole(1, 65535),
+        _NODE,
+        "UDP port of the overlay; the same on every node, and open between them in the security groups.",
+        why="what flannel uses: groups that were made for it fit",
+    )
+    cni_conf_dir: str = setting(
+        "/etc/cni/net.d",
+        matching(r"/[^\0\n]*", "an absolute path", "DIR"),
+        _NODE,
+        "Where the container runtime looks for CNI configurations.",
+    )
+    masquerade: bool = setting(
+        True,
+        switch("on", "off"),
+        _NODE,
+        "Give pods' packets the node's address wherever no route leads back to the pod: outside of the cluster, but "
+        "for the subnets whose route table has this node's pod CIDR. off: something else does it.",
+    )
+    masquerade_except: tuple[Cidr, ...] = setting(
+        (),
+        cidr(),
+        _NODE,
+        "Network toward which pods keep their address all the same.",
+        why="a peered VPC or an office that routes the pods' addresses back",
+        repeatable=True,
+    )
+    once: bool = setting(
+        False,
+        switch("true", "false"),
+        _PROCESS,
+        "Program the kernel once, then end: 0 when all is in place, 1 when something failed.",
+        bare="true",
+    )
+    cleanup: bool = setting(
+        False,
+        switch("true", "false"),
+        _PROCESS,
+        "Remove all that an agent has made on this machine, then end. Needs no API server; the node's pods lose their "
+        "network.",
+        bare="true",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSettings(Settings):
     """How a result is printed."""
 
@@ -244,5 +307,5 @@ class OutputSettings(Settings):
     )
 
 
-ALL_SETTINGS: tuple[type[Settings], ...] = (ControllerSettings, OutputSettings)
+ALL_SETTINGS: tuple[type[Settings], ...] = (ControllerSettings, AgentSettings, OutputSettings)
 """Whose keys one file may hold, whichever command reads it."""

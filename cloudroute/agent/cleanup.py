@@ -1,0 +1,23 @@
+"""`cloudroute agent --cleanup`: a kernel without anything of ours."""
+
+from __future__ import annotations
+
+from cloudroute.agent.sync import Done, Sync
+from cloudroute.dataplane import KINDS
+from cloudroute.errors import CloudrouteError
+from cloudroute.ports import Kernel
+
+
+def clean(kernel: Kernel) -> Done:
+    """Remove conflist, nftables table, routes, nexthops and devices; nothing foreign, and no sysctl.
+
+    What an agent has set in sysctls stays: forwarding may serve others by now. Raises CloudrouteError when something
+    could not be removed.
+    """
+    sync = Sync(kernel)
+    for kind in KINDS:
+        sync.read(kind)
+    done = sync.run(KINDS)
+    if words := sync.failures(KINDS):
+        raise CloudrouteError("not all could be removed: " + "; ".join(words))
+    return done

@@ -1,0 +1,244 @@
+"""One turn of the agent: look, compose, make the kernel so, say how it stands.
+
+Level-triggered like the controller: a watch event or a message of the kernel only marks what to look at. A turn reads
+what is marked, and the next one comes when something is marked, when a failure is to be tried again, or when all is
+read again in case a message was missed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from random import Random
+from typing import NamedTuple
+
+import structlog
+
+from cloudroute.agent.metrics import AgentTelemetry
+from cloudroute.agent.report import Report, Reporter
+from cloudroute.agent.sync import Done, Sync
+from cloudroute.config import AgentSettings
+from cloudroute.core.conflist import conflist
+from cloudroute.core.hosttables import Composer, Shape, Wanted
+from cloudroute.core.peers import Unfit
+from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, Host, Kind
+from cloudroute.errors import KernelError
+from cloudroute.ports import Agents, Clock, Kernel
+from cloudroute.telemetry import ChangeLog
+from cloudroute.types import Cidr, NodeRoute
+
+log = structlog.get_logger()
+_chance = Random()
+
+RESYNC_SECONDS = 300.0
+"""How often all is read again: the kernel tells of changes as they happen, this is for messages that got lost."""
+GATHER_SECONDS = 0.002
+"""How long to gather changes of the cluster before a turn."""
+DEBOUNCE_SECONDS = 0.02
+"""The same for messages of the kernel: a device that goes takes hundreds of entries with it."""
+CALM_SECONDS = 0.5
+"""The same where the last repair was just done: somebody else insists, and is not to be fought at full speed."""
+FIRST_RETRY, LAST_RETRY = 0.5, 30.0
+FILES: tuple[Kind, ...] = ("files",)
+BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "nftables")
+"""What the node's own pods stand on."""
+PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "nexthops", "routes")
+NEEDED_PLUGINS = ("bridge", "host-local")
+
+
+class Turn(NamedTuple):
+    """What a turn has come to. `due`: when the next one must come at the latest, monotonic seconds."""
+
+    report: Report | None
+    """None while nothing can be said: the first lists have not come."""
+    due: float
+
+
+class Loop:
+    """`run` and `turn` belong to one thread; `wake` to any."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        agents: Agents,
+        kernel: Kernel,
+        clock: Clock,
+        telemetry: AgentTelemetry,
+        reporter: Reporter,
+    ) -> None:
+        self._settings, self._agents, self._kernel = settings, agents, kernel
+        self._clock, self._telemetry, self._reporter = clock, telemetry, reporter
+        self._composer = Composer(
+            Shape(
+                settings.cluster_cidr,
+                settings.vni,
+                settings.vxlan_port,
+                settings.masquerade,
+                settings.masquerade_except,
+            )
+        )
+        self.sync = Sync(kernel)
+        self._host: Host | None = None
+        self._host_stale = True
+        self._adopted = False
+        self._served = False
+        """Whether this process has had all in place that pods stand on."""
+        self._failures = 0
+        self._resync_due = clock.monotonic()
+        self._repaired = float("-inf")
+        self._wake = threading.Event()
+        self._foreign = threading.Event()
+        """Somebody else has changed the kernel since the last turn."""
+        self._changes = ChangeLog()
+        self._conflist = f"{settings.cni_conf_dir.rstrip('/')}/{CONFLIST}"
+
+    def wake(self, kinds: Collection[Kind] = ()) -> None:
+        """Have a turn soon; `kinds` are what others have changed in the kernel."""
+        if kinds:
+            self.sync.mark(kinds)
+            self._host_stale |= "links" in kinds
+            self._foreign.set()
+        self._wake.set()
+
+    def run(self, stop: threading.Event, ended: Callable[[Turn], bool] = lambda _: False) -> Turn:
+        """Turn after turn, until `stop` is set or `ended` says so of one; that one."""
+        while True:
+            self._wake.clear()
+            turn = self.turn()
+            if stop.is_set() or ended(turn):
+                return turn
+            pause = turn.due - self._clock.monotonic()
+            self._telemetry.beat("loop", max(pause, 0) + 60)
+            self._wake.wait(max(pause, 0))
+            if not stop.is_set():
+                stop.wait(self._debounce())
+
+    def _debounce(self) -> float:
+        if not self._foreign.is_set():
+            return GATHER_SECONDS
+        fought = self._clock.monotonic() - self._repaired < CALM_SECONDS
+        return CALM_SECONDS if fought else DEBOUNCE_SECONDS
+
+    # --- a turn -----------------------------------------------------------------------------
+
+    def turn(self) -> Turn:
+        """Look at what is marked, and put it right."""
+        start = self._clock.monotonic()
+        if start >= self._resync_due:
+            self.sync.mark(KINDS)
+            self._host_stale = True
+            self._resync_due = start + RESYNC_SECONDS * _chance.uniform(1, 1.1)
+        foreign = self._foreign.is_set()
+        self._foreign.clear()
+        report, done = self._work()
+        now = self._clock.monotonic()
+        if done.put or done.dropped:
+            self._telemetry.synced(now - start, done, foreign)
+            log.info("sync", did=str(done), repair=foreign, seconds=round(now - start, 4))
+            if foreign:
+                self._repaired = now
+        return Turn(report, self._next(report, now))
+
+    def _work(self) -> tuple[Report | None, Done]:
+        synced = self._agents.node_routes.wait_synced(0) and self._agents.table_reports.wait_synced(0)
+        if not synced:
+            return None, self._withhold()
+        routes = self._agents.node_routes.items()
+        own = routes.get(self._settings.node_name)
+        if own is None:
+            words = f"there is no NodeRoute {self._settings.node_name}: the controller makes one once the Node is known"
+            return Report.bad(None, "NoNodeRoute", words), self._withhold()
+        try:
+            host = self._look_at_host()
+            self._adopt()
+            wanted = self._composer.compose(own, routes, self._agents.table_reports.items(), host)
+        except KernelError as error:
+            return Report.bad(own, "Interface", str(error)), self._withhold()
+        except Unfit as error:
+            return Report.bad(own, error.reason, str(error)), self._withhold()
+        return self._apply(own, wanted)
+
+    def _look_at_host(self) -> Host:
+        """The NIC, read again when a link or an address may have changed."""
+        if self._host is None or self._host_stale:
+            self._host_stale = False  # first: what changes while it is read counts
+            self._host = None
+            self._host = self._kernel.host(self._settings.interface)
+        return self._host
+
+    def _adopt(self) -> None:
+        """Once: go on with the nexthops that a former process has made."""
+        if not self._adopted:
+            found = self.sync.read("routes").actual
+            self._composer.adopt({_cidr(key.destination, key.length): to.nexthop for key, to in found.items() if to[0]})
+            self._adopted = True
+
+    def _apply(self, own: NodeRoute, wanted: Wanted) -> tuple[Report, Done]:
+        self.sync.want(wanted.tables)
+        done = self.sync.run([*BASE, *PEERS])
+        if taken := [id_ for id_, why in self.sync.trackers["nexthops"].failed.items() if why.startswith(TAKEN)]:
+            self._composer.avoid(taken)
+        report = self._judge(own, wanted)
+        self._served |= report.serves
+        if self._served:
+            plugins, _ = self._kernel.plugins()
+            self.sync.want({"files": {self._conflist: conflist(wanted.pod_cidrs, wanted.mtu, plugins)}})
+            done += self.sync.run(FILES)
+            if words := self.sync.failures(FILES):
+                report = report.failing("ConflistFailed", words)
+        else:
+            done += self._withhold()
+        self._tell(own, wanted, report)
+        return report, done
+
+    def _withhold(self) -> Done:
+        """Where no agent has programmed this kernel since it booted, no pod must start by a conflist of before."""
+        if self._served or self.sync.standing():
+            return Done()
+        self.sync.want({"files": {}})
+        return self.sync.run(FILES)
+
+    def _judge(self, own: NodeRoute, wanted: Wanted) -> Report:
+        report = Report.of(own, wanted)
+        if words := self.sync.failures(BASE):
+            return report.failing("KernelFailed", words)
+        plugins, searched = self._kernel.plugins()
+        if lacking := [name for name in NEEDED_PLUGINS if name not in plugins]:
+            where = ", ".join(searched)
+            words = [
+                f"the CNI plugins {' and '.join(lacking)} are in none of {where}: install the CNI plugins there "
+                "(Debian: containernetworking-plugins), or name their folder by CNI_PATH"
+            ]
+            return report.failing("CNIPluginsMissing", words)
+        if words := self.sync.failures(PEERS):
+            return report.failing("PeersFailed", words, serves=True)
+        return report
+
+    # --- what people are told ---------------------------------------------------------------
+
+    def _tell(self, own: NodeRoute, wanted: Wanted, report: Report) -> None:
+        self._reporter.say(own, report, len(wanted.peers))
+        self._telemetry.world(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS}, report.ready)
+        for name, words in wanted.problems.items():
+            self._changes.say(("peer", name), "peer", warning=True, node=name, problem=words)
+        for other in self._kernel.shadowing():
+            words = "the container runtime takes it before ours: remove it once its network is gone"
+            self._changes.say(("conflist", other), "conflist", warning=True, file=other, problem=words)
+
+    def _next(self, report: Report | None, now: float) -> float:
+        if report is None or report.ready:
+            self._failures = 0
+            if report:
+                self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
+                self._telemetry.ready(True)
+            return self._resync_due
+        self._changes.say("report", "not ready", warning=True, reason=report.reason, problem=report.message)
+        self._telemetry.ready(False, f"{report.reason}: {report.message}")
+        self._failures += 1
+        self.sync.mark(KINDS)
+        self._host_stale = True
+        return min(self._resync_due, now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 10)))
+
+
+def _cidr(destination: bytes, length: int) -> Cidr:
+    return Cidr("ipv4" if len(destination) == 4 else "ipv6", int.from_bytes(destination, "big"), length)

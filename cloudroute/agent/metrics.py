@@ -1,0 +1,107 @@
+"""What an agent counts: its work, what is not in place, its peers by path, and the bytes sent to each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cloudroute.agent.sync import Done
+from cloudroute.core.hosttables import Wanted
+from cloudroute.dataplane import Kind, PeerBytes
+from cloudroute.telemetry import Vitals
+from cloudroute.types import Cidr, Path
+
+_PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
+
+
+class AgentTelemetry(Vitals, Collector):
+    """Metrics and health of an agent. `counters` reads the kernel's, at each scrape."""
+
+    def __init__(
+        self,
+        counters: Callable[[], Sequence[PeerBytes]] = lambda: (),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(monotonic)
+        self._wanted: Wanted | None = None
+        self._failures: Mapping[Kind, int] = {}
+        self._bytes = _Bytes(counters)
+        self._sync = Histogram(
+            "cloudroute_agent_sync_seconds", "Duration of a turn that changed the kernel.", registry=self.registry
+        )
+        self._changes = Counter(
+            "cloudroute_agent_changes",
+            "Entries put into the kernel or removed; cause is cluster, or repair of what others did.",
+            ["kind", "cause"],
+            registry=self.registry,
+        )
+        self._ready = Gauge("cloudroute_agent_ready", "1 while all is in place.", registry=self.registry)
+        self.registry.register(self)
+
+    def synced(self, seconds: float, done: Done, repair: bool) -> None:
+        """Count a turn that has changed something."""
+        self._sync.observe(seconds)
+        for kind, count in (done.put + done.dropped).items():
+            self._changes.labels(kind, "repair" if repair else "cluster").inc(count)
+
+    def world(self, wanted: Wanted, failures: Mapping[Kind, int], ready: bool) -> None:
+        """Replace what is known: `failures` counts what is not in place, by kind."""
+        self._wanted, self._failures = wanted, failures
+        self._ready.set(ready)
+
+    def collect(self) -> Iterator[Metric]:
+        """Draw the series of the world (prometheus_client's Collector)."""
+        wanted = self._wanted
+        peers = GaugeMetricFamily("cloudroute_agent_peers", "Other nodes, by path to them.", labels=["path"])
+        failed = GaugeMetricFamily("cloudroute_agent_failed", "Entries that are not in place.", labels=["kind"])
+        unused = GaugeMetricFamily("cloudroute_agent_peer_problems", "NodeRoutes that can't be used as they are.")
+        sent = CounterMetricFamily(
+            "cloudroute_agent_peer_bytes", "Bytes sent to the pods of a node, by path.", labels=["peer", "path"]
+        )
+        if wanted is not None:
+            for path in _PATHS:
+                peers.add_metric([path], wanted.paths.get(path, 0))
+            for kind, count in self._failures.items():
+                failed.add_metric([kind], count)
+            unused.add_metric([], len(wanted.problems))
+            for (name, taken), count in self._bytes.read(wanted).items():
+                sent.add_metric([name, taken], count)
+        yield from (peers, failed, unused, sent)
+
+
+class _Bytes:
+    """The kernel's counters by peer and path, going on where the kernel's begin anew.
+
+    The kernel tells the tunnel from the NIC. Whether the NIC was the native or the direct path is as it is now.
+    """
+
+    def __init__(self, counters: Callable[[], Sequence[PeerBytes]]) -> None:
+        self._counters = counters
+        self._last: dict[Cidr, PeerBytes] = {}
+        self._totals: dict[tuple[str, Path], int] = {}
+
+    def read(self, wanted: Wanted) -> Mapping[tuple[str, Path], int]:
+        """Totals by (node, path) of all peers that are there; zeros are left out."""
+        found = {counted.cidr: counted for counted in self._counters()}
+        for name, cidrs in wanted.peer_cidrs.items():
+            path = wanted.peers[name].path
+            for cidr in cidrs:
+                if counted := found.get(cidr):
+                    last = self._last.get(cidr, PeerBytes(cidr, 0, 0))
+                    self._add(name, "overlay", _increase(last.overlay, counted.overlay))
+                    self._add(name, "direct" if path == "direct" else "native", _increase(last.routed, counted.routed))
+        self._last = found
+        self._totals = {key: total for key, total in self._totals.items() if key[0] in wanted.peers}
+        return self._totals
+
+    def _add(self, name: str, path: Path, count: int) -> None:
+        if count:
+            self._totals[name, path] = self._totals.get((name, path), 0) + count
+
+
+def _increase(last: int, now: int) -> int:
+    return now - last if now >= last else now

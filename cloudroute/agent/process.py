@@ -1,0 +1,92 @@
+"""The agent's process: which threads there are, and how it ends.
+
+Main thread: supervision. Loop thread: all decisions and all writes to the kernel. Status thread: the one write to
+Kubernetes. Reflectors, and the threads that listen to the kernel, only mark what to look at. A thread that dies ends
+the process. However it ends, the kernel stays as it is: pods go on, and the next process takes over what it finds.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from cloudroute.agent.loop import Loop, Turn
+from cloudroute.agent.metrics import AgentTelemetry
+from cloudroute.agent.report import Reporter
+from cloudroute.config import AgentSettings
+from cloudroute.errors import CloudrouteError
+from cloudroute.ports import Agents, Clock, Kernel
+
+GLANCE_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0
+"""How long `--once` tries."""
+FLUSH_SECONDS = 5.0
+
+
+class Agent:
+    """Joins kernel, cluster and loop. `run` is the main thread's; `stop` may be set from a signal handler."""
+
+    def __init__(
+        self, settings: AgentSettings, agents: Agents, kernel: Kernel, clock: Clock, telemetry: AgentTelemetry
+    ) -> None:
+        self._settings, self._agents, self._kernel = settings, agents, kernel
+        self._clock, self._telemetry = clock, telemetry
+        self._reporter = Reporter(agents, clock)
+        self._loop = Loop(settings, agents, kernel, clock, telemetry, self._reporter)
+        self._failure: BaseException | None = None
+        self._last: Turn | None = None
+        self._ended = threading.Event()
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Until stopped, or with `--once` until all is in place; raises CloudrouteError when that does not come."""
+        self._telemetry.ready(False, "the first lists of the API server have not arrived")
+        self._kernel.listen(self._loop.wake)
+        self._agents.start(self._loop.wake)
+        self._reporter.start()
+        threading.Thread(target=self._work, name="loop", daemon=True).start()
+        try:
+            while not self._ended.wait(GLANCE_SECONDS):
+                self._look_after()
+                if self.stop.is_set():
+                    self._loop.wake()
+        finally:
+            self.stop.set()
+        if self._failure:
+            raise self._failure
+        if self._settings.once:
+            self._reporter.flush(FLUSH_SECONDS)
+        self._reporter.stop()
+        self._agents.stop()
+        self._kernel.close()
+        if self._settings.once:
+            self._insist()
+
+    def _insist(self) -> None:
+        """Raise CloudrouteError unless all is in place."""
+        if self._last and self._last.report:
+            if self._last.report.ready:
+                return
+            raise CloudrouteError(f"{self._last.report.reason}: {self._last.report.message}")
+        raise CloudrouteError(self._agents.trouble or "the API server has not given its lists")
+
+    def _look_after(self) -> None:
+        if thread := self._agents.dead() or self._kernel.dead():
+            raise CloudrouteError(f"the thread {thread} has ended, its error is above: this process ends, too")
+        if not self._reporter.thread.is_alive():
+            raise CloudrouteError("the thread status has ended, its error is above: this process ends, too")
+
+    def _work(self) -> None:
+        deadline = self._clock.monotonic() + PATIENCE_SECONDS
+
+        def ended(turn: Turn) -> bool:
+            if not self._settings.once:
+                return False
+            return bool(turn.report and turn.report.ready) or self._clock.monotonic() > deadline
+
+        try:
+            self._last = self._loop.run(self.stop, ended)
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the process must not go on without it
+            self._failure = error
+        finally:
+            self._telemetry.forget("loop")
+            self._ended.set()

@@ -1,0 +1,159 @@
+"""How a node stands, and its NodeRoute's status that says so.
+
+Every agent watches every NodeRoute, so a status that followed each change of a peer would cost N x N events. It is
+written on the node's own transitions: readiness, reason, the generation that it speaks of, the MTU, and the node's
+path. The counts of peers by path go along and are as of then. A change of path alone, which many nodes may see at one
+time, is told after a random delay that grows with the number of peers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+from cloudroute.core.hosttables import Wanted
+from cloudroute.errors import ApiError
+from cloudroute.ports import Agents, Clock
+from cloudroute.telemetry import ChangeLog
+from cloudroute.types import NodePath, NodeRoute, Path
+
+_chance = Random()
+
+SPREAD_SECONDS = 0.01
+"""Per peer: 5,000 agents that see one change spread their words over 50 s."""
+FIRST_RETRY, LAST_RETRY = 0.5, 60.0
+MOST_WORDS = 1024
+"""Characters of a message, as the CRD limits it."""
+_TRANSITIONS = ("ready", "reason", "observedGeneration", "mtu", "path")
+_PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is to say of a node at one moment."""
+
+    own: NodeRoute | None
+    ready: bool
+    reason: str
+    """One word."""
+    message: str
+    """What is wrong and what to do; "" while all is well."""
+    serves: bool
+    """Whether all that the node's own pods stand on is in place."""
+    path: NodePath | None = None
+    paths: Mapping[Path, int] = field(default_factory=dict)
+    mtu: int = 0
+
+    @classmethod
+    def of(cls, own: NodeRoute, wanted: Wanted) -> Report:
+        """All is as it is wanted."""
+        return cls(own, True, "Ready", "", True, wanted.path, wanted.paths, wanted.mtu)
+
+    @classmethod
+    def bad(cls, own: NodeRoute | None, reason: str, message: str) -> Report:
+        """Nothing could be programmed."""
+        return cls(own, False, reason, message, False)
+
+    def failing(self, reason: str, words: Sequence[str], serves: bool = False) -> Report:
+        """The same, with what is wrong."""
+        more = f" (and {len(words) - 3} more)" if len(words) > 3 else ""
+        return replace(self, ready=False, reason=reason, message="; ".join(words[:3]) + more, serves=serves)
+
+    def status(self, old: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """The object's status. `since` moves when readiness or path do; `now` is seconds since the epoch."""
+        assert self.own is not None  # noqa: S101 - who has no NodeRoute has no status
+        same = old.get("path") == self.path and old.get("ready") == self.ready and isinstance(old.get("since"), str)
+        since = old["since"] if same else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = {
+            "ready": self.ready,
+            "reason": self.reason,
+            "message": self.message[:MOST_WORDS],
+            "observedGeneration": self.own.generation,
+            "mtu": self.mtu,
+            "since": since,
+        }
+        if self.path:
+            status |= {"path": self.path, "paths": {path: self.paths.get(path, 0) for path in _PATHS}}
+        return status
+
+
+class Reporter:
+    """A thread that writes the status, so that an API server which hangs delays no repair."""
+
+    def __init__(self, agents: Agents, clock: Clock) -> None:
+        self._agents, self._clock = agents, clock
+        self._lock = threading.Condition()
+        self._report: Report | None = None
+        self._not_before = 0.0
+        self._stopping = False
+        self._writing = False
+        self._changes = ChangeLog()
+        self.thread = threading.Thread(target=self._run, name="status", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self.thread.start()
+
+    def say(self, own: NodeRoute, report: Report, peers: int) -> None:
+        """Write it, unless the object says so already."""
+        present = own.status
+        wanted = report.status(present, self._clock.now())
+        moved = [key for key in _TRANSITIONS if wanted.get(key) != present.get(key)]
+        with self._lock:
+            if not moved:
+                self._report = None
+                return
+            delay = _chance.uniform(0, SPREAD_SECONDS * peers) if moved == ["path"] else 0.0
+            if delay == 0.0 or self._report is None:
+                self._not_before = self._clock.monotonic() + delay
+            self._report = report
+            self._lock.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all is written; whether it is."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._report is None and not self._writing, timeout)
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify_all()
+
+    def _run(self) -> None:
+        failures = 0
+        while report := self._next():
+            assert report.own is not None  # noqa: S101 - `say` is given one
+            pause = 0.0
+            try:
+                self._agents.write_status(report.own, report.status(report.own.status, self._clock.now()))
+                failures = 0
+                self._changes.forget("status")
+            except ApiError as error:
+                failures += 1
+                self._changes.say("status", "can't write the status", warning=True, problem=str(error))
+                pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(failures, 8)) * _chance.uniform(1, 1.5)
+            self._done(report, pause)
+
+    def _next(self) -> Report | None:
+        """The report that is due; None when the thread is to end."""
+        with self._lock:
+            while not self._stopping:
+                now = self._clock.monotonic()
+                if self._report and now >= self._not_before:
+                    report, self._report, self._writing = self._report, None, True
+                    return report
+                self._lock.wait(self._not_before - now if self._report else None)
+        return None
+
+    def _done(self, report: Report, pause: float) -> None:
+        with self._lock:
+            self._writing = False
+            if pause:
+                self._not_before = self._clock.monotonic() + pause
+                self._report = self._report or report
+            self._lock.notify_all()

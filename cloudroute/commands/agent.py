@@ -1,0 +1,58 @@
+"""`cloudroute agent`: the process on each node that programs its kernel."""
+
+from __future__ import annotations
+
+import sys
+
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.serving import listening, stop_on_signal
+from cloudroute.config import AgentSettings
+
+
+def run(invocation: Invocation) -> int:
+    """Run until a signal comes, or with --once until all is in place."""
+    # Only here, all of them: they load the Kubernetes client and open sockets of the kernel.
+    from cloudroute import telemetry
+    from cloudroute.adapters.kernel import HostKernel
+    from cloudroute.adapters.kube.agents import KubeAgents
+    from cloudroute.agent.cleanup import clean
+    from cloudroute.agent.metrics import AgentTelemetry
+    from cloudroute.agent.process import Agent
+    from cloudroute.clock import SystemClock
+
+    settings = invocation[AgentSettings]
+    telemetry.setup_logging(settings.log_format, settings.log_level)
+    kernel = HostKernel(settings.cni_conf_dir)
+    if settings.cleanup:
+        sys.stdout.write(f"{str(clean(kernel)) or 'nothing of cloudroute is here'}\n")
+        kernel.close()
+        return 0
+    vitals = AgentTelemetry(kernel.peer_bytes)
+    with listening(settings.listen):
+        vitals.serve(*settings.listen)
+    agents = KubeAgents(settings.kubeconfig or None, settings.node_name, vitals.beat)
+    agent = Agent(settings, agents, kernel, SystemClock(), vitals)
+    stop_on_signal(agent.stop)
+    agent.run()
+    return 0
+
+
+COMMAND = Command(
+    name="agent",
+    summary="program this node's kernel: a path to every other node's pods",
+    text=(
+        "Watches the NodeRoutes and RouteTables, and keeps this machine's kernel in line: the VXLAN device cr0, the "
+        "pods' bridge cbr0, for each other node one neighbour, FDB entry, nexthop and route, and the nftables table "
+        "`inet cloudroute` that masquerades what has no way back. When all is in place it writes the CNI "
+        "configuration, and the node becomes Ready. What others break is repaired at once; what others have made is "
+        "never touched. SIGTERM ends the process and leaves the kernel as it is, so that pods go on and the next agent "
+        "takes over; --cleanup removes all of it. It needs root, or NET_ADMIN and a writable /proc/sys, and no access "
+        "to AWS."
+    ),
+    example=(
+        "cloudroute agent --node-name $(hostname) --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config\n"
+        "cloudroute agent --cleanup"
+    ),
+    run=run,
+    kinds=(AgentSettings,),
+)
