@@ -25,7 +25,7 @@ demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root o
 bench: $(READY) ## Measure what the README claims
 	$(BIN)/python -m tests.bench
 
-assets: ## Build kube-apiserver, etcd and kubectl for the tests that need them (Go; minutes the first time)
+assets: ## Build Kubernetes' programs and etcd for the tests that need them (Go; minutes the first time)
 	tests/tools/kube-assets.sh
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (uv)

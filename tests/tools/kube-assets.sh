@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds kube-apiserver, kubectl and etcd from Go modules into a cache, for the tests that want the real ones.
+# Builds the programs of Kubernetes and etcd from Go modules into a cache, for the tests that want the real ones:
+# kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kubelet and etcd.
 # Needs Go; minutes the first time, nothing when they are there. Prints the folder.
 #
 # KUBEBUILDER_ASSETS, where set, is that folder: what it already has is not built.
@@ -9,9 +10,11 @@ kubernetes=1.34.0
 etcd=3.6.13
 go_minor=24 # the oldest Go 1.x that Kubernetes 1.34 builds with
 
+programs=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet) # of Kubernetes
+
 out=${KUBEBUILDER_ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/cloudroute/kube-$kubernetes}
 missing=()
-for binary in kube-apiserver kubectl etcd; do
+for binary in "${programs[@]}" etcd; do
   [[ -x $out/$binary ]] || missing+=("$binary")
 done
 if ((${#missing[@]} == 0)); then
@@ -44,7 +47,7 @@ build() {
   mv "$work/$1" "$out/$1"
 }
 
-if wanted kube-apiserver || wanted kubectl; then
+if [[ ${missing[*]} != etcd ]]; then
   mkdir "$work/module"
   cd "$work/module"
   module=$(go mod download -json "k8s.io/kubernetes@v$kubernetes" | sed -n 's/.*"GoMod": "\(.*\)",/\1/p')
@@ -57,20 +60,15 @@ if wanted kube-apiserver || wanted kubectl; then
     echo "require k8s.io/kubernetes v$kubernetes"
     sed -n 's#^\s*\(k8s.io/[^ ]*\) => ./staging.*#replace \1 => \1 v0.'"${kubernetes#1.}"'#p' "$module" | sort -u
   } >go.mod
-  cat >tools.go <<'GO'
-//go:build tools
-
-package tools
-
-import (
-	_ "k8s.io/kubernetes/cmd/kube-apiserver"
-	_ "k8s.io/kubernetes/cmd/kubectl"
-)
-GO
+  {
+    printf '//go:build tools\n\npackage tools\n\nimport (\n'
+    printf '\t_ "k8s.io/kubernetes/cmd/%s"\n' "${programs[@]}"
+    echo ')'
+  } >tools.go
   go mod tidy 2>/dev/null || go mod tidy
   # Without it, clients are told v0.0.0.
   stamp="-X k8s.io/component-base/version.gitVersion=v$kubernetes"
-  for binary in kube-apiserver kubectl; do
+  for binary in "${programs[@]}"; do
     if wanted "$binary"; then
       build "$binary" "k8s.io/kubernetes/cmd/$binary" "$stamp"
     fi

@@ -12,7 +12,7 @@ import json
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from types import SimpleNamespace
@@ -68,6 +68,9 @@ class Aws:
         self.calls: Counter[tuple[str, str]] = Counter()
         """How often each (action, code) was answered. Code "OK", AWS's code, or "hang"; a dropped answer counts as
         what was done. The lab's own calls (`scene`) are not counted."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called after every call that may have changed something, and before it is answered; no lock is held. For
+        who makes packets follow. What EC2 does by itself later (`transition_seconds`) shows at the next call only."""
         self._enforce_iam = enforce_iam
         self._lock = threading.RLock()
         held = backend.Backend(region)
@@ -123,9 +126,12 @@ class Aws:
                 self._world.settle()
                 if not request.own:
                     self._admit(request)
-                return self._perform(request)
+                response = self._perform(request)
         except AwsError as error:
             return wire.refusal(request.service, error)
+        if request.service == "ec2" and response.status == 200 and not request.action.startswith(_READS):
+            self.changed()
+        return response
 
     def _admit(self, request: Request) -> None:
         if request.service == "ec2" and request.region not in ("", self.region):
@@ -173,6 +179,7 @@ class Aws:
         with self._lock:
             self._world.settle()
             routes.propagate(self._world, table_id, Cidr.parse(destination), SimpleNamespace(id=gateway_id))
+        self.changed()
 
     @property
     def highest(self) -> Mapping[tuple[str, Family], int]:

@@ -2,19 +2,21 @@
 
 The binaries are looked for as envtest does: in $KUBEBUILDER_ASSETS, else where tests/tools/kube-assets.sh puts them.
 Permissions are enforced: besides an administrator there is the controller's ServiceAccount, with the rights that
-deploy/rbac/controller.yaml gives it once that is applied.
+deploy/rbac/controller.yaml gives it once that is applied, and whoever else is added. With a control plane, the
+controller manager and the scheduler run too, and Deployments and DaemonSets become pods wherever kubelets register.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,35 +28,44 @@ from cloudroute.lab.kube.remote import RemoteCluster
 
 KUBERNETES_VERSION = "1.34.0"
 BINARIES = ("kube-apiserver", "etcd")
+CONTROL_PLANE = (*BINARIES, "kube-controller-manager", "kube-scheduler")
 START_SECONDS = 60.0
 """A loaded machine needs a while; an idle one two seconds."""
 TOKENS = MappingProxyType({"admin": "admin-token", "controller": "controller-token"})
-"""The token of each user."""
-_SERVICE_ACCOUNT = "system:serviceaccount:cloudroute:cloudroute-controller"
-_SERVICE_ACCOUNT_GROUPS = "system:serviceaccounts,system:serviceaccounts:cloudroute"
+"""The token of each user that there always is."""
+_PORTS = range(20000, 30000)
+"""Below the ports that the kernel gives to clients: none of them takes the server's while it is stopped."""
+_ACCOUNT = "system:serviceaccount:"
+_NODE = "system:node:"
+_USERS = MappingProxyType({"admin": "admin", "controller": f"{_ACCOUNT}cloudroute:cloudroute-controller"})
 
 
-def find_assets() -> Path | None:
-    """The folder with kube-apiserver and etcd, or None."""
+def find_assets(binaries: Iterable[str] = BINARIES) -> Path | None:
+    """The folder with these programs (kube-apiserver and etcd where none are named), or None."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or cache / "cloudroute" / f"kube-{KUBERNETES_VERSION}")
-    return folder if all(os.access(folder / name, os.X_OK) for name in BINARIES) else None
+    return folder if all(os.access(folder / name, os.X_OK) for name in binaries) else None
 
 
 class RealKubeApi(RemoteCluster):
-    """`start` returns when the server is ready; `close` ends both processes and removes their data.
+    """`start` returns when the server is ready; `close` ends all processes and removes their data.
 
-    Users are "admin", who may do everything, and "controller". Objects are accessed as the administrator.
+    Users are "admin", who may do everything, "controller", and those of `add_user`. Objects are accessed as the
+    administrator.
     """
 
-    def __init__(self, assets: Path | None = None) -> None:
-        found = assets or find_assets()
+    def __init__(self, assets: Path | None = None, *, control_plane: bool = False) -> None:
+        binaries = CONTROL_PLANE if control_plane else BINARIES
+        found = assets or find_assets(binaries)
         if found is None:
-            raise FileNotFoundError("kube-apiserver and etcd are not there: run tests/tools/kube-assets.sh")
+            raise FileNotFoundError(f"{', '.join(binaries)} are not there: run tests/tools/kube-assets.sh")
         self._assets = found
+        self._control_plane = control_plane
         self._folder = Path(tempfile.mkdtemp(prefix="cloudroute-kube-"))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd_url = ""
+        self._tokens = dict(TOKENS)
+        self._identities = dict(_USERS)
         super().__init__(f"https://127.0.0.1:{_free_port()}", TOKENS["admin"], self.ca_file)
 
     @property
@@ -67,18 +78,68 @@ class RealKubeApi(RemoteCluster):
         """What the server's certificate is checked with."""
         return self._folder / "apiserver.crt"
 
+    def add_user(self, identity: str) -> None:
+        """Give a token to `system:node:NAME`, `system:serviceaccount:NAMESPACE:NAME` or anybody else.
+
+        The groups are those that Kubernetes itself would find for such a name. The server reads its tokens when it
+        starts.
+        """
+        self._tokens[identity] = f"{identity.replace(':', '-')}-token"
+        self._identities[identity] = identity
+
+    def token_of(self, user: str) -> str:
+        """What that user says to the server."""
+        return self._tokens[user]
+
     def kubeconfig(self, path: Path | None = None, user: str = "admin") -> Path:
         """Write a kubeconfig for `user`, beside the server's data when no path is given."""
-        return write_kubeconfig(self.url, TOKENS[user], self.ca_file, user, path or self._folder / f"kubeconfig-{user}")
+        path = path or self._folder / f"kubeconfig-{user}"
+        return write_kubeconfig(self.url, self.token_of(user), self.ca_file, user, path)
 
     def start(self) -> None:
-        """Start etcd and the server. Raises RuntimeError, with what they said, when they don't become ready."""
+        """Start everything. Raises RuntimeError, with what they said, when they don't become ready."""
         try:
             self._start_etcd()
-            self._start_server()
+            self.start_server()
+            if self._control_plane:
+                self._start_controller_manager()
+                self._start_scheduler()
         except BaseException:
             self.close()
             raise
+
+    def stop_server(self) -> None:
+        """End the API server only: its clients find nobody, and what is stored stays."""
+        self.disconnect()
+        self._end("kube-apiserver")
+
+    def start_server(self) -> None:
+        """Start it again, with the same port, certificate and tokens, and those added meanwhile."""
+        tokens = self._folder / "tokens.csv"
+        tokens.write_text("".join(map(self._token_line, self._tokens)))
+        # The key of the certificate that the server makes for itself: it also signs the tokens of ServiceAccounts.
+        key = self._folder / "apiserver.key"
+        flags = {
+            "etcd-servers": self._etcd_url,
+            "bind-address": "127.0.0.1",
+            "secure-port": self.url.rpartition(":")[2],
+            "cert-dir": self._folder,
+            "token-auth-file": tokens,
+            "authorization-mode": "Node,RBAC" if self._control_plane else "RBAC",
+            "anonymous-auth": "false",
+            "service-cluster-ip-range": "10.96.0.0/16",
+            "service-account-issuer": "https://kubernetes.default.svc",
+            "service-account-key-file": key,
+            "service-account-signing-key-file": key,
+            # Where it has no watch cache, the server forgets what etcd forgets: `compact` shows then.
+            "watch-cache-sizes": "configmaps#0",
+        }
+        if self._control_plane:
+            flags |= {"allow-privileged": "true", "enable-admission-plugins": "NodeRestriction"}
+        else:
+            # No controller manager makes the accounts that this plugin wants each pod to have.
+            flags["disable-admission-plugins"] = "ServiceAccount"
+        self._run("kube-apiserver", flags, self._is_ready)
 
     def compact(self) -> None:
         """Have etcd forget all but the present: watches and lists of ConfigMaps from before can't go on."""
@@ -87,17 +148,17 @@ class RealKubeApi(RemoteCluster):
             http.request("POST", f"{self._etcd_url}/v3/kv/compaction", json={"revision": version, "physical": True})
 
     def close(self) -> None:
-        """End both processes, the server first."""
+        """End all processes, the last started first."""
         self.disconnect()
-        while self._processes:
-            process = self._processes.pop()
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for name in reversed(list(self._processes)):
+            self._end(name)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _token_line(self, user: str) -> str:
+        """Token, name, uid and groups."""
+        identity = self._identities[user]
+        groups = "system:masters" if user == "admin" else ",".join(_groups(identity))
+        return f'{self._tokens[user]},{identity},{identity},"{groups}"\n'
 
     def _start_etcd(self) -> None:
         self._etcd_url, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
@@ -112,48 +173,59 @@ class RealKubeApi(RemoteCluster):
         }
         self._run("etcd", flags, lambda: _answers(f"{self._etcd_url}/health"))
 
-    def _start_server(self) -> None:
-        # The key of the certificate that the server makes for itself: it also signs what no test here asks for.
-        key = self._folder / "apiserver.key"
-        tokens = self._folder / "tokens.csv"
-        tokens.write_text(
-            f"{TOKENS['admin']},admin,1,system:masters\n"
-            f'{TOKENS["controller"]},{_SERVICE_ACCOUNT},2,"{_SERVICE_ACCOUNT_GROUPS}"\n'
-        )
+    def _start_controller_manager(self) -> None:
+        # The pod CIDRs and the routes are cloudroute's.
+        flags = {"controllers": "*,-node-ipam-controller,-node-route-controller", "root-ca-file": self.ca_file}
+        self._start_component("kube-controller-manager", flags)
+
+    def _start_scheduler(self) -> None:
+        self._start_component("kube-scheduler", {})
+
+    def _start_component(self, name: str, more: dict[str, Any]) -> None:
+        """A client of the server that says by HTTPS that it is well: its certificate is the server's own."""
+        port = _free_port()
         flags = {
-            "etcd-servers": self._etcd_url,
+            "kubeconfig": self.kubeconfig(),
+            "leader-elect": "false",
             "bind-address": "127.0.0.1",
-            "secure-port": self.url.rpartition(":")[2],
-            "cert-dir": self._folder,
-            "token-auth-file": tokens,
-            "authorization-mode": "RBAC",
-            "anonymous-auth": "false",
-            "service-cluster-ip-range": "10.96.0.0/16",
-            "service-account-issuer": "https://kubernetes.default.svc",
-            "service-account-key-file": key,
-            "service-account-signing-key-file": key,
-            # Where it has no watch cache, the server forgets what etcd forgets: `compact` shows then.
-            "watch-cache-sizes": "configmaps#0",
-            # No controller manager makes the accounts that this plugin wants each pod to have.
-            "disable-admission-plugins": "ServiceAccount",
+            "secure-port": port,
+            "tls-cert-file": self.ca_file,
+            "tls-private-key-file": self._folder / "apiserver.key",
         }
-        self._run("kube-apiserver", flags, self._is_ready)
+        self._run(name, flags | more, lambda: _answers(f"https://127.0.0.1:{port}/healthz", "", str(self.ca_file)))
 
     def _is_ready(self) -> bool:
         return self.ca_file.exists() and _answers(f"{self.url}/readyz", self.token, str(self.ca_file))
 
     def _run(self, name: str, flags: dict[str, Any], ready: Callable[[], bool]) -> None:
         log = self._folder / f"{name}.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             command = [str(self._assets / name), *(f"--{flag}={value}" for flag, value in flags.items())]
             process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 - our own words and paths
-        self._processes.append(process)
+        self._processes[name] = process
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 end = f"ended with {process.returncode}" if process.returncode is not None else "is not ready"
                 raise RuntimeError(f"{name} {end}:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
+
+    def _end(self, name: str) -> None:
+        """At once: the server would wait for its watches to end, and what etcd was told is written."""
+        process = self._processes.pop(name, None)
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def _groups(identity: str) -> list[str]:
+    """What Kubernetes' own authenticators add to a name."""
+    if identity.startswith(_NODE):
+        return ["system:nodes"]
+    if identity.startswith(_ACCOUNT):
+        namespace = identity.removeprefix(_ACCOUNT).partition(":")[0]
+        return ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
+    return []
 
 
 def _answers(url: str, token: str = "", ca_file: str | None = None) -> bool:
@@ -164,6 +236,8 @@ def _answers(url: str, token: str = "", ca_file: str | None = None) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    while True:
+        port = random.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            return port

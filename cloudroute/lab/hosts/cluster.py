@@ -1,0 +1,140 @@
+"""`ClusterLab`: a lab whose nodes are real. Each host runs a kubelet and containerd; pods are scheduled, not attached.
+
+What is real here beside the packets: the API server with its scheduler and controller manager, the kubelets that
+register their Nodes and say when they are ready, the container runtime that reads the conflist, and the pods.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.aws import Machine
+from cloudroute.lab.hosts.api import Api, RealApi
+from cloudroute.lab.hosts.host import LOOK_SECONDS, LabHost, LabPod
+from cloudroute.lab.hosts.images import WEB, make_images
+from cloudroute.lab.hosts.kubelet import KubeletHost, missing
+from cloudroute.lab.hosts.lab import HostLab
+from cloudroute.lab.hosts.netns import Namespace, execute
+from cloudroute.lab.hosts.workload import daemonset, node_ready, pod_template, running
+from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.lab.kube.remote import RemoteCluster
+
+MOST_NODES = 60
+"""How many names there are, node-1 to node-60: an API server reads the tokens of its users when it starts."""
+
+
+class ClusterHost(LabHost):
+    """A node with a kubelet. A pod of `pods` is a scheduled one, whose network namespace got a name."""
+
+    kubelet: KubeletHost
+    kube: RemoteCluster
+
+    def add_pod(self, name: str, timeout: float = 60.0) -> LabPod:
+        """Create a Pod that only this node fits, and wait until it runs."""
+        if name in self.pods:
+            raise CloudrouteError(f"{self.name} has a pod {name} already")
+        selector = {"kubernetes.io/hostname": self.name}
+        body = {"metadata": {"name": f"{self.name}-{name}"}, "spec": {**pod_template(WEB), "nodeSelector": selector}}
+        self.kube.create({"apiVersion": "v1", "kind": "Pod", **body})
+        deadline = time.monotonic() + timeout
+        while True:
+            pod = self.kube.get("pods", f"{self.name}-{name}", "default")
+            addresses = tuple(entry["ip"] for entry in pod.get("status", {}).get("podIPs", ()))
+            if addresses and pod["status"].get("phase") == "Running":
+                return self.adopt_pod(name, f"{self.name}-{name}", addresses)
+            if time.monotonic() > deadline:
+                raise CloudrouteError(f"pod {name} on {self.name} does not run: {pod.get('status')}")
+            time.sleep(LOOK_SECONDS)
+
+    def runs(self, pod: str) -> bool:
+        """Whether a Pod has processes here."""
+        try:
+            return self.kubelet.pod_pid(pod) > 0
+        except CloudrouteError:
+            return False
+
+    def adopt_pod(self, name: str, pod: str, addresses: tuple[str, ...]) -> LabPod:
+        """Take a running Pod into `pods`, under a short name."""
+        namespace = Namespace(f"{self.prefix}{self.name}-{name}")
+        execute("ip", "netns", "attach", namespace.name, str(self.kubelet.pod_pid(pod)))
+        self.pods[name] = LabPod(name, namespace, addresses, self, None)
+        return self.pods[name]
+
+    def remove_pod(self, pod: LabPod) -> None:
+        self.pods.pop(pod.name, None)
+        execute("ip", "netns", "del", pod.namespace.name)
+        self.kube.delete("pods", f"{self.name}-{pod.name}", "default")
+
+    def delete(self) -> None:
+        self.kubelet.kill()
+        super().delete()
+
+
+class ClusterLab(HostLab):
+    """Like HostLab, with `ClusterHost`s. Raises CloudrouteError, in words, where this machine lacks something."""
+
+    hosts: Mapping[str, ClusterHost]  # type: ignore[assignment] # a dict of them, which nobody else writes to
+
+    def __init__(self, name: str, **options: Any) -> None:
+        if problems := missing():
+            raise CloudrouteError(f"real nodes can't run here: {'; '.join(problems)}")
+        super().__init__(name, real_kube=True, **options)
+        self._images: list[Path] = []
+
+    def make_api(self) -> Api:
+        self._kube = RealKubeApi(control_plane=True)
+        for number in range(1, MOST_NODES + 1):
+            self._kube.add_user(f"system:node:node-{number}")
+        self._images = make_images(self.folder / "images")
+        return RealApi(self._kube, self.folder)
+
+    def deploy(self, name: str, timeout: float = 60.0) -> None:
+        """Create a DaemonSet and wait until its pods run everywhere; they are then each host's pod `name`."""
+        self._kube.create(daemonset(name))
+        self.adopt(name, timeout)
+
+    def adopt(self, name: str, timeout: float = 60.0) -> None:
+        """Wait until the pods of a DaemonSet run on all hosts, and take those of new hosts into their `pods`."""
+
+        def adopted() -> bool:
+            for node, pod in running(self._kube, name).items():
+                host = self.hosts.get(node)
+                # Of a node that was replaced the API server shows the old pod for a while.
+                if host and name not in host.pods and host.runs(pod.name):
+                    host.adopt_pod(name, pod.name, pod.addresses)
+            return all(name in host.pods for host in self.hosts.values())
+
+        self.wait(adopted, f"a pod {name} on each host", timeout)
+
+    # --- what a host is -----------------------------------------------------------------------------
+
+    def _make(self, name: str, zone: int, machine: Machine, folder: Path, flags: Sequence[str]) -> ClusterHost:
+        return ClusterHost(name, zone, machine, self.prefix, folder, flags)
+
+    def _boot(self, host: LabHost) -> None:
+        assert isinstance(host, ClusterHost)  # noqa: S101 - `_make` made it
+        kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"system:node:{host.name}")
+        host.kube = self._kube
+        host.kubelet = KubeletHost(
+            host.namespace.name,
+            host.name,
+            host.addresses,
+            host.machine.provider_id,
+            kubeconfig,
+            host.folder / "kubelet",
+            host.conf_dir,
+            self._images,
+        )
+        host.kubelet.start()
+        if self._agents:
+            host.start_agent()
+
+    def _reported(self) -> Mapping[str, LabHost]:
+        return {}  # the kubelets say themselves whether they are ready
+
+    def _is_ready(self) -> bool:
+        return super()._is_ready() and all(node_ready(self._kube, name) for name in self.hosts)

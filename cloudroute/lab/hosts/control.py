@@ -1,0 +1,166 @@
+"""The lab's controllers: replicas as processes of their own, that know EC2 and Kubernetes only by their APIs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts.processes import remember
+
+FLAGS = {
+    "--settle-seconds": "1",
+    "--drain-seconds": "2",
+    "--resync-seconds": "5",
+    "--lease-duration": "5",
+    "--renew-deadline": "2.5",
+    "--retry-period": "0.5",
+    "--log-format": "json",
+}
+"""Shorter times than the defaults, or a lab would mostly wait."""
+NAMES = ("controller-a", "controller-b")
+READY_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+
+def flatten(flags: Mapping[str, str | Sequence[str]]) -> list[str]:
+    """Flags as the words of a command line; one that is repeatable has several values."""
+    pairs = [(flag, [value] if isinstance(value, str) else value) for flag, value in flags.items()]
+    return [word for flag, values in pairs for value in values for word in (flag, value)]
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One controller process, its log file (JSON lines), and where it serves its metrics and probes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    url: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    @property
+    def leads(self) -> bool:
+        """Whether it has acquired the lease and still lives."""
+        return self.alive and any(line.get("did") == "acquired" for line in self.lines())
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has read the cluster and may lead."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:  # noqa: S310 - our own process
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged so far; a line that is being written is left out."""
+        text = self.log.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
+
+    def says(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+
+
+class Controllers:
+    """The replicas. `flags` are theirs; `folder` gets their logs."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], flags: dict[str, str | Sequence[str]]) -> None:
+        self.flags = flags
+        self._folder = folder
+        self._environment = environment
+        self._replicas: dict[str, Replica] = {}
+        self._count = 0
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """Those that run."""
+        return [replica for replica in self._replicas.values() if replica.alive]
+
+    @property
+    def leader(self) -> Replica | None:
+        """The one that leads."""
+        return next((replica for replica in self.replicas if replica.leads), None)
+
+    def start(self) -> None:
+        """Start those that do not run."""
+        for name in NAMES:
+            if name not in self._replicas or not self._replicas[name].alive:
+                self._replicas[name] = self._spawn(name)
+
+    def stop(self) -> None:
+        """SIGTERM to all, the standby first, and wait: the lease is released."""
+        for replica in sorted(self.replicas, key=lambda replica: replica.leads):
+            self._stop(replica)
+
+    def kill(self) -> None:
+        """SIGKILL to all: the lease stays theirs until it runs out."""
+        for replica in self.replicas:
+            replica.process.kill()
+            replica.process.wait()
+
+    def roll(self) -> None:
+        """Replace all by new ones with the present flags, one by one, as a Deployment does.
+
+        Raises CloudrouteError when one does not become ready.
+        """
+        for replica in sorted(self.replicas, key=lambda replica: replica.leads):
+            self._stop(replica)
+            new = self._replicas[replica.name] = self._spawn(replica.name)
+            self._await(lambda new=new: new.ready or not new.alive)  # type: ignore[misc]
+            if not new.alive:
+                raise CloudrouteError(f"{new.name} ended:\n{new.says()}")
+
+    def says(self) -> str:
+        """The ends of their logs."""
+        return "\n".join(f"--- {replica.name}\n{replica.says()}" for replica in self._replicas.values())
+
+    def _spawn(self, name: str) -> Replica:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
+        command = [sys.executable, "-m", "cloudroute", "controller", *flatten({**self.flags, "--listen": address})]
+        self._count += 1
+        # A log of its own: what another process of that name has said is not what this one says.
+        log = self._folder / f"{name}-{self._count}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and flags
+                command, env={**environment, **self._environment}, stdout=output, stderr=output
+            )
+        remember(self._folder, process.pid)
+        return Replica(name, process, log, f"http://{address}")
+
+    @staticmethod
+    def _stop(replica: Replica) -> None:
+        replica.process.send_signal(signal.SIGTERM)
+        replica.process.send_signal(signal.SIGCONT)
+        try:
+            replica.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            replica.process.kill()
+            replica.process.wait()
+            raise CloudrouteError(f"{replica.name} did not end on SIGTERM:\n{replica.says()}") from error
+
+    @staticmethod
+    def _await(done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not done():
+            if time.monotonic() > deadline:
+                raise CloudrouteError(f"a controller is not ready after {READY_SECONDS:g} s")
+            time.sleep(0.05)

@@ -1,0 +1,236 @@
+"""Real nodes: containerd, runc and a kubelet inside a host's network namespace.
+
+    KubeletHost ─▶ nsenter ─▶ unshare ─▶ kubelet.sh, process 1 of the machine
+                                         ├── containerd ─▶ a shim and runc per pod ─▶ the pod's processes
+                                         └── kubelet
+
+The machine has namespaces of processes and of mounts besides that of the network, so when its process 1 ends, all its
+processes, mounts and pods' network namespaces are gone. Process 1 ends when the pipe to it closes: when the host is
+stopped, or whoever started it has died, by whatever. Cgroups and folders are all that can be left: `sweep` finds them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts import cgroups
+from cloudroute.lab.hosts.images import find_busybox
+from cloudroute.lab.hosts.kubelet_config import CNI_BIN, containerd_toml, kubelet_json
+from cloudroute.lab.kube.real import find_assets
+
+SCRIPT = Path(__file__).with_name("kubelet.sh")
+STOP_SECONDS = 20.0
+"""For the daemons to end by themselves; then they are killed."""
+_RECORDS = Path("/run/cloudroute-kubelets")
+"""A link per host, named as its network namespace, to its folder: what `sweep` goes by."""
+_PROGRAMS = {"containerd": "containerd", "ctr": "containerd", "runc": "runc", "nsenter": "util-linux", "ip": "iproute2"}
+
+
+def missing() -> list[str]:
+    """What this machine lacks for a KubeletHost, and how to get it; one sentence for all that is missing each."""
+    packages = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
+    if not (CNI_BIN / "bridge").exists():
+        packages.add("containernetworking-plugins")
+    if find_busybox() is None:
+        packages.add("busybox-static")
+    said = [f"install the packages {', '.join(sorted(packages))}"] if packages else []
+    if os.geteuid() != 0:
+        said.append("be root")
+    if find_assets(["kubelet"]) is None:
+        said.append("build the kubelet with tests/tools/kube-assets.sh")
+    return said
+
+
+class KubeletHost:
+    """A node. `folder` holds its state and logs, is the host's alone, and outlives it as a disk does.
+
+    `namespace` is an existing network namespace that has `node_ips`; `kubeconfig` is the kubelet's, with a server that
+    it reaches from there; containerd takes its network from `cni_conf_dir`, whoever writes that; `images` are archives
+    that are imported at each start. /run, /var/lib and /var/log are the host's own: of the machine's it sees only these
+    paths there.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        node_name: str,
+        node_ips: Sequence[str],
+        provider_id: str,
+        kubeconfig: Path,
+        folder: Path,
+        cni_conf_dir: Path,
+        images: Sequence[Path],
+    ) -> None:
+        assets = find_assets(["kubelet"])
+        if assets is None:
+            raise CloudrouteError("there is no kubelet: run tests/tools/kube-assets.sh")
+        self.namespace = namespace
+        self.node_name = node_name
+        self.folder = folder.resolve()
+        self._node_ips = tuple(node_ips)
+        self._provider_id = provider_id
+        self._kubeconfig = kubeconfig.resolve()
+        self._cni_conf_dir = cni_conf_dir.resolve()
+        self._images = [str(image.resolve()) for image in images]
+        self._kubelet = (assets / "kubelet").resolve()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether containerd and the kubelet serve. Raises CloudrouteError, with their words, when they have ended."""
+        if self._process is None:
+            return False
+        if self._process.poll() is not None:
+            said = self._log.read_text(errors="replace") if self._log.exists() else f"{self._log} is gone"
+            raise CloudrouteError(f"the kubelet of {self.node_name} ended: {said}")
+        return self._socket.exists()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """All processes of the machine and its pods, parents before their children; none when it is not running."""
+        return tuple(_descendants(self._process.pid))[1:] if self._process else ()
+
+    def start(self) -> None:
+        """Start it and return; it is up when `ready`. What `folder` holds from before goes on, as after a reboot."""
+        if self._process is not None:
+            raise CloudrouteError(f"the kubelet of {self.node_name} has been started")
+        for folder in (self.folder, self._cni_conf_dir, _RECORDS):
+            folder.mkdir(parents=True, exist_ok=True)
+        record = _RECORDS / self.namespace
+        record.unlink(missing_ok=True)
+        record.symlink_to(self.folder)
+        self._socket.unlink(missing_ok=True)
+        cgroups.make(self.namespace)
+        (self.folder / "containerd.toml").write_text(containerd_toml(self._cni_conf_dir))
+        (self.folder / "kubelet.json").write_text(kubelet_json(self._provider_id, self.namespace))
+        with self._log.open("wb") as log:
+            # A session of its own: Ctrl-C on a terminal is for those who stop it in their order.
+            self._process = subprocess.Popen(  # noqa: S603 - our own words and paths
+                self._command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def stop(self) -> None:
+        """Shut it down. Nothing of it is left but `folder` and, in the network namespace, the CNI plugins' bridge."""
+        if self._process is None:
+            return
+        self._hang_up()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._forget()
+
+    def kill(self) -> None:
+        """As when the power fails: everything ends at once, and `folder` is as it was at that moment."""
+        if self._process is None:
+            return
+        # Process 1 has died when all others of its namespace have; its parent ends after it.
+        for pid in self.pids[:1] or [self._process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._hang_up()
+        self._process.wait()
+        self._forget()
+
+    def pod_pid(self, name: str, namespace: str = "default") -> int:
+        """A process of the pod: `nsenter --net --target PID` runs a command in the pod's network."""
+        pids = self.pids
+        wanted = {"io.kubernetes.cri.sandbox-name": name, "io.kubernetes.cri.sandbox-namespace": namespace}
+        tasks = Path(f"/proc/{pids[0]}/root/run/containerd/io.containerd.runtime.v2.task/k8s.io") if pids else Path()
+        for bundle in tasks.glob("*/config.json"):
+            annotations = json.loads(bundle.read_text()).get("annotations", {})
+            if wanted.items() <= annotations.items():
+                for pid in pids:
+                    if cgroups.holds(bundle.parent.name, pid):
+                        return pid
+        raise CloudrouteError(f"the pod {namespace}/{name} does not run on {self.node_name}")
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "host.log"
+
+    @property
+    def _socket(self) -> Path:
+        """What a kubelet makes when it serves."""
+        return self.folder / "lib/kubelet/pod-resources/kubelet.sock"
+
+    def _hang_up(self) -> None:
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+
+    def _forget(self) -> None:
+        self._process = None
+        cgroups.remove(self.namespace)
+        _remove_record(self.namespace)
+
+    def _command(self) -> list[str]:
+        # `ip netns exec` would hide the cgroups.
+        enter = ["nsenter", f"--net=/run/netns/{self.namespace}"]
+        enter += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        kubelet = [
+            str(self._kubelet),
+            f"--config={self.folder / 'kubelet.json'}",
+            f"--kubeconfig={self._kubeconfig}",
+            f"--hostname-override={self.node_name}",
+            f"--node-ip={','.join(self._node_ips)}",
+        ]
+        kept = (self._kubelet, self._kubeconfig, self._cni_conf_dir)
+        needs = [word for path in kept for word in ("--keep", str(path))]
+        needs += [word for image in self._images for word in ("--image", image)]
+        return [*enter, "bash", str(SCRIPT), self.namespace, str(self.folder), *needs, "--", *kubelet]
+
+
+def sweep(prefix: str) -> list[str]:
+    """Remove what crashed labs left of hosts whose network namespaces begin with `prefix`, their folders too.
+
+    Returns the names of those namespaces. The namespaces themselves are somebody else's.
+    """
+    if not prefix:
+        raise CloudrouteError("sweep needs a prefix: without one it would remove everybody's hosts")
+    running = dict(_running(prefix))
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    records = {path.name for path in _RECORDS.glob(f"{prefix}*")}
+    found = sorted({*running.values(), *cgroups.find(prefix), *records})
+    for name in found:
+        cgroups.remove(name)
+        record = _RECORDS / name
+        if record.is_symlink():
+            shutil.rmtree(record.resolve(), ignore_errors=True)
+            _remove_record(name)
+    return found
+
+
+def _running(prefix: str) -> Iterator[tuple[int, str]]:
+    """The first processes of hosts, with their namespaces' names."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+            if str(SCRIPT) in words[:-1]:
+                name = words[words.index(str(SCRIPT)) + 1]
+                if name.startswith(prefix):
+                    yield int(entry.parent.name), name
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """The process and all that came of it, parents first."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                yield from _descendants(int(child))
+
+
+def _remove_record(name: str) -> None:
+    (_RECORDS / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others' records are in it
+        _RECORDS.rmdir()

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# The first process of a machine of the lab: kubelet.py starts it in namespaces of network, mounts and processes.
+#
+#   kubelet.sh NAMESPACE FOLDER [--keep PATH | --image ARCHIVE]... -- KUBELET FLAG...
+#
+# PATHs are what it needs besides FOLDER and the ARCHIVEs, wherever they are.
+# It ends when its stdin is closed, or containerd or the kubelet has ended; and all the machine's processes, mounts and
+# pods end with it, since they are in its namespaces.
+set -euo pipefail
+
+folder=$2
+shift 2
+kept=("$folder")
+images=()
+while [[ $1 != -- ]]; do
+  kept+=("$2")
+  if [[ $1 == --image ]]; then
+    images+=("$2")
+  fi
+  shift 2
+done
+shift
+
+# --- The machine's own places; the real ones are as before -----------------------------------------------------------
+
+# /sys shows the devices of the namespace in which it was mounted. The new one has no cgroups, so they come back.
+exec {cgroups}</sys/fs/cgroup
+mount -t sysfs sysfs /sys
+mount --no-canonicalize --rbind "/proc/self/fd/$cgroups" /sys/fs/cgroup
+exec {cgroups}<&-
+
+# What is open can be brought back when something is mounted over it.
+opened=()
+for path in "${kept[@]}"; do
+  exec {file}<"$path"
+  opened+=("$file")
+done
+
+# What survives a reboot, and what does not. host-local's leases are in /var/lib/cni: shared, they would be mixed up.
+mkdir -p "$folder/lib" "$folder/log"
+mount --bind "$folder/lib" /var/lib
+mount -o remount,bind,exec /var/lib # FOLDER may be on a noexec /run
+mount --bind "$folder/log" /var/log
+mount -t tmpfs tmpfs /run
+
+for path in "${kept[@]}"; do
+  file=${opened[0]}
+  opened=("${opened[@]:1}")
+  if [[ ! -e $path ]]; then
+    if [[ -d /proc/self/fd/$file ]]; then
+      mkdir -p "$path"
+    else
+      mkdir -p "${path%/*}"
+      touch "$path"
+    fi
+    mount --no-canonicalize --rbind "/proc/self/fd/$file" "$path"
+  fi
+  exec {file}<&-
+done
+rm -rf /var/lib/kubelet/pod-resources # its socket says that the kubelet runs
+
+# A kubelet sets these for the whole kernel. It finds them as it wants them, and the kernel's stay as they are.
+for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
+  kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
+  key=${setting%=*}
+  mkdir -p "/run/sysctl/${key%/*}"
+  echo "${setting#*=}" >"/run/sysctl/$key"
+  mount --bind "/run/sysctl/$key" "/proc/sys/$key"
+done
+
+# --- Its daemons -----------------------------------------------------------------------------------------------------
+
+# running PID NAME: whether the daemon runs; if not, its last words are ours.
+running() {
+  kill -0 "$1" 2>/dev/null && return
+  echo "$2 ended:"
+  tail -n 20 "/var/log/$2.log"
+  return 1
+} >&2
+
+containerd --config "$folder/containerd.toml" </dev/null >>/var/log/containerd.log 2>&1 &
+containerd=$!
+until ctr version >/dev/null 2>&1; do
+  running "$containerd" containerd
+  sleep 0.05
+done
+for image in "${images[@]}"; do
+  ctr --namespace k8s.io images import --snapshotter native "$image" >/dev/null
+done
+
+"$@" </dev/null >>/var/log/kubelet.log 2>&1 &
+kubelet=$!
+
+# Reading gives 1 at the end of stdin, and more than 128 when a second is over.
+while running "$containerd" containerd && running "$kubelet" kubelet; do
+  status=0
+  read -rt 1 || status=$?
+  if ((status == 1)); then
+    kill "$kubelet"
+    wait "$kubelet" || true
+    kill "$containerd"
+    wait "$containerd" || true
+    exit 0
+  fi
+done
+exit 1

@@ -1,0 +1,58 @@
+"""The configuration of containerd and the kubelet on a node of the lab; their own paths are their defaults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cloudroute.lab.hosts.images import PAUSE
+
+CNI_BIN = Path("/usr/lib/cni")
+"""Where Debian has the CNI plugins."""
+
+
+def containerd_toml(cni_conf_dir: Path) -> str:
+    """For containerd 1.6 and newer."""
+    return f"""\
+version = 2
+# The first would make /opt/containerd; the others say at length that they can't work.
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs", \
+"io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{PAUSE}"
+disable_apparmor = true # its profile would be loaded for the whole kernel
+restrict_oom_score_adj = true # runc fails at lowering it where CAP_SYS_RESOURCE is missing
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native" # on any file system, an overlay too
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{CNI_BIN}"
+conf_dir = "{cni_conf_dir}"
+"""
+
+
+def kubelet_json(provider_id: str, cgroup: str) -> str:
+    """For Kubernetes 1.34. `cgroup`, right below the root, is to hold the pods."""
+    configuration = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "providerID": provider_id,
+        "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",  # by default below /usr
+        "resolvConf": "",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{cgroup}",
+        "enforceNodeAllocatable": [],
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "oomScoreAdj": 0,
+        # How full the disk of the lab's machine is concerns no pod and no image.
+        "evictionHard": {},
+        "imageGCHighThresholdPercent": 100,
+        "localStorageCapacityIsolation": False,
+        # A node that has become ready says so at once; one that no longer is, at this pace.
+        "nodeStatusUpdateFrequency": "2s",
+    }
+    return json.dumps(configuration, indent=2)

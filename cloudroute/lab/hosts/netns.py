@@ -1,0 +1,151 @@
+"""Network namespaces: made, entered, left behind by nobody.
+
+All names of a lab begin with `cr-<lab>-`, and a lab's name has no hyphen, so that after a crash everything that is left
+of it is found by that prefix: namespaces, and by them the processes inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from cloudroute.errors import CloudrouteError
+
+FOLDER = Path("/run/netns")
+"""Where iproute2 binds the namespaces that have a name."""
+END_SECONDS = 5.0
+"""How long killed processes may take to be gone: one that waits for a disk needs a moment."""
+_CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Namespace:
+    """A network namespace with a name. Making the object makes nothing: see `create`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Namespace({self.name!r})"
+
+    @property
+    def path(self) -> Path:
+        """The file that stands for it: what CNI_NETNS and nsenter take."""
+        return FOLDER / self.name
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there."""
+        return self.path.exists()
+
+    def create(self) -> None:
+        """Make it, with its loopback up. Raises CloudrouteError when it is there or can't be made."""
+        execute("ip", "netns", "add", self.name)
+        execute("ip", "-n", self.name, "link", "set", "lo", "up")
+
+    def delete(self) -> None:
+        """Kill what runs in it, then remove it. One that is gone is no failure."""
+        if self.exists:
+            kill_inside([self])
+            execute("ip", "netns", "del", self.name)
+
+    def run(self, *argv: str, check: bool = True, timeout: float = 30.0, stdin: str = "") -> str:
+        """Run a command in it and return what it printed.
+
+        Raises CloudrouteError, with its words, when it fails (unless `check` is false) or takes longer than `timeout`.
+        """
+        return execute(*self.command(*argv), check=check, timeout=timeout, stdin=stdin)
+
+    def popen(self, argv: Collection[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a command in it; the process's id is the command's own."""
+        return subprocess.Popen(self.command(*argv), **options)  # noqa: S603 - the lab's own commands
+
+    def batch(self, lines: Collection[str], *options: str, check: bool = True) -> None:
+        """Run many `ip` commands, in one process: up to the first that fails, or all whatever fails."""
+        if lines:
+            force = () if check else ("-force",)
+            argv = ("ip", *options, *force, "-n", self.name, "-batch", "-")
+            execute(*argv, stdin="\n".join(lines) + "\n", check=check)
+
+    def sysctl(self, values: dict[str, str]) -> None:
+        """Write below /proc/sys; keys as net/ipv4/ip_forward."""
+        with self.inside():
+            for key, value in values.items():
+                Path("/proc/sys", key).write_text(value, encoding="ascii")
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Put the calling thread, and no other, into the namespace: a socket that it opens stays there for life."""
+        with open("/proc/thread-self/ns/net", "rb") as home:
+            with self.path.open("rb") as there:
+                _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(home.fileno())
+
+    def command(self, *argv: str) -> tuple[str, ...]:
+        """The words that run `argv` in it, with /sys of its own."""
+        return ("ip", "netns", "exec", self.name, *argv)
+
+
+def leftovers(prefix: str) -> list[Namespace]:
+    """The namespaces whose names begin with `prefix`, sorted by name."""
+    names = os.listdir(FOLDER) if FOLDER.exists() else []
+    return [Namespace(name) for name in sorted(names) if name.startswith(prefix)]
+
+
+def kill_inside(namespaces: Collection[Namespace]) -> int:
+    """Kill all processes in the namespaces, and wait until they are gone; returns how many there were."""
+    inodes = {namespace.path.stat().st_ino for namespace in namespaces if namespace.exists}
+    killed: set[int] = set()
+    deadline = time.monotonic() + END_SECONDS
+    while pids := _inside(inodes):
+        killed |= pids
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise CloudrouteError(f"processes {sorted(pids)} do not end though they were killed")
+        time.sleep(0.005)
+    return len(killed)
+
+
+def execute(*argv: str, check: bool = True, timeout: float = 30.0, stdin: str = "") -> str:
+    """Run a command and return what it printed. Raises CloudrouteError with its words when it fails."""
+    shown = " ".join(argv)
+    try:
+        done = subprocess.run(  # noqa: S603 - the lab's own commands
+            argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
+    except FileNotFoundError as error:
+        raise CloudrouteError(f"{argv[0]} is missing: install it (the lab needs iproute2 and nftables)") from error
+    except subprocess.TimeoutExpired as error:
+        raise CloudrouteError(f"{shown}: no end after {timeout:g} s") from error
+    if check and done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise CloudrouteError(f"{shown}: exit code {done.returncode}: {said}")
+    return done.stdout
+
+
+def _inside(inodes: Collection[int]) -> set[int]:
+    found = set()
+    for entry in os.listdir("/proc") if inodes else ():
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{entry}/ns/net").st_ino in inodes:
+                    found.add(int(entry))
+    return found
+
+
+def _enter(descriptor: int) -> None:
+    if _LIBC.setns(descriptor, _CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise CloudrouteError(f"can't enter a network namespace: {os.strerror(code)}; the lab needs root")

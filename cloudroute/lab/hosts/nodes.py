@@ -1,0 +1,111 @@
+"""What kubelets and the cloud controller would write of the lab's hosts: Node objects, their Ready, their end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import urllib3
+
+from cloudroute.lab.aws import Machine
+from cloudroute.lab.hosts.api import Api
+from cloudroute.lab.hosts.host import LabHost
+from cloudroute.lab.kube import Object, StatusError
+
+LOOK_SECONDS = 0.05
+TROUBLE = (StatusError, urllib3.exceptions.HTTPError)
+"""What a client meets while the API server is away, or when it refuses."""
+_STRATEGIC = "application/strategic-merge-patch+json"
+
+
+def node_object(name: str, machine: Machine) -> Object:
+    """A Node as a kubelet and the cloud provider register it, with addresses of both families."""
+    addresses = [{"type": "InternalIP", "address": address} for address in machine.addresses]
+    labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": machine.zone.name}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"providerID": machine.provider_id},
+        "status": {"addresses": [*addresses, {"type": "Hostname", "address": name}]},
+    }
+
+
+def condition(node: Object, kind: str) -> str:
+    """The status of one of a Node's conditions: "True", "False", "Unknown", or "" where it has none."""
+    conditions = node.get("status", {}).get("conditions") or []
+    return next((str(one["status"]) for one in conditions if one["type"] == kind), "")
+
+
+class NodeKeeper:
+    """Writes Ready, true once there is a CNI configuration, and deletes the Nodes of instances that are gone."""
+
+    def __init__(self, api: Api, hosts: Callable[[], Mapping[str, LabHost]]) -> None:
+        self._api = api
+        self._hosts = hosts
+        self._ready: dict[str, tuple[str, bool]] = {}
+        """What was written last, by name: of which instance, and what."""
+        self._gone: set[str] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nodes", daemon=True)
+        self._thread.start()
+
+    def register(self, host: LabHost) -> None:
+        """Create the Node."""
+        self._api.objects.create(node_object(host.name, host.machine))
+
+    def remove(self, name: str) -> None:
+        """Delete the Node: now, or once the API server is there again."""
+        with self._lock:
+            self._gone.add(name)
+            self._delete()
+
+    def close(self) -> None:
+        """Leave the Nodes as they are."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                with self._lock:
+                    self._delete()
+                self._report()
+            except TROUBLE:
+                self._stop.wait(LOOK_SECONDS)
+
+    def _delete(self) -> None:
+        for name in list(self._gone):
+            try:
+                self._api.http.delete("nodes", name)
+            except StatusError as error:
+                if error.code != 404:
+                    return
+            except urllib3.exceptions.HTTPError:
+                return
+            self._gone.discard(name)
+
+    def _report(self) -> None:
+        for name, host in self._hosts().items():
+            now = (host.machine.id, host.runtime.ready)
+            if self._ready.get(name) != now:
+                # Not by a merge patch: that would take the controller's condition away.
+                body = {"status": {"conditions": [_ready(now[1])]}}
+                try:
+                    self._api.http.request("PATCH", f"/api/v1/nodes/{name}/status", body, _STRATEGIC)
+                except StatusError as error:
+                    if error.code != 404:
+                        raise
+                else:
+                    self._ready[name] = now
+
+
+def _ready(yes: bool) -> dict[str, Any]:
+    reason = "KubeletReady" if yes else "KubeletNotReady"
+    message = "" if yes else "container runtime network not ready: cni plugin not initialized"
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    words = {"reason": reason, "message": message, "lastTransitionTime": now, "lastHeartbeatTime": now}
+    return {"type": "Ready", "status": "True" if yes else "False", **words}

@@ -1,0 +1,112 @@
+"""What EC2 says of one VPC, reduced to what its router has to do. Read with calls that are not counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cloudroute.lab.aws import Aws
+
+Way = Literal["local", "internet", "blackhole"]
+"""Where a route leads that does not lead to an ENI. Gateways that the lab does not have swallow everything."""
+
+_DESTINATIONS = ("DestinationCidrBlock", "DestinationIpv6CidrBlock")
+_INTERNET = ("igw-", "nat-", "eigw-")
+_ALIVE = ("pending", "running", "stopping")
+
+
+@dataclass(frozen=True, slots=True)
+class Eni:
+    """The primary ENI of an instance that runs. `addresses`: the primary IPv4 one first, then all others."""
+
+    id: str
+    instance_id: str
+    subnet_id: str
+    mac: str
+    addresses: tuple[str, ...]
+    checked: bool
+    """Its source/dest check is on."""
+
+    def address(self, ipv6: bool) -> str:
+        """Its first address of a family; "" when it has none."""
+        return next((address for address in self.addresses if (":" in address) == ipv6), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The VPC at one moment."""
+
+    subnets: Mapping[str, tuple[str, ...]]
+    """CIDRs by subnet id."""
+    enis: Mapping[str, Eni]
+    """By instance id."""
+    routes: Mapping[str, Mapping[str, str | Way]]
+    """By subnet id: of the table that it uses, destination to a `Way` or an ENI's id."""
+
+
+def take(aws: Aws, vpc_id: str) -> Picture:
+    """Ask EC2."""
+    ec2 = aws.scene.ec2
+    of_vpc = [{"Name": "vpc-id", "Values": [vpc_id]}]
+    subnets = {subnet["SubnetId"]: _cidrs(subnet) for subnet in ec2.describe_subnets(Filters=of_vpc)["Subnets"]}
+    enis: dict[str, Eni] = {}
+    for page in ec2.get_paginator("describe_instances").paginate(Filters=of_vpc):
+        for reservation in page["Reservations"]:
+            enis |= {eni.instance_id: eni for instance in reservation["Instances"] for eni in _primary(instance)}
+    routes: dict[str, Mapping[str, str | Way]] = {}
+    main: Mapping[str, str | Way] = {}
+    for table in ec2.describe_route_tables(Filters=of_vpc)["RouteTables"]:
+        entries = dict(_entries(table["Routes"]))
+        for association in table["Associations"]:
+            if association.get("Main"):
+                main = entries
+            elif "SubnetId" in association:
+                routes[association["SubnetId"]] = entries
+    return Picture(subnets, enis, {subnet_id: routes.get(subnet_id, main) for subnet_id in subnets})
+
+
+def _cidrs(subnet: Mapping[str, Any]) -> tuple[str, ...]:
+    blocks = subnet.get("Ipv6CidrBlockAssociationSet", [])
+    return (subnet["CidrBlock"], *(block["Ipv6CidrBlock"] for block in blocks))
+
+
+def _primary(instance: Mapping[str, Any]) -> Iterator[Eni]:
+    if instance["State"]["Name"] not in _ALIVE:
+        return
+    for eni in instance["NetworkInterfaces"]:
+        if eni["Attachment"]["DeviceIndex"] == 0:
+            yield Eni(
+                id=eni["NetworkInterfaceId"],
+                instance_id=instance["InstanceId"],
+                subnet_id=eni["SubnetId"],
+                mac=eni["MacAddress"],
+                addresses=tuple(
+                    dict.fromkeys(
+                        [
+                            eni["PrivateIpAddress"],
+                            *(one["PrivateIpAddress"] for one in eni["PrivateIpAddresses"]),
+                            *(one["Ipv6Address"] for one in eni.get("Ipv6Addresses", [])),
+                        ]
+                    )
+                ),
+                checked=eni["SourceDestCheck"],
+            )
+
+
+def _entries(routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, str | Way]]:
+    for route in routes:
+        destination = next((route[name] for name in _DESTINATIONS if name in route), None)
+        if destination is not None:  # a prefix list's entries are not known here
+            yield destination, _target(route)
+
+
+def _target(route: Mapping[str, Any]) -> str | Way:
+    if route["State"] != "active":
+        return "blackhole"
+    if eni_id := route.get("NetworkInterfaceId"):
+        return str(eni_id)
+    gateways = [route.get(name, "") for name in ("GatewayId", "NatGatewayId", "EgressOnlyInternetGatewayId")]
+    if "local" in gateways:
+        return "local"
+    return "internet" if any(gateway.startswith(_INTERNET) for gateway in gateways) else "blackhole"

@@ -1,0 +1,123 @@
+"""The VPC in the kernel's words: what `ip` and `nft` are told for what EC2 says. Nothing is done here."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+
+from cloudroute.lab.hosts.picture import Eni, Picture
+
+UPLINK = "uplink"
+"""The router's device toward the internet."""
+UPLINK_NETWORKS = (("198.51.100.254", "198.51.100.1", 24), ("2001:db8:1::fe", "2001:db8:1::1", 64))
+"""The network to there, IPv4 and IPv6: the router's address, the internet's, the prefix length."""
+INTERNET_ADDRESSES = tuple(theirs for _, theirs, _ in UPLINK_NETWORKS)
+GATEWAY_V6 = "fe80::1"
+"""Of every subnet: a VPC's router announces a link-local address."""
+UPLINK_TABLE = 100
+"""The kernel's table for what comes from the internet; those of the subnets follow."""
+
+# In the bridge family a rule sees the frames that stay in a subnet too. The sets of pairs hold the addresses of each
+# port. A VPC carries no multicast but what finds neighbours, and its router sends no redirects.
+RULES = """
+table bridge vpc {
+  set checked { type ifname; }
+  set own_v4 { type ifname . ipv4_addr; }
+  set own_v6 { type ifname . ipv6_addr; }
+  set blocked { type inet_proto . inet_service; }
+  chain from_eni {
+    type filter hook prerouting priority 0; policy accept;
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    ip daddr 224.0.0.0/4 drop
+    ip6 daddr ff00::/8 drop
+    meta l4proto . th dport @blocked counter drop
+    iifname @checked iifname . ip saddr != @own_v4 counter drop
+    iifname @checked iifname . ip6 saddr != @own_v6 counter drop
+  }
+  chain to_eni {
+    type filter hook postrouting priority 0; policy accept;
+    icmpv6 type nd-redirect drop
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    ip6 daddr ff00::/8 drop
+    oifname @checked oifname . ip daddr != @own_v4 counter drop
+    oifname @checked oifname . ip6 daddr != @own_v6 counter drop
+  }
+}
+"""
+
+
+def port_of(eni: Eni) -> str:
+    """The router's device for an ENI: a device's name has at most 15 characters."""
+    return f"p-{eni.id[-12:]}"
+
+
+def bridge_of(subnet_id: str) -> str:
+    """The router's device for a subnet."""
+    return f"s-{subnet_id[-12:]}"
+
+
+def gateways(cidrs: Sequence[str]) -> list[str]:
+    """The router's addresses on a subnet, with their prefix lengths: IPv4, then IPv6 if it has that."""
+    networks = [ipaddress.ip_network(cidr) for cidr in cidrs]
+    return [f"{net[1]}/{net.prefixlen}" if net.version == 4 else f"{GATEWAY_V6}/64" for net in networks]
+
+
+def dhcp(eni: Eni, cidrs: Sequence[str]) -> list[str]:
+    """What a host configures when its NIC appears, as `ip` commands."""
+    lines = ["link set eth0 up"]
+    for cidr, gateway in zip(cidrs, gateways(cidrs), strict=True):
+        net = ipaddress.ip_network(cidr)
+        if address := eni.address(net.version == 6):
+            any_ = "::/0" if net.version == 6 else "0.0.0.0/0"
+            lines.append(f"address add {address}/{net.prefixlen} dev eth0 {'nodad' if net.version == 6 else ''}")
+            lines.append(f"route replace {any_} via {gateway.partition('/')[0]} dev eth0")
+    return lines
+
+
+def elements_of(eni: Eni) -> list[str]:
+    """What the sets of the rules hold of an ENI."""
+    port = f'"{port_of(eni)}"'
+    own = [f"own_v{6 if ':' in address else 4} {{ {port} . {address} }}" for address in eni.addresses]
+    return [*own, *([f"checked {{ {port} }}"] if eni.checked else [])]
+
+
+def element_of_block(protocol: str, port: int) -> str:
+    """What a set of the rules holds of a port that is blocked."""
+    return f"blocked {{ {protocol} . {port} }}"
+
+
+def routes_of(picture: Picture, tables: Mapping[str, int], enis: Mapping[str, Eni]) -> dict[tuple[int, str], str]:
+    """All entries of all kernel tables: what `ip route` takes, by table and destination.
+
+    `tables` are the kernel's, by subnet id. Local CIDRs become their subnets; whatever else is in them is swallowed.
+    """
+    local = {cidr: f"{cidr} dev {bridge_of(id_)}" for id_, cidrs in picture.subnets.items() for cidr in cidrs}
+    wanted = {(UPLINK_TABLE, cidr): words for cidr, words in local.items()}
+    for subnet_id, table in tables.items():
+        # Without these the search would go on in the next table.
+        entries = {cidr: f"blackhole {cidr}" for cidr in ("0.0.0.0/0", "::/0")} | local
+        for destination, target in picture.routes.get(subnet_id, {}).items():
+            if target != "local" or destination not in local:
+                entries[destination] = _words(destination, target, enis)
+        wanted |= {(table, destination): words for destination, words in entries.items()}
+    return wanted
+
+
+def _words(destination: str, target: str, enis: Mapping[str, Eni]) -> str:
+    ipv6 = ":" in destination
+    if target == "internet":
+        return f"{destination} via {INTERNET_ADDRESSES[ipv6]} dev {UPLINK}"
+    if (eni := enis.get(target)) and (address := eni.address(ipv6)):
+        return f"{destination} via {address} dev {bridge_of(eni.subnet_id)} onlink"
+    return f"blackhole {destination}"
+
+
+def gateway_rules(cidrs: Sequence[str]) -> str:
+    """The internet gateway: it translates addresses of the VPC, and so lets out nothing else."""
+    drops = []
+    for family, protocol, ipv6 in (("ip", "ipv4", False), ("ip6", "ipv6", True)):
+        listed = ", ".join(cidr for cidr in cidrs if (":" in cidr) == ipv6)
+        drops.append(f"{family} saddr != {{ {listed} }} counter drop" if listed else f"meta nfproto {protocol} drop")
+    rules = "\n    ".join(f"oifname {UPLINK} {drop}" for drop in drops)
+    hook = "type filter hook forward priority 0; policy accept;"
+    return f"table inet igw {{\n  chain out {{\n    {hook}\n    {rules}\n  }}\n}}\n"

@@ -1,0 +1,198 @@
+"""Out-of-band access to the API server: 127.0.0.1:PORT of every host leads to 127.0.0.1:PORT of the machine.
+
+Hosts of the lab have no way to the machine they run on, and need none: a listener is opened inside the host's
+namespace by a thread that visits it, and stays there; the connection on to the server is opened outside. So one
+kubeconfig works everywhere, and breaking the VPC never cuts an agent from the API. One thread serves all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Callable
+
+from cloudroute.lab.hosts.netns import Namespace
+
+BUFFER = 256 * 1024
+"""Bytes held for a side that does not read; the other is not read from meanwhile."""
+BACKLOG = 128
+
+
+class _Side:
+    """One of the two sockets of a connection, and what is still to be sent to it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.other: _Side
+        self.pending = bytearray()
+        self.ended = False
+        """It said that it will send no more."""
+        self.told = False
+        """It was told that the other will send no more."""
+        self.events = 0
+
+
+class Relay:
+    """Listens in every namespace it was given. All methods may be called from any thread."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._selector = selectors.DefaultSelector()
+        self._listeners: dict[str, socket.socket] = {}
+        self._owners: dict[str, set[_Side]] = {}
+        self._orders: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+        self._closing = False
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._thread.start()
+
+    def add(self, namespace: Namespace) -> None:
+        """Listen in a namespace. When this returns a connection is accepted."""
+        with namespace.inside():
+            listener = socket.socket()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", self.port))
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        listener.setblocking(False)
+        self._order(lambda: self._listen(namespace.name, listener))
+
+    def remove(self, namespace: Namespace) -> None:
+        """Stop listening in a namespace and end its connections."""
+        self._order(lambda: self._forget(namespace.name))
+
+    def close(self) -> None:
+        """End everything."""
+        self._closing = True
+        self._order(lambda: None)
+        self._thread.join()
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def _order(self, deed: Callable[[], None]) -> None:
+        with self._lock:
+            self._orders.append(deed)
+        with contextlib.suppress(OSError):
+            self._wake_out.send(b"x")
+
+    def _run(self) -> None:
+        while not self._closing:
+            for key, events in self._selector.select():
+                # What was dealt with before in this round may have closed this one.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data(events)
+        self._carry_out()
+        for name in list(self._listeners):
+            self._forget(name)
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _woken(self, _events: int) -> None:
+        self._wake_in.recv(4096)
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        with self._lock:
+            orders, self._orders = self._orders, []
+        for deed in orders:
+            deed()
+
+    def _listen(self, name: str, listener: socket.socket) -> None:
+        self._listeners[name] = listener
+        self._owners[name] = set()
+        self._selector.register(listener, selectors.EVENT_READ, lambda _events: self._accept(name))
+
+    def _forget(self, name: str) -> None:
+        listener = self._listeners.pop(name, None)
+        if listener is None:
+            return
+        self._selector.unregister(listener)
+        listener.close()
+        for side in list(self._owners[name]):
+            self._close(name, side)
+        del self._owners[name]
+
+    def _accept(self, name: str) -> None:
+        try:
+            near, _ = self._listeners[name].accept()
+        except OSError:
+            return
+        try:
+            far = socket.socket()
+        except OSError:  # no descriptor is left: it may try again
+            near.close()
+            return
+        for sock in (near, far):
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client, server = _Side(near), _Side(far)
+        client.other, server.other = server, client
+        self._owners[name].add(client)
+        # A refusal shows as the first thing the socket says.
+        far.connect_ex(("127.0.0.1", self.port))
+        self._watch(name, client)
+        self._watch(name, server)
+
+    def _serve(self, name: str, side: _Side, events: int) -> None:
+        try:
+            if events & selectors.EVENT_WRITE:
+                self._send(side)
+            if events & selectors.EVENT_READ:
+                self._receive(side)
+            self._send(side.other)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(name, side)
+            return
+        if side.told and side.other.told:
+            self._close(name, side)
+            return
+        self._watch(name, side)
+        self._watch(name, side.other)
+
+    def _receive(self, side: _Side) -> None:
+        data = side.sock.recv(65536)
+        side.ended = not data
+        side.other.pending += data
+
+    def _send(self, side: _Side) -> None:
+        if side.pending:
+            with contextlib.suppress(BlockingIOError):
+                del side.pending[: side.sock.send(side.pending)]
+        if side.other.ended and not side.pending and not side.told:
+            side.sock.shutdown(socket.SHUT_WR)
+            side.told = True
+
+    def _watch(self, name: str, side: _Side) -> None:
+        """Wait for what the side may do next."""
+        wanted = 0
+        if not side.ended and len(side.other.pending) < BUFFER:
+            wanted |= selectors.EVENT_READ
+        if side.pending:
+            wanted |= selectors.EVENT_WRITE
+        if wanted == side.events:
+            return
+        if not wanted:
+            self._selector.unregister(side.sock)
+        elif side.events:
+            self._selector.modify(side.sock, wanted, lambda events: self._serve(name, side, events))
+        else:
+            self._selector.register(side.sock, wanted, lambda events: self._serve(name, side, events))
+        side.events = wanted
+
+    def _close(self, name: str, side: _Side) -> None:
+        for one in (side, side.other):
+            if one.events:
+                self._selector.unregister(one.sock)
+            one.sock.close()
+            self._owners[name].discard(one)

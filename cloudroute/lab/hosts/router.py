@@ -1,0 +1,165 @@
+"""The kernel's side of the VPC: what the router namespace holds, changed by the least that makes it as wanted.
+
+The namespace is this object's alone, so what it holds is remembered, not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts.netns import Namespace, execute
+from cloudroute.lab.hosts.picture import Eni, Picture
+from cloudroute.lab.hosts.program import (
+    RULES,
+    UPLINK,
+    UPLINK_NETWORKS,
+    UPLINK_TABLE,
+    bridge_of,
+    dhcp,
+    element_of_block,
+    elements_of,
+    gateway_rules,
+    gateways,
+    port_of,
+    routes_of,
+)
+
+INTERNET_MTU = 1500
+
+_RULE_PRIORITY = "100"
+_SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/rp_filter": "0",
+    "net/ipv4/conf/default/rp_filter": "0",
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+    "net/ipv6/conf/all/forwarding": "1",
+    "net/ipv6/conf/all/accept_dad": "0",
+    "net/ipv6/conf/default/accept_dad": "0",
+}
+
+
+class Router:
+    """A router namespace, and behind it the internet's. `mtu` in bytes: of everything inside the VPC."""
+
+    def __init__(self, namespace: Namespace, internet: Namespace, cidrs: Sequence[str], mtu: int) -> None:
+        self.namespace = namespace
+        self.internet = internet
+        self._cidrs = cidrs
+        self._mtu = mtu
+        self._tables: dict[str, int] = {}
+        self._enis: dict[str, Eni] = {}
+        self._elements: set[str] = set()
+        self._neighbours: dict[tuple[str, str], str] = {}
+        self._routes: dict[tuple[int, str], str] = {}
+
+    def create(self) -> None:
+        """Make both namespaces. There is no subnet yet."""
+        for namespace in (self.namespace, self.internet):
+            namespace.create()
+            namespace.sysctl(_SYSCTLS)
+        self.namespace.run("nft", "-f", "-", stdin=RULES + gateway_rules(self._cidrs))
+        inner = f"eth0 mtu {INTERNET_MTU} netns {self.internet.name}"
+        outer = f"{UPLINK} mtu {INTERNET_MTU} netns {self.namespace.name}"
+        execute(*f"ip link add {outer} type veth peer {inner}".split())
+        out, back = ["link set eth0 up"], [f"link set {UPLINK} up"]
+        for ours, theirs, length in UPLINK_NETWORKS:
+            back.append(f"address add {ours}/{length} dev {UPLINK} nodad")
+            out.append(f"address add {theirs}/{length} dev eth0 nodad")
+        self.namespace.batch(back)
+        # It knows no way back to anything but the VPC.
+        ways = [f"route add {cidr} via {UPLINK_NETWORKS[':' in cidr][0]}" for cidr in self._cidrs]
+        self.internet.batch([*out, *ways])
+        self._add_rules(UPLINK, UPLINK_TABLE)
+
+    def delete(self) -> None:
+        """Remove both."""
+        self.namespace.delete()
+        self.internet.delete()
+
+    def show(self, picture: Picture, hosts: Mapping[str, Namespace], blocked: Collection[tuple[str, int]]) -> None:
+        """Become what `picture` says. `hosts` are the namespaces of instances; an ENI of no host has no port.
+
+        Ports go first and come after their rules, so that no frame finds a port that is not yet checked.
+        """
+        enis = {id_: eni for id_, eni in picture.enis.items() if id_ in hosts}
+        for subnet_id in picture.subnets.keys() - self._tables.keys():
+            self._add_subnet(subnet_id, picture.subnets[subnet_id])
+        for id_ in [id_ for id_, eni in self._enis.items() if id_ not in enis or enis[id_].id != eni.id]:
+            self._unplug(self._enis.pop(id_))
+        blocks = {element_of_block(*one) for one in blocked}
+        self._show_elements(blocks.union(*map(elements_of, enis.values())))
+        self._show_neighbours({(bridge_of(eni.subnet_id), a): eni.mac for eni in enis.values() for a in eni.addresses})
+        for id_ in enis.keys() - self._enis.keys():
+            self._plug(enis[id_], hosts[id_], picture.subnets[enis[id_].subnet_id])
+            self._enis[id_] = enis[id_]
+        self._enis = enis
+        self._show_routes(routes_of(picture, self._tables, {eni.id: eni for eni in enis.values()}))
+
+    # --- one part each ----------------------------------------------------------------------------
+
+    def _add_subnet(self, subnet_id: str, cidrs: Sequence[str]) -> None:
+        bridge, table = bridge_of(subnet_id), UPLINK_TABLE + 1 + len(self._tables)
+        # A MAC of its own: the lowest of its ports', which a bridge takes by default, would change under its hosts.
+        mac = f"02:ff:00:00:{table >> 8:02x}:{table & 255:02x}"
+        lines = [
+            f"link add {bridge} address {mac} mtu {self._mtu} type bridge mcast_snooping 0",
+            f"link set {bridge} up",
+            *(f"address add {address} dev {bridge} nodad" for address in gateways(cidrs)),
+        ]
+        self.namespace.batch(lines)
+        self._add_rules(bridge, table)
+        self._tables[subnet_id] = table
+
+    def _add_rules(self, device: str, table: int) -> None:
+        rule = f"rule add iif {device} lookup {table} priority {_RULE_PRIORITY}"
+        for family in ("-4", "-6"):
+            self.namespace.batch([rule], family)
+
+    def _plug(self, eni: Eni, host: Namespace, cidrs: Sequence[str]) -> None:
+        port, mtu = port_of(eni), self._mtu
+        inner = f"eth0 address {eni.mac} mtu {mtu} netns {host.name}"
+        execute(*f"ip link add {port} mtu {mtu} netns {self.namespace.name} type veth peer {inner}".split())
+        try:
+            lines = [f"master {bridge_of(eni.subnet_id)}", "type bridge_slave learning off flood off", "up"]
+            self.namespace.batch([f"link set {port} {line}" for line in lines])
+            execute(*f"bridge -n {self.namespace.name} fdb replace {eni.mac} dev {port} master static".split())
+            host.batch(dhcp(eni, cidrs))
+        except CloudrouteError:
+            self._unplug(eni)  # or the next attempt would find it there
+            raise
+
+    def _unplug(self, eni: Eni) -> None:
+        """Take the port away; it may have gone with its host's namespace."""
+        self.namespace.batch([f"link del {port_of(eni)}"], check=False)
+
+    def _show_elements(self, wanted: set[str]) -> None:
+        verbs = (("delete", self._elements - wanted), ("add", wanted - self._elements))
+        lines = [f"{verb} element bridge vpc {element}" for verb, elements in verbs for element in sorted(elements)]
+        if lines:
+            self.namespace.run("nft", "-f", "-", stdin="\n".join(lines) + "\n")
+        self._elements = wanted
+
+    def _show_neighbours(self, wanted: dict[tuple[str, str], str]) -> None:
+        gone = [f"neigh del {address} dev {bridge}" for bridge, address in self._neighbours.keys() - wanted.keys()]
+        lines = [
+            f"neigh replace {address} lladdr {mac} dev {bridge} nud permanent"
+            for (bridge, address), mac in wanted.items()
+            if self._neighbours.get((bridge, address)) != mac
+        ]
+        self.namespace.batch(gone, check=False)
+        self.namespace.batch(lines)
+        self._neighbours = wanted
+
+    def _show_routes(self, wanted: dict[tuple[int, str], str]) -> None:
+        lines = [
+            f"route replace {words} table {table}"
+            for (table, destination), words in wanted.items()
+            if self._routes.get((table, destination)) != words
+        ]
+        gone = self._routes.keys() - wanted.keys()
+        self.namespace.batch(lines)
+        # Some may have gone with their device.
+        self.namespace.batch([f"route del {self._routes[key]} table {key[0]}" for key in sorted(gone)], check=False)
+        self._routes = wanted

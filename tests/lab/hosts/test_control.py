@@ -1,0 +1,353 @@
+"""A lab that stays up: the commands as people type them, and the channel to its daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudroute.commands import lab_hosts
+from cloudroute.commands.lab_break import WHATS
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts import breaks, channel
+from cloudroute.lab.hosts.cni import find_plugins
+from cloudroute.lab.hosts.netns import Namespace, leftovers
+from tests.hosts import require_netns
+from tests.required import lacking
+
+NAME = f"crtr{os.getpid() % 10**6}"
+PATIENCE = 60.0
+HOSTS = ["node-1", "node-2"]
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "cloudroute", "lab", *words]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def lab(*words: str, code: int = 0, stdin: str = "", name: str = NAME) -> str:
+    """Run `cloudroute lab WORDS`: what it printed, where it ended well, else what it complained of."""
+    verb, *rest = words
+    with started(verb, "--name", name, *rest) as process:
+        out, err = process.communicate(stdin, timeout=120)
+    assert process.returncode == code, out + err
+    assert "Traceback" not in err
+    return out if code == 0 else out + err
+
+
+def status() -> Any:
+    """As the commands get it."""
+    return channel.ask(NAME, {"do": "status"})
+
+
+def broken(what: str, word: str = "") -> None:
+    """As `lab break` does it."""
+    channel.ask(NAME, {"do": "break", "what": what, "word": word})
+
+
+def answers(source: str, target: str) -> bool:
+    """Whether one ping in each family is answered."""
+    places = lab_hosts.places(status())
+    namespace = Namespace(places[source].namespace)
+    said = [namespace.run("ping", "-c1", "-W1", address, check=False) for address in places[target].addresses]
+    return all(" 1 received" in one for one in said)
+
+
+def host(name: str) -> Mapping[str, Any]:
+    return next(host for host in status()["hosts"] if host["name"] == name)
+
+
+def need_all() -> None:
+    require_netns()
+    if find_plugins() is None:
+        lacking("cni", "install containernetworking-plugins, or set CNI_PATH")
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[str]:
+    """What `lab up` says of two hosts in two zones with a pod each."""
+    need_all()
+    try:
+        said = lab("up", "--nodes", "2", "--zones", "2", "--pods", "1")
+        # Ready by the overlay; the routes settle a second later.
+        eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"})
+        yield said
+    finally:
+        lab("down")
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+def test_up_says_what_to_do_next(up: str) -> None:
+    """Where the kubeconfig is, and commands that work as they stand."""
+    assert "2 hosts, 2 pods" in up
+    kubeconfig = up.split("KUBECONFIG=")[1].split()[0]
+    assert Path(kubeconfig).exists()
+    assert f"cloudroute lab ping --name {NAME} node-1/a node-2/a" in up
+
+
+def test_status_shows_hosts_pods_and_tables(up: str) -> None:
+    """For programs and for people."""
+    shown = json.loads(lab("status", "-o", "json"))
+    assert [host["name"] for host in shown["hosts"]] == HOSTS
+    for one in shown["hosts"]:
+        assert one["path"] == "native"
+        assert one["agent"] == "running"
+        assert [len(one["addresses"]), len(one["pods"]), len(one["pods"][0]["addresses"])] == [2, 1, 2]
+    # `local` and the default route, and one for each node.
+    assert [(table["ipv4"], table["ipv6"], table["limit"]) for table in shown["tables"]] == [(4, 4, 50)] * 2
+    assert shown["api"] == "running"
+    lines = lab("status").splitlines()
+    assert lines[0].split() == ["HOST", "ZONE", "ADDRESSES", "PATH", "AGENT", "INSTANCE"]
+    assert lines[1].split()[3:5] == ["native", "running"]
+    assert any(line.startswith("node-2/a ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "path"),
+    [
+        ("node-1/a", "node-2/a", "native"),
+        ("node-1", "node-2/a", "native"),
+        ("node-2/a", f"cr-{NAME}-node-1-a", "native"),
+        ("node-1/a", "node-1", "local"),
+        ("node-1/a", "internet", None),
+    ],
+)
+def test_ping_counts_and_names_the_path(up: str, source: str, target: str, path: str | None) -> None:
+    """Hosts and pods by either of their names, in both families, without a loss."""
+    eventually(lambda: answers(source, target))
+    answer = json.loads(lab("ping", source, target, "--count", "3", "-o", "json"))
+    assert answer["path"] == path
+    assert [(one["sent"], one["received"], one["lossPercent"]) for one in answer["results"]] == [(3, 3, 0.0)] * 2
+    assert [":" in one["address"] for one in answer["results"]] == [False, True]
+
+
+def test_ping_that_gets_no_answer_fails(up: str) -> None:
+    """Exit code 1, and how much was lost."""
+    rules = "table inet crtr { chain c { type filter hook input priority 0; meta l4proto { icmp, icmpv6 } drop; }; }"
+    lab("exec", "node-2", "--", "nft", "-f", "-", stdin=rules)
+    shown = lab("ping", "node-1", "node-2", "--count", "2", code=1)
+    lab("exec", "node-2", "--", "nft", "delete", "table", "inet", "crtr")
+    assert "100%" in shown
+
+
+def test_exec_is_the_command(up: str) -> None:
+    """Its input, output and exit code; in a pod as in a host; its flags are not ours."""
+    assert lab("exec", "node-1", "--", "cat", "-", stdin="over\n") == "over\n"
+    assert lab("exec", "node-1/a", "--", "sh", "-c", "exit 7", code=7) == ""
+    assert host("node-1")["pods"][0]["addresses"][0] in lab("exec", "node-1/a", "--", "ip", "-o", "-4", "address")
+
+
+def test_agents_are_stopped_and_started(up: str) -> None:
+    """Killed, frozen, thawed: status shows what they are, and the packets go on."""
+    for what, state in (
+        ("freeze-agent", "frozen"),
+        ("thaw-agent", "running"),
+        ("kill-agent", "stopped"),
+        ("start-agent", "running"),
+        ("stop-agent", "stopped"),
+        ("start-agent", "running"),
+    ):
+        broken(what, "node-1")
+        assert host("node-1")["agent"] == state
+        assert answers("node-1/a", "node-2/a")
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["delete-device", "down-device", "set-mac", "flush-neighbours", "delete-routes", "flush-nexthops", "flush-nft"],
+)
+def test_what_is_broken_in_a_kernel_is_mended_by_its_agent(up: str, what: str) -> None:
+    """The packets go again a moment later."""
+    assert lab("break", what, "node-1") == f"{what} node-1: done\n"
+    eventually(lambda: answers("node-1/a", "node-2/a"))
+
+
+def test_the_limit_and_the_tunnel(up: str) -> None:
+    """With no entry for nodes their pods meet in the tunnel; when that is blocked they do not."""
+    broken("limit", "2")
+    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"overlay"})
+    assert json.loads(lab("ping", "node-1/a", "node-2/a", "--count", "1", "-o", "json"))["path"] == "overlay"
+    broken("block-tunnel", "node-2")
+    assert not answers("node-1/a", "node-2/a")
+    broken("unblock-tunnel", "node-2")
+    assert answers("node-1/a", "node-2/a")
+    broken("limit", "50")
+    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"})
+
+
+def test_the_api_and_the_controllers_go_and_come(up: str) -> None:
+    """Status says so; the packets go on."""
+    broken("stop-api")
+    assert status()["api"] == "stopped"
+    broken("start-api")
+    assert status()["api"] == "running"
+    broken("kill-controller")
+    assert status()["controller"] == "stopped"
+    assert answers("node-1/a", "node-2/a")
+    broken("start-controller")
+    eventually(lambda: bool(status()["controller"].endswith(" leads")))
+
+
+def test_a_host_is_replaced_with_its_pods(up: str) -> None:
+    """Another instance under the same name."""
+    before = host("node-2")
+    broken("replace", "node-2")
+    eventually(lambda: bool(host("node-2")["ready"]))
+    after = host("node-2")
+    assert after["instanceID"] != before["instanceID"]
+    assert [pod["name"] for pod in after["pods"]] == ["a"]
+    eventually(lambda: answers("node-1/a", "node-2/a"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("up",), "is up already"),
+        (("ping", "node-1", "nowhere"), "nowhere: there is no such host or pod in the lab; there are node-1, node-1/a"),
+        (("exec", "nowhere", "--", "true"), "nowhere: there is no such host or pod in the lab"),
+        (("break", "everything"), "everything: nothing is known to break by that name; expected one of limit, "),
+        (("break", "kill-agent"), "kill-agent needs a host: node-1, node-2"),
+        (("break", "kill-agent", "nowhere"), "nowhere: there is no such host; there are node-1, node-2"),
+        (("break", "stop-api", "node-1"), "stop-api takes no host, but node-1 was given"),
+        (("break", "limit", "many"), "limit many: expected a number of entries from 1 to 1000"),
+    ],
+)
+def test_what_can_not_be_is_said(up: str, words: tuple[str, ...], says: str) -> None:
+    """In one sentence, with exit code 1."""
+    assert says in lab(*words, code=1)
+
+
+# --- its end ------------------------------------------------------------------------------------
+
+
+def test_after_a_crash_down_removes_everything() -> None:
+    """A daemon that was killed leaves namespaces and processes: `lab up` says so, `lab down` takes them away."""
+    need_all()
+    name = f"{NAME}x"
+    try:
+        lab("up", "--nodes", "1", "--zones", "1", "--pods", "1", name=name)
+        channel.kill(name)
+        assert "no lab" in lab("status", name=name, code=1)
+        assert f"cloudroute lab down --name {name}" in lab("up", name=name, code=1)
+    finally:
+        said = lab("down", name=name)
+    assert f"namespace cr-{name}-node-1" in said
+    assert leftovers(f"cr-{name}-") == []
+    assert not channel.socket_path(name).exists()
+    assert not (channel.RUN / name).exists()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert f"/{name}/" not in entry.read_text(errors="replace")
+        except OSError:
+            continue
+    assert "nothing is left" in lab("down", name=name)
+
+
+def test_an_interrupted_up_leaves_nothing() -> None:
+    """Ctrl-C while it builds."""
+    need_all()
+    name = f"{NAME}y"
+    with started("up", "--name", name) as process:
+        eventually(lambda: leftovers(f"cr-{name}-") != [])
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert leftovers(f"cr-{name}-") == []
+    assert not channel.socket_path(name).exists()
+    assert "nothing is left" in lab("down", name=name)
+    assert not channel.log_path(name).exists()
+
+
+# --- the channel --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[channel.Server]:
+    require_netns()
+    made = channel.Server(f"{NAME}z", lambda request: dict(request))
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def test_garbage_is_answered_with_an_error(server: channel.Server) -> None:
+    """And the next one is served."""
+    name = f"{NAME}z"
+    for garbage in (b"nonsense\n", b"[]\n", b"{}\n", b"\xff\xfe\n", b"\n", b"\0" * 100_000 + b"\n"):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(channel.socket_path(name)))
+            sock.sendall(garbage)
+            with sock.makefile("rb") as stream:
+                assert "error" in json.loads(stream.readline())
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(channel.socket_path(name)))
+        assert channel.ask(name, {"do": "this", "with": ["ä"]}) == {"do": "this", "with": ["ä"]}
+
+
+def test_a_second_lab_of_one_name_is_refused(server: channel.Server) -> None:
+    """The first stays reachable."""
+    with pytest.raises(CloudrouteError, match="is up already"):
+        channel.Server(f"{NAME}z", lambda request: None)
+    assert channel.ask(f"{NAME}z", {"do": "this"}) == {"do": "this"}
+
+
+def test_a_lab_that_hangs_is_told_of_and_can_be_killed() -> None:
+    """Whoever listens is found by the socket alone."""
+    require_netns()
+    name = f"{NAME}h"
+    script = (
+        "from cloudroute.lab.hosts import channel\n"
+        f"server = channel.Server({name!r}, lambda request: None)\n"
+        "print('listening', flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with pytest.raises(CloudrouteError, match="no answer for"):
+            channel.ask(name, {"do": "status"}, timeout=0.2)
+        channel.kill(name)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+    with pytest.raises(channel.NotUp, match="start one with cloudroute lab up"):
+        channel.ask(name, {"do": "status"})
+    channel.socket_path(name).unlink()
+
+
+def test_all_that_can_be_broken_is_documented() -> None:
+    """The help of `lab break` names what the daemon knows, and nothing else."""
+    known = {*breaks.OF_HOST, *breaks.OF_LAB, *breaks.OF_MACHINE, "limit"}
+    assert {what.split()[0] for what, _ in WHATS} == known
+    assert {what.split()[0] for what, _ in WHATS if what.endswith(" HOST")} == {*breaks.OF_HOST, *breaks.OF_MACHINE}
+
+
+def test_only_root_on_linux_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody else is told what to do."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(CloudrouteError, match="be root, or use sudo"):
+        lab_hosts.demand_root()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(CloudrouteError, match="needs Linux"):
+        lab_hosts.demand_root()

@@ -1,0 +1,298 @@
+"""The VPC does with packets what EC2 says: routes, source/dest checks, instances that end.
+
+Hosts are programmed by hand, as an agent would. The "pod" of a host is an address of its pod CIDR on a bridge.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.aws import Aws, Vpc
+from cloudroute.lab.hosts.host import Vm
+from cloudroute.lab.hosts.netns import leftovers
+from cloudroute.lab.hosts.vpc import VpcNet
+from tests.hosts import require_netns
+
+PREFIX = f"crlhv{os.getpid()}-"
+PATIENCE = 10.0
+FULL = 9001 - 28
+"""The payload of a ping that fills a jumbo frame."""
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+
+
+class World:
+    """Hosts a and b in the first zone, c in the second."""
+
+    def __init__(self) -> None:
+        self.aws = Aws()
+        self.ec2 = self.aws.scene.ec2
+        self.vpc: Vpc = self.aws.scene.vpc(zones=2, ipv6=True)
+        self.tables = self.vpc.route_table_ids
+        gateway = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc.id)
+        for table in self.tables:
+            for destination in ("0.0.0.0/0", "::/0"):
+                self.ec2.create_route(RouteTableId=table, GatewayId=gateway, **_named(destination))
+        self.net = VpcNet(PREFIX, self.aws, self.vpc, 9001)
+        self.hosts: dict[str, Vm] = {}
+        self.a, self.b, self.c = (self._host(*words) for words in (("a", 0), ("b", 0), ("c", 1)))
+
+    def _host(self, name: str, zone: int) -> Vm:
+        (machine,) = self.aws.scene.launch(self.vpc.zones[zone])
+        host = self.hosts[name] = Vm(name, zone, machine, PREFIX)
+        host.create()
+        host.namespace.batch(["link add cbr0 type bridge", "link set cbr0 up"])
+        host.namespace.batch([f"address add {address} dev cbr0 nodad" for address in self.pods(host)])
+        self.net.attach(host.namespace, machine)
+        return host
+
+    def pods(self, host: Vm) -> tuple[str, str]:
+        number = list(self.hosts).index(host.name) + 1
+        return f"100.64.{number}.1", f"fd00:64:{number}::1"
+
+    def cidrs(self, host: Vm) -> tuple[str, str]:
+        number = list(self.hosts).index(host.name) + 1
+        return f"100.64.{number}.0/24", f"fd00:64:{number}::/80"
+
+    def route(self, host: Vm, *tables: str) -> None:
+        for table in tables:
+            for cidr in self.cidrs(host):
+                target = host.machine.interface_id
+                self.ec2.create_route(RouteTableId=table, NetworkInterfaceId=target, **_named(cidr))
+
+    def check(self, host: Vm, on: bool) -> None:
+        eni = host.machine.interface_id
+        self.ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": on})
+
+    def direct(self, sender: Vm, to: Vm) -> None:
+        """The sender's kernel hands packets for the other's pods to the other's interface."""
+        for cidr, address in zip(self.cidrs(to), to.addresses, strict=True):
+            sender.namespace.batch([f"route replace {cidr} via {address} dev eth0 onlink"])
+
+    def overlay(self, *hosts: Vm) -> None:
+        """A VXLAN device on each, and all that an agent programs for it."""
+        macs = {host.name: f"0a:58:00:00:00:{index:02x}" for index, host in enumerate(hosts)}
+        for host in hosts:
+            local = f"local {host.addresses[0]} dev eth0 dstport 8472 nolearning"
+            vteps = [f"address add {pod[:-1]}0 dev cr0 {'nodad' * (':' in pod)}" for pod in self.pods(host)]
+            made = f"link add cr0 address {macs[host.name]} type vxlan id 1 {local}"
+            host.namespace.batch([made, *vteps, "link set cr0 up"])
+        for host in hosts:
+            for peer in hosts:
+                if peer is not host:
+                    fdb = f"replace {macs[peer.name]} dev cr0 dst {peer.addresses[0]} self permanent"
+                    host.run("bridge", "fdb", *fdb.split())
+                    for pod, cidr in zip(self.pods(peer), self.cidrs(peer), strict=True):
+                        vtep = f"{pod[:-1]}0"
+                        neighbour = f"neigh replace {vtep} lladdr {macs[peer.name]} dev cr0 nud permanent"
+                        host.namespace.batch([neighbour, f"route replace {cidr} via {vtep} dev cr0 onlink"])
+
+    def ping(self, sender: Vm, to: str, *options: str) -> bool:
+        """Whether one ping is answered; from the sender's own address, unless the options say otherwise."""
+        return self._answered(sender, [[*options, to]]) == {True}
+
+    def pod_ping(self, sender: Vm, to: Vm) -> set[bool]:
+        """The same from pod to pod: the answers of both families."""
+        pairs = zip(self.pods(sender), self.pods(to), strict=True)
+        return self._answered(sender, [["-I", own, theirs] for own, theirs in pairs])
+
+    def _answered(self, sender: Vm, pings: list[list[str]]) -> set[bool]:
+        self.net.sync()
+        words = [["ping", "-c1", "-W0.4", *options] for options in pings]
+        running = [sender.namespace.popen(argv, stdout=subprocess.PIPE, text=True) for argv in words]
+        return {"1 received" in process.communicate()[0] for process in running}
+
+    def close(self) -> None:
+        self.net.close()
+        for left in leftovers(PREFIX):
+            left.delete()
+
+
+def _named(cidr: str) -> dict[str, str]:
+    return {"DestinationIpv6CidrBlock" if ":" in cidr else "DestinationCidrBlock": cidr}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    require_netns()
+    built = World()
+    try:
+        yield built
+    finally:
+        built.close()
+
+
+def test_hosts_reach_each_other_in_and_across_subnets_with_jumbo_frames(world: World) -> None:
+    for host in (world.b, world.c):
+        for address in host.addresses:
+            assert world.ping(world.a, address)
+        assert world.ping(world.a, host.addresses[0], "-Mdo", f"-s{FULL}")
+        assert not world.ping(world.a, host.addresses[0], "-Mdo", f"-s{FULL + 1}")
+
+
+def test_native_needs_the_route_in_both_tables_and_both_checks_off(world: World) -> None:
+    a, c = world.a, world.c
+    assert world.pod_ping(a, c) == {False}
+    world.check(a, False)
+    world.check(c, False)
+    assert world.pod_ping(a, c) == {False}
+    world.route(c, world.tables[0])
+    assert world.pod_ping(a, c) == {False}
+    world.route(a, world.tables[1])
+    assert world.pod_ping(a, c) == {True}
+    for host in (a, c):
+        world.check(host, True)
+        assert world.pod_ping(a, c) == {False}
+        world.check(host, False)
+    assert world.pod_ping(a, c) == {True}
+
+
+def test_a_route_table_binds_the_subnets_that_use_it_and_no_others(world: World) -> None:
+    for host in world.hosts.values():
+        world.check(host, False)
+        world.route(host, world.tables[0])
+    assert world.pod_ping(world.a, world.b) == {True}
+    assert world.pod_ping(world.c, world.a) == {False}
+
+
+def test_inside_a_subnet_a_frame_needs_no_route_but_both_checks_off(world: World) -> None:
+    a, b = world.a, world.b
+    world.direct(a, b)
+    world.direct(b, a)
+    assert world.pod_ping(a, b) == {False}
+    world.check(a, False)
+    assert world.pod_ping(a, b) == {False}
+    world.check(b, False)
+    assert world.pod_ping(a, b) == {True}
+
+
+def test_without_a_route_the_gateway_forwards_nothing_to_pods(world: World) -> None:
+    for host in world.hosts.values():
+        world.check(host, False)
+    assert world.pod_ping(world.a, world.b) == {False}
+    assert world.pod_ping(world.a, world.c) == {False}
+
+
+def test_the_overlay_needs_neither_route_nor_check_off_but_its_port(world: World) -> None:
+    world.overlay(world.a, world.b, world.c)
+    assert world.pod_ping(world.a, world.b) == world.pod_ping(world.a, world.c) == {True}
+    world.net.block("udp", 8472)
+    assert world.pod_ping(world.a, world.b) == world.pod_ping(world.a, world.c) == {False}
+    assert world.ping(world.a, world.c.addresses[0])
+    world.net.unblock("udp", 8472)
+    assert world.pod_ping(world.a, world.b) == world.pod_ping(world.a, world.c) == {True}
+
+
+def test_the_check_drops_a_foreign_source_even_between_neighbours(world: World) -> None:
+    for pod, address in zip(world.pods(world.a), world.b.addresses, strict=True):
+        assert not world.ping(world.a, address, "-I", pod)
+    assert "counter packets 0 bytes 0 drop\n\t\tiifname @checked iifname . ip6" not in rules(world)
+
+
+def rules(world: World) -> str:
+    return world.net.router.run("nft", "list", "chain", "bridge", "vpc", "from_eni")
+
+
+def test_the_internet_answers_hosts_and_never_pods(world: World) -> None:
+    world.check(world.a, False)
+    world.route(world.a, *world.tables)
+    for pod, address in zip(world.pods(world.a), world.net.internet.addresses, strict=True):
+        assert world.ping(world.a, address)
+        assert not world.ping(world.a, address, "-I", pod)
+    assert world.ping(world.a, world.net.internet.addresses[0], "-Mdo", "-s1472")
+    assert not world.ping(world.a, world.net.internet.addresses[0], "-Mdo", "-s1473")
+
+
+def test_a_subnet_without_a_default_route_has_no_internet(world: World) -> None:
+    for destination in ("0.0.0.0/0", "::/0"):
+        world.ec2.delete_route(RouteTableId=world.tables[1], **_named(destination))
+    for address in world.net.internet.addresses:
+        assert world.ping(world.a, address)
+        assert not world.ping(world.c, address)
+
+
+def test_another_table_takes_effect_when_the_subnet_is_associated_with_it(world: World) -> None:
+    world.check(world.a, False)
+    world.check(world.c, False)
+    world.route(world.c, world.tables[0])
+    world.route(world.a, world.tables[0])
+    assert world.pod_ping(world.a, world.c) == {False}
+    table = world.ec2.describe_route_tables(RouteTableIds=[world.tables[1]])["RouteTables"][0]
+    old = table["Associations"][0]["RouteTableAssociationId"]
+    world.ec2.replace_route_table_association(AssociationId=old, RouteTableId=world.tables[0])
+    assert world.pod_ping(world.a, world.c) == {True}
+    table = world.ec2.describe_route_tables(RouteTableIds=[world.tables[0]])["RouteTables"][0]
+    for association in table["Associations"]:
+        world.ec2.disassociate_route_table(AssociationId=association["RouteTableAssociationId"])
+    assert world.pod_ping(world.a, world.c) == {False}, "the main table has no such route"
+    assert world.ping(world.a, world.c.addresses[0])
+
+
+def test_a_stopped_instance_is_unplugged_and_its_route_a_blackhole_until_it_starts(world: World) -> None:
+    for host in (world.a, world.c):
+        world.check(host, False)
+        world.route(host, *world.tables)
+    assert world.pod_ping(world.a, world.c) == {True}
+    world.aws.scene.stop(world.c.machine.id)
+    eventually(lambda: "eth0" not in world.c.run("ip", "-br", "link"))
+    router = world.net.router
+    eventually(lambda: "blackhole 100.64.3.0/24" in router.run("ip", "route", "show", "table", "all"))
+    assert not world.ping(world.a, world.c.addresses[0])
+    world.aws.scene.start(world.c.machine.id)
+    eventually(lambda: "eth0" in world.c.run("ip", "-br", "link"))
+    assert world.pod_ping(world.a, world.c) == {True}
+
+
+def test_a_terminated_instance_is_gone_at_once_and_nobody_else_notices(world: World) -> None:
+    world.aws.scene.terminate(world.b.machine.id)
+    eventually(lambda: "eth0" not in world.b.run("ip", "-br", "link"))
+    assert not world.ping(world.a, world.b.addresses[0])
+    assert world.ping(world.a, world.c.addresses[0])
+
+
+def test_a_host_that_is_detached_is_cut_off(world: World) -> None:
+    world.net.detach(world.c.machine.id)
+    assert "eth0" not in world.c.run("ip", "-br", "link")
+    world.net.attach(world.c.namespace, world.c.machine)
+    assert world.ping(world.c, world.a.addresses[0])
+
+
+def test_what_changes_by_the_dozen_and_at_once_ends_as_ec2_says(world: World) -> None:
+    def change(number: int) -> None:
+        cidr = _named(f"100.65.{number}.0/24")
+        world.ec2.create_route(RouteTableId=world.tables[0], NetworkInterfaceId=world.a.machine.interface_id, **cidr)
+        if number % 2:
+            world.ec2.delete_route(RouteTableId=world.tables[0], **cidr)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(change, range(30)))
+    wanted = {f"100.65.{number}.0/24" for number in range(0, 30, 2)}
+
+    def there() -> set[str]:
+        listed = world.net.router.run("ip", "-4", "route", "show", "table", "all").split()
+        return {word for word in listed if word.startswith("100.65.")}
+
+    eventually(lambda: there() == wanted)
+    assert world.net.trouble == ""
+
+
+def test_a_host_whose_namespace_is_gone_is_named_and_all_is_well_once_it_is_detached(world: World) -> None:
+    world.net.detach(world.c.machine.id)
+    world.c.delete()
+    with pytest.raises(CloudrouteError, match=world.c.namespace.name):
+        world.net.attach(world.c.namespace, world.c.machine)
+    world.net.detach(world.c.machine.id)
+    assert world.ping(world.a, world.b.addresses[0])
