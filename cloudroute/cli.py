@@ -12,14 +12,32 @@ import sys
 from collections.abc import Sequence
 
 from cloudroute import __version__
-from cloudroute.commands import cleanup, controller, crd, demo, lab_aws, lab_kube, path, plan, status
+from cloudroute.commands import (
+    agent,
+    cleanup,
+    controller,
+    crd,
+    demo,
+    lab_aws,
+    lab_break,
+    lab_down,
+    lab_exec,
+    lab_kube,
+    lab_ping,
+    lab_status,
+    lab_up,
+    path,
+    plan,
+    status,
+)
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code
 from cloudroute.commands.help import command_parser, command_settings, overview
 from cloudroute.config import CONFIG_FLAG, load, suggestion
 from cloudroute.errors import UsageError
 
-COMMANDS = tuple(module.COMMAND for module in (controller, plan, status, path, cleanup, crd, demo, lab_aws, lab_kube))
+_OF_LAB = (lab_up, lab_status, lab_ping, lab_exec, lab_break, lab_down, lab_aws, lab_kube)
+COMMANDS = tuple(module.COMMAND for module in (controller, agent, plan, status, path, cleanup, crd, demo, *_OF_LAB))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,12 +95,15 @@ def _group(argv: list[str]) -> int:
 
 def _invocation(command: Command, rest: list[str]) -> Invocation:
     parser = command_parser(command)
+    rest, line = _split_line(command, rest)
     namespace, extras = parser.parse_known_args(_completed(command, rest))
     given = vars(namespace)
     config = given.pop("config", None) or []
     flags = ["--help", CONFIG_FLAG, *(setting.flag for setting in command_settings(command))]
     words, problems = _sort_extras(extras, flags, f"see {parser.prog} --help")
-    if len(words) != len(command.words):
+    words += line
+    least = sum(1 for word in command.words if not word.startswith("["))
+    if len(words) < least or (len(words) > len(command.words) and not command.takes_line):
         expected = " ".join(command.words) or "flags only"
         problems.append(f"{' '.join(words) or command.name}: expected {expected}")
     if None in config:
@@ -96,6 +117,14 @@ def _invocation(command: Command, rest: list[str]) -> Invocation:
         problems=problems,
     )
     return Invocation(settings, tuple(words))
+
+
+def _split_line(command: Command, words: list[str]) -> tuple[list[str], list[str]]:
+    """Ours, and the command line after `--` that is passed through as it stands."""
+    if command.takes_line and "--" in words:
+        at = words.index("--")
+        return words[:at], words[at + 1 :]
+    return words, []
 
 
 def _completed(command: Command, words: list[str]) -> list[str]:

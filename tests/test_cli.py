@@ -269,14 +269,15 @@ def test_a_cluster_from_its_plan_to_its_cleanup(world: World) -> None:
         assert node["path"] == "native"
         assert node["tables"] == tables
         assert node["problem"] == ""
+        assert node["agent"] is None
     assert status["tables"] == [
         {"id": table, "family": "ipv4", "limit": 50, "learnedLimit": None, "used": 3, "ours": 2, "foreign": 1}
         for table in tables
     ]
     assert yaml.safe_load(world.run("status", "-o", "yaml").stdout) == status
     shown = world.run("status").stdout.splitlines()
-    assert shown[0].split() == ["NAME", "PATH", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"]
-    assert shown[1].split()[:2] == [first, "native"]
+    assert shown[0].split() == ["NAME", "PATH", "READY", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"]
+    assert shown[1].split()[:3] == [first, "native", "-"]
     assert shown[4].split() == ["ID", "FAMILY", "LIMIT", "USED", "OURS", "FOREIGN"]
     assert shown[5].split() == [tables[0], "ipv4", "50", "3", "2", "1"]
 
@@ -287,6 +288,7 @@ def test_a_cluster_from_its_plan_to_its_cleanup(world: World) -> None:
     assert len(path["steps"]) >= 2
     assert world.json("path", first, world.machines[first].addresses[0])["path"] == "local"
     assert "because" in world.run("path", first, second).stdout
+    _check_paths_of_nodes_and_outside(world, first, second, address)
 
     listed = world.json("cleanup")
     assert {route["destination"] for route in listed["routes"]} == world.destinations()
@@ -299,6 +301,77 @@ def test_a_cluster_from_its_plan_to_its_cleanup(world: World) -> None:
     assert world.kube.list("noderoutes") == []
     assert world.kube.list("routetables") == []
     assert world.json("cleanup") == {"routes": [], "nodeRoutes": []}
+
+
+def _check_paths_of_nodes_and_outside(world: World, first: str, second: str, pod: str) -> None:
+    """Nodes' own addresses, a host of the VPC that is no node, the internet; and a pod CIDR that no node has."""
+    mine, other = (world.machines[name].addresses[0] for name in (first, second))
+    between = world.json("path", mine, other)
+    assert (between["path"], between["source"]["kind"], between["seen"]) == (
+        "vpc",
+        "node",
+        {"as": "node", "address": mine},
+    )
+    to_node = world.json("path", pod, mine)
+    assert (to_node["path"], to_node["destination"]["kind"]) == ("native", "node")
+    assert to_node["seen"] == {"as": "pod", "address": pod}
+    host = other.rpartition(".")[0] + ".250"
+    kept = world.json("path", pod, host)
+    assert (kept["path"], kept["seen"]["as"], kept["destination"]) == (
+        "vpc", "pod", {"given": host, "node": None, "kind": "outside"}
+    )  # fmt: skip
+    masqueraded = world.json("path", pod, "192.0.2.1")
+    assert masqueraded["seen"] == {"as": "node", "address": other}
+    assert world.json("path", first, "192.0.2.1")["seen"]["address"] == mine
+    assert world.json("path", first, second)["seen"] == {"as": "pod", "address": None}
+    assert world.json("path", "192.0.2.1", pod)["seen"] is None
+    shown = world.run("path", pod, "192.0.2.1").stdout
+    assert f"seen as  {other}, of the node" in shown
+    assert "192.0.2.1, outside of the cluster" in shown
+    unknown = world.run("path", pod, "10.244.99.9", code=1).stderr
+    assert unknown.startswith(f"cloudroute: 10.244.99.9: is in --cluster-cidr {POOL}, but in the pod CIDR of no node")
+    assert "no packet goes between address families" in world.run("path", pod, "2001:db8::1", code=1).stderr
+
+
+def test_what_agents_say_is_shown(world: World) -> None:
+    """READY is yes, no, behind or -; their words stand below, in JSON, and in `path`."""
+    first, second = sorted(world.machines)
+    world.run("controller", "--once")
+    words = "eth0 has none of the node's addresses"
+    generation = world.kube.get("noderoutes", first)["metadata"]["generation"]
+    paths = {"native": 1, "direct": 0, "overlay": 0}
+    said = {"reason": "Interface", "message": words, "mtu": 8951, "paths": paths, "since": "2026-01-01T00:00:00Z"}
+    world.kube.patch_status("noderoutes", first, {"ready": False, "observedGeneration": generation, **said})
+    world.kube.patch_status("noderoutes", second, {"ready": True, "reason": "Ready", "observedGeneration": 1})
+    one, other = world.json("status")["nodes"]
+    assert one["agent"] == {"ready": False, "observedGeneration": generation, "behind": False, **said}
+    assert (other["agent"]["ready"], other["agent"]["behind"], other["agent"]["mtu"]) == (True, True, None)
+    shown = world.run("status").stdout.splitlines()
+    assert [line.split()[2] for line in shown[1:3]] == ["no", "behind"]
+    assert f"{first}: its agent says Interface: {words}" in shown
+    assert not [line for line in shown if line.startswith(f"{second}: ")]
+    world.kube.patch_status("noderoutes", second, {"observedGeneration": generation})
+    assert world.run("status").stdout.splitlines()[2].split()[2] == "yes"
+    trouble = f"the agent of {first} is not ready, which says Interface: {words}"
+    assert world.json("path", second, first)["troubles"] == [trouble]
+    assert trouble in world.run("path", first, second).stdout
+
+
+def test_a_node_that_waits_for_its_agent_is_shown_with_the_reason(world: World) -> None:
+    """controller --once ends all the same: nothing is left that it could do."""
+    first, _ = sorted(world.machines)
+    world.run("controller", "--once")
+    world.kube.patch_status(
+        "noderoutes", first, {"ready": False, "reason": "CNIPluginsMissing", "message": "no bridge"}
+    )
+    world.kube.patch("noderoutes", first, {"spec": {"nativeIn": [], "subnetID": ""}})
+    world.run("controller", "--once")
+    status = world.json("status")
+    assert [node["tables"] == [] for node in status["nodes"]] == [True, False]
+    (warned,) = (one for one in status["warnings"] if one["name"] == first)
+    assert warned["reason"] == "AgentNotReady"
+    assert "when its agent is ready, which says CNIPluginsMissing: no bridge" in warned["message"]
+    assert f"node/{first}" in world.run("status").stdout
 
 
 def test_an_empty_cluster_needs_nothing(world: World) -> None:
@@ -338,9 +411,10 @@ def test_a_place_that_is_nowhere_is_said_to_be(world: World) -> None:
     for place, says in (
         ("nobody", "no node of that name has a NodeRoute"),
         ("default/nobody", "there is no pod nobody in namespace default"),
-        ("192.0.2.1", "belongs to no pod CIDR, no node and no running pod"),
     ):
         assert world.run("path", place, place, code=1).stderr.startswith(f"cloudroute: {place}: {says}")
+    both = world.run("path", "192.0.2.1", "192.0.2.2", code=1).stderr
+    assert both.startswith("cloudroute: 192.0.2.1 and 192.0.2.2 are of no pod CIDR, no node and no running pod")
 
 
 def test_a_node_without_a_route_is_shown_with_the_reason(world: World) -> None:

@@ -36,6 +36,11 @@ class Command:
     kinds: tuple[type, ...] = ()
     """The settings classes whose fields are its flags."""
     words: tuple[str, ...] = ()
-    """What must follow the flags, in this order."""
+    """What must follow the flags, in this order. One in brackets may be left out; one that ends in dots is the rest."""
     required: tuple[str, ...] = ()
     """Fields that must not stay empty."""
+
+    @property
+    def takes_line(self) -> bool:
+        """Whether what follows `--` is a command line of its own."""
+        return self.words[-1:] != () and self.words[-1].endswith("...")

@@ -1,19 +1,27 @@
-"""`cloudroute demo`: a cluster outgrows its route tables, in a minute."""
+"""`cloudroute demo`: a cluster outgrows its route tables, in a minute; or its packets are counted, one by one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.lab_hosts import demand_root
 from cloudroute.commands.serving import lab_extra
 from cloudroute.config import setting
-from cloudroute.config.values import matching
+from cloudroute.config.values import matching, switch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
     """Flags alone."""
 
+    packets: bool = setting(
+        False,
+        switch("on", "off"),
+        "Demo",
+        "Play the one with real packets between hosts; needs Linux and root.",
+        bare="on",
+    )
     record: str = setting(
         "",
         matching(r"[^\0\n]+\.svg", "a path that ends in .svg", "FILE.svg"),
@@ -24,10 +32,15 @@ class DemoOptions:
 
 def run(invocation: Invocation) -> int:
     """Play it. Raises CloudrouteError when something did not settle right."""
-    with lab_extra():
-        from cloudroute.lab.demo import play  # only here: it loads moto and rich
-
-    play(invocation[DemoOptions].record)
+    options = invocation[DemoOptions]
+    if options.packets:
+        demand_root()
+    with lab_extra():  # only here: they load moto and rich
+        if options.packets:
+            from cloudroute.lab.demo.packets import play
+        else:
+            from cloudroute.lab.demo import play
+    play(options.record)
     return 0
 
 
@@ -39,9 +52,11 @@ COMMAND = Command(
         "three zones with a route table of 50 entries each. It shows how the tables fill, who goes to the overlay and "
         "why; then it kills the leader, terminates instances and adds a route of somebody else, and ends with a "
         "summary in which every figure was measured. Takes about a minute; needs neither an account nor root nor a "
-        "network."
+        "network. With --packets there are six hosts as network namespaces instead, with agents that program real "
+        "kernel tables: every pod sends to every other while paths change, a host dies and an agent is killed, and "
+        "each packet that is lost is counted."
     ),
-    example="cloudroute demo\ncloudroute demo --record demo.svg",
+    example="cloudroute demo\ncloudroute demo --record demo.svg\nsudo cloudroute demo --packets",
     run=run,
     kinds=(DemoOptions,),
 )

@@ -1,0 +1,31 @@
+"""`cloudroute lab down`: the end of a lab of hosts, whatever has become of it."""
+
+from __future__ import annotations
+
+import sys
+
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.lab_hosts import LabName, demand_root
+
+
+def run(invocation: Invocation) -> int:
+    """Have the daemon end it; where there is none, remove what is left."""
+    demand_root()
+    from cloudroute.lab.hosts.ending import end
+
+    sys.stdout.write(f"{end(invocation[LabName].name)}\n")
+    return 0
+
+
+COMMAND = Command(
+    name="lab down",
+    summary="end a lab of hosts, and remove what a crashed one has left",
+    text=(
+        "The daemon ends its agents and controllers and removes the namespaces. If it has died, was killed or does not "
+        "answer, its processes, namespaces and files are found by the lab's name and removed. Ending what is not there "
+        "is no failure."
+    ),
+    example="sudo cloudroute lab down\nsudo cloudroute lab down --name other",
+    run=run,
+    kinds=(LabName,),
+)

@@ -1,0 +1,227 @@
+"""What happens in the demo of packets: six hosts, every pod sends to every other, and nothing may be lost.
+
+Paths change under the traffic: the limit falls and rises, a host dies and is replaced, an agent is killed. What counts
+is counted by the receivers (`packets_count`), not by who moves the paths.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.demo.packets_count import INTERVAL_MS, Exchange, Tally
+from cloudroute.lab.demo.packets_screen import Fill, PacketPicture
+from cloudroute.lab.demo.screen import record
+from cloudroute.lab.demo.story import _shown
+from cloudroute.lab.hosts.ending import demand_nothing_left
+from cloudroute.lab.hosts.host import LabHost
+from cloudroute.lab.hosts.lab import HostLab
+
+NAME = "demo"
+HOSTS, ZONES = 6, 3
+HIGH, LOW = 50, 5
+"""Entries of a route table: `local` and the default route are two of them in each family."""
+LOOK_SECONDS = 0.25
+HOLD_SECONDS = 3.0
+"""How long a phase goes on when all is done: losses show half a second late."""
+PATIENCE_SECONDS = 60.0
+AGENT_AWAY_SECONDS = 2.0
+
+
+class Story:
+    """The demo as it runs."""
+
+    def __init__(self, lab: HostLab, picture: PacketPicture, refresh: Callable[[], None]) -> None:
+        self._lab, self._picture, self._refresh = lab, picture, refresh
+        self._exchange = Exchange(lab)
+        self._pool = ThreadPoolExecutor(1)
+        self._phase = Tally()
+        self._limit = HIGH
+        self._started = time.monotonic()
+
+    def run(self) -> None:
+        """All acts. Raises CloudrouteError when the world does not come right."""
+        try:
+            self.build()
+            self.begin()
+            self.overflow()
+            self.recover()
+            self.die()
+            self.kill_agent()
+            self.sum_up()
+        finally:
+            self._exchange.kill()
+            self._pool.shutdown()
+
+    # --- acts -------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Hosts join, and get a pod each."""
+        for zone in range(ZONES):
+            self._during(lambda zone=zone: self._lab.join(zone, HOSTS // ZONES))  # type: ignore[misc]
+        self._during(self._lab.wait_ready)
+        self._during(lambda: [host.add_pod("a") for host in self._hosts])
+        self._picture.hosts = [(host.name, self._lab.vpc.zones[host.zone].name) for host in self._hosts]
+        self._until(lambda: self._paths()["overlay"] == 0, "every pair to be native or direct")
+        self._victim, self._orphan = self._hosts[1], self._hosts[2]
+
+    def begin(self) -> None:
+        """Every pod begins to send to every other. Flows of the host that will die are kept apart."""
+        others = [host for host in self._hosts if host is not self._victim]
+        self._exchange.start(others, others)
+        self._exchange.start([self._victim], others)
+        self._exchange.switches = 0
+        self._picture.exchange = self._exchange
+        each = f"{1000 / INTERVAL_MS:g} packets a second"
+        self._tell(f"{HOSTS} hosts, a pod each; every pod sends {each} to every other, in IPv4 and in IPv6.")
+        self._hold()
+        self._end_phase("all native")
+
+    def overflow(self) -> None:
+        """The limit falls: some nodes go to the overlay."""
+        self._set_limit(LOW)
+        self._until(lambda: self._paths()["overlay"] > 0 and self._fits(), "the tables to shrink")
+        self._during(self._lab.wait_ready)
+        self._tell(f"The limit falls to {LOW} entries: {self._paths()['overlay']} pairs go to the overlay.")
+        self._hold()
+        self._end_phase("the limit falls")
+
+    def recover(self) -> None:
+        """It rises again: all are native."""
+        self._set_limit(HIGH)
+        self._until(lambda: self._paths()["overlay"] == 0, "every pair to be native again")
+        self._during(self._lab.wait_ready)
+        self._tell(f"The limit rises to {HIGH} again: {self._paths()['native']} pairs are native.")
+        self._hold()
+        self._end_phase("it rises again")
+
+    def die(self) -> None:
+        """An instance is terminated under traffic, and another takes its place and its name."""
+        name, zone = self._victim.name, self._victim.zone
+        self._exchange.expect_death()
+        self._during(lambda: self._lab.terminate(name))
+        self._exchange.bury()
+        self._tell(f"The instance of {name} is terminated; its flows end.")
+        self._until(lambda: all(name not in pair for pair in self._exchange.paths), "its routes to go")
+        (self._victim,) = self._during(lambda: self._lab.join(zone, name=name))
+        self._during(self._lab.wait_ready)
+        self._during(lambda: self._victim.add_pod("a"))
+        self._until(lambda: self._paths()["overlay"] == 0, "the new host to be native")
+        self._exchange.start([self._victim], [host for host in self._hosts if host is not self._victim])
+        self._tell(f"Another instance has joined as {name}, with a new pod that sends and receives like the first.")
+        self._hold()
+        self._end_phase("a host dies and is replaced")
+
+    def kill_agent(self) -> None:
+        """An agent goes without a goodbye, and comes back."""
+        name = self._orphan.name
+        self._orphan.kill_agent()
+        self._tell(f"The agent of {name} is killed (SIGKILL): its kernel keeps what was programmed.")
+        self._hold(AGENT_AWAY_SECONDS)
+        self._orphan.start_agent()
+        self._tell(f"It is started again, finds its own, and changes nothing that is right ({name}).")
+        self._hold()
+        self._end_phase("an agent is killed and restarted")
+
+    def sum_up(self) -> None:
+        """Every figure as it was measured."""
+        self._exchange.close()
+        exchange = self._exchange
+        self._end_phase("the last packets")
+        if exchange.strangers:
+            raise CloudrouteError(f"packets came from addresses of no pod: {', '.join(sorted(exchange.strangers))}")
+        total = exchange.total
+        self._picture.summary = [
+            ("packets sent between living pods", f"{total.sent:,} ({_listed(exchange.by_path)})"),
+            ("of them lost", f"{total.lost:,}"),
+            ("of them dropped by the measuring process", f"{exchange.tool_lost:,}"),
+            ("changes of a pair's path under traffic", str(exchange.switches)),
+            ("lost with the host that died", f"{exchange.at_death.lost:,} of {exchange.at_death.sent:,} sent after it"),
+            ("their source addresses", "the pods' own, on every path"),
+            ("the whole demo", f"{time.monotonic() - self._started:.1f} s"),
+        ]
+
+    # --- looking ----------------------------------------------------------------------------
+
+    @property
+    def _hosts(self) -> list[LabHost]:
+        return sorted(self._lab.hosts.values(), key=lambda host: host.name)
+
+    def _paths(self) -> Counter[str]:
+        return Counter(self._exchange.paths.values())
+
+    def _fits(self) -> bool:
+        return all(fill.entries <= fill.limit for fill in self._picture.fills)
+
+    def _set_limit(self, entries: int) -> None:
+        self._limit = entries
+        self._during(lambda: self._lab.set_route_limit(entries))
+
+    def _tell(self, line: str) -> None:
+        self._picture.tell(line)
+        self._refresh()
+
+    def _look(self) -> None:
+        self._exchange.look()
+        self._picture.fills = [self._fill(zone.name, zone.route_table_id) for zone in self._lab.vpc.zones]
+        self._refresh()
+
+    def _fill(self, zone: str, table_id: str) -> Fill:
+        entries = self._lab.aws.scene.routes(table_id)
+        v6 = sum(1 for destination in entries if ":" in destination)
+        return Fill(zone, max(v6, len(entries) - v6), self._limit)
+
+    def _during(self, deed: Callable[[], Any]) -> Any:
+        """Do it, and go on looking meanwhile."""
+        doing = self._pool.submit(deed)
+        while not doing.done():
+            self._look()
+            time.sleep(LOOK_SECONDS)
+        return doing.result()
+
+    def _until(self, true: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            self._look()
+            if true():
+                return
+            if time.monotonic() > deadline:
+                raise CloudrouteError(f"waited {PATIENCE_SECONDS:g} s for {what}")
+            time.sleep(LOOK_SECONDS)
+
+    def _hold(self, seconds: float = HOLD_SECONDS) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._look()
+            time.sleep(LOOK_SECONDS)
+
+    def _end_phase(self, name: str) -> None:
+        total = self._exchange.total
+        self._picture.phases.append((name, total.minus(self._phase)))
+        self._phase = total
+        self._refresh()
+
+
+def _listed(counts: Counter[Any]) -> str:
+    return ", ".join(f"{number:,} {what}" for what, number in counts.most_common())
+
+
+def play(record_to: str = "") -> None:
+    """Play it; save its last picture as SVG if a path is given. Raises CloudrouteError."""
+    demand_nothing_left(NAME)
+    picture = PacketPicture(f"cloudroute: {HOSTS} hosts with real packets, {ZONES} zones, a route table each")
+    with _shown(picture) as refresh:
+        picture.tell("Hosts as network namespaces, strict EC2, a router that obeys it, two controllers, agents, CNI.")
+        refresh()
+        with HostLab(NAME, zones=ZONES, route_limit=HIGH) as lab:
+            Story(lab, picture, refresh).run()
+        refresh()
+    if record_to:
+        try:
+            record(picture, record_to)
+        except OSError as error:
+            raise CloudrouteError(f"--record {record_to}: can't write there: {error.strerror}") from error
