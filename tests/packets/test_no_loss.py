@@ -1,0 +1,149 @@
+"""Whatever changes, no packet is lost: one per millisecond and flow, and TCP that never sends a segment twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cloudroute.lab.hosts.lab import HostLab
+from cloudroute.lab.hosts.traffic import Traffic
+from tests.packets.world import (
+    OWN_ENTRIES,
+    check_no_loss,
+    first_pod,
+    flows,
+    kinds,
+    new_lab,
+    no_loss,
+    paths,
+    settle,
+    wait_for_paths,
+)
+
+ROOMY = 20
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[HostLab]:
+    """Three hosts in as many zones, with room for all: native."""
+    with new_lab("loss", route_limit=ROOMY) as lab:
+        for zone in range(3):
+            lab.join(zone)
+        for host in lab.hosts.values():
+            host.add_pod("a")
+        settle(lab)
+        assert kinds(lab) == {"native"}
+        yield lab
+
+
+def test_native_to_overlay_and_back_as_the_limit_falls_and_rises(lab: HostLab) -> None:
+    with no_loss(lab.hosts.values()):
+        lab.set_route_limit(OWN_ENTRIES + 1)
+        wait_for_paths(lab, lambda now: "overlay" in now.values(), "the limit to bite")
+        settle(lab)  # the routes are deleted by then, and nobody misses them
+        lab.set_route_limit(ROOMY)
+        wait_for_paths(lab, lambda now: set(now.values()) == {"native"}, "all to be native again")
+        settle(lab)
+
+
+def test_an_agent_killed_and_started_again(lab: HostLab) -> None:
+    with no_loss(lab.hosts.values()):
+        for host in lab.hosts.values():
+            host.kill_agent()
+        time.sleep(1)
+        for host in lab.hosts.values():
+            host.start_agent()
+        settle(lab)
+
+
+def test_an_agent_replaced_by_one_with_other_flags(lab: HostLab) -> None:
+    with no_loss(lab.hosts.values()):
+        for host in lab.hosts.values():
+            host.stop_agent()
+            host.start_agent(["--masquerade-except", "192.0.2.0/24", "--log-level", "debug"])
+        settle(lab)
+    for host in lab.hosts.values():
+        assert "192.0.2.0" in host.run("nft", "list", "table", "inet", "cloudroute")
+
+
+def test_a_node_that_joins_and_one_that_leaves(lab: HostLab) -> None:
+    stayers = list(lab.hosts.values())
+    with no_loss(stayers):
+        (joined,) = lab.join(0, name="late")
+        joined.add_pod("a")
+        settle(lab)
+        with Traffic(flows([joined, *stayers]), 5) as traffic:
+            time.sleep(1)
+            check_no_loss(traffic.stop())
+        lab.terminate("late")
+        settle(lab)
+
+
+def test_no_controller_for_a_while(lab: HostLab) -> None:
+    with no_loss(lab.hosts.values()):
+        lab.kill_controller()
+        time.sleep(5)
+        lab.start_controller()
+        settle(lab)
+
+
+def test_no_api_server_for_a_minute_and_agents_that_restart_meanwhile(lab: HostLab) -> None:
+    with no_loss(lab.hosts.values(), interval_ms=5):
+        lab.stop_api()
+        time.sleep(20)
+        for host in lab.hosts.values():
+            host.kill_agent()
+            host.start_agent()
+        time.sleep(40)
+        assert all(host.agent_alive for host in lab.hosts.values())
+        lab.start_api()
+        settle(lab)
+    assert kinds(lab) == {"native"}
+
+
+def test_native_to_direct_and_back_as_a_zones_own_node_yields_its_slot() -> None:
+    """In a table that serves one subnet, that subnet's nodes come last: they lose the slot and no path."""
+    with new_lab("yield", zones=2, route_limit=OWN_ENTRIES + 2) as lab:
+        lab.join(0, 2)
+        for host in lab.hosts.values():
+            host.add_pod("a")
+        settle(lab)
+        first = list(lab.hosts.values())
+        assert kinds(lab) == {"native"}
+        with no_loss(first):
+            lab.join(1, 2)  # their routes need both slots of the first zone's table
+            wait_for_paths(lab, lambda now: now[first[0].name, first[1].name] == "direct", "the own nodes to yield")
+            settle(lab)
+            for host in list(lab.hosts.values())[2:]:
+                lab.terminate(host.name)
+            wait_for_paths(lab, lambda now: set(now.values()) == {"native"}, "the slots to come back")
+            settle(lab)
+
+
+def test_what_a_frozen_agent_loses_begins_with_the_drain_and_ends_with_the_thaw(lab: HostLab) -> None:
+    """It can't hear that its peers have left the native path: their routes are deleted after --drain-seconds."""
+    frozen, *others = lab.hosts.values()
+    pods = {first_pod(frozen).namespace.name}
+    with Traffic(flows(lab.hosts.values(), ["udp"])) as traffic:
+        frozen.freeze_agent()
+        lab.set_route_limit(OWN_ENTRIES + 1)
+        lab.wait(lambda: "overlay" in paths(lab).values(), "the limit to bite")
+        published = time.monotonic()
+        time.sleep(5)
+        frozen.thaw_agent()
+        thawed = time.monotonic()
+        settle(lab)
+        lab.set_route_limit(ROOMY)
+        settle(lab)
+        results = traffic.stop()
+    bound = (thawed - published + 2) * 1000
+    for flow, result in results.items():
+        if pods.isdisjoint((flow.source, flow.target)):
+            assert result.lost == 0, f"{flow} has nothing to do with the frozen agent: {result}"
+        else:
+            assert result.lost <= bound, f"{flow}: {result}"
+    assert any(result.lost for result in results.values()), "else this test shows nothing"
+    assert kinds(lab) == {"native"}
+    assert others

@@ -1,0 +1,110 @@
+"""What the tests with packets have in common: labs, and what NodeRoutes say of their paths."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count, permutations
+from typing import Any
+
+from cloudroute.adapters.kube.project import node_route
+from cloudroute.core.paths import Class, pair_path
+from cloudroute.lab.hosts.host import LabHost, LabPod
+from cloudroute.lab.hosts.lab import HostLab
+from cloudroute.lab.hosts.traffic import Flow, Result, Traffic
+from cloudroute.types import NodeRouteSpec, Path
+
+FLAGS = {"--settle-seconds": "0.5", "--drain-seconds": "2", "--resync-seconds": "5"}
+"""Beside the lab's own: shorter still. A drain of two seconds is ten times what an agent here needs to hear of it."""
+OWN_ENTRIES = 2
+"""Entries of each table and family that are not ours: local and the internet gateway."""
+_names = count(1)
+
+
+def new_lab(prefix: str, **options: Any) -> HostLab:
+    """A lab with a name of its own. Flags of controllers are added to `FLAGS`."""
+    flags = {**FLAGS, **options.pop("controller_flags", {})}
+    return HostLab(f"{prefix}{next(_names)}", controller_flags=flags, **options)
+
+
+def specs(lab: HostLab) -> Mapping[str, NodeRouteSpec]:
+    """The NodeRoutes as they are."""
+    return {raw["metadata"]["name"]: node_route(raw).spec for raw in lab.node_routes()}
+
+
+def paths(lab: HostLab) -> Mapping[tuple[str, str], Path]:
+    """The path of each ordered pair of hosts, as the controller has published it."""
+    found = specs(lab)
+    return {
+        (a, b): pair_path(Class.of(found[a]), Class.of(found[b]))
+        for a, b in permutations(lab.hosts.keys() & found.keys(), 2)
+    }
+
+
+def wait_for_paths(lab: HostLab, wanted: Callable[[Mapping[tuple[str, str], Path]], bool], what: str) -> None:
+    """Until the published paths are so, and every agent has taken them over."""
+
+    def so() -> bool:
+        now = paths(lab)
+        return len(now) == len(lab.hosts) * (len(lab.hosts) - 1) and wanted(now) and not lab.net.trouble
+
+    lab.wait(so, what, 60)
+    lab.wait_ready(30)
+
+
+def kinds(lab: HostLab) -> set[Path]:
+    """Which paths there are."""
+    return set(paths(lab).values())
+
+
+def settle(lab: HostLab) -> None:
+    """Until the controllers have nothing to do for a while: no NodeRoute changes for two seconds."""
+    lab.wait_ready(60)
+    last, since = None, time.monotonic()
+
+    def calm() -> bool:
+        nonlocal last, since
+        now = [(raw["metadata"]["name"], raw["spec"]) for raw in lab.node_routes()]
+        if now != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > 2
+
+    lab.wait(calm, "the NodeRoutes to settle", 60)
+    lab.wait_ready(30)
+
+
+def first_pod(host: LabHost) -> LabPod:
+    """Its pod."""
+    return next(iter(host.pods.values()))
+
+
+def flows(hosts: Iterable[LabHost], protocols: Iterable[str] = ("udp", "tcp")) -> list[Flow]:
+    """Between the first pods of all ordered pairs of hosts, both families."""
+    return [
+        Flow(first_pod(a).namespace.name, first_pod(b).namespace.name, address, protocol)  # type: ignore[arg-type]
+        for a, b in permutations(hosts, 2)
+        for address in first_pod(b).addresses
+        for protocol in protocols
+    ]
+
+
+@contextmanager
+def no_loss(hosts: Iterable[LabHost], interval_ms: float = 1.0) -> Iterator[Traffic]:
+    """Traffic between the pods of these hosts for as long as the block lasts: not one packet may be lost."""
+    with Traffic(flows(hosts, ["udp"]), interval_ms) as udp, Traffic(flows(hosts, ["tcp"]), 5.0) as tcp:
+        yield udp
+        check_no_loss(udp.stop())
+        check_no_loss(tcp.stop())
+
+
+def check_no_loss(results: Mapping[Flow, Result]) -> None:
+    """Nothing was lost, no TCP segment was sent twice, and every packet came from the pod that sent it."""
+    for flow, result in results.items():
+        about = f"{flow}: {result}"
+        assert not result.errors, about
+        assert not result.broken, about
+        assert result.lost == result.tool_lost == 0, about
+        assert result.retransmissions == 0, about
+        assert result.received > 0, about
+        assert len(result.sources) == 1, about
