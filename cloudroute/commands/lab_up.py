@@ -38,7 +38,8 @@ class LabUpOptions:
         False,
         switch("on", "off"),
         "Lab",
-        "Take a real kube-apiserver, which tests/tools/kube-assets.sh builds, and not the embedded one.",
+        "Real nodes: kubelet and containerd on each, a scheduler, pods in containers. Needs what "
+        "tests/tools/kube-assets.sh builds, and Debian's containerd, runc and busybox-static.",
         bare="on",
     )
 
@@ -127,6 +128,7 @@ def _next(status: dict[str, Any], seconds: float, flag: str) -> str:
             f"  export KUBECONFIG={status['kubeconfig']}",
             f"  cloudroute lab status{flag}",
             f"  cloudroute lab ping{flag} {first} {last}",
+            f"  cloudroute path {hosts[0]['name']} {hosts[-1]['name']} --probe --kubeconfig {status['kubeconfig']}",
             f"  cloudroute lab exec{flag} {hosts[0]['name']} -- ip -d nexthop",
             f"  cloudroute lab break{flag} limit 4",
             f"  cloudroute lab down{flag}",

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.lab_hosts import demand_root
 from cloudroute.commands.output import Table, write_result
-from cloudroute.config import ControllerSettings, OutputSettings
+from cloudroute.commands.serving import lab_extra
+from cloudroute.config import ControllerSettings, OutputSettings, setting
+from cloudroute.config.values import switch
 from cloudroute.core.notices import agent_trouble
 from cloudroute.core.trace import End, end_at, trace
 from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Kube
-from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, PodAddress
+from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, PodAddress, TableReport
+
+if TYPE_CHECKING:
+    from cloudroute.lab.hosts.probe import Probe
 
 
 class Place(NamedTuple):
@@ -82,8 +89,22 @@ def _is_address(text: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathOptions:
+    """Flags alone."""
+
+    probe: bool = setting(
+        False,
+        switch("on", "off"),
+        "Path",
+        "In a lab (cloudroute lab up): send packets from SRC to DST, and compare what happens with what should. The "
+        "exit code is 1 when it differs.",
+        bare="on",
+    )
+
+
 def run(invocation: Invocation) -> int:
-    """Read Kubernetes once and explain."""
+    """Read Kubernetes once and explain; with --probe, try it. 1 when packets do not go as said."""
     from cloudroute.adapters.kube.client import KubeClient  # only here, both: they load the Kubernetes client
     from cloudroute.commands.world import observed
 
@@ -94,7 +115,9 @@ def run(invocation: Invocation) -> int:
         routes = cluster.node_routes.items()
         specs = {name: route.spec for name, route in routes.items()}
         one, other = (locate(text, specs, settings.cluster_cidr, kube) for text in (source, target))
-        found = trace(one.end, other.end, specs, cluster.table_reports.items())
+        tables = cluster.table_reports.items()
+        found = trace(one.end, other.end, specs, tables)
+    probes = _probe(settings.kubeconfig, one.end, other.end, specs, tables) if invocation[PathOptions].probe else []
     troubles = _troubles((one, other), routes)
     data = {
         "source": _end(source, one.end),
@@ -104,6 +127,7 @@ def run(invocation: Invocation) -> int:
         "steps": list(found.steps),
         "seen": {"as": found.seen_as, "address": found.source or None} if found.seen_as else None,
         "troubles": troubles,
+        **({"probes": [{**asdict(one), "asSaid": not one.trouble} for one in probes]} if probes else {}),
     }
     lines = [
         ("from", one.words),
@@ -113,9 +137,20 @@ def run(invocation: Invocation) -> int:
         *((f"step {number}", step) for number, step in enumerate(found.steps, 1)),
         *((("seen as", _seen(found.seen_as, found.source)),) if found.seen_as else ()),
         *(("but", trouble) for trouble in troubles),
+        *(("probed", one.words) for one in probes),
     ]
     write_result(invocation[OutputSettings].output, data, [Table((), lines)])
-    return 0
+    return 1 if any(one.trouble for one in probes) else 0
+
+
+def _probe(
+    kubeconfig: str, one: End, other: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]
+) -> Sequence[Probe]:
+    demand_root()
+    with lab_extra():
+        from cloudroute.lab.hosts.probe import probe  # only here: it loads the lab
+
+    return probe(kubeconfig, one, other, lambda source, target: trace(source, target, specs, tables))
 
 
 def _end(given: str, end: End) -> dict[str, object]:
@@ -150,9 +185,10 @@ COMMAND = Command(
     ),
     example=(
         "cloudroute path node-a node-b\ncloudroute path default/client 10.244.7.12 -o json\n"
-        "cloudroute path default/client 10.0.9.4"
+        "cloudroute path default/client 10.0.9.4\n"
+        "sudo cloudroute path node-1 node-6 --probe --kubeconfig /run/cloudroute-lab/lab/kubeconfig"
     ),
     run=run,
-    kinds=(ControllerSettings, OutputSettings),
+    kinds=(ControllerSettings, PathOptions, OutputSettings),
     words=("SRC", "DST"),
 )

@@ -8,11 +8,11 @@ from itertools import permutations
 
 import pytest
 
+from cloudroute.lab.hosts.capture import Capture
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.types import family_of
-from tests.packets.capture import Capture
 from tests.packets.world import OWN_ENTRIES, first_pod, kinds, new_lab, paths, settle
 
 POD_MTU = 9001 - 50
@@ -92,7 +92,7 @@ def mac(host: LabHost) -> str:
 def test_captures_show_that_packets_went_by_the_published_path(lab: HostLab) -> None:
     hosts = list(lab.hosts.values())
     for family in (0, 1):
-        with Capture(hosts) as capture:
+        with Capture({host.name: host.namespace for host in hosts}) as capture:
             for a, b in permutations(hosts, 2):
                 assert reach(first_pod(a).namespace.name, first_pod(b).addresses[family]).ok
         macs = {host.name: mac(host) for host in hosts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, permutations
@@ -59,19 +58,8 @@ def kinds(lab: HostLab) -> set[Path]:
 
 
 def settle(lab: HostLab) -> None:
-    """Until the controllers have nothing to do for a while: no NodeRoute changes for two seconds."""
-    lab.wait_ready(60)
-    last, since = None, time.monotonic()
-
-    def calm() -> bool:
-        nonlocal last, since
-        now = [(raw["metadata"]["name"], raw["spec"]) for raw in lab.node_routes()]
-        if now != last:
-            last, since = now, time.monotonic()
-        return time.monotonic() - since > 2
-
-    lab.wait(calm, "the NodeRoutes to settle", 60)
-    lab.wait_ready(30)
+    """Until the controllers have nothing to do for longer than they drain."""
+    lab.settle(calm=2.5)
 
 
 def first_pod(host: LabHost) -> LabPod:

@@ -14,6 +14,7 @@ from typing import Any
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import breaks, channel
+from cloudroute.lab.hosts.cluster import ClusterLab
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.survey import path, survey
@@ -24,7 +25,7 @@ BUILDERS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to build. `real` takes a real kube-apiserver."""
+    """What to build. `real`: nodes with kubelets, and pods that are scheduled."""
 
     name: str
     nodes: int
@@ -56,14 +57,8 @@ class Daemon:
         server = channel.Server(plan.name, self.answer)
         thread = threading.Thread(target=server.serve_forever, name="channel", daemon=True)
         thread.start()
-        lab = HostLab(
-            plan.name,
-            zones=plan.zones,
-            route_limit=plan.route_limit,
-            ipv6=plan.ipv6,
-            real_kube=plan.real,
-            on_progress=self._say,
-        )
+        make: type[HostLab] = ClusterLab if plan.real else HostLab
+        lab = make(plan.name, zones=plan.zones, route_limit=plan.route_limit, ipv6=plan.ipv6, on_progress=self._say)
         try:
             self._interruptible = True
             with lab:
@@ -98,6 +93,7 @@ class Daemon:
         self._say(f"{plan.pods} pods start on each.")
         with ThreadPoolExecutor(BUILDERS) as pool:
             list(pool.map(self._add_pods, lab.hosts.values()))
+        lab.settle()
 
     def _add_pods(self, host: LabHost) -> None:
         for name in string.ascii_lowercase[: self._plan.pods]:

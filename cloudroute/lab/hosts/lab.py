@@ -163,6 +163,22 @@ class HostLab(Ground):
         """Wait until every Node has its network, and every agent has done all that its NodeRoute says."""
         self.wait(self._is_ready, "every node to be ready", timeout)
 
+    def settle(self, calm: float = 1.5, timeout: float = 60.0) -> None:
+        """Wait until all is ready and the controllers have changed no NodeRoute for `calm` seconds."""
+        self.wait_ready(timeout)
+        last: list[object] = []
+        since = time.monotonic()
+
+        def calmed() -> bool:
+            nonlocal last, since
+            now: list[object] = [(route["metadata"]["uid"], route["spec"]) for route in self.node_routes()]
+            if now != last:
+                last, since = now, time.monotonic()
+            return time.monotonic() - since > calm
+
+        self.wait(calmed, "the NodeRoutes to settle", timeout)
+        self.wait_ready(timeout)
+
     def wait(self, until: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
         """Wait for a condition. Raises CloudrouteError, with what the processes said last, when it does not come."""
         deadline = time.monotonic() + timeout

@@ -10,38 +10,39 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping
 
-from cloudroute.lab.hosts.host import LabHost
+from cloudroute.lab.hosts.netns import Namespace
 
 _ALL = 3
 """ETH_P_ALL"""
 _OUTGOING = 4
 """PACKET_OUTGOING"""
+_RCVBUFFORCE = 33
 _IPV4, _IPV6, _UDP, _TUNNEL = 0x0800, 0x86DD, 17, 8472
 
 Ways = Mapping[tuple[str, str], set[tuple[str, str]]]
 
 
 class Capture:
-    """Frames that leave by the eth0 of hosts. After leaving it, `ways` tells what was seen.
+    """Frames that leave by the eth0 of hosts, by name. After leaving it, `ways` tells what was seen.
 
     `ways[host, destination address of the innermost packet]` is a set of (how, where to): ("tunnel", the outer
     packet's destination) or ("plain", the frame's destination MAC).
     """
 
-    def __init__(self, hosts: list[LabHost]) -> None:
+    def __init__(self, hosts: Mapping[str, Namespace]) -> None:
         self._hosts = hosts
         self._found: defaultdict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
         self._stop = threading.Event()
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Capture:
-        for host in self._hosts:
-            with host.namespace.inside():
+        for name, namespace in self._hosts.items():
+            with namespace.inside():
                 sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL))
                 sniffer.bind(("eth0", _ALL))
-            sniffer.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+            sniffer.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 8 << 20)
             sniffer.setblocking(False)
-            self._selector.register(sniffer, selectors.EVENT_READ, host.name)
+            self._selector.register(sniffer, selectors.EVENT_READ, name)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         return self
