@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help lint check test demo bench assets lock clean
+.PHONY: help lint check test demo packets bench assets lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,6 +18,9 @@ check: lint ## Formatting, lint, types, import contracts, and the fast tests: be
 
 test: lint ## Everything that check does, and all tests; says what it skips and why
 	$(BIN)/pytest -rs
+
+packets: $(READY) ## Six hosts with real packets while limits fall, a host dies, an agent is killed (root)
+	$(BIN)/cloudroute demo --packets
 
 demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root or network
 	$(BIN)/cloudroute demo
