@@ -44,10 +44,12 @@ class Agent:
         self._agents.start(self._loop.wake)
         self._reporter.start()
         threading.Thread(target=self._work, name="loop", daemon=True).start()
+        deadline = self._clock.monotonic() + PATIENCE_SECONDS if self._settings.once else float("inf")
         try:
             while not self._ended.wait(GLANCE_SECONDS):
                 self._look_after()
-                if self.stop.is_set():
+                if self.stop.is_set() or self._clock.monotonic() > deadline:
+                    self.stop.set()
                     self._loop.wake()
         finally:
             self.stop.set()
@@ -76,12 +78,8 @@ class Agent:
             raise CloudrouteError("the thread status has ended, its error is above: this process ends, too")
 
     def _work(self) -> None:
-        deadline = self._clock.monotonic() + PATIENCE_SECONDS
-
         def ended(turn: Turn) -> bool:
-            if not self._settings.once:
-                return False
-            return bool(turn.report and turn.report.ready) or self._clock.monotonic() > deadline
+            return self._settings.once and turn.report is not None and turn.report.ready
 
         try:
             self._last = self._loop.run(self.stop, ended)
