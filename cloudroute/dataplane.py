@@ -166,7 +166,8 @@ def packed(address: str) -> bytes:
     >>> packed("10.0.0.1").hex()
     '0a000001'
     """
-    return ipaddress.ip_address(address).packed
+    # Not ip_address, which tries one family after the other: this is called for two addresses of each peer.
+    return (ipaddress.IPv6Address if ":" in address else ipaddress.IPv4Address)(address).packed
 
 
 def written(address: bytes) -> str:

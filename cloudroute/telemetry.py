@@ -113,7 +113,7 @@ class Vitals:
         `host` "" is all addresses of both families.
         """
         self._server = _Server(self, host.strip("[]"), port)
-        threading.Thread(target=self._server.serve_forever, args=(0.25,), name="telemetry", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(1.0,), name="telemetry", daemon=True).start()
         return int(self._server.server_address[1])
 
     def close(self) -> None:

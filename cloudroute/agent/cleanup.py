@@ -15,8 +15,6 @@ def clean(kernel: Kernel) -> Done:
     could not be removed.
     """
     sync = Sync(kernel)
-    for kind in KINDS:
-        sync.read(kind)
     done = sync.run(KINDS)
     if words := sync.failures(KINDS):
         raise CloudrouteError("not all could be removed: " + "; ".join(words))

@@ -85,6 +85,8 @@ class Loop:
         """Whether this process has had all in place that pods stand on."""
         self._failures = 0
         self._resync_due = clock.monotonic()
+        self._retry_due = float("inf")
+        """When all is read again because something failed. What failed is tried again by any turn before, too."""
         self._repaired = float("-inf")
         self._wake = threading.Event()
         self._foreign = threading.Event()
@@ -96,7 +98,8 @@ class Loop:
         """Have a turn soon; `kinds` are what others have changed in the kernel."""
         if kinds:
             self.sync.mark(kinds)
-            self._host_stale |= "links" in kinds
+            if "links" in kinds:  # never set back here: several threads call this
+                self._host_stale = True
             self._foreign.set()
         self._wake.set()
 
@@ -124,13 +127,16 @@ class Loop:
     def turn(self) -> Turn:
         """Look at what is marked, and put it right."""
         start = self._clock.monotonic()
-        if start >= self._resync_due:
+        if start >= min(self._resync_due, self._retry_due):
             self.sync.mark(KINDS)
             self._host_stale = True
+            self._retry_due = float("inf")
             self._resync_due = start + RESYNC_SECONDS * _chance.uniform(1, 1.1)
         foreign = self._foreign.is_set()
         self._foreign.clear()
         report, done = self._work()
+        if report:
+            self._reporter.say(report)
         now = self._clock.monotonic()
         if done.put or done.dropped:
             self._telemetry.synced(now - start, done, foreign)
@@ -140,23 +146,24 @@ class Loop:
         return Turn(report, self._next(report, now))
 
     def _work(self) -> tuple[Report | None, Done]:
+        done = self._withhold()
         synced = self._agents.node_routes.wait_synced(0) and self._agents.table_reports.wait_synced(0)
         if not synced:
-            return None, self._withhold()
+            return None, done
         routes = self._agents.node_routes.items()
         own = routes.get(self._settings.node_name)
         if own is None:
             words = f"there is no NodeRoute {self._settings.node_name}: the controller makes one once the Node is known"
-            return Report.bad(None, "NoNodeRoute", words), self._withhold()
+            return Report.bad(None, "NoNodeRoute", words), done
         try:
             host = self._look_at_host()
             self._adopt()
             wanted = self._composer.compose(own, routes, self._agents.table_reports.items(), host)
         except KernelError as error:
-            return Report.bad(own, "Interface", str(error)), self._withhold()
+            return Report.bad(own, "Interface", str(error)), done
         except Unfit as error:
-            return Report.bad(own, error.reason, str(error)), self._withhold()
-        return self._apply(own, wanted)
+            return Report.bad(own, error.reason, str(error)), done
+        return self._apply(own, wanted, done)
 
     def _look_at_host(self) -> Host:
         """The NIC, read again when a link or an address may have changed."""
@@ -173,9 +180,9 @@ class Loop:
             self._composer.adopt({_cidr(key.destination, key.length): to.nexthop for key, to in found.items() if to[0]})
             self._adopted = True
 
-    def _apply(self, own: NodeRoute, wanted: Wanted) -> tuple[Report, Done]:
+    def _apply(self, own: NodeRoute, wanted: Wanted, done: Done) -> tuple[Report, Done]:
         self.sync.want(wanted.tables)
-        done = self.sync.run([*BASE, *PEERS])
+        done += self.sync.run([*BASE, *PEERS])
         if taken := [id_ for id_, why in self.sync.trackers["nexthops"].failed.items() if why.startswith(TAKEN)]:
             self._composer.avoid(taken)
         report = self._judge(own, wanted)
@@ -186,13 +193,14 @@ class Loop:
             done += self.sync.run(FILES)
             if words := self.sync.failures(FILES):
                 report = report.failing("ConflistFailed", words)
-        else:
-            done += self._withhold()
-        self._tell(own, wanted, report)
+        self._tell(wanted)
         return report, done
 
     def _withhold(self) -> Done:
-        """Where no agent has programmed this kernel since it booted, no pod must start by a conflist of before."""
+        """Where no agent has programmed this kernel since it booted, no pod must start by a conflist of before.
+
+        Before anything else: `cr0`, once made, no longer tells that there was none.
+        """
         if self._served or self.sync.standing():
             return Done()
         self.sync.want({"files": {}})
@@ -216,9 +224,8 @@ class Loop:
 
     # --- what people are told ---------------------------------------------------------------
 
-    def _tell(self, own: NodeRoute, wanted: Wanted, report: Report) -> None:
-        self._reporter.say(own, report, len(wanted.peers))
-        self._telemetry.world(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS}, report.ready)
+    def _tell(self, wanted: Wanted) -> None:
+        self._telemetry.world(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS})
         for name, words in wanted.problems.items():
             self._changes.say(("peer", name), "peer", warning=True, node=name, problem=words)
         for other in self._kernel.shadowing():
@@ -227,17 +234,17 @@ class Loop:
 
     def _next(self, report: Report | None, now: float) -> float:
         if report is None or report.ready:
-            self._failures = 0
+            self._failures, self._retry_due = 0, float("inf")
             if report:
                 self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
                 self._telemetry.ready(True)
             return self._resync_due
         self._changes.say("report", "not ready", warning=True, reason=report.reason, problem=report.message)
         self._telemetry.ready(False, f"{report.reason}: {report.message}")
-        self._failures += 1
-        self.sync.mark(KINDS)
-        self._host_stale = True
-        return min(self._resync_due, now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 10)))
+        if self._retry_due == float("inf"):
+            self._retry_due = now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 10))
+            self._failures += 1
+        return min(self._resync_due, self._retry_due)
 
 
 def _cidr(destination: bytes, length: int) -> Cidr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -48,10 +49,14 @@ class AgentTelemetry(Vitals, Collector):
         for kind, count in (done.put + done.dropped).items():
             self._changes.labels(kind, "repair" if repair else "cluster").inc(count)
 
-    def world(self, wanted: Wanted, failures: Mapping[Kind, int], ready: bool) -> None:
+    def ready(self, ready: bool, why: str = "") -> None:
+        """The same in /readyz and as a metric."""
+        super().ready(ready, why)
+        self._ready.set(ready)
+
+    def world(self, wanted: Wanted, failures: Mapping[Kind, int]) -> None:
         """Replace what is known: `failures` counts what is not in place, by kind."""
         self._wanted, self._failures = wanted, failures
-        self._ready.set(ready)
 
     def collect(self) -> Iterator[Metric]:
         """Draw the series of the world (prometheus_client's Collector)."""
@@ -81,22 +86,26 @@ class _Bytes:
 
     def __init__(self, counters: Callable[[], Sequence[PeerBytes]]) -> None:
         self._counters = counters
+        self._lock = threading.Lock()
+        """Each scrape has a thread of its own, and two at once would count the same bytes twice."""
         self._last: dict[Cidr, PeerBytes] = {}
+        """As last seen, of the peers that are there: also while the counters can't be read."""
         self._totals: dict[tuple[str, Path], int] = {}
 
     def read(self, wanted: Wanted) -> Mapping[tuple[str, Path], int]:
         """Totals by (node, path) of all peers that are there; zeros are left out."""
-        found = {counted.cidr: counted for counted in self._counters()}
-        for name, cidrs in wanted.peer_cidrs.items():
-            path = wanted.peers[name].path
-            for cidr in cidrs:
-                if counted := found.get(cidr):
-                    last = self._last.get(cidr, PeerBytes(cidr, 0, 0))
-                    self._add(name, "overlay", _increase(last.overlay, counted.overlay))
-                    self._add(name, "direct" if path == "direct" else "native", _increase(last.routed, counted.routed))
-        self._last = found
-        self._totals = {key: total for key, total in self._totals.items() if key[0] in wanted.peers}
-        return self._totals
+        with self._lock:
+            found = {counted.cidr: counted for counted in self._counters()}
+            before, self._last = self._last, {}
+            for name, cidrs in wanted.peer_cidrs.items():
+                for cidr in cidrs:
+                    last = before.get(cidr, PeerBytes(cidr, 0, 0))
+                    now = self._last[cidr] = found.get(cidr, last)
+                    self._add(name, "overlay", _increase(last.overlay, now.overlay))
+                    routed: Path = "direct" if wanted.peers[name].path == "direct" else "native"
+                    self._add(name, routed, _increase(last.routed, now.routed))
+            self._totals = {key: total for key, total in self._totals.items() if key[0] in wanted.peers}
+            return self._totals
 
     def _add(self, name: str, path: Path, count: int) -> None:
         if count:

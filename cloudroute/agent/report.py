@@ -68,17 +68,25 @@ class Report:
         assert self.own is not None  # noqa: S101 - who has no NodeRoute has no status
         same = old.get("path") == self.path and old.get("ready") == self.ready and isinstance(old.get("since"), str)
         since = old["since"] if same else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = {
+        return {
             "ready": self.ready,
             "reason": self.reason,
             "message": self.message[:MOST_WORDS],
             "observedGeneration": self.own.generation,
             "mtu": self.mtu,
             "since": since,
+            "path": self.path,  # None takes away what was said before
+            "paths": {path: self.paths.get(path, 0) for path in _PATHS} if self.path else None,
         }
-        if self.path:
-            status |= {"path": self.path, "paths": {path: self.paths.get(path, 0) for path in _PATHS}}
-        return status
+
+    def same(self, other: Report | None) -> bool:
+        """Whether both have the same to say of the same object, but for counts and words."""
+        return other is not None and self._transition == other._transition
+
+    @property
+    def _transition(self) -> tuple[object, ...]:
+        own = self.own
+        return own and (own.uid, own.generation), self.ready, self.reason, self.mtu, self.path
 
 
 class Reporter:
@@ -88,6 +96,7 @@ class Reporter:
         self._agents, self._clock = agents, clock
         self._lock = threading.Condition()
         self._report: Report | None = None
+        """What is to be written, or just being written."""
         self._not_before = 0.0
         self._stopping = False
         self._writing = False
@@ -98,19 +107,23 @@ class Reporter:
         """Start the thread."""
         self.thread.start()
 
-    def say(self, own: NodeRoute, report: Report, peers: int) -> None:
-        """Write it, unless the object says so already."""
-        present = own.status
-        wanted = report.status(present, self._clock.now())
-        moved = [key for key in _TRANSITIONS if wanted.get(key) != present.get(key)]
+    def say(self, report: Report) -> None:
+        """Write it, unless the object says so already, or there is none."""
+        moved: list[str] = []
+        if report.own:
+            present = report.own.status
+            wanted = report.status(present, self._clock.now())
+            moved = [key for key in _TRANSITIONS if wanted[key] != present.get(key)]
         with self._lock:
             if not moved:
                 self._report = None
                 return
-            delay = _chance.uniform(0, SPREAD_SECONDS * peers) if moved == ["path"] else 0.0
-            if delay == 0.0 or self._report is None:
+            due, self._report = self._report, report
+            if report.same(due):
+                return  # its time stands: a write that fails backs off, however many turns there are
+            delay = _chance.uniform(0, SPREAD_SECONDS * sum(report.paths.values())) if moved == ["path"] else 0.0
+            if delay == 0.0 or due is None:
                 self._not_before = self._clock.monotonic() + delay
-            self._report = report
             self._lock.notify_all()
 
     def flush(self, timeout: float) -> bool:
@@ -145,8 +158,8 @@ class Reporter:
             while not self._stopping:
                 now = self._clock.monotonic()
                 if self._report and now >= self._not_before:
-                    report, self._report, self._writing = self._report, None, True
-                    return report
+                    self._writing = True
+                    return self._report
                 self._lock.wait(self._not_before - now if self._report else None)
         return None
 
@@ -155,5 +168,6 @@ class Reporter:
             self._writing = False
             if pause:
                 self._not_before = self._clock.monotonic() + pause
-                self._report = self._report or report
+            elif report.same(self._report):
+                self._report = None
             self._lock.notify_all()

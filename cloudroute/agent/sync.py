@@ -22,7 +22,10 @@ _FALL: Mapping[Kind, tuple[Kind, ...]] = {
     "addresses": ("neighbours", "nexthops", "routes"),
     "nexthops": ("routes",),
 }
-"""What the kernel drops without a word when an entry of a kind goes: to be read again once that was put back."""
+"""What the kernel drops without a word when an entry of a kind goes: to be read again once that was put back.
+
+An address or a nexthop that is replaced takes nothing along; a device may, when its MAC or its state changes.
+"""
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Sync:
     def want(self, tables: Mapping[Kind, Mapping[Any, Any]]) -> None:
         """Replace what is wanted of these kinds."""
         for kind, table in tables.items():
-            self.trackers[kind].wanted = table
+            self.trackers[kind].want(table)
 
     def read(self, kind: Kind) -> Tracker[Any, Any]:
         """The tracker of a kind, read if it was stale."""
@@ -74,9 +77,9 @@ class Sync:
         return tracker
 
     def standing(self) -> bool:
-        """Whether an agent has programmed this kernel since it booted."""
+        """Whether an agent has programmed this kernel since it booted, or may have: the devices can't be read."""
         link = self.read("links").actual.get(VTEP)
-        return link is not None and link.up
+        return "links" in self.broken or (link is not None and link.up)
 
     def run(self, kinds: Collection[Kind]) -> Done:
         """Make these kinds as they are wanted, as far as that works."""
@@ -107,10 +110,12 @@ class Sync:
             put = {key: route for key, route in put.items() if route.nexthop not in lost}
         if not put:
             return
+        fell = kind == "links" or not put.keys() <= tracker.actual.keys()
         failed = self._write(tracker, put, ())
         if count := len(put) - len(failed):
             done.put[kind] += count
-            self.mark(_FALL.get(kind, ()))
+            if fell:
+                self.mark(_FALL.get(kind, ()))
 
     def _drop(self, kind: Kind, done: Done) -> None:
         tracker = self.trackers[kind]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.serving import listening, stop_on_signal
+from cloudroute.commands.serving import be_thrifty, listening, stop_on_signal
 from cloudroute.config import AgentSettings
 
 
@@ -20,6 +20,7 @@ def run(invocation: Invocation) -> int:
     from cloudroute.agent.process import Agent
     from cloudroute.clock import SystemClock
 
+    be_thrifty()
     settings = invocation[AgentSettings]
     telemetry.setup_logging(settings.log_format, settings.log_level)
     kernel = HostKernel(settings.cni_conf_dir)

@@ -5,8 +5,6 @@ Imported by commands when they run: it loads boto3 and the Kubernetes client.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import socket
 import sys
@@ -21,7 +19,7 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.commands.ending import exit_code
-from cloudroute.commands.serving import listening, stop_on_signal
+from cloudroute.commands.serving import be_thrifty, listening, stop_on_signal
 from cloudroute.commands.world import connect, observed
 from cloudroute.config import ControllerSettings
 from cloudroute.controller.lease import Lease, NoLease
@@ -93,7 +91,7 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
     At once, and not as Python would: its exit waits for threads, whose calls may hang, and after a lost lease no
     thread may finish what it is about to do. Raises CloudrouteError only before there are such threads.
     """
-    _be_thrifty()
+    be_thrifty()
     telemetry = Telemetry()
     cluster = connect(settings, telemetry.beat)
     with listening(settings.listen):
@@ -109,17 +107,6 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _be_thrifty() -> None:
-    """Have glibc give large buffers back and share its arenas: with 5,000 nodes that is 9 MB of 123.
-
-    malloc.h: M_MMAP_THRESHOLD is -3, M_ARENA_MAX -8. Other libraries have no mallopt and need none.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 128 << 10)
-        libc.mallopt(-8, 2)
 
 
 def _lease(settings: ControllerSettings, cluster: KubeCluster) -> Lease | NoLease:

@@ -77,57 +77,67 @@ def _local(spec: NodeRouteSpec, host: Host) -> bytes:
 
 
 class Peer(NamedTuple):
-    """The entries for one peer, ready to be joined with those of the others."""
+    """How a peer is reached."""
 
     path: Path
-    fdb: tuple[tuple[bytes, bytes], ...]
-    neighbours: tuple[tuple[bytes, bytes], ...]
-    nexthops: tuple[tuple[int, Nexthop], ...]
-    routes: tuple[tuple[RouteKey, Route], ...]
     problem: str
     """Why it can't be reached as it should be, in words; "" while it can."""
 
 
-def peer_entries(me: Me, spec: NodeRouteSpec, ids: Mapping[Cidr, int]) -> Peer:
-    """What to hold for a peer of the roster, whose CIDRs all have an id."""
-    addresses = tuple(map(packed, spec.node_ips))
+class Entries(NamedTuple):
+    """The entries for one peer, ready to be joined with those of the others: made when they are needed, not kept."""
+
+    peer: Peer
+    fdb: tuple[tuple[bytes, bytes], ...]
+    neighbours: tuple[tuple[bytes, bytes], ...]
+    nexthops: tuple[tuple[int, Nexthop], ...]
+    routes: tuple[tuple[RouteKey, Route], ...]
+
+
+def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: Mapping[Cidr, int]) -> Entries:
+    """What to hold for a peer of the roster, whose CIDRs all have an id. `addresses` are its nodeIPs."""
     path = pair_path(me.kind, Class.of(spec))
     by_family = {family_of_bytes(address): address for address in reversed(addresses)}
     end = by_family.get(me.underlay)
     mac = vtep_mac(spec.pod_cidrs)
-    cidrs = [cidr for cidr in spec.pod_cidrs if cidr.family in me.families]
-    nexthops, routes, problems = [], [], []
-    for cidr in cidrs:
-        nexthop, problem = _nexthop(me, path, cidr, by_family, end and mac)
-        problems.append(problem)
+    neighbours, nexthops, routes, problems = [], [], [], []
+    for cidr in spec.pod_cidrs:
+        family, _, length = cidr
+        if family not in me.families:
+            continue
+        via = vtep(cidr, mac) if end else None
+        if via:
+            neighbours.append((via, mac))
+        nexthop, problem = _nexthop(me, path, family, by_family, via)
+        if problem:
+            problems.append(problem)
         if nexthop:
-            nexthops.append((ids[cidr], nexthop))
-            key = RouteKey(base(cidr), cidr.length, METRIC[cidr.family])
-            routes.append((key, Route(ids[cidr], me.sources[cidr.family])))
-    return Peer(
-        path,
+            id_ = ids[cidr]
+            nexthops.append((id_, nexthop))
+            routes.append((RouteKey(base(cidr), length, METRIC[family]), Route(id_, me.sources[family])))
+    return Entries(
+        Peer(path, "; ".join(dict.fromkeys(problems))),
         ((mac, end),) if end else (),
-        tuple((vtep(cidr, mac), mac) for cidr in cidrs) if end else (),
+        tuple(neighbours),
         tuple(nexthops),
         tuple(routes),
-        "; ".join(dict.fromkeys(filter(None, problems))),
     )
 
 
 def _nexthop(
-    me: Me, path: Path, cidr: Cidr, addresses: Mapping[Family, bytes], mac: bytes | None
+    me: Me, path: Path, family: Family, addresses: Mapping[Family, bytes], via: bytes | None
 ) -> tuple[Nexthop | None, str]:
-    """Where to send packets for a CIDR, and what is not as it should be. `mac` None: no tunnel leads there."""
+    """Where to send packets for pods of a family, and what is not as it should be. `via` None: by no tunnel."""
     problem = ""
     if path == "native":
-        if gateway := me.gateways.get(cidr.family):
+        if gateway := me.gateways.get(family):
             return Nexthop(gateway, me.interface), ""
-        problem = f"{me.interface} has no {cidr.family} gateway, so its {cidr.family} pods are sent to by the overlay"
-    elif path == "direct" and (address := addresses.get(cidr.family)):
+        problem = f"{me.interface} has no {family} gateway, so its {family} pods are sent to by the overlay"
+    elif path == "direct" and (address := addresses.get(family)):
         # Where the node has no address of that family both ends see so, and both take the overlay.
         return Nexthop(address, me.interface), ""
-    if mac:
-        return Nexthop(vtep(cidr, mac), VTEP), problem
+    if via:
+        return Nexthop(via, VTEP), problem
     return None, f"its NodeRoute has no {me.underlay} address in nodeIPs, so no tunnel can lead to it"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from cloudroute.core.peers import assign_ids, packed_or_none
 from cloudroute.dataplane import Host
@@ -26,6 +27,8 @@ class Roster:
     """The peers' pod CIDRs."""
     hosts: frozenset[bytes]
     """The peers' own addresses."""
+    addresses: Mapping[str, tuple[bytes, ...]]
+    """The same by name, in the order of nodeIPs."""
 
 
 def roster(
@@ -36,28 +39,32 @@ def roster(
     `known` are the nexthop ids that CIDRs have already, `taken` those of others on this machine.
     """
     usable: list[NodeRoute] = []
+    addresses: dict[str, tuple[bytes, ...]] = {}
     problems: dict[str, str] = {}
     for name, route in routes.items():
         if name == own.name:
             continue
-        bad = [text for text in route.spec.node_ips if packed_or_none(text) is None]
+        parsed = [packed_or_none(text) for text in route.spec.node_ips]
+        bad = [text for text, address in zip(route.spec.node_ips, parsed, strict=True) if address is None]
         if not route.spec.pod_cidrs:
             problems[name] = "its NodeRoute has no valid pod CIDR: it gets no route"
         elif bad:
             problems[name] = f"its nodeIPs have {bad[0]!r}, which is no address: it gets no route"
         else:
             usable.append(route)
+            addresses[name] = tuple(filter(None, parsed))
     losers = _losers(own, usable, host)
     problems |= losers
     usable = [route for route in usable if route.name not in losers]
+    addresses = {route.name: addresses[route.name] for route in usable}
     cidrs = [cidr for route in usable for cidr in route.spec.pod_cidrs]
-    addresses = (packed_or_none(text) for route in usable for text in route.spec.node_ips)
     return Roster(
         {route.name: route.spec.pod_cidrs for route in usable},
         problems,
         assign_ids(cidrs, known, taken),
         frozenset(cidrs),
-        frozenset(filter(None, addresses)),
+        frozenset(chain.from_iterable(addresses.values())),
+        addresses,
     )
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cloudroute.agent.report import Report, Reporter
-from cloudroute.dataplane import VTEP
+from cloudroute.dataplane import VTEP, Kind
 from cloudroute.errors import Unreachable
 from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
 
@@ -42,6 +42,26 @@ def test_after_a_reboot_the_old_conflist_goes_before_the_api_server_has_answered
     node.agents.node_routes.synced = True
     assert node.turn().ready
     assert conflist(node)
+
+
+@pytest.mark.parametrize("kind", ["links", "addresses", "nftables"])
+def test_after_a_reboot_the_old_conflist_goes_even_if_all_is_known_at_once_and_something_fails(kind: Kind) -> None:
+    node = Node(*PAIR)
+    node.kernel.tables["files"].entries[CONFLIST] = b"of a former boot"
+    node.kernel.refuse[kind, None] = ("Operation not permitted", 1_000_000)
+    assert status(node.turn()) == (False, "KernelFailed")
+    assert conflist(node) is None
+
+
+def test_a_kernel_that_cannot_be_asked_once_is_no_reason_to_take_the_conflist_away() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    node.start()
+    node.kernel.tables["links"].unreadable = "a table changed while it was being read"
+    node.turn()
+    assert conflist(node)
+    node.kernel.tables["links"].unreadable = ""
+    assert node.settle().ready
 
 
 def test_after_a_restart_alone_the_conflist_stays_while_the_api_server_is_gone() -> None:
@@ -189,6 +209,25 @@ def test_the_status_is_written_on_own_transitions_only() -> None:
     assert written(node) == 3, "a fresh process finds it written"
 
 
+def test_what_keeps_a_node_from_being_programmed_is_said_once_and_taken_back() -> None:
+    node = Node(*PAIR, interface="eth7")
+    node.settle()
+    assert written(node) == 1
+    host, node.kernel.facts = node.kernel.facts, "eth7 is gone"
+    node.kernel.told({"links"})
+    for _ in range(3):
+        assert status(node.turn()) == (False, "Interface")
+        assert written(node) == 2
+    said = node.agents.node_routes.objects["n1"].status
+    assert (said["ready"], said["reason"], said["message"]) == (False, "Interface", "eth7 is gone")
+    assert "path" not in said, "nobody knows"
+    assert node.telemetry.registry.get_sample_value("cloudroute_agent_ready") == 0
+    node.kernel.facts = host
+    assert node.settle().ready
+    assert written(node) == 3
+    assert node.telemetry.registry.get_sample_value("cloudroute_agent_ready") == 1
+
+
 def test_since_stays_while_path_and_readiness_do() -> None:
     node = Node(*PAIR)
     node.settle()
@@ -209,16 +248,43 @@ def test_a_status_that_could_not_be_written_is_written_later() -> None:
     reporter = Reporter(node.agents, node.clock)
     reporter.start()
     report = node.turn()
-    reporter.say(report.own, report, 1)
+    reporter.say(report)
     try:
         while not node.agents.written:
             node.clock.time += 10
-            reporter.say(report.own, report, 1)
+            reporter.say(report)
         assert reporter.flush(5)
     finally:
         reporter.stop()
         reporter.thread.join(5)
     assert node.agents.node_routes.objects["n1"].status["ready"] is True
+
+
+def test_a_status_that_fails_backs_off_however_many_turns_there_are() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    due = node.reporter._next()
+    assert due
+    node.reporter._done(due, 30)
+    for _ in range(5):
+        node.turn()
+    assert node.reporter._not_before == node.clock.time + 30
+
+
+def test_what_is_no_longer_so_is_not_written_after_a_failure() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    assert written(node) == 1
+    host, node.kernel.facts = node.kernel.facts, "eth0 is gone"
+    node.kernel.told({"links"})
+    node.turn()
+    due = node.reporter._next()  # being written
+    assert due
+    assert not due.ready
+    node.kernel.facts = host
+    assert node.settle().ready
+    node.reporter._done(due, 1)
+    assert written(node) == 1, "the object says Ready as before"
 
 
 @pytest.mark.parametrize("words", [["one"], ["x" * 2000], [f"peer {number}" for number in range(50)]])

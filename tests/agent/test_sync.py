@@ -148,6 +148,34 @@ def test_what_always_fails_keeps_no_other_peer_from_its_entries(kind: Kind) -> N
     assert node.kernel.state == {**whole.kernel.state, kind: left}
 
 
+def test_a_peer_that_goes_takes_its_failure_along(settled: Node) -> None:
+    settled.kernel.refuse["routes", key(6)] = ("is already routed by another program", 1_000_000)
+    settled.publish(node_route(6))
+    assert settled.turn().reason == "PeersFailed"
+    settled.withdraw("n6")
+    assert settled.turn().ready
+
+
+def test_while_something_fails_a_change_reads_nothing_again_and_delays_no_retry(settled: Node) -> None:
+    settled.kernel.refuse["routes", key(6)] = ("is already routed by another program", 12)
+    settled.publish(node_route(6))
+    first = settled.loop.turn()
+    assert first.due == settled.clock.time + 0.5
+    settled.kernel.reads.clear()
+    for _ in range(10):
+        settled.publish(node_route(3, TABLES))
+        assert settled.loop.turn().due == first.due
+    assert hop(settled.kernel, 3) == Nexthop(HOST.gateways[0], "eth0")
+    assert set(settled.kernel.reads) <= {"routes"}, "which fall with a nexthop"
+    settled.clock.time = first.due
+    second = settled.loop.turn()
+    assert set(settled.kernel.reads) == set(KINDS)
+    assert second.report
+    assert (second.report.reason, second.due) == ("PeersFailed", settled.clock.time + 1)
+    settled.clock.time = second.due
+    assert settled.turn().ready
+
+
 @pytest.mark.parametrize("kind", ["links", "sysctls", "addresses", "nftables"])
 def test_a_node_whose_own_pods_would_not_work_gets_no_conflist(kind: Kind) -> None:
     node = Node(*WORLD)

@@ -183,7 +183,8 @@ class MemoryAgents:
             raise self.errors.pop(0)
         self.written.append(dict(status))
         now = self.node_routes.objects[route.name]
-        self.node_routes.objects[route.name] = replace(now, status=dict(status))
+        merged = {key: value for key, value in {**now.status, **status}.items() if value is not None}  # a merge patch
+        self.node_routes.objects[route.name] = replace(now, status=merged)
 
     def dead(self) -> str:
         return ""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from cloudroute.lab.kube.real import find_assets
 from cloudroute.telemetry import setup_logging
-from tests.bench import burst, counts, memory, plans, reaction
+from tests.bench import agents, burst, counts, memory, plans, reaction, throughput
 from tests.bench.replicas import Replicas
 from tests.bench.rows import Row, machine, print_rows, say
 
@@ -32,15 +32,31 @@ def _everything(skipped: list[str]) -> Iterator[Row]:
     if find_assets():
         yield from reaction.measure(real=True)
     else:
-        skipped.append("Node created to CreateRoute on a real kube-apiserver: run `make assets` first")
-        say(skipped[-1])
+        _skip(skipped, "Node created to CreateRoute on a real kube-apiserver", "run `make assets` first")
     yield from plans.measure()
     yield from memory.measure()
+    yield from _with_hosts(skipped)
     with Replicas() as replicas:
         # Virtual time and counts: these may share the machine with two processes that have nothing to do.
         yield from burst.measure()
         yield from counts.measure()
         yield from replicas.measure()
+
+
+def _with_hosts(skipped: list[str]) -> Iterator[Row]:
+    if reason := agents.lacking():
+        _skip(skipped, "the agent beside raw netlink, its memory and CPU, throughput by each path", reason)
+        return
+    yield from agents.measure()
+    if reason := throughput.lacking():
+        _skip(skipped, "throughput by each path", reason)
+        return
+    yield from throughput.measure()
+
+
+def _skip(skipped: list[str], what: str, reason: str) -> None:
+    skipped.append(f"{what}: {reason}")
+    say(skipped[-1])
 
 
 if __name__ == "__main__":

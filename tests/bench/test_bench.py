@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import counts
+from tests.bench import beside_netlink, burst, counts, memory, plans, reaction, throughput
 from tests.bench.__main__ import main
+from tests.bench.nodes import OWN, bare_host, manifest
 from tests.bench.rows import Row
+from tests.hosts import require_netns
+from tests.packets.needs import require_nftables
 
 
 def test_the_counting_rows_meet_their_targets(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,3 +47,81 @@ def test_a_missed_target_is_marked_and_fails(
     line = next(line for line in printed.splitlines() if line.startswith("slow"))
     assert line.split() == ["slow", "0.25", "s", "0.1", "s", "2.50", "MISSED", "gardener", "3.3", "s", "(13.2x)"]
     assert "1 of 2 targets missed" in printed
+
+
+def test_raw_netlink_leaves_and_lists_what_the_agent_does() -> None:
+    """Or the two would not be comparable: native, direct and overlay peers, both families."""
+    require_netns()
+    require_nftables()
+    with bare_host() as namespace, namespace.inside(), beside_netlink.Bench(70) as bench:
+        bench.clear()
+        bench.by_agent()
+        by_agent = bench.tables()
+        bench.clear()
+        assert bench.sync.trackers["routes"].wanted == by_agent["routes"]
+        assert not any(bench.tables().values())
+        bench.by_raw_netlink()
+        assert bench.tables() == by_agent
+        listing = bench.listing()
+        assert listing.fdb == by_agent["fdb"]
+        assert listing.neighbours == by_agent["neighbours"]
+        assert listing.nexthops.keys() == by_agent["nexthops"].keys()
+        assert listing.routes == by_agent["routes"]
+
+
+def test_a_change_of_path_writes_one_nexthop_of_each_family() -> None:
+    """What is measured is a change of two entries, there and back."""
+    require_netns()
+    require_nftables()
+    with bare_host() as namespace, namespace.inside(), beside_netlink.Bench(70) as bench:
+        bench.by_agent()
+        before = bench.tables()
+        bench.change("node-69")
+        after = bench.tables()
+        assert {kind for kind in before if before[kind] != after[kind]} == {"nexthops"}
+        assert sum(after["nexthops"][key] != value for key, value in before["nexthops"].items()) == 2
+        bench.change("node-69")
+        assert bench.tables() == before
+
+
+def test_what_is_lacking_for_namespaces_is_said_and_the_rest_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without root the agent's rows are named as not measured, and that is no miss."""
+    for part in (reaction, plans, memory, burst, counts):
+        monkeypatch.setattr(part, "measure", lambda **_: iter([Row("quick", 0.05, 0.1, "s")]))
+    monkeypatch.setattr("tests.bench.__main__.Replicas", _NoReplicas)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "not measured: the agent beside raw netlink, its memory and CPU, throughput by each path: this is not"
+        in printed
+    )
+
+
+def test_throughput_is_told_as_how_many_times_longer_it_takes() -> None:
+    """The row of a path is plain routing's speed by the path's."""
+    rows = list(throughput.rows({"plain": 10.0, "native": 8.0, "direct": 10.0, "overlay": 5.0}))
+    assert [row.measured for row in rows] == [1.25, 1.0, 2.0]
+    assert all(row.met for row in rows)
+    assert "(10.0 and 8.0 Gbit/s)" in rows[0].what
+
+
+def test_nodes_have_addresses_of_their_own() -> None:
+    """5,000 of them, in both families."""
+    found = [manifest(number)["spec"] for number in range(5001)]
+    for field in ("podCIDRs", "nodeIPs"):
+        assert len({text for spec in found for text in spec[field]}) == 2 * len(found)
+    assert manifest(0)["metadata"]["name"] == OWN
+
+
+class _NoReplicas:
+    def __enter__(self) -> _NoReplicas:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def measure(self) -> Iterator[Row]:
+        return iter(())

@@ -6,7 +6,7 @@ import os
 
 from cloudroute.dataplane import CONFLIST
 
-_PLUGINS = ("bridge", "host-local", "loopback", "portmap", "bandwidth")
+_PLUGINS = ("bridge", "host-local", "portmap", "bandwidth")
 _DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Upstream's, Debian's and Fedora's."""
 
@@ -14,7 +14,7 @@ _DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 def find_plugins() -> tuple[frozenset[str], tuple[str, ...]]:
     """The plugins of ours that are installed, and the directories searched: $CNI_PATH, else the usual ones.
 
-    bridge, host-local and loopback are needed; portmap and bandwidth are used where they are there.
+    bridge and host-local are needed; portmap and bandwidth are used where they are there.
     """
     searched = tuple(filter(None, os.environ.get("CNI_PATH", "").split(":"))) or _DIRECTORIES
     return frozenset(name for name in _PLUGINS if any(_runs(os.path.join(path, name)) for path in searched)), searched
@@ -24,16 +24,14 @@ def _runs(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
-def others(conf_dir: str) -> list[str]:
-    """The names of the configurations beside ours, sorted as the runtimes sort them; [] where there is no directory."""
+def shadowing(conf_dir: str) -> list[str]:
+    """The configurations that sort before ours: containerd and CRI-O take the first, so that ours is not used.
+
+    Sorted as the runtimes sort them; [] where there is no directory.
+    """
     try:
         with os.scandir(conf_dir) as entries:
             names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return sorted(name for name in names if name.endswith((".conf", ".conflist", ".json")) and name != CONFLIST)
-
-
-def shadowing(conf_dir: str) -> list[str]:
-    """Those of them that sort before ours: containerd and CRI-O take the first, so that ours is not used."""
-    return [name for name in others(conf_dir) if name < CONFLIST]
+    return sorted(name for name in names if name.endswith((".conf", ".conflist", ".json")) and name < CONFLIST)

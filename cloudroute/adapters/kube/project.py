@@ -213,7 +213,8 @@ def cidrs(raw: object) -> tuple[tuple[Cidr, ...], list[str]]:
         except ValueError:
             bad.append(str(text))
         else:
-            good.append(Cidr.parse(str(network)))
+            family: Family = "ipv4" if network.version == 4 else "ipv6"
+            good.append(Cidr(family, int(network.network_address), network.prefixlen))
     return tuple(good), bad
 
 

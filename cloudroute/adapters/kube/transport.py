@@ -16,12 +16,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes import config as kubernetes_config
-from kubernetes.client.configuration import Configuration
-from kubernetes.client.rest import RESTClientObject
 
 from cloudroute import __version__
 from cloudroute.adapters.kube import errors
+from cloudroute.adapters.kube.access import Access, NoAccess, find_access
 from cloudroute.adapters.kube.errors import Call
 from cloudroute.errors import UsageError
 
@@ -31,8 +29,6 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
-POOL_SIZE = 32
-"""16 writers, three watches, the lease and the probes of commands, with room to spare."""
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
 _CHUNK = 1 << 16
@@ -42,9 +38,9 @@ class Transport:
     """A connection to one API server, for all threads. `kubeconfig` None means the pod's service account."""
 
     def __init__(self, kubeconfig: str | None) -> None:
-        self._configuration = _configuration(kubeconfig)
-        self._pool: urllib3.PoolManager = RESTClientObject(self._configuration).pool_manager
-        self.url: str = self._configuration.host
+        self._access = _access(kubeconfig)
+        self._pool = self._access.pool
+        self.url = self._access.url
         self._who = f"from {kubeconfig}" if kubeconfig else "the pod's service account"
 
     def request(
@@ -101,8 +97,7 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = content_type
         try:
-            for setting in self._configuration.auth_settings().values():
-                headers[setting["key"]] = setting["value"]
+            headers.update(self._access.headers())
             response = self._pool.request(
                 method,
                 address,
@@ -115,8 +110,8 @@ class Transport:
             )
             if not 200 <= response.status < 300:
                 raise errors.from_response(call, response.status, response.data, response.headers, self._who)
-        except (urllib3.exceptions.HTTPError, OSError, kubernetes_config.ConfigException) as error:
-            # ConfigException and OSError: the token's file is gone for a moment while it is being replaced.
+        except (urllib3.exceptions.HTTPError, OSError, NoAccess) as error:
+            # NoAccess and OSError: the token's file is gone for a moment while it is being replaced.
             raise errors.no_answer(call, self.url, error) from error
         return response
 
@@ -162,20 +157,11 @@ def _limits(read: float) -> urllib3.Timeout:
     return urllib3.Timeout(connect=CONNECT_SECONDS, read=read)
 
 
-def _configuration(kubeconfig: str | None) -> Any:
-    configuration = Configuration(retries=False)
-    configuration.connection_pool_maxsize = POOL_SIZE
-    configuration.keep_alive = True
-    # The package ships no types for its loaders: hence the two ignores.
+def _access(kubeconfig: str | None) -> Access:
     try:
-        if kubeconfig is None:
-            kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            load = kubernetes_config.load_kube_config
-            load(kubeconfig, client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]
-    except Exception as error:  # the loader lets YAML's, the file system's and its own attribute errors through
+        return find_access(kubeconfig)
+    except Exception as error:  # a file can be wrong in every way: YAML's, the file system's, and those of its content
         raise UsageError([_no_configuration(kubeconfig, error)]) from error
-    return configuration
 
 
 def _no_configuration(kubeconfig: str | None, error: Exception) -> str:

@@ -78,12 +78,14 @@ class Listener:
         self._socket = routing_socket(RECEIVE_BUFFER)
         self._thread: threading.Thread | None = None
 
-    def watch(self, nic: str) -> None:
-        """The NIC whose changes count."""
+    def watch(self, nic: str) -> bool:
+        """The NIC whose changes count; whether they did not before, and do from now on."""
         with self._lock:
-            if self._nic is None or self._nic.name != nic:
-                self._nic = self._devices.named(nic)
-                self._aim()
+            if self._nic is not None and self._nic.name == nic:
+                return False
+            self._nic = self._devices.named(nic)
+            self._aim()
+            return self._nic is not None
 
     def start(self, changed: Callable[[Collection[Kind]], None]) -> None:
         """Start the thread."""

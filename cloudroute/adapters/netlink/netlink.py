@@ -53,7 +53,8 @@ class Netlink:
     def host(self, interface: str) -> Host:
         """ports.Kernel.host. From then on `listen` looks out for that NIC."""
         host = read_host(self._channel, self._devices, interface)
-        self._listener.watch(host.interface)
+        while self._listener.watch(host.interface):  # what changed before that was announced to nobody
+            host = read_host(self._channel, self._devices, interface)
         return host
 
     def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:

@@ -6,17 +6,17 @@ import shutil
 from pathlib import Path
 
 from cloudroute.lab.hosts import processes
+from cloudroute.lab.hosts.channel import RUN
 from cloudroute.lab.hosts.kubelet import sweep
 from cloudroute.lab.hosts.netns import execute, kill_inside, leftovers
 
-_LABS = Path("/run/cloudroute-lab")
 _KUBE = "kube"
 """A file that says where the data of the API server is."""
 
 
 def folder_of(name: str) -> Path:
     """Where a lab keeps its files."""
-    return _LABS / name
+    return RUN / name
 
 
 def prefix_of(name: str) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudroute.adapters.cni.installed import find_plugins, others, shadowing
+from cloudroute.adapters.cni.installed import find_plugins, shadowing
 from cloudroute.dataplane import CONFLIST
 
 
-def test_configurations_of_others_are_named_as_the_runtime_sorts_them(tmp_path: Path) -> None:
+def test_configurations_that_come_before_ours_are_named_as_the_runtime_sorts_them(tmp_path: Path) -> None:
     """By the three endings that runtimes take; directories, other files and ours are none."""
     for name in (
         "99-z.conf",
@@ -24,13 +24,6 @@ def test_configurations_of_others_are_named_as_the_runtime_sorts_them(tmp_path: 
         (tmp_path / name).write_text("not even JSON")
     (tmp_path / "00-dir.conf").mkdir()
     (tmp_path / "06-link.conf").symlink_to("/nowhere")
-    assert others(str(tmp_path)) == [
-        "05-a.json",
-        "06-link.conf",
-        "10-calico.conflist",
-        "10-cloudroute.conf",
-        "99-z.conf",
-    ]
     assert shadowing(str(tmp_path)) == ["05-a.json", "06-link.conf", "10-calico.conflist", "10-cloudroute.conf"]
 
 
@@ -38,7 +31,7 @@ def test_a_directory_that_is_not_there_shadows_nothing(tmp_path: Path) -> None:
     """Nor does a file in its place."""
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "missing", tmp_path / "file"):
-        assert others(str(path)) == shadowing(str(path)) == []
+        assert shadowing(str(path)) == []
 
 
 def test_plugins_are_found_in_any_directory_of_cni_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

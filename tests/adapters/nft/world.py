@@ -82,7 +82,8 @@ def a_world() -> Iterator[World]:
 
 
 def up(space: Namespace, device: str, *addresses: str) -> None:
-    space.shell(f"ip link set {device} up;" + ";".join(f"ip address add {it} dev {device}" for it in addresses))
+    added = (f"ip address add {it} dev {device}{' nodad' if ':' in it else ''}" for it in addresses)
+    space.shell(f"ip link set {device} up;" + ";".join(added))
 
 
 def tunnel(space: Namespace, local: str, remote: str, mac: str) -> None:

@@ -203,7 +203,7 @@ def test_an_agent_is_killed_stopped_frozen_and_started(lab: HostLab) -> None:
 
 CRASHING = """
 import os, sys
-from cloudroute.lab.hosts import HostLab
+from cloudroute.lab.hosts.lab import HostLab
 lab = HostLab(sys.argv[1])
 lab.start()
 lab.join(0)
