@@ -18,6 +18,7 @@ from cloudroute.commands import (
     controller,
     crd,
     demo,
+    doctor,
     lab_aws,
     lab_break,
     lab_down,
@@ -37,7 +38,8 @@ from cloudroute.config import CONFIG_FLAG, load, suggestion
 from cloudroute.errors import UsageError
 
 _OF_LAB = (lab_up, lab_status, lab_ping, lab_exec, lab_break, lab_down, lab_aws, lab_kube)
-COMMANDS = tuple(module.COMMAND for module in (controller, agent, plan, status, path, cleanup, crd, demo, *_OF_LAB))
+_OF_CLUSTER = (controller, agent, plan, status, path, doctor, cleanup, crd)
+COMMANDS = tuple(module.COMMAND for module in (*_OF_CLUSTER, demo, *_OF_LAB))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

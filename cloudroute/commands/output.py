@@ -21,7 +21,9 @@ class Table:
     note: str = ""
 
 
-def write_result(form: Literal["table", "json", "yaml"], data: Mapping[str, object], tables: Sequence[Table]) -> None:
+def write_result(
+    form: Literal["table", "json", "yaml"], data: Mapping[str, object] | Sequence[object], tables: Sequence[Table]
+) -> None:
     """Write `data` for programs or `tables` for people."""
     if form == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")

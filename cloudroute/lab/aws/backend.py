@@ -18,6 +18,7 @@ from moto.core.exceptions import ServiceException
 from moto.core.model_instances import model_data
 from moto.core.request import Request as MotoRequest
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.responses import EC2Response
 from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
@@ -44,6 +45,15 @@ class _Untracked(list[Any]):
 for _models in model_data.values():
     for _model in _models.values():
         _model.instances_tracked = _Untracked()  # type: ignore[attr-defined]  # set by moto's metaclass
+
+
+def _description(rule: Any) -> Any:
+    """A security group rule's description. moto shows only those of rules with a CIDR; Terraform asks for all."""
+    return rule.ip_range.get("Description") or rule.source_group.get("Description")
+
+
+_Rule: Any = SecurityGroupRule  # mypy lets nobody replace a method
+_Rule.description = property(_description)
 
 
 class _LazyEc2(EC2Backend):

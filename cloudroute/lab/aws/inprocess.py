@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
 import boto3
@@ -82,6 +83,7 @@ class _Transport:
             raise ConnectionClosedError(endpoint_url=request.url)
         headers = HTTPHeaders()
         headers["Content-Type"] = response.content_type
+        headers["Date"] = formatdate(self._clock.now(), usegmt=True)
         return AWSResponse(request.url, response.status, headers, _Raw(response.body))
 
 

@@ -1,7 +1,7 @@
 """Network interfaces: made, attached, changed and deleted as EC2 does it.
 
 Sources: API_CreateNetworkInterface, API_AttachNetworkInterface, API_DetachNetworkInterface,
-API_DeleteNetworkInterface, API_ModifyNetworkInterfaceAttribute, "Elastic network interfaces".
+API_DeleteNetworkInterface, API_ModifyNetworkInterfaceAttribute, API_DeleteNatGateway, "Elastic network interfaces".
 """
 
 from __future__ import annotations
@@ -137,6 +137,20 @@ def made_at_launch(world: World, request: Request, instance: Any) -> None:
             world.ec2.assign_ipv6_addresses(eni.id, ipv6_count=missing)
 
 
+def delete_nat_gateway(world: World, request: Request) -> Answer:
+    """Delete a NAT gateway: its interface, which moto keeps, goes with it, and routes to it become blackholes."""
+    gateway = world.ec2.nat_gateways.get(request.required("NatGatewayId"))
+    if gateway is None:
+        message = f"The Nat Gateway {request.get('NatGatewayId')} was not found"
+        raise AwsError("NatGatewayNotFound", message)
+    request.stop_if_dry()
+    response = world.backend.dispatch(request)
+    if gateway._eni.id in world.ec2.enis:
+        delete(world, gateway._eni)
+    world.refresh()
+    return response
+
+
 def delete(world: World, eni: Any) -> None:
     """Take an ENI out of the world and give its addresses back."""
     world.ec2.delete_network_interface(eni.id)
@@ -191,4 +205,5 @@ ACTIONS: Mapping[str, Handler] = {
     "AttachNetworkInterface": attach,
     "DetachNetworkInterface": detach,
     "ModifyNetworkInterfaceAttribute": modify,
+    "DeleteNatGateway": delete_nat_gateway,
 }

@@ -95,7 +95,8 @@ def instance_view(ec2: Any, instance: Any, reservation: Any) -> View:
     """An instance. What is terminated has no interface, no address and no subnet any more."""
     enis = sorted(instance.nics.values(), key=lambda eni: eni.device_index)
     primary = enis[0] if enis and instance.state != "terminated" else None
-    profile = instance.iam_instance_profile
+    association = ec2.iam_instance_profile_associations.get(instance.id)  # moto's instance has the association's id
+    profile = association.iam_instance_profile if association else None
     fields = {
         "instanceId": instance.id,
         "imageId": instance.image_id,

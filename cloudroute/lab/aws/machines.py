@@ -28,6 +28,7 @@ def run_instances(world: World, request: Request) -> Answer:
     interfaces.check_free(world, request)
     request.stop_if_dry()
     reservation = world.backend.launch(request, {"MinCount": request.get("MaxCount") or "1"})
+    _share_profile(world, reservation.instances)
     for instance in reservation.instances:
         world.machines[instance.id] = (instance, reservation)
         instance.launch_time = datetime.fromtimestamp(world.clock.now(), UTC)
@@ -46,6 +47,13 @@ def run_instances(world: World, request: Request) -> Answer:
     world.refresh_subnets()
     _move_on(world, reservation.instances, "running")
     return answer
+
+
+def _share_profile(world: World, instances: list[Any]) -> None:
+    """Give all the instance profile of the first: moto leaves it at that one."""
+    given = world.ec2.iam_instance_profile_associations.get(instances[0].id)
+    for instance in instances[1:] if given else ():
+        world.ec2.associate_iam_instance_profile(instance.id, given.iam_instance_profile.name)
 
 
 def start_instances(world: World, request: Request) -> Mapping[str, Any]:

@@ -87,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
             response = self.server.answer(wire.parse(self.command, self.path, self.headers, body))  # type: ignore[arg-type]  # email.Message.get finds names in any case, which is all that parse asks
         except AwsError as error:
             response = wire.refusal("ec2", error)
+        except Exception as error:  # noqa: BLE001 - to a client, silence is a network to try again for minutes
+            response = wire.refusal("ec2", AwsError("InternalError", f"The lab itself failed: {error!r}"))
         self._reply(response)
 
     do_GET = do_POST  # noqa: N815 - the name that http.server calls

@@ -86,3 +86,16 @@ def test_new_enis_have_free_addresses(aws: Aws, ec2: Any) -> None:
     assert sorted(made, key=lambda a: int(a.rsplit(".", 1)[1])) == [f"10.0.200.{n}" for n in range(4, 15)]
     assert refused(ec2.create_network_interface, SubnetId=small) == "InsufficientFreeAddressesInSubnet"
     assert ec2.describe_subnets(SubnetIds=[small])["Subnets"][0]["AvailableIpAddressCount"] == 0
+
+
+def test_a_nat_gateway_takes_its_interface_along(aws: Aws, ec2: Any, vpc: Vpc) -> None:
+    """Once it is deleted its interface is gone, and a route to it is a blackhole (API_DeleteNatGateway)."""
+    zone = vpc.zones[0]
+    allocation = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    gateway = ec2.create_nat_gateway(SubnetId=zone.subnet_id, AllocationId=allocation)["NatGateway"]["NatGatewayId"]
+    ec2.create_route(RouteTableId=zone.route_table_id, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=gateway)
+    assert len(ec2.describe_network_interfaces()["NetworkInterfaces"]) == 1
+    ec2.delete_nat_gateway(NatGatewayId=gateway)
+    assert ec2.describe_network_interfaces()["NetworkInterfaces"] == []
+    assert aws.scene.routes(zone.route_table_id)["0.0.0.0/0"]["State"] == "blackhole"
+    assert refused(ec2.delete_nat_gateway, NatGatewayId="nat-0123456789abcdef0") == "NatGatewayNotFound"

@@ -177,6 +177,26 @@ def test_ipv6_addresses(aws: Aws, ec2: Any) -> None:
     assert node.addresses[1].startswith(zone.cidrs[1].removesuffix("::/64"))
 
 
+def test_ipv6_addresses_without_an_interface(aws: Aws, ec2: Any) -> None:
+    """Ipv6AddressCount may be the instance's own, as Terraform sends it (API_RunInstances)."""
+    zone = aws.scene.vpc(zones=1, ipv6=True).zones[0]
+    launch = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "SubnetId": zone.subnet_id}
+    made = ec2.run_instances(**launch, Ipv6AddressCount=1)["Instances"][0]
+    shown = described(ec2, made["InstanceId"])["NetworkInterfaces"][0]["Ipv6Addresses"]
+    assert [address["Ipv6Address"].startswith(zone.cidrs[1].removesuffix("::/64")) for address in shown] == [True]
+
+
+def test_instance_profile(aws: Aws, ec2: Any, vpc: Vpc) -> None:
+    """All instances of a launch have the profile, by its ARN and its own id (API_RunInstances, API_Instance)."""
+    iam = aws.session().client("iam")
+    profile = iam.create_instance_profile(InstanceProfileName="nodes")["InstanceProfile"]
+    wanted = {"Arn": profile["Arn"], "Id": profile["InstanceProfileId"]}
+    launch = {"ImageId": "ami-12345678", "SubnetId": vpc.zones[0].subnet_id, "IamInstanceProfile": {"Name": "nodes"}}
+    made = ec2.run_instances(**launch, MinCount=2, MaxCount=2)["Instances"]
+    assert [instance["IamInstanceProfile"] for instance in made] == [wanted, wanted]
+    assert [described(ec2, instance["InstanceId"])["IamInstanceProfile"] for instance in made] == [wanted, wanted]
+
+
 def test_source_dest_check_of_an_instance(aws: Aws, ec2: Any, vpc: Vpc) -> None:
     """ModifyInstanceAttribute changes the check of the one ENI (API_ModifyInstanceAttribute)."""
     node = aws.scene.launch(vpc.zones[0])[0]

@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
 from cloudroute.lab.aws import ROOT_KEY, Aws, Server, serve_forever
+from cloudroute.lab.aws.wire import Request, Response
 from tests.lab.aws.conftest import answered, refused
 
 
@@ -86,6 +87,20 @@ def test_not_aws(server: Server) -> None:
     assert answer.status == 400
     assert b"<Code>InvalidAction</Code>" in answer.read()
     connection.close()
+
+
+def test_a_fault_of_the_lab(aws: Aws) -> None:
+    """What breaks inside the lab is an InternalError that says what (EC2 error codes), not a cut connection."""
+
+    def broken(_: Request) -> Response:
+        raise KeyError("vpc-1")
+
+    with Server(broken, aws.clock, "127.0.0.1", 0) as server:
+        client = connect(server.url)
+        code, status, message = answered(client.describe_vpcs)
+        client.close()
+    assert (code, status) == ("InternalError", 500)
+    assert "KeyError('vpc-1')" in message
 
 
 def test_unknown_action(ec2: Any) -> None:

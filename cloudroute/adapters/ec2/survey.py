@@ -1,0 +1,167 @@
+"""What `cloudroute doctor` alone asks of AWS: may we, who are we, what else is there.
+
+Kept apart from `client`, so that the running controller never calls more than its ten actions: its IAM policy allows no
+others. botocore's whole model of EC2 is loaded here, which a command may and the controller may not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+
+from cloudroute.adapters.ec2 import errors
+from cloudroute.core.doctor.facts import Groups, Peer, Rule
+from cloudroute.errors import ApiError, Forbidden, Retryable
+from cloudroute.ports import Clock
+from cloudroute.types import Cidr
+
+Raw = Mapping[str, Any]
+
+_SECONDS = 5
+_FILTER_VALUES = 200
+_IN_USE = ("active", "pending-acceptance", "provisioning")
+"""States of a peering connection that has, or may soon have, traffic."""
+
+
+class Identity(NamedTuple):
+    """Whose credentials are in use, and AWS's clock minus ours in seconds; None where no answer told the time."""
+
+    arn: str
+    seconds_ahead: float | None
+
+
+class Survey:
+    """Reads, and DryRuns of writes. All methods raise errors.ApiError."""
+
+    def __init__(self, session: boto3.Session, region: str, clock: Clock) -> None:
+        config = Config(region_name=region, connect_timeout=_SECONDS, read_timeout=2 * _SECONDS)
+        self._ec2: Any = session.client("ec2", config=config)
+        self._sts: Any = session.client("sts", config=config)
+        self._clock = clock
+
+    def identity(self) -> Identity:
+        """GetCallerIdentity, which everybody may who has credentials."""
+        before = self._clock.now()
+        answer = self._ask("GetCallerIdentity", "of the credentials in use", self._sts.get_caller_identity)
+        midway = (before + self._clock.now()) / 2
+        date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        ahead = parsedate_to_datetime(date).timestamp() - midway if date else None
+        return Identity(str(answer["Arn"]), ahead)
+
+    def refusal(self, action: str, params: Raw) -> str:
+        """Why IAM would refuse this call, in words; "" when it would not. Nothing is done (DryRun).
+
+        EC2 judges permissions before it looks at the world: whatever else it complains about, the permission is there.
+        """
+        try:
+            self._ask(action, _resource(params), getattr(self._ec2, _method(action)), **params, DryRun=True)
+        except Forbidden as error:
+            return f"{error.resource}: {error.message.partition('. Allow ')[0]}"
+        except Retryable:
+            raise
+        except ApiError as error:
+            if not error.code:  # not EC2's answer
+                raise
+        return ""
+
+    def peers(self, vpc_id: str) -> Sequence[Peer]:
+        """The VPCs that are peered with this one."""
+        found: dict[str, Peer] = {}
+        for side, mine, other in (
+            ("requester", "RequesterVpcInfo", "AccepterVpcInfo"),
+            ("accepter", "AccepterVpcInfo", "RequesterVpcInfo"),
+        ):
+            filters = [{"Name": f"{side}-vpc-info.vpc-id", "Values": [vpc_id]}]
+            pages = self._pages("DescribeVpcPeeringConnections", vpc_id, Filters=filters, MaxResults=100)
+            for raw in (one for page in pages for one in page["VpcPeeringConnections"]):
+                # moto takes these filters and heeds none: hence the second look.
+                ours = (raw.get(mine) or {}).get("VpcId") == vpc_id
+                if ours and (raw.get("Status") or {}).get("Code") in _IN_USE:
+                    found[raw["VpcPeeringConnectionId"]] = Peer(raw["VpcPeeringConnectionId"], _cidrs(raw.get(other)))
+        return list(found.values())
+
+    def groups(self, instance_ids: Collection[str]) -> Groups:
+        """The security groups of the instances' primary interfaces, with their rules."""
+        of_instance = {}
+        for chunk in _chunks(instance_ids):
+            filters = [
+                {"Name": "attachment.instance-id", "Values": chunk},
+                {"Name": "attachment.device-index", "Values": ["0"]},
+            ]
+            for page in self._pages("DescribeNetworkInterfaces", chunk[0], Filters=filters, MaxResults=1000):
+                for raw in page["NetworkInterfaces"]:
+                    of_instance[raw["Attachment"]["InstanceId"]] = frozenset(g["GroupId"] for g in raw["Groups"])
+        ingress, egress = {}, {}
+        for chunk in _chunks({group for groups in of_instance.values() for group in groups}):
+            filters = [{"Name": "group-id", "Values": chunk}]
+            for page in self._pages("DescribeSecurityGroups", chunk[0], Filters=filters, MaxResults=1000):
+                for raw in page["SecurityGroups"]:
+                    ingress[raw["GroupId"]] = [_rule(one) for one in raw.get("IpPermissions") or ()]
+                    egress[raw["GroupId"]] = [_rule(one) for one in raw.get("IpPermissionsEgress") or ()]
+        return Groups(of_instance, ingress, egress)
+
+    def _pages(self, action: str, resource: str, **params: Any) -> Iterator[Raw]:
+        method = getattr(self._ec2, _method(action))
+        page = self._ask(action, resource, method, **params)
+        yield page
+        while token := page.get("NextToken"):
+            page = self._ask(action, resource, method, **params, NextToken=token)
+            yield page
+
+    @staticmethod
+    def _ask(action: str, resource: str, method: Any, **params: Any) -> Raw:
+        try:
+            answer: Raw = method(**params)
+        except errors.FAILURES as cause:
+            raise errors.translate(action, resource, cause) from cause
+        return answer
+
+
+def _method(action: str) -> str:
+    """boto3's name for an action.
+
+    >>> _method("DescribeVpcPeeringConnections")
+    'describe_vpc_peering_connections'
+    """
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in action).lstrip("_")
+
+
+def _resource(params: Raw) -> str:
+    return str(params.get("RouteTableId") or params.get("NetworkInterfaceId") or "*")
+
+
+def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
+    every = sorted(values)
+    for start in range(0, len(every), _FILTER_VALUES):
+        yield every[start : start + _FILTER_VALUES]
+
+
+def _cidrs(side: Raw | None) -> tuple[Cidr, ...]:
+    """All ranges of one side of a peering connection. Before it is accepted some are not shown."""
+    side = side or {}
+    texts = [one["CidrBlock"] for one in side.get("CidrBlockSet") or ()] or [side.get("CidrBlock")]
+    texts += [one["Ipv6CidrBlock"] for one in side.get("Ipv6CidrBlockSet") or ()]
+    return tuple(_network(text) for text in texts if text)
+
+
+def _rule(raw: Raw) -> Rule:
+    first, last = raw.get("FromPort", -1), raw.get("ToPort", -1)
+    texts = [one["CidrIp"] for one in raw.get("IpRanges") or ()]
+    texts += [one["CidrIpv6"] for one in raw.get("Ipv6Ranges") or ()]
+    return Rule(
+        protocol=str(raw["IpProtocol"]),
+        ports=(0, 65535) if first == -1 else (int(first), int(last)),
+        cidrs=tuple(map(_network, texts)),
+        groups=frozenset(pair["GroupId"] for pair in raw.get("UserIdGroupPairs") or () if pair.get("GroupId")),
+        prefix_lists=tuple(one["PrefixListId"] for one in raw.get("PrefixListIds") or ()),
+    )
+
+
+def _network(text: str) -> Cidr:
+    """A rule may have been made of any address in its network."""
+    return Cidr.parse(str(ipaddress.ip_network(text, strict=False)))

@@ -1,0 +1,130 @@
+"""What `cloudroute doctor` alone asks of Kubernetes: may we, which version, what time is it there, who else is at work.
+
+Plain lists and no watches: a list that is refused is one fact less, and takes no other with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import urllib3
+
+from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES
+from cloudroute.adapters.kube.errors import Call, no_answer
+from cloudroute.adapters.kube.project import GROUP_VERSION
+from cloudroute.adapters.kube.transport import CONNECT_SECONDS, READ_SECONDS, Json, Transport
+from cloudroute.core.doctor.facts import Permission, Workload
+from cloudroute.errors import LostRace, Refused
+from cloudroute.ports import Clock
+from cloudroute.types import Node, NodeRoute, TableReport
+
+T = TypeVar("T")
+
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_DAEMON_SETS = "/apis/apps/v1/daemonsets"
+_SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
+_MANAGERS = ("kube-controller-manager", "cloud-controller-manager")
+_PAGE = 100
+
+
+class Review(Transport):
+    """A connection of doctor's own. All methods raise errors.ApiError, the constructor UsageError."""
+
+    def version(self, clock: Clock) -> tuple[str, float | None]:
+        """The server's version, and its clock minus ours in seconds; None where it did not tell the time."""
+        before = clock.now()
+        limits = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        call = Call.of("GET", "/version")
+        answer = self._send(call, "GET", self._address("/version", None), limits)
+        midway = (before + clock.now()) / 2
+        date = answer.headers.get("Date")
+        ahead = parsedate_to_datetime(date).timestamp() - midway if date else None
+        try:
+            return str(answer.json()["gitVersion"]), ahead
+        except (ValueError, TypeError, KeyError) as error:  # a proxy's login page, say
+            raise no_answer(call, self.url, ValueError("this is no API server's answer")) from error
+
+    def refused(self, wanted: Iterable[Permission]) -> Sequence[Permission]:
+        """Those of the permissions that the account in use lacks (SelfSubjectAccessReview)."""
+        return [permission for permission in wanted if not self._allowed(permission)]
+
+    def _allowed(self, permission: Permission) -> bool:
+        plural, _, subresource = permission.resource.partition("/")
+        attributes = {
+            "verb": permission.verb,
+            "group": permission.group,
+            "resource": plural,
+            "subresource": subresource,
+            "namespace": permission.namespace,
+            "name": permission.name,
+        }
+        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        answer = self.request("POST", _REVIEWS, body={**kind, "spec": {"resourceAttributes": attributes}})
+        return (answer.get("status") or {}).get("allowed") is True
+
+    def crds(self, definitions: Sequence[Json]) -> Mapping[str, bool]:
+        """Our kinds as far as they are served: whether they are defined as in `definitions`, as far as we may see."""
+        try:
+            listed = self.request("GET", f"/apis/{GROUP_VERSION}").get("resources") or ()
+        except LostRace:  # 404: the whole group
+            return {}
+        served = {resource.get("name") for resource in listed}
+        mine = {definition["spec"]["names"]["plural"]: definition for definition in definitions}
+        return {plural: self._same(definition) for plural, definition in mine.items() if plural in served}
+
+    def _same(self, definition: Json) -> bool:
+        try:
+            there = self.request("GET", f"{_DEFINITIONS}/{definition['metadata']['name']}")
+        except (Refused, LostRace):  # the controller may not look
+            return True
+        return _schemas(there) == _schemas(definition)
+
+    def nodes(self) -> Mapping[str, Node]:
+        """All Nodes by name."""
+        return {one.name: one for one in self._list(NODES, project.node)}
+
+    def node_routes(self) -> Mapping[str, NodeRoute]:
+        """All NodeRoutes by name."""
+        return {one.name: one for one in self._list(NODE_ROUTES, project.node_route)}
+
+    def table_reports(self) -> Mapping[str, TableReport]:
+        """All RouteTables by name."""
+        return {one.id: one for one in self._list(ROUTE_TABLES, project.table_report)}
+
+    def daemon_sets(self) -> Sequence[Workload]:
+        """All DaemonSets."""
+        return list(self._list(_DAEMON_SETS, _daemon_set))
+
+    def managers(self) -> Sequence[Workload]:
+        """The pods of kube-system in which the cloud provider's route controller may run."""
+        return [one for one in self._list(_SYSTEM_PODS, _pod) if any(name in one.name for name in _MANAGERS)]
+
+    def _list(self, path: str, parse: Callable[[Json], T]) -> Iterator[T]:
+        query: dict[str, str | int] = {"limit": _PAGE}
+        while True:
+            page = self.request("GET", path, query)
+            yield from map(parse, page.get("items") or ())
+            more: Any = (page.get("metadata") or {}).get("continue")
+            if not more:
+                return
+            query["continue"] = more
+
+
+def _schemas(definition: Json) -> list[Any]:
+    return [(one.get("name"), one.get("schema")) for one in definition["spec"]["versions"]]
+
+
+def _daemon_set(raw: Json) -> Workload:
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    pods = int(status.get("desiredNumberScheduled") or 0)
+    return Workload("DaemonSet", metadata.get("namespace", ""), metadata["name"], pods)
+
+
+def _pod(raw: Json) -> Workload:
+    containers = (raw.get("spec") or {}).get("containers") or ()
+    words = [word for one in containers for word in (*(one.get("command") or ()), *(one.get("args") or ()))]
+    return Workload("Pod", raw["metadata"].get("namespace", ""), raw["metadata"]["name"], 1, tuple(words))

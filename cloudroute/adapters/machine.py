@@ -1,0 +1,165 @@
+"""What `cloudroute doctor` finds on the machine it runs on: can it be a node, and who else is at work there?
+
+What the agent needs of the kernel is not guessed from versions and modules: the agent's own tables are made, in a
+network namespace that goes when the trial ends. Nothing that the machine uses is touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from cloudroute.adapters.cni import find_plugins, shadowing
+from cloudroute.adapters.netlink.channel import Channel
+from cloudroute.adapters.netlink.devices import OWN, Device, Devices
+from cloudroute.adapters.netlink.host import read_host
+from cloudroute.adapters.netlink.netlink import Netlink
+from cloudroute.adapters.nft.client import Nft
+from cloudroute.core.doctor.facts import MachineFacts
+from cloudroute.core.doctor.findings import Unknown
+from cloudroute.dataplane import BRIDGE, TABLE, VTEP, AddressKey, Host, Link, Nexthop, Ruleset, Vxlan
+from cloudroute.errors import KernelError
+
+_NEW_NETWORK = 0x4000_0000
+_NET_ADMIN = 12
+_SYSCTL = "/proc/sys/net/ipv4/ip_forward"
+_RIVALS = ("flannel", "cni0", "cilium_", "vxlan.calico", "cali", "weave", "kube-bridge", "antrea", "ovn")
+"""How the names of other networks' devices begin."""
+_NFT_SECONDS = 20.0
+_MAC = bytes.fromhex("0a58c0000200")
+_OWN, _VIA = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
+"""Addresses that are nobody's (TEST-NET-1)."""
+
+
+def look(cni_conf_dir: str, vni: int, port: int) -> MachineFacts | Unknown:
+    """All facts. Unknown where this is no Linux, or we are not root. `vni` and `port` are the overlay's."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return Unknown("not root on Linux: run doctor on a node, with sudo or in the agent's pod")
+    try:
+        channel = Channel()
+    except OSError as error:
+        return Unknown(f"the kernel's network can't be read: {error}")
+    try:
+        devices = Devices(channel)
+        host = _host(channel, devices)
+        found = [words for device in devices.all() if (words := _conflict(device, vni, port))]
+    finally:
+        channel.close()
+    plugins, searched = find_plugins()
+    return MachineFacts(
+        host=host,
+        tried=_in_new_namespace(lambda: _try(port)),
+        net_admin=_has(_NET_ADMIN),
+        sysctls="" if os.access(_SYSCTL, os.W_OK) else f"{_SYSCTL} can't be written",
+        plugins=plugins,
+        searched=searched,
+        shadowing=shadowing(cni_conf_dir),
+        devices=found,
+        forward_drop=_forward_drop(),
+    )
+
+
+def _host(channel: Channel, devices: Devices) -> Host | Unknown:
+    try:
+        return read_host(channel, devices, "")
+    except KernelError as error:
+        return Unknown(str(error))
+
+
+def _conflict(device: Device, vni: int, port: int) -> str:
+    """What is wrong about a device of others; "" when nothing is."""
+    if device.ours:
+        return ""
+    if device.name in OWN:
+        return f"{device.name} is a {device.link.kind or 'device'} of somebody else's, whose name the agent needs"
+    if device.tunnel == (vni, port):
+        return f"{device.name} is a VXLAN device with our id {vni} and port {port}"
+    return f"{device.name} is of another pod network" if device.name.startswith(_RIVALS) else ""
+
+
+def _has(capability: int) -> bool:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> capability & 1)
+    return False
+
+
+# --- the trial ----------------------------------------------------------------------------------
+
+
+def _in_new_namespace(trial: Callable[[], Mapping[str, str]]) -> Mapping[str, str] | Unknown:
+    """Do it in a thread that has a network namespace of its own, which ends with the thread."""
+    answers: list[Mapping[str, str] | Unknown] = []
+
+    def run() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(_NEW_NETWORK) != 0:
+            words = os.strerror(ctypes.get_errno())
+            answers.append(Unknown(f"no network namespace to try it in ({words}): run doctor with sudo on the node"))
+            return
+        answers.append(trial())
+
+    thread = Thread(target=run, name="trial")
+    thread.start()
+    thread.join()
+    return answers[0] if answers else Unknown("the trial has failed: see the traceback above")
+
+
+def _try(port: int) -> dict[str, str]:
+    """Make one of each; what is needed to what went wrong, "" where nothing did."""
+    tried: dict[str, str] = {}
+    try:
+        netlink = Netlink()
+    except KernelError as error:
+        tried |= dict.fromkeys(("vxlan", "bridge", "nexthop objects"), str(error))
+    else:
+        try:
+            tunnel = Link("vxlan", _MAC, 1450, True, Vxlan(1, port, bytes((127, 0, 0, 1)), "lo"))
+            made = netlink.links.write({VTEP: tunnel, BRIDGE: Link("bridge", _MAC, 1450, True)}, ())
+            tried |= {"vxlan": made.get(VTEP, ""), "bridge": made.get(BRIDGE, "")}
+            over = VTEP if VTEP not in made else BRIDGE
+            # Without any address the namespace has no table of local ones, and takes every gateway for a broadcast.
+            netlink.addresses.write({AddressKey(over, _OWN, 32): None}, ())
+            tried["nexthop objects"] = netlink.nexthops.write({1: Nexthop(_VIA, over)}, ()).get(1, "")
+        finally:
+            netlink.close()
+    ruleset = Ruleset(True, (), frozenset(), frozenset(), frozenset(), port)
+    tried["nftables"] = _complaint(lambda: Nft().table.write({TABLE: ruleset}, ()))
+    return tried
+
+
+def _complaint(deed: Callable[[], Mapping[Any, str]]) -> str:
+    try:
+        return next(iter(deed().values()), "")
+    except KernelError as error:
+        return str(error)
+
+
+# --- firewalls ----------------------------------------------------------------------------------
+
+
+def _forward_drop() -> Sequence[str] | Unknown:
+    """Base chains on the way of forwarded packets that drop by default, ours aside."""
+    nft = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if nft is None:
+        return Unknown("there is no nft command to ask for firewalls")
+    try:
+        done = subprocess.run((nft, "-j", "list", "chains"), capture_output=True, timeout=_NFT_SECONDS, check=True)  # noqa: S603 - a path found once
+        return list(_dropping(json.loads(done.stdout)["nftables"]))
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        return Unknown(f"nft can't list the firewalls' chains: {error}")
+
+
+def _dropping(objects: Collection[Mapping[str, Any]]) -> Iterator[str]:
+    for chain in (one["chain"] for one in objects if "chain" in one):
+        ours = (chain["family"], chain["table"]) == ("inet", TABLE)
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and not ours:
+            yield f"nftables {chain['family']} {chain['table']} {chain['name']}"

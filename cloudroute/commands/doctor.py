@@ -1,0 +1,54 @@
+"""`cloudroute doctor`: whether all that cloudroute needs is there, and what to do where it is not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cloudroute.clock import SystemClock
+from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.ending import DONE, FAILED
+from cloudroute.commands.output import write_result
+from cloudroute.config import ControllerSettings, OutputSettings
+from cloudroute.core.doctor import Finding, examine, lines
+
+
+def run(invocation: Invocation) -> int:
+    """Look and print. 1 when a check failed."""
+    from cloudroute import telemetry  # only here, both: they load boto3, the Kubernetes client and structlog
+    from cloudroute.commands.doctor_facts import gather, look_at_machine, own_session
+
+    settings = invocation[ControllerSettings]
+    telemetry.setup_logging(settings.log_format, settings.log_level)
+    return tell(invocation, examine(gather(settings, own_session(), SystemClock(), look_at_machine)))
+
+
+def tell(invocation: Invocation, findings: Sequence[Finding]) -> int:
+    """Print the findings. 1 when a check failed."""
+    form = invocation[OutputSettings].output
+    if form == "table":
+        sys.stdout.writelines(f"{line}\n" for line in lines(findings))
+        sys.stdout.flush()
+    else:
+        write_result(form, [finding._asdict() for finding in findings], ())
+    return FAILED if any(finding.state == "failed" for finding in findings) else DONE
+
+
+COMMAND = Command(
+    name="doctor",
+    summary="check all that cloudroute needs: permissions, VPC, cluster, this node",
+    text=(
+        "Reads Kubernetes, AWS and, as root on a node, the machine, and says for each check what was found: ok, "
+        "warning, failed, or not checked with the reason. What is not ok comes with why it matters and what to do. It "
+        "writes nothing: IAM is asked by DryRun, RBAC by SelfSubjectAccessReview, both for the account that doctor "
+        "runs with. So run it in the controller's pod to ask for the controller's account, and as an administrator to "
+        "see what the controller may not: security groups, peers, other networks. Where AWS or Kubernetes does not "
+        "answer, all else is checked. Exits with 1 when a check failed."
+    ),
+    example=(
+        "cloudroute doctor --cluster-name prod --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config\n"
+        """cloudroute doctor -o json | jq '.[] | select(.state == "failed")'"""
+    ),
+    run=run,
+    kinds=(ControllerSettings, OutputSettings),
+)

@@ -1,0 +1,226 @@
+"""What `cloudroute doctor` reads, and how it goes on where it may not.
+
+Every read stands alone. What fails becomes an Unknown fact with the reason in words; what only doctor reads, and the
+controller's own account may not, is named as such.
+
+Imported by the command when it runs: it loads boto3 and the Kubernetes client.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import boto3
+from botocore.exceptions import BotoCoreError
+
+from cloudroute import crds
+from cloudroute.adapters import machine
+from cloudroute.adapters.ec2.client import Ec2Client
+from cloudroute.adapters.ec2.discover import find_region, find_vpc
+from cloudroute.adapters.ec2.survey import Survey
+from cloudroute.adapters.kube.client import KubeClient
+from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.adapters.kube.review import Review
+from cloudroute.commands.control import ReadOnly
+from cloudroute.commands.doctor_permissions import read_quota, refusals
+from cloudroute.config import AgentSettings, ControllerSettings
+from cloudroute.controller.loop import policy_of
+from cloudroute.core.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
+from cloudroute.core.doctor.cluster import NO_API, permissions
+from cloudroute.core.doctor.facts import AwsFacts, Facts, KubernetesFacts, MachineFacts
+from cloudroute.core.doctor.findings import Unknown
+from cloudroute.dataplane import written
+from cloudroute.errors import CloudrouteError, Forbidden
+from cloudroute.ports import Clock
+
+T = TypeVar("T")
+
+CALL_SECONDS = 10.0
+_AGENT = AgentSettings()
+
+
+def gather(
+    settings: ControllerSettings,
+    session: boto3.Session | Unknown,
+    clock: Clock,
+    look: Callable[[], MachineFacts | Unknown],
+) -> Facts:
+    """All facts; `look` reads the machine. Nothing is written anywhere."""
+    kubernetes, server = _kubernetes(settings, clock)
+    facts = Facts(
+        policy_of(settings),
+        settings.route_limit,
+        _AGENT.vxlan_port,
+        kubernetes,
+        _no_aws(Unknown("it was not read")),
+        _machine(look(), kubernetes),
+        server,
+    )
+    if isinstance(session, Unknown):
+        rest = _no_aws(Unknown(NO_CREDENTIALS))
+        return replace(facts, aws=replace(rest, identity=session))
+    return _with_aws(facts, settings, session, clock)
+
+
+def own_session() -> boto3.Session | Unknown:
+    """What the environment and the files of AWS's tools configure; Unknown where that does not fit together."""
+    try:
+        return boto3.Session()
+    except BotoCoreError as error:  # a profile that is not there
+        return Unknown(str(error))
+
+
+def look_at_machine() -> MachineFacts | Unknown:
+    """This machine, as an agent with its default settings would use it."""
+    return machine.look(_AGENT.cni_conf_dir, _AGENT.vni, _AGENT.vxlan_port)
+
+
+def _machine(found: MachineFacts | Unknown, kubernetes: KubernetesFacts) -> MachineFacts | Unknown:
+    """Only of a node it matters what is there: a laptop has no CNI plugins."""
+    if isinstance(found, Unknown) or isinstance(found.host, Unknown) or isinstance(kubernetes.nodes, Unknown):
+        return found
+    own = {written(address) for address, _ in found.host.addresses}
+    if own & {address for node in kubernetes.nodes.values() for address in node.node_ips}:
+        return found
+    return Unknown("this machine is no node of the cluster: no Node has one of its addresses")
+
+
+def _asked(read: Callable[[], T], ours: bool = False) -> T | Unknown:
+    """What was read. `ours`: doctor alone reads it, so that the controller's account need not be allowed to."""
+    try:
+        return read()
+    except Forbidden as error:
+        if ours and error.code in ("403", "UnauthorizedOperation"):
+            return Unknown(
+                f"{error.action} is refused, and the controller does not need it: run doctor as an administrator"
+            )
+        return Unknown(str(error))
+    except CloudrouteError as error:
+        return Unknown(str(error))
+
+
+# --- Kubernetes ---------------------------------------------------------------------------------
+
+
+def _kubernetes(settings: ControllerSettings, clock: Clock) -> tuple[KubernetesFacts, str]:
+    """The facts, and where they are from."""
+    kubeconfig = settings.kubeconfig or None
+    review = _asked(lambda: Review(kubeconfig))
+    if isinstance(review, Unknown):
+        return _no_kubernetes(review), "the API server"
+    try:
+        told = _asked(lambda: review.version(clock))
+        if isinstance(told, Unknown):
+            return _no_kubernetes(told), review.url
+        return _read_kubernetes(review, settings, told, clock), review.url
+    finally:
+        review.close()
+
+
+def _no_kubernetes(why: Unknown) -> KubernetesFacts:
+    rest = Unknown(NO_API)
+    return KubernetesFacts(why, rest, rest, rest, rest, rest, rest, rest, rest, rest)
+
+
+def _read_kubernetes(
+    review: Review, settings: ControllerSettings, told: tuple[str, float | None], clock: Clock
+) -> KubernetesFacts:
+    version, ahead = told
+    served = _asked(lambda: review.crds(crds.manifests()))
+    known = {} if isinstance(served, Unknown) else served
+    cluster = KubeCluster(settings.kubeconfig or None, clock)  # never started: for its connection
+    try:
+        services = _asked(KubeClient(cluster.transport, cluster).service_cidrs)
+    finally:
+        cluster.stop()
+    return KubernetesFacts(
+        version=version,
+        seconds_ahead=Unknown("the API server does not tell the time") if ahead is None else ahead,
+        crds=served,
+        refused=_asked(lambda: review.refused(permissions(settings.namespace))),
+        nodes=_asked(review.nodes),
+        # Where their kind is not served yet, there are none.
+        node_routes=_asked(review.node_routes) if "noderoutes" in known else {},
+        table_reports=_asked(review.table_reports) if "routetables" in known else {},
+        services=services,
+        daemon_sets=_asked(review.daemon_sets, ours=True),
+        managers=_asked(review.managers, ours=True),
+    )
+
+
+# --- AWS ----------------------------------------------------------------------------------------
+
+
+def _with_aws(facts: Facts, settings: ControllerSettings, session: boto3.Session, clock: Clock) -> Facts:
+    nodes = facts.kubernetes.nodes
+    zones = [] if isinstance(nodes, Unknown) else [node.zone_hint for node in nodes.values()]
+    region = settings.region or _asked(lambda: find_region(session, zones))
+    if isinstance(region, Unknown):
+        return replace(facts, aws=replace(_no_aws(Unknown(NO_REGION)), region=region))
+    survey = Survey(session, region, clock)
+    identity = _asked(survey.identity)
+    if isinstance(identity, Unknown):
+        rest = _no_aws(Unknown(NO_CREDENTIALS))
+        return replace(facts, aws=replace(rest, identity=identity, region=region))
+    ahead = identity.seconds_ahead
+    aws = replace(
+        _no_aws(Unknown("it was not read")),
+        identity=identity.arn,
+        region=region,
+        seconds_ahead=Unknown("AWS did not tell the time") if ahead is None else ahead,
+    )
+    ec2 = Ec2Client(session, region, ReadOnly(), clock, CALL_SECONDS, lambda _action, _code, _seconds: None)
+    facts = replace(facts, aws=_read_vpc(aws, facts, ec2, settings.vpc_id or find_vpc(session)))
+    return replace(facts, aws=_ask_around(facts, survey, ec2))
+
+
+def _no_aws(why: Unknown) -> AwsFacts:
+    return AwsFacts(why, why, why, dict.fromkeys(ACTIONS, why), why, why, why, why, why, why, why, why)
+
+
+def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str) -> AwsFacts:
+    """What the controller reads, too."""
+    kube = facts.kubernetes
+    nodes = {} if isinstance(kube.nodes, Unknown) else kube.nodes
+    ids = {node.instance_id for node in nodes.values() if node.instance_id}
+    instances = _asked(lambda: ec2.instances(ids))
+    reports = {} if isinstance(kube.table_reports, Unknown) else kube.table_reports
+    shown = Counter(i.vpc_id for i in ({} if isinstance(instances, Unknown) else instances).values() if i.vpc_id)
+    reported = [report.vpc_id for report in reports.values()]
+    vpc_id = vpc_id or next((id_ for id_, _ in shown.most_common(1)), "") or next(iter(reported), "")
+    if not vpc_id:
+        return replace(_without_vpc(aws), instances=instances)
+    tables = _asked(lambda: {table.id: table for table in ec2.route_tables(vpc_id)})
+    routed = {
+        d for t in ({} if isinstance(tables, Unknown) else tables).values() for d in t.routes if isinstance(d, str)
+    }
+    return replace(
+        aws,
+        vpc_id=vpc_id,
+        instances=instances,
+        tables=tables,
+        subnets=_asked(lambda: ec2.subnets(vpc_id)),
+        prefix_lists=_asked(lambda: ec2.prefix_list_entries(sorted(routed))) if routed else {},
+    )
+
+
+def _without_vpc(aws: AwsFacts) -> AwsFacts:
+    why = Unknown("no VPC is known: EC2 shows no node's instance; pass --vpc-id, or check --region")
+    return replace(aws, vpc_id=why, tables=why, subnets=why, prefix_lists=why)
+
+
+def _ask_around(facts: Facts, survey: Survey, ec2: Ec2Client) -> AwsFacts:
+    """What only doctor asks, and the permissions."""
+    aws = facts.aws
+    vpc_id, instances = aws.vpc_id, aws.instances
+    quota, quota_refusals = read_quota(facts, ec2)
+    return replace(
+        aws,
+        quota=quota,
+        refusals={**dict.fromkeys(ACTIONS, ""), **quota_refusals, **refusals(facts, survey)},
+        peers=vpc_id if isinstance(vpc_id, Unknown) else _asked(lambda: survey.peers(vpc_id), ours=True),
+        groups=instances if isinstance(instances, Unknown) else _asked(lambda: survey.groups(instances), ours=True),
+    )

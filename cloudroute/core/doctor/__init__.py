@@ -1,0 +1,15 @@
+"""What `cloudroute doctor` makes of what it has read: facts in, findings out, no I/O.
+
+facts ──── what was read, each fact by itself: what could not be read is Unknown, with the reason
+checks ─── one function for each question; it takes facts and answers with an Outcome
+    kubernetes  networks  aws  vpc  groups  node
+findings ─ a check that needs an Unknown fact ends as "not checked: <the reason>", and all others go on
+report ─── the table for people
+"""
+
+from cloudroute.core.doctor.examine import CHECKS, examine
+from cloudroute.core.doctor.facts import Facts
+from cloudroute.core.doctor.findings import Finding
+from cloudroute.core.doctor.report import lines
+
+__all__ = ["CHECKS", "Facts", "Finding", "examine", "lines"]

@@ -1,0 +1,23 @@
+"""All checks, in the order in which a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cloudroute.core.doctor import aws, cluster, groups, networks, node, vpc
+from cloudroute.core.doctor.facts import Facts
+from cloudroute.core.doctor.findings import Check, Finding
+
+CHECKS: Sequence[Check[Facts]] = (
+    *cluster.CHECKS,
+    *networks.CHECKS,
+    *aws.CHECKS,
+    *vpc.CHECKS,
+    *groups.CHECKS,
+    *node.CHECKS,
+)
+
+
+def examine(facts: Facts) -> list[Finding]:
+    """A finding for each check."""
+    return [check.answer(facts) for check in CHECKS]

@@ -1,0 +1,155 @@
+"""What doctor has read. Every fact stands alone: one that could not be read is Unknown, and takes no other with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.model import Policy
+from cloudroute.dataplane import Host
+from cloudroute.types import Cidr, Family, Instance, Node, NodeRoute, RouteTable, Subnet, TableReport
+
+# --- Kubernetes ---------------------------------------------------------------------------------
+
+
+class Permission(NamedTuple):
+    """A verb on a resource, as RBAC asks for it. `namespace` "" is the whole cluster, `name` "" any object."""
+
+    verb: str
+    group: str
+    resource: str
+    """With its subresource, if it is one: nodes/status."""
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        kind = f"{self.resource}{'.' + self.group if self.group else ''}"
+        return f"{self.verb} {kind}{' in ' + self.namespace if self.namespace else ''}"
+
+
+class Workload(NamedTuple):
+    """A DaemonSet or a Pod that may be somebody else's networking. `arguments` are those of all its containers."""
+
+    kind: Literal["DaemonSet", "Pod"]
+    namespace: str
+    name: str
+    pods: int
+    """How many are to run: 0 of a DaemonSet whose selector fits no node."""
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesFacts:
+    """What the API server says."""
+
+    version: str | Unknown
+    """As v1.34.0; Unknown where the server does not answer."""
+    seconds_ahead: float | Unknown
+    """The server's clock minus ours."""
+    crds: Mapping[str, bool] | Unknown
+    """noderoutes and routetables, as far as they are served: whether they are as this version of cloudroute has them.
+    """
+    refused: Collection[Permission] | Unknown
+    """Of the permissions that the controller needs, those that the account in use lacks."""
+    nodes: Mapping[str, Node] | Unknown
+    node_routes: Mapping[str, NodeRoute] | Unknown
+    table_reports: Mapping[str, TableReport] | Unknown
+    services: Sequence[Cidr] | Unknown
+    """The range of the Services, or some addresses of it."""
+    daemon_sets: Sequence[Workload] | Unknown
+    managers: Sequence[Workload] | Unknown
+    """The pods of kube-controller-manager and cloud-controller-manager."""
+
+
+# --- AWS ----------------------------------------------------------------------------------------
+
+
+class Peer(NamedTuple):
+    """A VPC that is peered with ours."""
+
+    id: str
+    """Of the peering connection."""
+    cidrs: tuple[Cidr, ...]
+
+
+class Rule(NamedTuple):
+    """A rule of a security group: what it lets through, and whom from or to."""
+
+    protocol: str
+    """"udp", "tcp", "-1" for all."""
+    ports: tuple[int, int]
+    """First and last; all of them where the protocol has none."""
+    cidrs: tuple[Cidr, ...] = ()
+    groups: frozenset[str] = frozenset()
+    prefix_lists: tuple[str, ...] = ()
+
+
+class Groups(NamedTuple):
+    """Security groups: those of each instance's primary interface, and the rules of each group."""
+
+    of_instance: Mapping[str, frozenset[str]]
+    ingress: Mapping[str, Sequence[Rule]]
+    egress: Mapping[str, Sequence[Rule]]
+
+
+@dataclass(frozen=True, slots=True)
+class AwsFacts:
+    """What AWS says."""
+
+    identity: str | Unknown
+    """The ARN of the credentials in use."""
+    region: str | Unknown
+    seconds_ahead: float | Unknown
+    """AWS's clock minus ours."""
+    refusals: Mapping[str, str | Unknown]
+    """IAM action, as ec2:CreateRoute, to how it was refused, "" when it was not."""
+    quota: int | Unknown
+    """Routes per table, as Service Quotas has them."""
+    vpc_id: str | Unknown
+    instances: Mapping[str, Instance] | Unknown
+    tables: Mapping[str, RouteTable] | Unknown
+    subnets: Mapping[str, Subnet] | Unknown
+    prefix_lists: Mapping[str, tuple[Family, int]] | Unknown
+    peers: Sequence[Peer] | Unknown
+    groups: Groups | Unknown
+
+
+# --- the machine --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """What the machine that doctor runs on can do. Of what was tried, "" is fine and everything else says why not."""
+
+    host: Host | Unknown
+    """The NIC of the default route."""
+    tried: Mapping[str, str] | Unknown
+    """What the agent needs of the kernel ("vxlan", "nexthop objects" ...), tried in a network namespace of its own."""
+    net_admin: bool
+    sysctls: str
+    """Whether /proc/sys/net can be written."""
+    plugins: Collection[str]
+    searched: Sequence[str]
+    """Folders where CNI plugins were looked for."""
+    shadowing: Sequence[str]
+    """CNI configurations of others that the container runtime takes before ours."""
+    devices: Sequence[str]
+    """Names of network devices of other pod networks, with what is wrong about them."""
+    forward_drop: Sequence[str] | Unknown
+    """Base chains of others that drop what is forwarded unless a rule allows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All of it, and what the operator wants."""
+
+    policy: Policy
+    route_limit: int | Literal["auto"]
+    vxlan_port: int
+    kubernetes: KubernetesFacts
+    aws: AwsFacts
+    machine: MachineFacts | Unknown
+    server: str = field(default="the API server")
+    """Where Kubernetes was asked, for people."""

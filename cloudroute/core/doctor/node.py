@@ -1,0 +1,118 @@
+"""Whether the machine that doctor runs on can be a node: its kernel, its files, and who else is at work there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cloudroute.core.doctor.facts import Facts, MachineFacts
+from cloudroute.core.doctor.findings import Check, Outcome, failed, known, listed, ok, warning
+from cloudroute.dataplane import VXLAN_OVERHEAD, family_of_bytes
+
+NEEDED_PLUGINS = ("bridge", "host-local")
+"""As the agent demands them (a test compares): core knows nothing of it."""
+FEATURES = {
+    "vxlan": "the overlay is a VXLAN device",
+    "bridge": "the node's pods are joined by a bridge",
+    "nexthop objects": "a change of path is the change of one nexthop object, which loses no packet",
+    "nftables": "masquerade and counters are one nftables table",
+}
+"""What is tried of the kernel, and what it is for."""
+
+
+def _feature(name: str) -> Callable[[Facts], Outcome]:
+    def look(facts: Facts) -> Outcome:
+        complaint = known(known(facts.machine).tried).get(name, "it was not tried")
+        if complaint:
+            return failed(
+                complaint,
+                "use a kernel of Linux 5.3 or newer with its modules (vxlan, bridge, nf_tables), and install nft",
+            )
+        return ok("works: tried in a network namespace of its own")
+
+    return look
+
+
+def _net_admin(facts: Facts) -> Outcome:
+    if known(facts.machine).net_admin:
+        return ok("this process has NET_ADMIN")
+    return failed(
+        "this process lacks NET_ADMIN", "give the agent's container securityContext.capabilities.add: [NET_ADMIN]"
+    )
+
+
+def _sysctls(facts: Facts) -> Outcome:
+    complaint = known(facts.machine).sysctls
+    if complaint:
+        return failed(
+            complaint, "run the agent privileged, or set net.ipv4.ip_forward=1 and rp_filter=2 in the node's image"
+        )
+    return ok("/proc/sys/net can be written")
+
+
+def _plugins(facts: Facts) -> Outcome:
+    machine = known(facts.machine)
+    if missing := [name for name in NEEDED_PLUGINS if name not in machine.plugins]:
+        return failed(
+            f"no {listed(missing)} in {listed(machine.searched)}",
+            "install the CNI plugins (the agent's init container does it; Debian: containernetworking-plugins)",
+        )
+    return ok(f"{listed(sorted(machine.plugins))}")
+
+
+def _conflist(facts: Facts) -> Outcome:
+    if others := known(facts.machine).shadowing:
+        return failed(
+            f"{listed(others)} sort before ours", "remove them: the container runtime takes the first by name"
+        )
+    return ok("no other CNI configuration comes before ours")
+
+
+def _devices(facts: Facts) -> Outcome:
+    if devices := known(facts.machine).devices:
+        return warning(
+            listed(devices), "remove what a former network has left, once its pods are gone (ip link delete)"
+        )
+    return ok("no device of another pod network")
+
+
+def _forwarding(facts: Facts) -> Outcome:
+    if chains := known(known(facts.machine).forward_drop):
+        return warning(
+            f"{listed(chains)}: drops forwarded packets unless a rule of it allows them",
+            "see that it allows the cluster CIDR from and to pods (Docker and ufw set such a policy)",
+        )
+    return ok("no firewall's policy drops what is forwarded")
+
+
+def _nic(facts: Facts) -> Outcome:
+    machine: MachineFacts = known(facts.machine)
+    host = known(machine.host)
+    if not host.up:
+        return failed(f"{host.interface} is down", f"ip link set {host.interface} up")
+    overhead = max((VXLAN_OVERHEAD[family_of_bytes(address)] for address, _ in host.addresses[:1]), default=50)
+    routes = facts.kubernetes.node_routes
+    peers = sorted(
+        {m for r in routes.values() if isinstance(m := r.status.get("mtu"), int)} if isinstance(routes, dict) else ()
+    )
+    own = host.mtu - overhead
+    words = f"{host.interface} has MTU {host.mtu}, so its pods get {own}"
+    if peers and own not in peers:  # that they differ among each other is for `mtu` to say
+        return warning(
+            f"{words}; those of other nodes have {listed(map(str, peers))}",
+            "give the NICs of all nodes one MTU",
+        )
+    return ok(words)
+
+
+CHECKS: tuple[Check[Facts], ...] = (
+    Check("Node", "nic", "it carries all traffic between nodes, and its MTU decides that of pods", _nic),
+    Check("Node", "net-admin", "without it the kernel takes no route from the agent", _net_admin),
+    *(Check("Node", name.replace(" ", "-"), why, _feature(name)) for name, why in FEATURES.items()),
+    Check("Node", "sysctls", "without forwarding the kernel drops every packet between pod and NIC", _sysctls),
+    Check("Node", "cni-plugins", "the container runtime gives pods their addresses by them", _plugins),
+    Check("Node", "cni-configuration", "pods would get another network's addresses", _conflist),
+    Check(
+        "Node", "other-devices", "another tunnel with our port and id takes our packets, its routes hide ours", _devices
+    ),
+    Check("Node", "forwarding", "a firewall that drops by default loses pods' packets without a word", _forwarding),
+)
