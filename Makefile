@@ -4,14 +4,14 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help lint check test demo packets bench assets lock clean
+.PHONY: help lint check test demo packets terraform-test bench assets lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
 help: ## What can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 check: lint ## Formatting, lint, types, import contracts, and the fast tests: below 20 s
 	$(BIN)/pytest tests/core tests/test_config.py cloudroute
@@ -24,6 +24,9 @@ packets: $(READY) ## Six hosts with real packets while limits fall, a host dies,
 
 demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root or network
 	$(BIN)/cloudroute demo
+
+terraform-test: $(READY) ## Terraform: every module and root, and the test environment from apply to destroy
+	$(BIN)/pytest -rs tests/terraform
 
 bench: $(READY) ## Measure what the README claims
 	$(BIN)/python -m tests.bench

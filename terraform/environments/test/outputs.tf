@@ -1,0 +1,49 @@
+output "cluster_name" {
+  description = "--cluster-name of the controller."
+  value       = var.cluster_name
+}
+
+output "cluster_cidrs" {
+  description = "--cluster-cidr of controller and agents."
+  value       = var.pod_cidrs
+}
+
+output "region" {
+  description = "--region of the controller."
+  value       = var.region
+}
+
+output "vpc_id" {
+  description = "--vpc-id of the controller."
+  value       = module.network.vpc_id
+}
+
+output "vpc_arn" {
+  description = "The VPC's ARN."
+  value       = module.network.vpc_arn
+}
+
+output "vpc_cidrs" {
+  description = "The VPC's ranges."
+  value       = module.network.vpc_cidrs
+}
+
+output "route_table_ids" {
+  description = "The route table of each zone, by the zone's name."
+  value       = module.network.route_table_ids
+}
+
+output "security_group_id" {
+  description = "The nodes' security group."
+  value       = module.network.security_group_id
+}
+
+output "nodes" {
+  description = "The nodes by name, as in the module nodes."
+  value       = module.nodes.nodes
+}
+
+output "role_arns" {
+  description = "The controller's role, by how it comes by it."
+  value       = { for identity, made in module.iam : identity => made.role_arn }
+}

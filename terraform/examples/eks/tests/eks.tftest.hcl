@@ -1,0 +1,61 @@
+# Without a provider's API: the whole root is planned.
+mock_provider "aws" {
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}" }
+  }
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
+  mock_data "aws_ssm_parameter" {
+    defaults = { value = "ami-0123456789abcdef0" }
+  }
+}
+
+run "no_vpc_cni" {
+  command = plan
+
+  assert {
+    condition     = !aws_eks_cluster.this.bootstrap_self_managed_addons
+    error_message = "EKS must not install the VPC CNI."
+  }
+
+  assert {
+    condition     = !contains(keys(aws_iam_role_policy_attachment.workers), "AmazonEKS_CNI_Policy")
+    error_message = "Workers must not have the VPC CNI's permissions."
+  }
+
+  assert {
+    condition     = length(aws_eks_addon.coredns) == 0
+    error_message = "CoreDNS must not be waited for before there is a pod network."
+  }
+
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.pods_to_api.cidr_ipv4 == "100.64.0.0/16"
+    error_message = "Pods must reach the API server."
+  }
+}
+
+run "pod_identity" {
+  command = plan
+
+  variables {
+    identity = "pod-identity"
+  }
+
+  assert {
+    condition     = aws_eks_pod_identity_association.controller[0].service_account == "cloudroute-controller" && length(aws_eks_addon.pod_identity) == 1 && length(aws_iam_openid_connect_provider.this) == 0
+    error_message = "The controller's ServiceAccount must be associated, and the agent of Pod Identity be there."
+  }
+}
+
+run "one_zone_is_refused" {
+  command = plan
+
+  variables {
+    zones = ["eu-central-1a"]
+  }
+
+  expect_failures = [aws_eks_cluster.this]
+}

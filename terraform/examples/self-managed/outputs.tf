@@ -1,0 +1,24 @@
+output "cluster_name" {
+  description = "--cluster-name of the controller."
+  value       = var.cluster_name
+}
+
+output "cluster_cidrs" {
+  description = "--cluster-cidr of controller and agents."
+  value       = var.pod_cidrs
+}
+
+output "vpc_id" {
+  description = "--vpc-id of the controller."
+  value       = module.network.vpc_id
+}
+
+output "region" {
+  description = "--region of the controller."
+  value       = var.region
+}
+
+output "control_plane" {
+  description = "The control plane node: where kubeadm init has run, and kubeconfig is in /etc/kubernetes/admin.conf."
+  value       = local.control_plane
+}

@@ -1,0 +1,29 @@
+"""One Terraform for the session, if this machine has it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.required import lacking
+from tests.terraform.kit import Terraform
+from tests.terraform.provider import TREE, pinned_version
+
+PROBE = "environments/test"
+
+
+@pytest.fixture(scope="session")
+def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    """Terraform with the AWS provider, on a copy of the tree in which environments/test is initialized."""
+    binary = shutil.which("terraform")
+    if binary is None:
+        lacking("terraform", "install Terraform 1.9 or newer (https://developer.hashicorp.com/terraform/install)")
+    tree = tmp_path_factory.mktemp("terraform") / "terraform"
+    shutil.copytree(TREE, tree, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+    found = Terraform(binary, tree)
+    done = found.init(PROBE)
+    if done.returncode:
+        where = "put it into ~/.terraform.d/plugins, or let `terraform init` reach its registry"
+        lacking("terraform", f"the AWS provider {pinned_version()} can't be had: {where}")
+    return found

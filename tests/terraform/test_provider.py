@@ -1,0 +1,73 @@
+"""Where the provider is looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.terraform.kit import environment
+from tests.terraform.provider import find_mirror, pinned_version
+
+PLATFORM = "plan9_mips"
+"""One that no machine here has, so that only what a test made is found."""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, with nothing in it."""
+    for name in ("TF_PLUGIN_CACHE_DIR", "XDG_DATA_HOME", "XDG_DATA_DIRS", "TF_CLI_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def put(mirror: Path, version: str = "", platform: str = PLATFORM) -> None:
+    folder = mirror / "registry.example.com" / "hashicorp" / "aws" / (version or pinned_version()) / platform
+    folder.mkdir(parents=True)
+    (folder / "terraform-provider-aws_x5").touch()
+
+
+def test_nowhere() -> None:
+    """Without a mirror there is none, and Terraform has to look for itself."""
+    assert find_mirror(PLATFORM) is None
+
+
+@pytest.mark.parametrize("place", [".terraform.d/plugins", ".local/share/terraform/plugins"])
+def test_implied_mirrors(home: Path, place: str) -> None:
+    """A mirror that Terraform itself would use is found, whatever the registry's name."""
+    put(home / place)
+    assert find_mirror(PLATFORM) == home / place
+
+
+def test_packed(home: Path) -> None:
+    """A packed provider is one."""
+    folder = home / ".terraform.d" / "plugins" / "registry.example.com" / "hashicorp" / "aws"
+    folder.mkdir(parents=True)
+    (folder / f"terraform-provider-aws_{pinned_version()}_{PLATFORM}.zip").touch()
+    assert find_mirror(PLATFORM) == home / ".terraform.d" / "plugins"
+
+
+def test_others_do_not_count(home: Path) -> None:
+    """Another version or platform is as good as none."""
+    put(home / ".terraform.d" / "plugins", version="1.0.0")
+    put(home / ".terraform.d" / "plugins", platform="linux_6502")
+    assert find_mirror(PLATFORM) is None
+
+
+def test_a_cache_comes_first(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF_PLUGIN_CACHE_DIR is looked at before all else."""
+    put(home / ".terraform.d" / "plugins")
+    put(tmp_path / "cache")
+    monkeypatch.setenv("TF_PLUGIN_CACHE_DIR", str(tmp_path / "cache"))
+    assert find_mirror(PLATFORM) == tmp_path / "cache"
+
+
+def test_settings_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration file is kept if it is there; credentials and variables of somebody's own are not."""
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", str(tmp_path / "missing"))
+    monkeypatch.setenv("TF_VAR_nat", "none")
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    assert not {"TF_CLI_CONFIG_FILE", "TF_VAR_nat", "AWS_PROFILE"} & set(environment())
+    (tmp_path / "missing").touch()
+    assert environment()["TF_CLI_CONFIG_FILE"] == str(tmp_path / "missing")
