@@ -11,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 help: ## What can be made
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 check: lint ## Formatting, lint, types, import contracts, and the fast tests: below 20 s
 	$(BIN)/pytest tests/core tests/test_config.py cloudroute
