@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help lint check test demo packets terraform-test bench assets lock clean
+.PHONY: help lint check test demo packets terraform-test bench image manifests assets helm lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -31,12 +31,26 @@ terraform-test: $(READY) ## Terraform: every module and root, and the test envir
 bench: $(READY) ## Measure what the README claims
 	$(BIN)/python -m tests.bench
 
+image: $(READY) ## Build the container image into dist/, without a registry (root; Debian's buildah and mmdebstrap)
+	PYTHON=$(CURDIR)/$(BIN)/python deploy/image/build.sh dist
+
+manifests: ## Render deploy/cloudroute.yaml from the chart (helm)
+	cp cloudroute/crds/*.yaml deploy/chart/files/crds/
+	deploy/chart/render.sh >deploy/cloudroute.yaml.new && mv deploy/cloudroute.yaml.new deploy/cloudroute.yaml
+
+helm: ## Build Helm for the tests of the chart (Go 1.26; minutes the first time)
+	tests/tools/helm-assets.sh
+
 assets: ## Build Kubernetes' programs and etcd for the tests that need them (Go; minutes the first time)
 	tests/tools/kube-assets.sh
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (uv)
 	uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 	  --no-header --no-annotate -q pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
+	  -c requirements.lock pyproject.toml -o deploy/image/requirements.lock
+	echo hatchling | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
+	  -c requirements.lock - -o deploy/image/build.lock
 
 clean: ## Remove all that was made here
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,91 @@
+"""What tests of the deployment share: Helm, a real cluster's API with its control plane, and the image."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudroute.lab.kube.real import CONTROL_PLANE, RealKubeApi, find_assets
+from tests.required import lacking
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "chart"
+VALUES = ("--set", "settings.cluster-cidr={10.244.0.0/16}")
+"""The least that has to be given."""
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Helm as a function of its words; `kubeconfig` names a cluster. Nothing of the user's own is read or written."""
+    assets = find_assets(["helm"])
+    found = str(assets / "helm") if assets else shutil.which("helm")
+    if found is None:
+        lacking("helm", "run tests/tools/helm-assets.sh, which builds it with Go, or install Helm 4")
+    home = tmp_path_factory.mktemp("helm")
+
+    def run(*words: str, kubeconfig: Path | str = os.devnull) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "HELM_DATA_HOME": str(home), "HELM_CACHE_HOME": str(home)}
+        environment |= {"HELM_CONFIG_HOME": str(home), "KUBECONFIG": str(kubeconfig)}
+        return subprocess.run([found, *words], env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RealKubeApi]:
+    """A real API server that admits privileged pods, with a controller manager; nothing of ours is in it yet."""
+    if find_assets(CONTROL_PLANE) is None:
+        lacking("apiserver", "run tests/tools/kube-assets.sh, which needs Go and minutes, or set KUBEBUILDER_ASSETS")
+    server = RealKubeApi(control_plane=True)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def build_image(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Builds the image into a folder and returns the archive; each time from the same copy of what it is made of."""
+    if problem := _cannot_build():
+        lacking("buildah", f"be root, with buildah and mmdebstrap installed ({problem})")
+    sources = tmp_path_factory.mktemp("sources")
+    for name in ("cloudroute", "deploy"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+
+    def build(folder: Path) -> Path:
+        command = [str(sources / "deploy" / "image" / "build.sh"), str(folder)]
+        environment = {**os.environ, "PYTHON": sys.executable}
+        built = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
+        return Path(built.stdout.strip())
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def image(build_image: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the image, built once."""
+    return build_image(tmp_path_factory.mktemp("image"))
+
+
+def _cannot_build() -> str:
+    if os.geteuid() != 0:
+        return "this is not root"
+    return "; ".join(f"no {name}" for name in ("buildah", "mmdebstrap") if shutil.which(name) is None)
+
+
+def named(documents: list[Any], kind: str, name: str) -> Any:
+    """The one document of that kind and name."""
+    (found,) = (one for one in documents if one["kind"] == kind and one["metadata"]["name"] == name)
+    return found

@@ -1,0 +1,271 @@
+"""The chart and the manifests rendered from it say what the code, the RBAC and the CRDs say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cloudroute import __version__, crds
+from cloudroute.agent.metrics import AgentTelemetry
+from cloudroute.config import AgentSettings, ControllerSettings, load
+from cloudroute.config.declare import Settings, settings_of
+from cloudroute.config.settings import SharedSettings
+from cloudroute.telemetry import Telemetry
+from cloudroute.types import Cidr
+from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run, named
+
+COMPONENTS: dict[str, tuple[str, type[Settings]]] = {
+    "controller": ("Deployment", ControllerSettings),
+    "agent": ("DaemonSet", AgentSettings),
+}
+GIVEN_BY_THE_CHART = {"listen", "namespace", "node-name"}
+NOT_IN_A_POD = {"kubeconfig", "leader-elect", "once", "cleanup"}
+TAKEN_PORTS = {10248, 10249, 10250, 10256, 10257, 10258, 10259, 10260}
+"""By the programs of Kubernetes on a node."""
+
+
+def plain() -> list[Any]:
+    """The documents of deploy/cloudroute.yaml."""
+    return [one for one in yaml.safe_load_all((DEPLOY / "cloudroute.yaml").read_text()) if one]
+
+
+def rendered(helm: Run, *words: str) -> list[Any]:
+    least = () if "--values" in words else VALUES
+    answer = helm("template", "cloudroute", str(CHART), "--namespace", "cloudroute", *least, *words)
+    assert answer.returncode == 0, answer.stderr
+    return [one for one in yaml.safe_load_all(answer.stdout) if one]
+
+
+def pod(documents: list[Any], component: str) -> Any:
+    """The pod that runs a component."""
+    return named(documents, COMPONENTS[component][0], f"cloudroute-{component}")["spec"]["template"]["spec"]
+
+
+def settings(documents: list[Any], component: str) -> Any:
+    """What `cloudroute` makes of the arguments and the environment of that pod."""
+    container = pod(documents, component)["containers"][0]
+    command, *flags = container["args"]
+    assert command == component
+    kind = COMPONENTS[component][1]
+    known = {setting.flag: setting.field for setting in settings_of(kind)}
+    given: dict[str, list[str]] = {}
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        given.setdefault(known[name], []).append(value)
+    environment = {one["name"]: one.get("value", "the-node") for one in container.get("env", ())}
+    return load((kind,), given, environment)[kind]
+
+
+def test_lint_has_nothing_to_say(helm: Run) -> None:
+    """`helm lint --strict` with the values of the plain manifests."""
+    answer = helm("lint", "--strict", "--quiet", str(CHART), "--values", str(CHART / "plain.yaml"))
+    assert (answer.returncode, answer.stdout) == (0, ""), answer.stdout
+
+
+def test_the_plain_manifests_are_those_of_the_chart(helm: Run) -> None:
+    """deploy/cloudroute.yaml is what deploy/chart/render.sh prints."""
+    printed = subprocess.run([CHART / "render.sh"], capture_output=True, text=True, check=True).stdout
+    same = printed == (DEPLOY / "cloudroute.yaml").read_text()
+    assert same, "run: deploy/chart/render.sh >deploy/cloudroute.yaml"
+
+
+def test_it_is_released_with_the_program() -> None:
+    """The chart's version, the program's and the image's tag are one."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    images = {component: pod(plain(), component)["containers"][0]["image"] for component in COMPONENTS}
+    assert images == dict.fromkeys(COMPONENTS, f"cloudroute:{__version__}")
+
+
+def test_the_crds_are_the_programs() -> None:
+    """The chart has copies of the files that `cloudroute crd` prints; the manifests have the same, and keep them."""
+    source = Path(crds.__file__).parent
+    for path in source.glob("*.yaml"):
+        same = (CHART / "files" / "crds" / path.name).read_bytes() == path.read_bytes()
+        assert same, f"run: cp {path} deploy/chart/files/crds/"
+    for definition in crds.manifests():
+        found = named(plain(), "CustomResourceDefinition", definition["metadata"]["name"])
+        assert found["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert found == definition
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_permissions_are_those_that_are_tested(component: str) -> None:
+    """Accounts, rules and bindings equal deploy/rbac, and there are no others."""
+    kinds = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
+    stripped = {}
+    for where, documents in (
+        ("chart", plain()),
+        ("rbac", list(yaml.safe_load_all((DEPLOY / "rbac" / f"{component}.yaml").read_text()))),
+    ):
+        found = [one for one in documents if one["kind"] in kinds and component in one["metadata"]["name"]]
+        for one in found:
+            one["metadata"].pop("labels", None)
+        stripped[where] = sorted(found, key=lambda one: (one["kind"], one["metadata"]["name"]))
+    assert stripped["chart"] == stripped["rbac"]
+
+
+def test_the_schema_knows_each_flag() -> None:
+    """What may be given are the flags of the programs, those aside that make no sense in a pod or are the chart's."""
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
+    shared = {setting.key for setting in settings_of(SharedSettings)}
+    hidden = GIVEN_BY_THE_CHART | NOT_IN_A_POD
+    assert schema["settings"]["properties"].keys() == shared - hidden
+    for component, (_, kind) in COMPONENTS.items():
+        own = {setting.key for setting in settings_of(kind)} - shared - hidden
+        assert schema[component]["properties"]["settings"]["properties"].keys() == own
+
+
+def test_the_programs_take_what_the_chart_gives(helm: Run, tmp_path: Path) -> None:
+    """Every flag of the values arrives with its value, whatever YAML makes of `off` and of whole numbers."""
+    values = tmp_path / "values.yaml"
+    values.write_text("""
+settings:
+  {cluster-name: prod, cluster-cidr: [10.244.0.0/16, "fd00:10:244::/48"], node-mask-v4: 25, node-mask-v6: 112,
+  log-level: debug}
+controller:
+  settings:
+    {region: eu-central-1, vpc-id: vpc-0a1b2c3d, route-table: [rtb-0a1b2c3d, rtb-0a1b2c3e], route-limit: 1000,
+    route-reserve: 5, direct-routing: off, overlay: off, resync-seconds: 90, settle-seconds: 0.5, drain-seconds: 20,
+    reserved-cidr: [10.244.0.0/24], lease-duration: 30, renew-deadline: 20, retry-period: 4}
+agent:
+  settings:
+    {interface: ens5, vni: 10000000, vxlan-port: 4789, cni-conf-dir: /etc/other, masquerade: off,
+    masquerade-except: [10.0.0.0/8]}
+""")
+    documents = rendered(helm, "--values", str(values))
+    pools = (Cidr.parse("10.244.0.0/16"), Cidr.parse("fd00:10:244::/48"))
+    controller, agent = (settings(documents, component) for component in COMPONENTS)
+    assert (controller.cluster_name, controller.cluster_cidr, agent.cluster_cidr) == ("prod", pools, pools)
+    assert (controller.route_limit, controller.direct_routing, controller.overlay) == (1000, "off", False)
+    assert (controller.route_table, controller.settle_seconds) == (("rtb-0a1b2c3d", "rtb-0a1b2c3e"), 0.5)
+    assert (agent.vni, agent.masquerade, agent.interface, agent.node_name) == (10_000_000, False, "ens5", "the-node")
+    flags = {flag.partition("=")[0].lstrip("-") for name in COMPONENTS for flag in args(documents, name)}
+    declared = {setting.key for _, kind in COMPONENTS.values() for setting in settings_of(kind)}
+    assert flags == declared - NOT_IN_A_POD - {"node-name"}
+
+
+def args(documents: list[Any], component: str) -> list[str]:
+    return [str(word) for word in pod(documents, component)["containers"][0]["args"][1:]]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_the_plain_manifests_are_understood(component: str) -> None:
+    """The programs start with them, on ports of the node that nothing of Kubernetes has."""
+    taken = settings(plain(), component)
+    others = {settings(plain(), other).listen.port for other in COMPONENTS if other != component}
+    assert taken.listen.port not in TAKEN_PORTS | others
+    assert pod(plain(), component)["hostNetwork"]
+
+
+def test_what_an_agent_says_is_mounted(helm: Run) -> None:
+    """The folder of CNI configurations and that of the plugins are the host's, by the same paths."""
+    words = ("--set", "agent.settings.cni-conf-dir=/etc/other", "--set", "agent.cniBinDir=/usr/lib/cni")
+    documents = rendered(helm, *words)
+    container, volumes = pod(documents, "agent")["containers"][0], pod(documents, "agent")["volumes"]
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in volumes}
+    assert {paths[mount["name"]] for mount in container["volumeMounts"]} == {"/etc/other", "/usr/lib/cni"}
+    assert all(mount["mountPath"] == paths[mount["name"]] for mount in container["volumeMounts"])
+    assert {"name": "CNI_PATH", "value": "/usr/lib/cni"} in container["env"]
+    assert settings(documents, "agent").cni_conf_dir == "/etc/other"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "settings.cluster-cidr is missing: name the pool"),
+        (("--set", "settings.cluster-cidr={10.244.0.0}"), "'10.244.0.0' does not match pattern"),
+        (("--set", "settings.cluster-cidr=10.244.0.0/16"), "'/settings/cluster-cidr': got string, want array"),
+        ((*VALUES, "--set", "controller.settings.route-limt=5"), "additional properties 'route-limt' not allowed"),
+        ((*VALUES, "--set", "controller.settings.route-limit=2000"), "maximum: got 2,000, want 1,000"),
+        ((*VALUES, "--set", "controller.settings.direct-routing=no"), "must be one of 'auto', 'always', 'off'"),
+        ((*VALUES, "--set", "controller.replicas=0"), "minimum: got 0, want 1"),
+        ((*VALUES, "--set", "agent.port=10456"), "controller.port and agent.port are both 10456"),
+        ((*VALUES, "--set", "agent.maxUnavailable=all"), "'/agent/maxUnavailable'"),
+        ((*VALUES, "--set", "agent.cniPlugins.image=plugins"), "'plugins' does not match pattern"),
+        ((*VALUES, "--set", "agent.env[0].name=CLOUDROUTE_VNI"), "'/agent/env/0/name'"),
+        ((*VALUES, "--set", "image.digest=latest"), "'/image/digest': 'latest' does not match pattern"),
+        ((*VALUES, "--set", "controler.replicas=3"), "additional properties 'controler' not allowed"),
+    ],
+)
+def test_a_wrong_value_is_refused(helm: Run, words: tuple[str, ...], said: str) -> None:
+    """By its name, before anything is sent."""
+    answer = helm("template", "cloudroute", str(CHART), *words)
+    assert answer.returncode == 1
+    assert said in answer.stderr
+
+
+def test_the_controller_has_no_privileges() -> None:
+    """It is nobody, writes nowhere, gains nothing; and stays where a cluster starts or is drained."""
+    spec = pod(plain(), "controller")
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "volumes" not in spec
+    assert "node.kubernetes.io/not-ready" in {toleration["key"] for toleration in spec["tolerations"]}
+
+
+def test_a_digest_wins_over_the_tag(helm: Run) -> None:
+    """The image is named by what it is."""
+    digest = "sha256:" + "0" * 64
+    documents = rendered(
+        helm, "--set", f"image.repository=example.org/net/cloudroute,image.tag=x,image.digest={digest}"
+    )
+    assert pod(documents, "agent")["containers"][0]["image"] == f"example.org/net/cloudroute@{digest}"
+
+
+def test_alerts_and_dashboard_ask_for_what_there_is(helm: Run) -> None:
+    """Off by default; where they are on, each metric that they name is one that controller or agent gives."""
+    assert not [one for one in plain() if one["kind"] in ("ServiceMonitor", "PrometheusRule", "ConfigMap", "Service")]
+    switches = (f"monitoring.{name}.enabled=true" for name in ("serviceMonitor", "rules", "dashboard"))
+    documents = rendered(helm, "--set", ",".join(switches))
+    monitors = [one for one in documents if one["kind"] == "ServiceMonitor"]
+    services = [one for one in documents if one["kind"] == "Service"]
+    for monitor, service in zip(monitors, services, strict=True):
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    rules = named(documents, "PrometheusRule", "cloudroute")["spec"]["groups"]
+    dashboard = json.loads(named(documents, "ConfigMap", "cloudroute-dashboard")["data"]["cloudroute.json"])
+    asked = [rule["expr"] for group in rules for rule in group["rules"]]
+    asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    given = {
+        sample
+        for telemetry in (Telemetry(), AgentTelemetry())
+        for metric in telemetry.registry.collect()
+        for sample in (metric.name, f"{metric.name}_total", f"{metric.name}_bucket")
+    }
+    assert set(re.findall(r"cloudroute_\w+", " ".join(asked))) <= given
+
+
+def test_the_init_container_installs_plugins(helm: Run, tmp_path: Path) -> None:
+    """What is missing or differs is replaced in one rename; others, and what is the same, are left as they are."""
+    words = ("--set", "agent.cniPlugins.image=plugins:1")
+    (container,) = pod(rendered(helm, *words), "agent")["initContainers"]
+    source, target = tmp_path / "from", tmp_path / "to"
+    for folder in (source, target):
+        folder.mkdir()
+    plugins = ("bridge", "host-local", "loopback", "portmap", "bandwidth")
+    for name in (*plugins, "vlan"):
+        (source / name).write_text(f"new {name}")
+    (target / "bridge").write_text("old bridge")
+    (target / "loopback").write_text("new loopback")
+    (target / "aws-cni").write_text("somebody's")
+    kept = (target / "loopback").stat().st_ino
+    environment = {"PATH": os.environ["PATH"], "FROM": str(source), "TO": str(target)}
+    assert {one["name"] for one in container["env"]} == {"FROM", "TO"}
+    subprocess.run(container["command"], env=environment, check=True)
+    found = {path.name: path.read_text() for path in target.iterdir()}
+    assert found == {**{name: f"new {name}" for name in plugins}, "aws-cni": "somebody's"}
+    assert (target / "loopback").stat().st_ino == kept
+    assert os.access(target / "bridge", os.X_OK)
