@@ -172,7 +172,10 @@ class Listener:
     def _route(self, data: bytes) -> frozenset[Kind]:
         if data[17] == 0 and data[21] != PROTOCOL:
             return frozenset({"links"})  # a default route: it may be by the NIC
-        return frozenset({"routes"}) if self._routes.news(data) else _NOTHING
+        kinds: frozenset[Kind] = frozenset({"routes"}) if self._routes.news(data) else _NOTHING
+        if data[20] == wire.TABLE_MAIN and data[21] != PROTOCOL and self._addresses.concerned(data):
+            kinds |= {"addresses"}
+        return kinds
 
     def _link(self, data: bytes) -> frozenset[Kind]:
         _, _, index, flags, changed = LINK_HEADER.unpack_from(data, 16)

@@ -158,14 +158,16 @@ class Routes:
         """Whose route stands there, in words; "" when it is ours."""
         for protocol, device, gateway in there:
             if protocol != PROTOCOL:
-                via = f" via {written(gateway)}" if gateway else ""
-                name = self._devices.name(device)
-                dev = f" dev {name}" if name else ""
-                return (
-                    f"is already routed{via}{dev} by another program "
-                    f"(protocol {wire.protocol_name(protocol)}): remove that route, or stop what makes it"
-                )
+                words = led_by(self._devices.name(device), protocol, gateway)
+                return f"is already routed{words}: remove that route, or stop what makes it"
         return ""
+
+
+def led_by(device: str, protocol: int, gateway: bytes) -> str:
+    """Where another program's route leads and whose it is, in words that follow others."""
+    via = f" via {written(gateway)}" if gateway else ""
+    dev = f" dev {device}" if device else ""
+    return f"{via}{dev} by another program (protocol {wire.protocol_name(protocol)})"
 
 
 def _unusual(destination: bytes, length: int, metric: int, nexthop: int, flags: int, number: int) -> bytes:

@@ -68,7 +68,7 @@ def _rules(own_port: int, vtep: Collection[int], watched: Collection[int]) -> li
             (wire.RTM_NEWROUTE, wire.RTM_DELROUTE),
             True,
             (
-                _Test(_BYTE, 21, _EQUAL, (PROTOCOL,)),
+                _Test(_BYTE, 21, _EQUAL, (PROTOCOL, wire.KERNEL)),  # the kernel's: perhaps to the node's own pods
                 _Test(_BYTE, 17, _EQUAL, (0,)),  # a default route: length 0
                 _Test(_HALF, wire.FLAGS_OFFSET, _ANY_BIT, (wire.REPLACE,)),  # perhaps in the place of ours
             ),

@@ -29,6 +29,8 @@ FAMILY = {4: AF_INET, 16: AF_INET6}
 IFF_UP = 0x1
 SCOPE_GLOBAL, SCOPE_NOWHERE = 0, 255
 TABLE_MAIN = 254
+KERNEL = 2
+"""rtm_protocol of the routes that come with addresses."""
 UNICAST, UNREACHABLE = 1, 7
 
 _PROTOCOLS = {

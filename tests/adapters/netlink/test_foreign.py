@@ -157,3 +157,46 @@ def test_a_vni_that_another_device_has_is_named_with_the_flags(host: Namespace, 
     host.run("ip", "link", "delete", "flannel.1")
     assert netlink.links.write(LINKS, ()) == {}
     assert netlink.links.read(()) == LINKS
+
+
+GATEWAYS = {where: None for where in ADDRESSES if where.device == "cbr0"}
+
+
+@pytest.mark.parametrize(
+    ("made", "undone", "said"),
+    [
+        (
+            "ip link add cni0 type bridge; ip link set cni0 up; ip address add 10.244.1.1/24 dev cni0",
+            "ip link delete cni0",
+            "10.244.1.1: the network is already routed dev cni0 by another program (protocol kernel)",
+        ),
+        (
+            "ip -6 route add fd00:1::/80 via fd01::1 metric 100 proto static",
+            "ip -6 route delete fd00:1::/80 metric 100",
+            "fd00:1::1: the network is already routed via fd01::1 dev eth0 by another program (protocol static)",
+        ),
+    ],
+)
+def test_a_foreign_route_to_the_nodes_own_pods_stays_and_is_named_until_it_goes(
+    host: Namespace, node: Netlink, made: str, undone: str, said: str
+) -> None:
+    host.shell(made)
+    for _ in range(2):
+        failed = node.addresses.write(GATEWAYS, ())
+        assert [f"{written(where.address)}: {words}".startswith(said) for where, words in failed.items()] == [True]
+        assert node.addresses.read(GATEWAYS.keys()).keys() == GATEWAYS.keys() - failed.keys()
+    host.shell(undone)
+    assert node.addresses.read(GATEWAYS.keys()) == GATEWAYS
+
+
+@pytest.mark.parametrize("route", ["10.244.1.0/24", "fd00:1::/80"])
+def test_the_route_to_the_nodes_own_pods_is_made_again_with_its_address(
+    host: Namespace, node: Netlink, route: str
+) -> None:
+    assert node.addresses.write(ADDRESSES, ()) == {}
+    host.shell(f"ip route delete {route} dev cbr0")
+    lost = ADDRESSES.keys() - node.addresses.read(ADDRESSES.keys()).keys()
+    assert len(lost) == 1
+    assert node.addresses.write(dict.fromkeys(lost), ()) == {}
+    assert node.addresses.read(ADDRESSES.keys()) == ADDRESSES
+    assert f"{route} dev cbr0" in host.run("ip", "route") + host.run("ip", "-6", "route")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.netlink import listen
+from cloudroute.adapters.netlink.addresses import Addresses
 from cloudroute.adapters.netlink.netlink import Netlink
-from cloudroute.dataplane import KINDS, Kind, packed
+from cloudroute.dataplane import KINDS, AddressKey, Kind, packed
 from cloudroute.ports import Table
 from tests.adapters.netlink.kit import (
     ADDRESSES,
@@ -110,6 +111,9 @@ DAMAGE: list[tuple[str, Kind]] = [
     ("ip address add 192.0.2.1/32 dev cr0", "addresses"),
     ("ip address delete fd00:1::1/80 dev cbr0", "addresses"),
     ("ip address add fd99::1/80 dev cbr0", "addresses"),
+    ("ip route delete 10.244.1.0/24 dev cbr0", "addresses"),
+    ("ip -6 route delete fd00:1::/80 dev cbr0", "addresses"),
+    ("ip route replace 10.244.1.0/24 dev eth0 proto kernel", "addresses"),
     ("ip link set cr0 mtu 1400", "links"),
     ("ip link set cbr0 address 02:00:00:00:00:01", "links"),
     ("ip link set cr0 address 02:00:00:00:00:01", "neighbours"),
@@ -138,6 +142,24 @@ DAMAGE: list[tuple[str, Kind]] = [
 def test_what_others_change_is_told_by_its_kind(host: Namespace, ear: Ear, script: str, kind: Kind) -> None:
     with ear.hears_at_least(kind):
         host.shell(script)
+
+
+def test_an_address_that_others_remove_while_it_is_being_written_is_told(
+    host: Namespace, full: Netlink, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = ("ip", "address", "delete", "fd00:1::1/80", "dev", "cbr0")
+    host.run(*remove)
+    full.addresses.read(())
+    put = Addresses._put
+
+    def put_in_vain(table: Addresses, keys: list[AddressKey]) -> dict[AddressKey, str]:
+        failed = put(table, keys)
+        host.run(*remove)
+        return failed
+
+    monkeypatch.setattr(Addresses, "_put", put_in_vain)
+    with ear.hears_at_least("addresses"):
+        full.addresses.write({AddressKey("cbr0", packed("fd00:1::1"), 80): None}, ())
 
 
 def test_own_writes_are_not_told(full: Netlink, ear: Ear) -> None:
