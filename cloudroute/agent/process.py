@@ -16,8 +16,9 @@ from cloudroute.config import AgentSettings
 from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Agents, Clock, Kernel
 
-GLANCE_SECONDS = 0.5
-"""How soon a signal is followed, or a dead thread found. Each look costs a tenth of a millisecond, all day long."""
+GLANCE_SECONDS = 2.0
+"""How soon a dead thread is found. Each look costs a tenth of a millisecond, all day long."""
+END_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
 """How long `--once` tries."""
 FLUSH_SECONDS = 5.0
@@ -47,13 +48,14 @@ class Agent:
         threading.Thread(target=self._work, name="loop", daemon=True).start()
         deadline = self._clock.monotonic() + PATIENCE_SECONDS if self._settings.once else float("inf")
         try:
-            while not self._ended.wait(GLANCE_SECONDS):
+            # A signal sets `stop`, and so does the loop's end: neither waits for the next look.
+            while not self.stop.wait(GLANCE_SECONDS) and self._clock.monotonic() < deadline:
                 self._look_after()
-                if self.stop.is_set() or self._clock.monotonic() > deadline:
-                    self.stop.set()
-                    self._loop.wake()
         finally:
             self.stop.set()
+            self._loop.wake()
+        while not self._ended.wait(END_SECONDS):
+            self._look_after()
         if self._failure:
             raise self._failure
         if self._settings.once:
@@ -89,3 +91,4 @@ class Agent:
         finally:
             self._telemetry.forget("loop")
             self._ended.set()
+            self.stop.set()
