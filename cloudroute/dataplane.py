@@ -184,6 +184,17 @@ def family_of_bytes(address: bytes) -> Family:
     return "ipv4" if len(address) == 4 else "ipv6"
 
 
+def network(address: bytes, length: int) -> Cidr:
+    """The network of that prefix length in which an address lies.
+
+    >>> str(network(packed("10.0.4.7"), 24))
+    '10.0.4.0/24'
+    """
+    bits = len(address) * 8
+    base = int.from_bytes(address, "big") >> (bits - length) << (bits - length)
+    return Cidr(family_of_bytes(address), base, length)
+
+
 def mac_text(mac: bytes) -> str:
     """A MAC as people write it.
 

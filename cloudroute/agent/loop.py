@@ -21,11 +21,11 @@ from cloudroute.config import AgentSettings
 from cloudroute.core.conflist import conflist
 from cloudroute.core.hosttables import Composer, Shape, Wanted
 from cloudroute.core.peers import Unfit
-from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, Host, Kind
+from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, Host, Kind, network
 from cloudroute.errors import KernelError
 from cloudroute.ports import Agents, Clock, Kernel
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import Cidr, NodeRoute
+from cloudroute.types import NodeRoute
 
 log = structlog.get_logger()
 _chance = Random()
@@ -177,7 +177,9 @@ class Loop:
         """Once: go on with the nexthops that a former process has made."""
         if not self._adopted:
             found = self.sync.read("routes").actual
-            self._composer.adopt({_cidr(key.destination, key.length): to.nexthop for key, to in found.items() if to[0]})
+            self._composer.adopt(
+                {network(key.destination, key.length): to.nexthop for key, to in found.items() if to[0]}
+            )
             self._adopted = True
 
     def _apply(self, own: NodeRoute, wanted: Wanted, done: Done) -> tuple[Report, Done]:
@@ -185,10 +187,10 @@ class Loop:
         done += self.sync.run([*BASE, *PEERS])
         if taken := [id_ for id_, why in self.sync.trackers["nexthops"].failed.items() if why.startswith(TAKEN)]:
             self._composer.avoid(taken)
-        report = self._judge(own, wanted)
+        plugins, searched = self._kernel.plugins()
+        report = self._judge(own, wanted, plugins, searched)
         self._served |= report.serves
         if self._served:
-            plugins, _ = self._kernel.plugins()
             self.sync.want({"files": {self._conflist: conflist(wanted.pod_cidrs, wanted.mtu, plugins)}})
             done += self.sync.run(FILES)
             if words := self.sync.failures(FILES):
@@ -206,11 +208,10 @@ class Loop:
         self.sync.want({"files": {}})
         return self.sync.run(FILES)
 
-    def _judge(self, own: NodeRoute, wanted: Wanted) -> Report:
+    def _judge(self, own: NodeRoute, wanted: Wanted, plugins: Collection[str], searched: Collection[str]) -> Report:
         report = Report.of(own, wanted)
         if words := self.sync.failures(BASE):
             return report.failing("KernelFailed", words)
-        plugins, searched = self._kernel.plugins()
         if lacking := [name for name in NEEDED_PLUGINS if name not in plugins]:
             where = ", ".join(searched)
             words = [
@@ -245,7 +246,3 @@ class Loop:
             self._retry_due = now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 10))
             self._failures += 1
         return min(self._resync_due, self._retry_due)
-
-
-def _cidr(destination: bytes, length: int) -> Cidr:
-    return Cidr("ipv4" if len(destination) == 4 else "ipv6", int.from_bytes(destination, "big"), length)

@@ -2,7 +2,7 @@
 
 Entries are put in the order of `dataplane.KINDS`, each kind standing on those before it, and removed in the opposite
 order, so that nothing ever points at what is not there. What failed stays pending; the rest goes on. A kind that is
-`stale`, because somebody else has changed it or because it falls with another, is read before it is compared.
+marked, because somebody else has changed it or because it falls with another, is read before it is compared.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ class Sync:
             self.trackers[kind].want(table)
 
     def read(self, kind: Kind) -> Tracker[Any, Any]:
-        """The tracker of a kind, read if it was stale."""
+        """The tracker of a kind, read if it was marked."""
         tracker = self.trackers[kind]
-        if kind in self._marked or tracker.stale:
+        if kind in self._marked:
             self._marked.discard(kind)  # first: what changes while it is read counts
-            tracker.stale = True
             try:
                 tracker.found(self._kernel.tables[kind].read(tracker.wanted.keys()))
                 self.broken.pop(kind, None)
             except KernelError as error:
                 self.broken[kind] = str(error)
+                self.mark((kind,))
         return tracker
 
     def standing(self) -> bool:
@@ -128,7 +128,7 @@ class Sync:
             failed = self._kernel.tables[tracker.kind].write(put, drop)
         except KernelError as error:
             failed = dict.fromkeys((*put, *drop), str(error))
-            tracker.stale = True
+            self.mark((tracker.kind,))
         tracker.wrote(put, drop, failed)
         return failed
 

@@ -14,6 +14,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from cloudroute.core.paths import node_path
 from cloudroute.core.peers import Entries, Me, Peer, base, gateway, mac_of, peer_entries, vtep_mac
 from cloudroute.core.roster import Roster, apart, roster, same_membership
 from cloudroute.dataplane import (
@@ -31,7 +32,7 @@ from cloudroute.dataplane import (
     Ruleset,
     Vxlan,
 )
-from cloudroute.types import BITS, Cidr, NodePath, NodeRoute, NodeRouteSpec, Path, TableReport
+from cloudroute.types import BITS, Cidr, NodePath, NodeRoute, Path, TableReport
 
 
 class Shape(NamedTuple):
@@ -122,7 +123,7 @@ class Composer:
             },
             own.spec.pod_cidrs,
             mtu,
-            _path(counts, own.spec),
+            node_path(set(counts), me.kind),
             counts,
             self._peers,
             self._roster.pod_cidrs,
@@ -220,14 +221,3 @@ def _addresses(own: NodeRoute) -> dict[AddressKey, None]:
     vteps = (AddressKey(VTEP, base(cidr), BITS[cidr.family]) for cidr in own.spec.pod_cidrs)
     gateways = (AddressKey(BRIDGE, gateway(cidr), cidr.length) for cidr in own.spec.pod_cidrs)
     return dict.fromkeys((*vteps, *gateways))
-
-
-def _path(counts: Mapping[Path, int], own: NodeRouteSpec) -> NodePath:
-    present = {path for path, count in counts.items() if count}
-    if not present:  # the only node: by what it has
-        return "native" if own.native_in else "direct" if own.subnet_id else "overlay"
-    if present == {"overlay"}:
-        return "overlay"
-    if present == {"direct"}:
-        return "direct"
-    return "mixed" if "overlay" in present else "native"

@@ -47,11 +47,12 @@ def node_paths(specs: Mapping[str, NodeRouteSpec]) -> dict[str, NodePath]:
     result: dict[str, NodePath] = {}
     for mine, names in members.items():
         paths = {pair_path(mine, other) for other, others in members.items() if other != mine or len(others) > 1}
-        result.update(dict.fromkeys(names, _sum(paths, mine)))
+        result.update(dict.fromkeys(names, node_path(paths, mine)))
     return result
 
 
-def _sum(paths: set[Path], mine: Class) -> NodePath:
+def node_path(paths: set[Path], mine: Class) -> NodePath:
+    """A node's path: the sum over those of its pairs, `paths`."""
     if not paths:  # the only node: by what it has
         return "native" if mine.native_in else "direct" if mine.subnet_id else "overlay"
     if paths == {"overlay"}:

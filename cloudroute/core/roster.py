@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from cloudroute.core.peers import assign_ids, packed_or_none
-from cloudroute.dataplane import Host
+from cloudroute.dataplane import Host, network
 from cloudroute.types import Cidr, NodeRoute
 
 
@@ -103,9 +103,7 @@ def _losers(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str
 def _near(host: Host) -> Iterable[Cidr]:
     """What this machine reaches without us: a pod CIDR there would cut it off."""
     for address, length in (*host.addresses, *((gateway, len(gateway) * 8) for gateway in host.gateways)):
-        bits = len(address) * 8
-        number = int.from_bytes(address, "big") >> (bits - length) << (bits - length)
-        yield Cidr("ipv4" if bits == 32 else "ipv6", number, length)
+        yield network(address, length)
 
 
 def apart(cidrs: Iterable[Cidr]) -> frozenset[Cidr]:

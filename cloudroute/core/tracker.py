@@ -1,7 +1,6 @@
 """One kind of kernel table: what is wanted, what is there, and so what is to be done.
 
-What failed stays pending with its words, and is tried again with the rest; nothing else waits for it. A tracker that
-knows nothing of what is there is `stale`: it must be read before anything is decided from it.
+What failed stays pending with its words, and is tried again with the rest; nothing else waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ class Tracker(Generic[K, V]):
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.stale = True
         self.wanted: Mapping[K, V] = {}
         self.actual: dict[K, V] = {}
         self.failed: dict[K, str] = {}
@@ -36,7 +34,6 @@ class Tracker(Generic[K, V]):
     def found(self, actual: dict[K, V]) -> None:
         """Take over what is there, as just read."""
         self.actual = actual
-        self.stale = False
         self._settled = None
         self._forgive()
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from cloudroute.adapters.kube import project
-from cloudroute.adapters.kube.cluster import NODE_ROUTES, ROUTE_TABLES, STOP_SECONDS
-from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector
+from cloudroute.adapters.kube.cluster import NODE_ROUTES, ROUTE_TABLES
+from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Reflectors
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
 from cloudroute.types import NodeRoute, TableReport
@@ -33,15 +30,21 @@ class KubeAgents:
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change)
         self.table_reports: MemoryStore[TableReport] = MemoryStore(self._on_change)
         rest = (beat, list_limit, silence)
-        self._reflectors: tuple[Reflector[Any], ...] = (
+        reflectors = (
             Reflector(self.transport, NODE_ROUTES, self._project, self.node_routes, *rest),
             Reflector(self.transport, ROUTE_TABLES, project.table_report, self.table_reports, *rest),
         )
+        self._reflectors = Reflectors(self.transport, reflectors)
 
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        for reflector in self._reflectors:
-            reflector.start()
+        self._reflectors.start()
+
+    def dead(self) -> str:
+        return self._reflectors.dead()
+
+    def stop(self) -> None:
+        self._reflectors.stop()
 
     def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
         # The uid makes it fail where another NodeRoute has got that name meanwhile.
@@ -52,20 +55,7 @@ class KubeAgents:
 
     @property
     def trouble(self) -> str:
-        return "; ".join(dict.fromkeys(reflector.trouble for reflector in self._reflectors if reflector.trouble))
-
-    def dead(self) -> str:
-        threads: Sequence[threading.Thread] = [reflector.thread for reflector in self._reflectors]
-        return next((thread.name for thread in threads if thread.ident is not None and not thread.is_alive()), "")
-
-    def stop(self) -> None:
-        for reflector in self._reflectors:
-            reflector.stop()
-        deadline = time.monotonic() + STOP_SECONDS
-        for reflector in self._reflectors:
-            if reflector.thread.ident is not None:
-                reflector.thread.join(max(0.0, deadline - time.monotonic()))
-        self.transport.close()
+        return self._reflectors.trouble
 
     def _on_change(self) -> None:
         self._changed()

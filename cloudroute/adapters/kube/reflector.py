@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +28,7 @@ SILENCE_SECONDS = 75.0
 WATCH_SECONDS = (240, 300)
 """A watch asks to be ended after a time drawn from here, so that not all clients come back at once."""
 FIRST_DELAY, LONGEST_DELAY = 0.2, 30.0
+STOP_SECONDS = 0.8
 STEADY_SECONDS = 1.0
 """A watch that lived that long, or brought an event, was a good one; any other counts as a failure."""
 
@@ -163,6 +164,44 @@ class Reflector(Generic[T]):
         elif self._changes.forget("trouble"):
             self._changes.say("well", "watching again", path=self._path)
             self._changes.forget("well")
+
+
+class Reflectors:
+    """The reflectors of a cluster's kinds, started, watched over and stopped as one; `transport` ends with them."""
+
+    def __init__(self, transport: Transport, reflectors: Sequence[Reflector[Any]]) -> None:
+        self._transport = transport
+        self._reflectors = reflectors
+
+    def start(self) -> None:
+        """Start the threads."""
+        for reflector in self._reflectors:
+            reflector.start()
+
+    def stop(self) -> None:
+        """Stop them within a second."""
+        for reflector in self._reflectors:
+            reflector.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for reflector in self._reflectors:
+            if reflector.thread.ident is not None:
+                reflector.thread.join(max(0.0, deadline - time.monotonic()))
+        self._transport.close()
+
+    def dead(self) -> str:
+        """The name of a thread that has ended though it was not told to; "" while all live."""
+        threads = self.threads
+        return next((thread.name for thread in threads if thread.ident is not None and not thread.is_alive()), "")
+
+    @property
+    def threads(self) -> Sequence[threading.Thread]:
+        """The reflectors' threads, for who watches over them."""
+        return [reflector.thread for reflector in self._reflectors]
+
+    @property
+    def trouble(self) -> str:
+        """Why a store is not up to date, in words; "" while all is well."""
+        return "; ".join(dict.fromkeys(reflector.trouble for reflector in self._reflectors if reflector.trouble))
 
 
 def _delays() -> Iterator[float]:

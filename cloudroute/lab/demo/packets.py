@@ -16,7 +16,7 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.demo.packets_count import INTERVAL_MS, Exchange, Tally
 from cloudroute.lab.demo.packets_screen import Fill, PacketPicture
 from cloudroute.lab.demo.screen import record
-from cloudroute.lab.demo.story import _shown
+from cloudroute.lab.demo.story import shown
 from cloudroute.lab.hosts.ending import demand_nothing_left
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
@@ -214,7 +214,7 @@ def play(record_to: str = "") -> None:
     """Play it; save its last picture as SVG if a path is given. Raises CloudrouteError."""
     demand_nothing_left(NAME)
     picture = PacketPicture(f"cloudroute: {HOSTS} hosts with real packets, {ZONES} zones, a route table each")
-    with _shown(picture) as refresh:
+    with shown(picture) as refresh:
         picture.tell("Hosts as network namespaces, strict EC2, a router that obeys it, two controllers, agents, CNI.")
         refresh()
         with HostLab(NAME, zones=ZONES, route_limit=HIGH) as lab:

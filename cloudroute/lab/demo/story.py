@@ -177,7 +177,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 @contextmanager
-def _shown(picture: Picture) -> Iterator[Callable[[], None]]:
+def shown(picture: Picture) -> Iterator[Callable[[], None]]:
     """On a terminal the picture moves; elsewhere each new line of the story is printed, and the picture at the end."""
     if sys.stdout.isatty():
         with Live(picture, console=Console(), auto_refresh=False, screen=False) as live:
@@ -199,7 +199,7 @@ def _shown(picture: Picture) -> Iterator[Callable[[], None]]:
 def play(record_to: str = "") -> None:
     """Play the demo; save its last picture as SVG if a path is given. Raises CloudrouteError."""
     picture = Picture(f"cloudroute: {NODES} nodes, three zones, a route table each, {LIMIT} entries a table")
-    with Stage() as stage, _shown(picture) as refresh:
+    with Stage() as stage, shown(picture) as refresh:
         Story(stage, picture, refresh).run()
         refresh()
     if record_to:
