@@ -77,6 +77,15 @@ class Solo:
             process.terminate()
             process.wait(10)
 
+    def fails(self, reason: str, words: str, *flags: str, **environment: str) -> None:
+        """An agent says for this reason, in these words, that it can't, and is well otherwise; asserts that."""
+        with self.agent(*flags, **environment):
+            self.wait(lambda: self.status().get("reason") == reason)
+            assert words in self.status()["message"]
+            self.wait(lambda: words in self.log.read_text())
+        assert self.status()["ready"] is False
+        assert "Traceback" not in self.log.read_text()
+
     def status(self) -> dict[str, Any]:
         """Of n1's NodeRoute."""
         found: dict[str, Any] = self.kube.get("noderoutes", "n1").get("status") or {}

@@ -43,9 +43,8 @@ def test_a_nic_that_is_not_there(host: Solo) -> None:
 def test_a_nic_without_the_nodes_address(host: Solo) -> None:
     host.namespace.run("ip", "link", "set", "vpc0", "up")
     host.namespace.run("ip", "addr", "add", "192.0.2.1/24", "dev", "vpc0")
-    code, said = host.once("--interface", "vpc0")
-    assert code == 1
-    assert "vpc0 has none of the node's addresses (10.0.0.1, fd01::1): name the NIC that has one by --interface" in said
+    words = "vpc0 has none of the node's addresses (10.0.0.1, fd01::1): name the NIC that has one by --interface"
+    host.fails("Interface", words, "--interface", "vpc0")
 
 
 def test_a_vni_that_another_device_has_and_what_happens_when_it_goes(host: Solo) -> None:
@@ -91,18 +90,14 @@ def test_without_nft(host: Solo) -> None:
 
 
 def test_without_cni_plugins(host: Solo, tmp_path: Path) -> None:
-    code, said = host.once(CNI_PATH=str(tmp_path))
-    assert code == 1
-    assert f"bridge and host-local are in none of {tmp_path}: install the CNI plugins there" in said
+    words = f"bridge and host-local are in none of {tmp_path}: install the CNI plugins there"
+    host.fails("CNIPluginsMissing", words, CNI_PATH=str(tmp_path))
     assert host.conflists == []
 
 
 def test_a_cni_directory_that_is_a_file(host: Solo, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    code, said = host.once("--cni-conf-dir", str(tmp_path / "file"))
-    assert code == 1
-    assert "ConflistFailed" in said
-    assert "--cni-conf-dir" in said
+    host.fails("ConflistFailed", "--cni-conf-dir", "--cni-conf-dir", str(tmp_path / "file"))
 
 
 def test_another_conflist_that_comes_first_is_named(host: Solo) -> None:
