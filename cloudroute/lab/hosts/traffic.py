@@ -11,8 +11,8 @@ Python holds it up. Whether it loses anything itself is measured too: `tool_lost
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -106,10 +106,8 @@ class Traffic:
         process.kill()
         process.wait()
         for pipe in filter(None, (process.stdin, process.stdout)):
-            try:
+            with contextlib.suppress(BrokenPipeError):  # of what it never read; the pipe is closed all the same
                 pipe.close()
-            except BrokenPipeError:
-                os.close(pipe.fileno())
 
     def snapshot(self) -> Mapping[Flow, Result]:
         """How it stands now; after `stop`, how it ended."""
