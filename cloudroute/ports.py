@@ -22,6 +22,7 @@ from cloudroute.types import (
     NodeRouteSpec,
     PodAddress,
     RouteTable,
+    Stranger,
     Subnet,
     TableReport,
 )
@@ -66,6 +67,10 @@ class Ec2(Protocol):
 
     def instances(self, ids: Collection[str]) -> Mapping[str, Instance]:
         """DescribeInstances, by instance id. An id that EC2 does not know (yet) is absent."""
+        ...
+
+    def strangers(self, interface_ids: Collection[str]) -> Mapping[str, Stranger]:
+        """DescribeInstances, by ENI. An ENI that is gone, or on no instance or a terminated one, is absent."""
         ...
 
     def subnets(self, vpc_id: str) -> Mapping[str, Subnet]:

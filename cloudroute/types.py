@@ -208,6 +208,10 @@ class LeaseRecord:
 # --- EC2 ----------------------------------------------------------------------------------------
 
 
+CLUSTER_TAG = "kubernetes.io/cluster/"
+"""A tag with this key and a cluster's name behind it says that something is the cluster's, whatever its value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """A network interface (ENI) attached to an instance."""
@@ -237,6 +241,14 @@ class Instance:
     def primary(self) -> Interface | None:
         """The interface with device index 0: the target of every route to this instance."""
         return self.interfaces[0] if self.interfaces and self.interfaces[0].device_index == 0 else None
+
+
+class Stranger(NamedTuple):
+    """An instance that is not terminated and is no node of ours, though a route in our cluster CIDR leads to it."""
+
+    instance_id: str
+    clusters: frozenset[str]
+    """Names of the clusters that it is tagged for: kubernetes.io/cluster/NAME."""
 
 
 class Route(NamedTuple):

@@ -55,7 +55,8 @@ COMMAND = Command(
         "Without --yes it lists every route that is ours and changes nothing. With --yes it takes the lead (stop the "
         "controller first), withdraws the NodeRoutes so that the agents stop using them, waits for --drain-seconds, "
         "then deletes the routes, the NodeRoutes and the RouteTables. Routes of others stay, and so do the nodes' pod "
-        "CIDRs and source/dest checks. Exits with 1 when something could not be removed."
+        "CIDRs and source/dest checks. Exits with 1 when something could not be removed, or it was stopped before the "
+        "end."
     ),
     example=(
         "cloudroute cleanup --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config\n"

@@ -94,8 +94,9 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
     be_thrifty()
     telemetry = Telemetry()
     cluster = connect(settings, telemetry.beat)
-    with listening(settings.listen):
-        telemetry.serve(*settings.listen)
+    if not leave:  # a cleanup ends by itself, often where the address is taken: nobody asks how it is
+        with listening(settings.listen):
+            telemetry.serve(*settings.listen)
     lease = _lease(settings, cluster)
     kube = KubeClient(cluster.transport, cluster)
     controller = Controller(

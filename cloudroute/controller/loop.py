@@ -15,6 +15,7 @@ import structlog
 from cloudroute.config import ControllerSettings, check_against_vpc, check_overlap
 from cloudroute.controller.apply import Applier, Outcome
 from cloudroute.controller.view import View
+from cloudroute.core import rivals
 from cloudroute.core.model import (
     ChangeRoute,
     DisableSourceDestCheck,
@@ -104,6 +105,8 @@ class Loop:
         """How often in a row too little of EC2 could be read to decide anything."""
         self._dirty = threading.Event()
         self._checked = False
+        self._met = 0
+        """The reading of the tables after which it was asked whose the strange interfaces in them are."""
 
     def wake(self) -> None:
         """Something changed: look again."""
@@ -112,14 +115,17 @@ class Loop:
     # --- the thread -------------------------------------------------------------------------
 
     def run(self, stop: threading.Event) -> bool:
-        """Turn until stopped. With `--once` until all is done, or only what keeps failing is left: False then."""
+        """Turn until stopped. With `--once` until all is done; False when that did not come to be.
+
+        Only what keeps failing is left then, or it was stopped before the end.
+        """
         while not stop.is_set():
             self._dirty.clear()
             turn = self.turn(stop)
             if self._settings.once and (turn.settled or turn.stuck):
                 return turn.settled
             self._rest(turn.next_at, stop)
-        return True
+        return not self._settings.once
 
     def _rest(self, until: float, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -167,9 +173,22 @@ class Loop:
         if not self.view.complete and self._wanted():
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
+        self._meet_strangers()
         if self.view.complete and not self._checked and not self.policy.leave:
             self._check_settings()
-        return self._snapshot()
+        snapshot = self._snapshot()
+        if problems := rivals.refusal(snapshot, self.policy):
+            raise UsageError(problems)
+        return snapshot
+
+    def _meet_strangers(self) -> None:
+        """Ask whose the interfaces are that no node of ours has, though routes in our pools lead there.
+
+        After each reading of the tables; and each time before the first NodeRoute, since new nodes bring new tables.
+        """
+        if self._met != self.view.reading or not self._cluster.node_routes.items():
+            self.view.meet(rivals.strange_interfaces(self._snapshot(), self.policy))
+            self._met = self.view.reading
 
     def _check_settings(self) -> None:
         """Raise UsageError for what contradicts the world: pools that others use, tables that are not there."""
@@ -201,7 +220,7 @@ class Loop:
         return Snapshot(
             self._clock.monotonic(), cluster.nodes.items(), cluster.node_routes.items(), cluster.table_reports.items(),
             view.vpc_id, dict(view.instances), dict(view.tables), view.subnets, view.limit, dict(view.prefix_lists),
-            frozenset(view.refused), self._held, self._memory,
+            frozenset(view.refused), self._held, self._memory, dict(view.strangers),
         )  # fmt: skip
 
     def _waiting(self) -> Turn:

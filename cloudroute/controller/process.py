@@ -40,7 +40,7 @@ class Controller:
         self._failure: BaseException | None = None
         self._ended = threading.Event()
         """The loop thread has ended, or another thread has failed: `_failure`, if any, is set before."""
-        self._complete = True
+        self._complete = not settings.once
         self.stop = threading.Event()
 
     def run(self) -> bool:

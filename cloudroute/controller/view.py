@@ -15,7 +15,7 @@ import structlog
 from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, Step
 from cloudroute.errors import ApiError
 from cloudroute.ports import Clock, Ec2
-from cloudroute.types import Cidr, Family, Instance, Route, RouteTable, Subnet, TableReport
+from cloudroute.types import Cidr, Family, Instance, Route, RouteTable, Stranger, Subnet, TableReport
 
 log = structlog.get_logger()
 
@@ -40,9 +40,15 @@ class View:
         self.subnets: Mapping[str, Subnet] = {}
         self.prefix_lists: dict[str, tuple[Family, int]] = {}
         self.refused: set[tuple[str, Family]] = set()
+        self.strangers: dict[str, Stranger] = {}
+        """By ENI: instances that are none of ours, though a route in our cluster CIDR leads there."""
+        self._met: set[str] = set()
+        """ENIs whose instance was asked for since the last resync."""
         self.next_resync = 0.0
         self.tables_read = 0.0
         """When the tables were read last, monotonic seconds."""
+        self.reading = 0
+        """How often the tables were read."""
         self._next_hourly = 0.0
         self._next_quota = 0.0
         self._quota_known = limit is not None
@@ -70,12 +76,21 @@ class View:
             if resync or self.surprised or not self.tables:
                 self.tables = {table.id: table for table in self._ec2.route_tables(self.vpc_id)}
                 self.tables_read = now
+                self.reading += 1
                 self.surprised = False
             self._read_prefix_lists(resync)
             self._read_subnets(now)
             self._read_quota(reports, now)
         if resync:
+            self.strangers.clear()
+            self._met.clear()
             self.next_resync = now + self._resync_seconds
+
+    def meet(self, interface_ids: Collection[str]) -> None:
+        """Learn whose these ENIs are; each is asked for once a resync. Raises ApiError."""
+        if due := set(interface_ids) - self._met:
+            self.strangers |= self._ec2.strangers(due)
+            self._met |= due
 
     def _find_vpc(self, reported: str) -> None:
         """The VPC of most nodes: one stray node must not lead the cluster elsewhere."""

@@ -20,6 +20,7 @@ from cloudroute.types import (
     NodeRoute,
     NodeRouteSpec,
     RouteTable,
+    Stranger,
     Subnet,
     TableReport,
 )
@@ -90,6 +91,8 @@ class Snapshot:
     held: frozenset[Key] = frozenset()
     """Steps that failed and wait for their back-off: others need not wait for them."""
     memory: Memory = Memory()
+    strangers: Mapping[str, Stranger] = field(default_factory=dict, hash=False)
+    """By ENI: instances that are none of ours, as far as EC2 was asked (`core.rivals`)."""
 
 
 # --- steps --------------------------------------------------------------------------------------

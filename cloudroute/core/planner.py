@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from cloudroute.core import tables
+from cloudroute.core import rivals, tables
 from cloudroute.core.diff import closed, diff
 from cloudroute.core.members import Membership, identify
 from cloudroute.core.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
@@ -75,7 +75,12 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
             snapshot, policy, membership, grants, closed(gaps, phases.routes), _after(uses, phases.routes), journal
         ),
         tuple(phases.waits),
-        (*membership.notices, *phases.notices, *tables.notices(policy, uses, snapshot.refused)),
+        (
+            *membership.notices,
+            *phases.notices,
+            *tables.notices(policy, uses, snapshot.refused),
+            *rivals.notices(snapshot, policy),
+        ),
         Memory(membership.ipam.cursors, phases.settling, phases.draining, _learned(snapshot, uses)),
     )
     return Decision(plan, policy, membership, managed, table_of, grants, uses)

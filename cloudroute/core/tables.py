@@ -1,19 +1,20 @@
 """Route tables: which are ours to fill, what in them is ours, and how full they are.
 
 Ours is a route whose destination is a node-sized part of a cluster CIDR and whose target is an ENI of a known node
-or of a NodeRoute, or an ENI that is gone (a blackhole). All else is foreign: counted, never touched.
+or of a NodeRoute, or an ENI that is gone (a blackhole). The ENI of a stopped instance that is no node of ours is not
+gone. All else is foreign: counted, never touched.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from operator import attrgetter
 from typing import NamedTuple, cast
 
 from cloudroute.core.ipam import NodeSized
 from cloudroute.core.model import Notice, Policy, Snapshot
-from cloudroute.types import Cidr, Family, FamilyUse, Instance, Route, RouteTable, Subnet, TableReport
+from cloudroute.types import CLUSTER_TAG, Cidr, Family, FamilyUse, Instance, Route, RouteTable, Subnet, TableReport
 
 
 class TableUse(NamedTuple):
@@ -66,7 +67,7 @@ def managed_tables(snapshot: Snapshot, policy: Policy, table_of: Mapping[str, st
     """
     if policy.table_ids:
         return set(policy.table_ids) & set(snapshot.tables)
-    tag = f"kubernetes.io/cluster/{policy.cluster_name}"
+    tag = CLUSTER_TAG + policy.cluster_name
     if tagged := {table.id for table in snapshot.tables.values() if tag in table.tags}:
         return tagged
     subnets = {primary.subnet_id for instance in _instances(snapshot) if (primary := instance.primary)}
@@ -114,7 +115,7 @@ def survey(
     node_sized = NodeSized(policy.pools, policy.node_length)
     for table_id in sorted(set(table_ids) & set(snapshot.tables)):
         table = snapshot.tables[table_id]
-        ours, foreign = _split(table, node_sized, seen, known)
+        ours, foreign = _split(table, node_sized, seen, known, snapshot.strangers)
         seen.update(ours)
         entries = _entries(table, foreign, snapshot.prefix_lists)
         counts = Counter([cidr.family for cidr in ours])
@@ -126,13 +127,16 @@ def survey(
 
 
 def _split(
-    table: RouteTable, node_sized: NodeSized, seen: Collection[Cidr], known: set[str]
+    table: RouteTable, node_sized: NodeSized, seen: Collection[Cidr], known: set[str], others: Container[str]
 ) -> tuple[dict[Cidr, Route], list[Cidr | str]]:
-    """Our routes by destination, and the destinations of all others. `seen`: some that are `node_sized`."""
+    """Our routes by destination, and the destinations of all others.
+
+    `seen` are some that are `node_sized`, `others` ENIs of instances that are none of ours.
+    """
     foreign = [
         destination
         for destination, (_, target, blackhole, propagated) in table.routes.items()
-        if not (target in known or (blackhole and target[:4] in ("", "eni-")))
+        if not (target in known or (blackhole and target[:4] in ("", "eni-") and target not in others))
         or propagated
         or (destination not in seen and (isinstance(destination, str) or destination not in node_sized))
     ]

@@ -47,15 +47,15 @@ class Fuse:
         transport.request = counted  # type: ignore[method-assign] # the one place where all of them pass
 
 
-def doom(world: Lab, left: int) -> bool:
-    """A controller runs until all is settled, or dies after `left` writes; whether it died."""
+def doom(world: Lab, left: int, *, leave: bool = False) -> bool:
+    """A controller, or `cleanup`, runs until all is settled, or dies after `left` writes; whether it died."""
     fuse = Fuse(left)
 
     def client(session: boto3.Session, region: str, _: Fence, *rest: Any) -> Ec2Client:
         return Ec2Client(session, region, fuse, *rest)
 
     with patch("tests.controller.lab.Ec2Client", client):
-        world.start()
+        world.start(leave=leave)
     fuse.wrap(world.cluster.transport)
     try:
         world.run()

@@ -14,6 +14,8 @@ from threading import Event
 from typing import Any
 from unittest.mock import patch
 
+import boto3
+
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
@@ -22,7 +24,7 @@ from cloudroute.controller import Loop, NoLease
 from cloudroute.controller.loop import Turn
 from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
-from cloudroute.lab.aws.scene import Machine, Zone
+from cloudroute.lab.aws.scene import Machine, Vpc, Zone
 from cloudroute.lab.kube import KubeApi
 from cloudroute.ports import Fence
 from cloudroute.telemetry import Telemetry
@@ -37,7 +39,7 @@ NATIVE, OVERLAY = ("False", "RouteCreated"), ("False", "OverlayFallback")
 
 
 class Lab:
-    """A VPC, a cluster, and a loop that leads it."""
+    """A VPC, a cluster, and a loop that leads it; `beside` another one it is a second cluster in that one's VPC."""
 
     def __init__(
         self,
@@ -47,15 +49,19 @@ class Lab:
         ipv6: bool = False,
         tagged: bool = False,
         aws: dict[str, Any] | None = None,
+        beside: Lab | None = None,
         **settings: Any,
     ) -> None:
-        self.clock = FakeClock()
+        self.clock: FakeClock = beside.clock if beside else FakeClock()
         # Who is older must be a matter of this clock too.
         self._born = patch("cloudroute.lab.kube.objects.timestamp", self.clock.timestamp)
         self._born.start()
-        self.aws = Aws(clock=self.clock, **(aws or {}))
+        self.aws: Aws = beside.aws if beside else Aws(clock=self.clock, **(aws or {}))
         tags = {"kubernetes.io/cluster/test": "shared"} if tagged else {}
-        self.vpc = self.aws.scene.vpc(zones=zones, one_table=one_table, ipv6=ipv6, tags=tags)
+        made: dict[str, Any] = {"zones": zones, "one_table": one_table, "ipv6": ipv6, "tags": tags}
+        self.vpc: Vpc = beside.vpc if beside else self.aws.scene.vpc(**made)
+        self.session: boto3.Session | None = None
+        """The controllers' credentials; None is root's."""
         self.kube = KubeApi()
         for crd in manifests():
             self.kube.create(crd)
@@ -80,7 +86,7 @@ class Lab:
         self.cluster = KubeCluster(str(self.server.kubeconfig()), self.clock)
         self.telemetry = Telemetry(self.clock.monotonic)
         fence = fence or NoLease()
-        session = self.aws.session()
+        session = self.session or self.aws.session()
         ec2 = Ec2Client(session, self.aws.region, fence, self.clock, 3.0, self.telemetry.ec2_request)
         self.client = KubeClient(self.cluster.transport, self.cluster)
         self.loop = Loop(self.settings, self.cluster, self.client, ec2, fence, self.clock, self.telemetry, leave)

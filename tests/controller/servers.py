@@ -25,20 +25,20 @@ DURATION, DEADLINE, PERIOD = 4, 2.0, 0.5
 
 
 class Controller:
-    """One process."""
+    """One process: the controller, or a `command` that takes the lead as it does."""
 
-    def __init__(self, servers: Servers, *flags: str) -> None:
+    def __init__(self, servers: Servers, *flags: str, command: str = "controller") -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.log = servers.folder / f"{port}.log"
-        command = [
-            sys.executable, "-m", "cloudroute", "controller", "--cluster-name=test", f"--cluster-cidr={POOL}",
+        line = [
+            sys.executable, "-m", "cloudroute", command, "--cluster-name=test", f"--cluster-cidr={POOL}",
             f"--kubeconfig={servers.kubeconfig}", f"--listen=127.0.0.1:{port}", "--settle-seconds=0.1",
             f"--lease-duration={DURATION}", f"--renew-deadline={DEADLINE}", f"--retry-period={PERIOD}", *flags,
         ]  # fmt: skip
         with self.log.open("w") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=servers.environment)
+            self._process = subprocess.Popen(line, stdout=log, stderr=log, env=servers.environment)
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -99,10 +99,16 @@ class Servers:
         }
         self._controllers: list[Controller] = []
 
-    def start(self, *flags: str) -> Controller:
-        controller = Controller(self, *flags)
+    def start(self, *flags: str, command: str = "controller") -> Controller:
+        controller = Controller(self, *flags, command=command)
         self._controllers.append(controller)
         return controller
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Another command, with the flags that the controllers have."""
+        flags = ["--cluster-name=test", f"--cluster-cidr={POOL}", f"--kubeconfig={self.kubeconfig}"]
+        line = [sys.executable, "-m", "cloudroute", *words, *flags]
+        return subprocess.run(line, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
 
     def pair(self) -> tuple[Controller, Controller]:
         """One that leads and one that stands by, both ready."""

@@ -17,7 +17,7 @@ from cloudroute.adapters.ec2.memory import OwnWrites
 from cloudroute.adapters.ec2.model import lean_session
 from cloudroute.errors import LostRace
 from cloudroute.ports import Clock, Fence
-from cloudroute.types import Cidr, Family, Instance, RouteTable, Subnet, family_of
+from cloudroute.types import Cidr, Family, Instance, RouteTable, Stranger, Subnet, family_of
 
 _FILTER_VALUES = 200
 """The most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
@@ -67,6 +67,14 @@ class Ec2Client:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="DescribeInstances") as pool:
             described = {instance.id: instance for chunk in pool.map(describe, _chunks(ids)) for instance in chunk}
         return self._own.over_instances(described, self._clock.monotonic())
+
+    def strangers(self, interface_ids: Collection[str]) -> Mapping[str, Stranger]:
+        found: dict[str, Stranger] = {}
+        for chunk in _chunks(interface_ids):
+            params = {"Filters": _filter("network-interface.network-interface-id", *chunk), "MaxResults": 1000}
+            for page in self._calls.pages("DescribeInstances", _some(chunk), self._ec2.describe_instances, params):
+                found |= parse.strangers(page.get("Reservations") or ())
+        return found
 
     def subnets(self, vpc_id: str) -> Mapping[str, Subnet]:
         params = {"Filters": _filter("vpc-id", vpc_id), "MaxResults": 1000}

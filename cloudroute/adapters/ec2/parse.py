@@ -9,12 +9,23 @@ Shapes and names are those of botocore's service model (ec2, 2016-11-15).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 import structlog
 
-from cloudroute.types import Cidr, Family, Instance, InstanceState, Interface, Route, RouteTable, Subnet
+from cloudroute.types import (
+    CLUSTER_TAG,
+    Cidr,
+    Family,
+    Instance,
+    InstanceState,
+    Interface,
+    Route,
+    RouteTable,
+    Stranger,
+    Subnet,
+)
 
 T = TypeVar("T")
 Raw = Mapping[str, Any]
@@ -57,6 +68,15 @@ def route_tables(raw: Iterable[Raw]) -> Iterator[RouteTable]:
 def instances(raw: Iterable[Raw]) -> Iterator[Instance]:
     """The `Reservations` of DescribeInstances."""
     return _each("instance", _instance, (one for reservation in raw for one in reservation.get("Instances") or ()))
+
+
+def strangers(raw: Iterable[Raw]) -> Mapping[str, Stranger]:
+    """The `Reservations` of DescribeInstances: who has an ENI, by the ENI's id."""
+    found: dict[str, Stranger] = {}
+    every = (one for reservation in raw for one in reservation.get("Instances") or ())
+    for interfaces, stranger in _each("instance", _stranger, every):
+        found |= dict.fromkeys(interfaces, stranger)
+    return found
 
 
 def subnets(raw: Iterable[Raw]) -> Iterator[Subnet]:
@@ -130,6 +150,15 @@ def _instance(raw: Raw) -> Instance:
         zone=(raw.get("Placement") or {}).get("AvailabilityZone") or "",
         interfaces=tuple(interface for _, interface in sorted(interfaces, key=lambda one: one[0])),
     )
+
+
+def _stranger(raw: Raw) -> tuple[Sequence[str], Stranger]:
+    """The ENIs of an instance, none of a terminated one, and who it is."""
+    ended = raw["State"]["Name"] == "terminated"
+    interfaces = [] if ended else [one["NetworkInterfaceId"] for one in raw.get("NetworkInterfaces") or ()]
+    tags = (str(tag.get("Key") or "") for tag in raw.get("Tags") or ())
+    clusters = frozenset(tag.removeprefix(CLUSTER_TAG) for tag in tags if tag.startswith(CLUSTER_TAG))
+    return interfaces, Stranger(raw["InstanceId"], clusters)
 
 
 def _interface(raw: Raw) -> tuple[tuple[int, int], Interface]:

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from cloudroute import __version__
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.errors import Deferred, LeaseLost, LimitExceeded, LostRace, Refused, Unreachable
-from cloudroute.types import Cidr, RouteTable
+from cloudroute.types import Cidr, RouteTable, Stranger
 from tests.adapters.ec2.kit import FakeFence, Observed, World
 from tests.clock import FakeClock
 
@@ -75,6 +75,31 @@ def test_a_terminated_instance_is_shown_as_such() -> None:
     world.aws.scene.terminate(machine.id)
     (instance,) = world.ec2.instances([machine.id]).values()
     assert (instance.state, instance.interfaces) == ("terminated", ())
+
+
+def test_strangers_are_found_by_any_of_their_interfaces() -> None:
+    """Running or stopped, with the clusters of their tags; absent is who is terminated, and an ENI on no instance.
+
+    201 ENIs are two calls, none is no call.
+    """
+    world = World()
+    scene = world.aws.scene
+    zone = scene.vpc(zones=1).zones[0]
+    running, stopped, terminated = scene.launch(zone, 3, interfaces=2)
+    listed = [{"Key": f"kubernetes.io/cluster/{name}", "Value": "owned"} for name in ("a", "b")]
+    scene.ec2.create_tags(Resources=[running.id], Tags=[*listed, {"Key": "Name", "Value": "kubernetes.io/cluster/c"}])
+    scene.stop(stopped.id)
+    scene.terminate(terminated.id)
+    free = scene.ec2.create_network_interface(SubnetId=zone.subnet_id)["NetworkInterface"]["NetworkInterfaceId"]
+    unknown = [f"eni-{number:017x}" for number in range(196)]
+    asked = [running.interface_ids[1], stopped.interface_id, *terminated.interface_ids, free, *unknown]
+    found = world.ec2.strangers(asked)
+    assert {id_: found[id_] for id_ in asked if id_ in found} == {
+        running.interface_ids[1]: Stranger(running.id, frozenset("ab")),
+        stopped.interface_id: Stranger(stopped.id, frozenset()),
+    }
+    assert world.calls() == {"DescribeInstances": 2}
+    assert (world.ec2.strangers([]), world.calls()) == ({}, {})
 
 
 def test_subnets_are_those_of_the_vpc() -> None:
