@@ -23,6 +23,7 @@ from cloudroute.adapters.netlink.devices import OWN, Device, Devices
 from cloudroute.adapters.netlink.host import read_host
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
+from cloudroute.adapters.sysctl import writable_root
 from cloudroute.core.doctor.facts import MachineFacts
 from cloudroute.core.doctor.findings import Unknown
 from cloudroute.dataplane import BRIDGE, TABLE, VTEP, AddressKey, Host, Link, Nexthop, Ruleset, Vxlan
@@ -30,7 +31,6 @@ from cloudroute.errors import KernelError
 
 _NEW_NETWORK = 0x4000_0000
 _NET_ADMIN = 12
-_SYSCTL = "/proc/sys/net/ipv4/ip_forward"
 _RIVALS = ("flannel", "cni0", "cilium_", "vxlan.calico", "cali", "weave", "kube-bridge", "antrea", "ovn")
 """How the names of other networks' devices begin."""
 _NFT_SECONDS = 20.0
@@ -54,11 +54,12 @@ def look(cni_conf_dir: str, vni: int, port: int) -> MachineFacts | Unknown:
     finally:
         channel.close()
     plugins, searched = find_plugins()
+    sysctl = f"{writable_root()}/net/ipv4/ip_forward"
     return MachineFacts(
         host=host,
         tried=_in_new_namespace(lambda: _try(port)),
         net_admin=_has(_NET_ADMIN),
-        sysctls="" if os.access(_SYSCTL, os.W_OK) else f"{_SYSCTL} can't be written",
+        sysctls="" if os.access(sysctl, os.W_OK) else f"{sysctl} can't be written",
         plugins=plugins,
         searched=searched,
         shadowing=shadowing(cni_conf_dir),

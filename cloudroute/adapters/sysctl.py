@@ -4,6 +4,9 @@ Only what is wanted is looked at, and nothing is ever set back: what a machine h
 
 The key is the path and not the dotted name: `net/ipv4/conf/eth0.100/rp_filter` has dots of its own. Descriptors stay
 open, or a look once a second would spend its time on finding the way down seven directories.
+
+In a container without privileges /proc/sys is read-only, and a runtime mounts nothing over a part of it. But a pod can
+have the node's /proc/sys/net below `ELSEWHERE`: the same files, and of the network namespace of whoever opens them.
 """
 
 from __future__ import annotations
@@ -13,11 +16,20 @@ import os
 import threading
 from collections.abc import Collection, Mapping
 
+PROC_SYS, ELSEWHERE = "/proc/sys", "/host/proc/sys"
+
+
+def writable_root() -> str:
+    """Where settings are written: `PROC_SYS`, or `ELSEWHERE` where that is read-only and the node's net is mounted."""
+    read_only = os.statvfs(PROC_SYS).f_flag & os.ST_RDONLY
+    return ELSEWHERE if read_only and os.path.isdir(f"{ELSEWHERE}/net") else PROC_SYS
+
 
 class Sysctls:
     """ports.Table: path below /proc/sys to value. A setting that this kernel or device lacks is left out."""
 
     def __init__(self) -> None:
+        self._root = writable_root()
         self._lock = threading.Lock()
         self._known: dict[str, str | None] = {}
         """As last seen: what `altered` compares with."""
@@ -34,7 +46,7 @@ class Sysctls:
         with self._lock:
             for path, value in put.items():
                 try:
-                    _set(path, value)
+                    self._set(path, value)
                 except OSError as error:
                     failed[path] = _words(path, value, error)
                     continue
@@ -62,7 +74,7 @@ class Sysctls:
             try:
                 descriptor = self._open.get(path)
                 if descriptor is None:
-                    descriptor = self._open[path] = os.open(f"/proc/sys/{path}", os.O_RDONLY | os.O_CLOEXEC)
+                    descriptor = self._open[path] = os.open(f"{self._root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
                 return " ".join(os.pread(descriptor, 4096, 0).decode().split())
             except OSError:  # its device has gone, and may have come back under its name: once more, anew
                 if (stale := self._open.pop(path, None)) is None:
@@ -70,13 +82,12 @@ class Sysctls:
                 os.close(stale)
         return None
 
-
-def _set(path: str, value: str) -> None:
-    descriptor = os.open(f"/proc/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, value.encode())
-    finally:
-        os.close(descriptor)
+    def _set(self, path: str, value: str) -> None:
+        descriptor = os.open(f"{self._root}/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
 
 
 def _words(path: str, value: str, error: OSError) -> str:
@@ -86,8 +97,9 @@ def _words(path: str, value: str, error: OSError) -> str:
             return f"{path} does not exist: the device is gone, or this kernel is without it (IPv6 switched off?)"
         case errno.EROFS | errno.EACCES | errno.EPERM:
             return (
-                f"{path} can't be set to {value}: {error.strerror}: run the agent privileged, with /proc/sys writable, "
-                "or set it in the node's image (/etc/sysctl.d)"
+                f"{path} can't be set to {value}: {error.strerror}: give the agent NET_ADMIN, and in a container the "
+                f"node's {PROC_SYS}/net at {ELSEWHERE}/net as the chart does, or set it in the node's image "
+                "(/etc/sysctl.d)"
             )
         case errno.EINVAL | errno.ERANGE:
             return f"{path} does not take {value!r}: {error.strerror}"

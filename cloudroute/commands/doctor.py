@@ -40,10 +40,11 @@ COMMAND = Command(
     text=(
         "Reads Kubernetes, AWS and, as root on a node, the machine, and says for each check what was found: ok, "
         "warning, failed, or not checked with the reason. What is not ok comes with why it matters and what to do. It "
-        "writes nothing: IAM is asked by DryRun, RBAC by SelfSubjectAccessReview, both for the account that doctor "
-        "runs with. So run it in the controller's pod to ask for the controller's account, and as an administrator to "
-        "see what the controller may not: security groups, peers, other networks. Where AWS or Kubernetes does not "
-        "answer, all else is checked. Exits with 1 when a check failed."
+        "writes nothing. IAM is asked by DryRun, for the credentials that doctor runs with: run it in the controller's "
+        "pod to ask for the controller's. RBAC is asked by SubjectAccessReview for the accounts of controller and "
+        "agents, which an administrator may, else for the account in use. Run it as an administrator also to see what "
+        "the controller may not: security groups, peers, other networks. Where AWS or Kubernetes does not answer, all "
+        "else is checked. Exits with 1 when a check failed."
     ),
     example=(
         "cloudroute doctor --cluster-name prod --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config\n"

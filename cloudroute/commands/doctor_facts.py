@@ -9,7 +9,7 @@ Imported by the command when it runs: it loads boto3 and the Kubernetes client.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -24,13 +24,14 @@ from cloudroute.adapters.ec2.survey import Survey
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.review import Review
+from cloudroute.commands import doctor_accounts
 from cloudroute.commands.control import ReadOnly
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
 from cloudroute.controller.loop import policy_of
 from cloudroute.core.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
-from cloudroute.core.doctor.cluster import NO_API, permissions
-from cloudroute.core.doctor.facts import AwsFacts, Facts, KubernetesFacts, MachineFacts
+from cloudroute.core.doctor.cluster import NO_API, agent_permissions, permissions
+from cloudroute.core.doctor.facts import IN_USE, AwsFacts, Facts, KubernetesFacts, MachineFacts, Permission
 from cloudroute.core.doctor.findings import Unknown
 from cloudroute.dataplane import written
 from cloudroute.errors import CloudrouteError, Forbidden
@@ -122,7 +123,7 @@ def _kubernetes(settings: ControllerSettings, clock: Clock) -> tuple[KubernetesF
 
 def _no_kubernetes(why: Unknown) -> KubernetesFacts:
     rest = Unknown(NO_API)
-    return KubernetesFacts(why, rest, rest, rest, rest, rest, rest, rest, rest, rest)
+    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest)
 
 
 def _read_kubernetes(
@@ -136,11 +137,12 @@ def _read_kubernetes(
         services = _asked(KubeClient(cluster.transport, cluster).service_cidrs)
     finally:
         cluster.stop()
+    account, refused = _may_controller(review, settings.namespace)
     return KubernetesFacts(
         version=version,
         seconds_ahead=Unknown("the API server does not tell the time") if ahead is None else ahead,
         crds=served,
-        refused=_asked(lambda: review.refused(permissions(settings.namespace))),
+        refused=refused,
         nodes=_asked(review.nodes),
         # Where their kind is not served yet, there are none.
         node_routes=_asked(review.node_routes) if "noderoutes" in known else {},
@@ -148,7 +150,24 @@ def _read_kubernetes(
         services=services,
         daemon_sets=_asked(review.daemon_sets, ours=True),
         managers=_asked(review.managers, ours=True),
+        agent_refused=_may_account(review, settings.namespace, "agent", agent_permissions()),
+        account=account,
     )
+
+
+def _may_controller(review: Review, namespace: str) -> tuple[str, Sequence[Permission] | Unknown]:
+    """Who was asked for, and what he lacks: the controller's account where one may ask for others, else the own."""
+    wanted = permissions(namespace)
+    refused = _may_account(review, namespace, "controller", wanted)
+    if isinstance(refused, Unknown):
+        return IN_USE, _asked(lambda: review.refused(wanted))
+    return "the controller's account", refused
+
+
+def _may_account(
+    review: Review, namespace: str, component: str, wanted: Sequence[Permission]
+) -> Sequence[Permission] | Unknown:
+    return _asked(lambda: doctor_accounts.refused(review, namespace, f"cloudroute-{component}", wanted), ours=True)
 
 
 # --- AWS ----------------------------------------------------------------------------------------

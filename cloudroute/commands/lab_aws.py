@@ -75,7 +75,7 @@ COMMAND = Command(
         "Ctrl-C; nothing is kept."
     ),
     example=(
-        "cloudroute lab aws --listen 127.0.0.1:5000 > aws.env & sleep 3\n"
+        "cloudroute lab aws --listen 127.0.0.1:5000 > aws.env & until [ -s aws.env ]; do sleep 1; done\n"
         ". ./aws.env; aws ec2 create-vpc --cidr-block 10.0.0.0/16"
     ),
     run=run,

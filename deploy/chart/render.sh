@@ -15,7 +15,9 @@ cat <<'HEAD'
 #   10.244.0.0/16      by a pool of your own for the pods, if that one overlaps anything (twice)
 #   image: cloudroute  by where your registry has the image (twice)
 #
-# and give the ServiceAccount cloudroute-controller the rights of deploy/iam.
+# and give the ServiceAccount cloudroute-controller the rights of deploy/iam. The chart can take over later, and replaces
+# no object: helm install cloudroute deploy/chart --namespace cloudroute --take-ownership --server-side=false, with values
+# that say the same (deploy/chart/plain.yaml).
 HEAD
 # The version of Kubernetes decides nothing in the chart; it only must not depend on the helm that renders.
 PATH=$PATH:${KUBEBUILDER_ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/cloudroute/kube-1.34.0} \

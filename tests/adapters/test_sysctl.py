@@ -84,14 +84,36 @@ def test_each_failure_is_said_and_the_others_are_written(sysctls: Sysctls) -> No
     assert actual(VLAN) == "1"
 
 
+def in_a_container(mounts: str, script: str) -> str:
+    """What a Python script prints in a mount namespace of its own, where these shell words have been run."""
+    command = ["unshare", "--mount", "sh", "-euc", f'{mounts}; exec "$@"', "sh", sys.executable, "-c", script]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+WRITES = f"from cloudroute.adapters.sysctl import Sysctls; print(Sysctls().write({{{FORWARD!r}: '1'}}, ()))"
+READ_ONLY = "mount -o bind,ro /proc/sys /proc/sys"
+ELSEWHERE = "mount -t tmpfs tmpfs /mnt; mkdir -p /mnt/proc/sys/net; mount --bind /proc/sys/net /mnt/proc/sys/net"
+"""The node's settings, as they come into a pod; `/mnt` stands for `/host`, which this machine may lack."""
+MOVED = WRITES.replace("print", "import cloudroute.adapters.sysctl as s; s.ELSEWHERE = '/mnt/proc/sys'; print", 1)
+
+
 def test_a_read_only_proc_is_said() -> None:
-    """As in a container that is not privileged."""
-    script = f"from cloudroute.adapters.sysctl import Sysctls; print(Sysctls().write({{{FORWARD!r}: '1'}}, ()))"
-    mounted = 'mount -o bind,ro /proc/sys /proc/sys && exec "$@"'
-    command = ["unshare", "--mount", "sh", "-c", mounted, "sh", sys.executable, "-c", script]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "net/ipv4/ip_forward can't be set to 1: Read-only file system: run the agent privileged" in said
+    """As in a container that is not privileged and has nothing mounted."""
+    said = in_a_container(READ_ONLY, WRITES)
+    assert "net/ipv4/ip_forward can't be set to 1: Read-only file system: give the agent NET_ADMIN" in said
     assert actual(FORWARD) == "0"
+
+
+def test_a_read_only_proc_with_the_nodes_settings_elsewhere() -> None:
+    """As in the agent's pod: what is written there is the namespace's own."""
+    assert in_a_container(f"{ELSEWHERE}; {READ_ONLY}", MOVED) == "{}\n"
+    assert actual(FORWARD) == "1"
+
+
+def test_proc_is_used_while_it_can_be_written() -> None:
+    """What is mounted elsewhere is not looked at then."""
+    assert in_a_container(f"{ELSEWHERE}; mount -o remount,bind,ro /mnt/proc/sys/net", MOVED) == "{}\n"
+    assert actual(FORWARD) == "1"
 
 
 def test_own_writes_are_not_taken_for_others(sysctls: Sysctls) -> None:

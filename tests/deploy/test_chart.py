@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from cloudroute import __version__, crds
+from cloudroute.adapters import sysctl
 from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.config import AgentSettings, ControllerSettings, load
 from cloudroute.config.declare import Settings, settings_of
@@ -171,35 +172,53 @@ def test_what_an_agent_says_is_mounted(helm: Run) -> None:
     documents = rendered(helm, *words)
     container, volumes = pod(documents, "agent")["containers"][0], pod(documents, "agent")["volumes"]
     paths = {volume["name"]: volume["hostPath"]["path"] for volume in volumes}
-    assert {paths[mount["name"]] for mount in container["volumeMounts"]} == {"/etc/other", "/usr/lib/cni"}
-    assert all(mount["mountPath"] == paths[mount["name"]] for mount in container["volumeMounts"])
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert paths == {"cni-conf": "/etc/other", "cni-bin": "/usr/lib/cni", "sysctls": "/proc/sys/net"}
+    assert mounts == {**paths, "sysctls": "/host/proc/sys/net"}
     assert {"name": "CNI_PATH", "value": "/usr/lib/cni"} in container["env"]
     assert settings(documents, "agent").cni_conf_dir == "/etc/other"
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ((), "settings.cluster-cidr is missing: name the pool"),
-        (("--set", "settings.cluster-cidr={10.244.0.0}"), "'10.244.0.0' does not match pattern"),
-        (("--set", "settings.cluster-cidr=10.244.0.0/16"), "'/settings/cluster-cidr': got string, want array"),
-        ((*VALUES, "--set", "controller.settings.route-limt=5"), "additional properties 'route-limt' not allowed"),
-        ((*VALUES, "--set", "controller.settings.route-limit=2000"), "maximum: got 2,000, want 1,000"),
-        ((*VALUES, "--set", "controller.settings.direct-routing=no"), "must be one of 'auto', 'always', 'off'"),
-        ((*VALUES, "--set", "controller.replicas=0"), "minimum: got 0, want 1"),
-        ((*VALUES, "--set", "agent.port=10456"), "controller.port and agent.port are both 10456"),
-        ((*VALUES, "--set", "agent.maxUnavailable=all"), "'/agent/maxUnavailable'"),
-        ((*VALUES, "--set", "agent.cniPlugins.image=plugins"), "'plugins' does not match pattern"),
-        ((*VALUES, "--set", "agent.env[0].name=CLOUDROUTE_VNI"), "'/agent/env/0/name'"),
-        ((*VALUES, "--set", "image.digest=latest"), "'/image/digest': 'latest' does not match pattern"),
-        ((*VALUES, "--set", "controler.replicas=3"), "additional properties 'controler' not allowed"),
-    ],
-)
+WRONG: list[tuple[tuple[str, ...], str]] = [
+    ((), "settings.cluster-cidr is missing: name the pool"),
+    (
+        ("--set", "settings.cluster-cidr={10.244.0.0}"),
+        "'/settings/cluster-cidr/0': '10.244.0.0' does not match pattern",
+    ),
+    (("--set", "settings.cluster-cidr=10.244.0.0/16"), "'/settings/cluster-cidr': got string, want array"),
+    ((*VALUES, "--set", "controller.settings.route-limt=5"), "additional properties 'route-limt' not allowed"),
+    ((*VALUES, "--set", "controller.settings.route-limit=2000"), "maximum: got 2,000, want 1,000"),
+    ((*VALUES, "--set", "controller.settings.direct-routing=no"), "must be one of 'auto', 'always', 'off'"),
+    ((*VALUES, "--set", "controller.replicas=0"), "'/controller/replicas': minimum: got 0, want 1"),
+    ((*VALUES, "--set", "controller.resources.limits.memory=lots"), "'/controller/resources/limits/memory': 'lots'"),
+    ((*VALUES, "--set", "agent.port=10456"), "controller.port and agent.port are both 10456"),
+    ((*VALUES, "--set", "agent.maxUnavailable=all"), "'/agent/maxUnavailable'"),
+    ((*VALUES, "--set", "agent.cniPlugins.image=plugins"), "'plugins' does not match pattern"),
+    ((*VALUES, "--set", "agent.env[0].name=CLOUDROUTE_VNI"), "'/agent/env/0/name'"),
+    ((*VALUES, "--set", "agent.appArmorProfile.type=None"), "'/agent/appArmorProfile/type': value must be one of"),
+    ((*VALUES, "--set", "image.digest=latest"), "'/image/digest': 'latest' does not match pattern"),
+    ((*VALUES, "--set", "admissionPolicy.enabled=maybe"), "'/admissionPolicy/enabled': got string, want boolean"),
+    ((*VALUES, "--set", "crds.create=1"), "'/crds/create': got number, want boolean"),
+    ((*VALUES, "--set", "namespace.create=cloudroute"), "'/namespace/create': got string, want boolean"),
+    ((*VALUES, "--set", "monitoring.serviceMonitor.interval=often"), "'/monitoring/serviceMonitor/interval': 'often'"),
+    ((*VALUES, "--set", "global=everywhere"), "'/global': got string, want object"),
+    ((*VALUES, "--set", "controler.replicas=3"), "additional properties 'controler' not allowed"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG, ids=[said for _, said in WRONG])
 def test_a_wrong_value_is_refused(helm: Run, words: tuple[str, ...], said: str) -> None:
     """By its name, before anything is sent."""
     answer = helm("template", "cloudroute", str(CHART), *words)
     assert answer.returncode == 1
     assert said in answer.stderr
+
+
+def test_each_section_has_a_wrong_value() -> None:
+    """Among those above."""
+    sections = json.loads((CHART / "values.schema.json").read_text())["properties"].keys()
+    tried = {re.split(r"[.=]", words[-1])[0] for words, _ in WRONG if words}
+    assert tried >= sections
 
 
 def test_the_controller_has_no_privileges() -> None:
@@ -215,6 +234,35 @@ def test_the_controller_has_no_privileges() -> None:
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert "volumes" not in spec
     assert "node.kubernetes.io/not-ready" in {toleration["key"] for toleration in spec["tolerations"]}
+
+
+def test_the_agent_has_one_capability(helm: Run) -> None:
+    """It is root without privileges: NET_ADMIN, and of the host three folders, of which it writes two."""
+    (container,) = pod(plain(), "agent")["containers"]
+    assert container["securityContext"] == {
+        "runAsUser": 0,
+        "privileged": False,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+        "seLinuxOptions": {"type": "spc_t"},
+    }
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert {name for name, mount in mounts.items() if not mount.get("readOnly")} == {"cni-conf", "sysctls"}
+    assert mounts["sysctls"]["mountPath"] == f"{sysctl.ELSEWHERE}/net"
+    given = ("--set", "agent.appArmorProfile.type=Unconfined,agent.seLinuxOptions=null")
+    context = pod(rendered(helm, *VALUES, *given), "agent")["containers"][0]["securityContext"]
+    assert context["appArmorProfile"] == {"type": "Unconfined"}
+    assert "seLinuxOptions" not in context
+
+
+def test_the_pod_of_helm_test_finds_the_api_server_as_the_controller_does(helm: Run) -> None:
+    """By the same variables: where no kube-proxy runs, the Service leads nowhere."""
+    words = ("--set", "controller.env[0].name=KUBERNETES_SERVICE_HOST,controller.env[0].value=192.0.2.1")
+    documents = rendered(helm, *VALUES, *words)
+    tester = named(documents, "Pod", "cloudroute-test")["spec"]["containers"][0]
+    assert tester["env"] == pod(documents, "controller")["containers"][0]["env"] != []
 
 
 def test_a_digest_wins_over_the_tag(helm: Run) -> None:

@@ -18,6 +18,8 @@ from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run
 
 CRDS = {"noderoutes.cloudroute.io", "routetables.cloudroute.io"}
 RELEASE = "cloudroute"
+TAKE_OVER = ("--take-ownership", "--server-side=false")
+"""As deploy/cloudroute.yaml says. kubectl stays a manager of the fields: a server-side apply would conflict with it."""
 
 
 @pytest.fixture
@@ -126,3 +128,40 @@ def test_the_plain_manifests_are_taken(cluster: RealKubeApi, kubectl: str, kubec
     policy = cluster.get("validatingadmissionpolicies", "noderoutes.cloudroute.io")
     assert policy["status"]["typeChecking"] == {}
     does("delete")
+
+
+def test_manifests_that_were_applied_become_a_release(
+    cluster: RealKubeApi, helm: Run, kubectl: str, kubeconfig: Path
+) -> None:
+    """Helm takes over what kubectl has applied: everything is the same object, and pods stay; later upgrades work."""
+    command = [kubectl, "--kubeconfig", str(kubeconfig)]
+    file = ("-f", str(DEPLOY / "cloudroute.yaml"))
+    subprocess.run([*command, "apply", *file], capture_output=True, check=True)
+
+    def uids() -> dict[str, str]:
+        answer = subprocess.run([*command, "get", *file, "-o", "json"], capture_output=True, check=True)
+        items = json.loads(answer.stdout)["items"]
+        return {f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["uid"] for item in items}
+
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in cluster.list("pods", RELEASE)}
+
+    wait_for(lambda: len(pods()) == 2, "the controller's pods are there")
+    objects, before = uids(), pods()
+    words = ("--namespace", RELEASE, "--values", str(CHART / "plain.yaml"))
+    refused = helm("install", RELEASE, str(CHART), *words, kubeconfig=kubeconfig)
+    assert "invalid ownership metadata" in refused.stderr
+    answer = helm("install", RELEASE, str(CHART), *words, *TAKE_OVER, kubeconfig=kubeconfig)
+    assert answer.returncode == 0, answer.stderr
+    assert (uids(), pods()) == (objects, before)
+
+    more = ("--set", "controller.settings.route-limit=auto")
+    answer = helm("upgrade", RELEASE, str(CHART), *words, *more, kubeconfig=kubeconfig)
+    assert answer.returncode == 0, answer.stderr
+    assert uids() == objects
+    (container,) = cluster.get("deployments", "cloudroute-controller", RELEASE)["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert "--route-limit=auto" in container["args"]
+    wait_for(lambda: pods() != before, "the controller's pods are being replaced")
+    subprocess.run([*command, "delete", *file], capture_output=True, check=True)

@@ -1,10 +1,13 @@
-"""Nothing of the machine's own AWS configuration reaches doctor here."""
+"""What tests of doctor share: a world, and nothing of the machine's own AWS configuration."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from tests.doctor.world import World, world
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +17,10 @@ def no_aws_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[World]:
+    """A world that no test changes."""
+    with world() as healthy:
+        yield healthy

@@ -29,10 +29,10 @@ def review(real_kube: RealKubeApi, tmp_path: Path, user: str) -> Iterator[Review
         made.close()
 
 
-def test_the_permissions_are_those_of_the_manifest() -> None:
-    """Each verb of deploy/rbac/controller.yaml is asked for, and no other."""
+def granted(manifest: Path) -> set[Permission]:
+    """What the roles of a manifest allow."""
     wanted: set[Permission] = set()
-    for item in yaml.safe_load_all(RBAC.read_text()):
+    for item in yaml.safe_load_all(manifest.read_text()):
         namespace = item["metadata"].get("namespace", "") if item["kind"] == "Role" else ""
         for rule in item.get("rules", ()):
             wanted |= {
@@ -42,7 +42,12 @@ def test_the_permissions_are_those_of_the_manifest() -> None:
                 for resource in rule["resources"]
                 for name in rule.get("resourceNames", [""])
             }
-    assert set(permissions("cloudroute")) == wanted
+    return wanted
+
+
+def test_the_permissions_are_those_of_the_manifest() -> None:
+    """Each verb of deploy/rbac/controller.yaml is asked for, and no other."""
+    assert set(permissions("cloudroute")) == granted(RBAC)
 
 
 @pytest.mark.parametrize("user", ["admin", "controller"])

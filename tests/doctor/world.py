@@ -19,6 +19,10 @@ from tests.controller.lab import POOL, Lab, settings_of
 from tests.controller.test_iam_documents import document
 
 NODES = 3
+UNASKED = dict.fromkeys(
+    ("servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota", "rbac-agent"), "not checked"
+)
+"""With a fixed --route-limit, and an API server that knows no accounts."""
 PODS = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": POOL}]}
 
 
@@ -79,6 +83,12 @@ class World(Lab):
         for name in names:
             eni = self.machine(name).interface_id
             self.aws.scene.ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, Groups=[group])
+
+    def peer(self, one: str, other: str) -> None:
+        """Peer two VPCs."""
+        ec2 = self.aws.scene.ec2
+        made = ec2.create_vpc_peering_connection(VpcId=one, PeerVpcId=other)["VpcPeeringConnection"]
+        ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=made["VpcPeeringConnectionId"])
 
     def policy(self, *statements: Mapping[str, Any]) -> Any:
         """Controller's and doctor's permissions, and more statements."""
@@ -145,3 +155,9 @@ def world(**lab: Any) -> Iterator[World]:
 def bad(findings: list[Finding]) -> dict[str, str]:
     """Check to state of all that is not well."""
     return {finding.check: finding.state for finding in findings if finding.state != "ok"}
+
+
+def found(findings: list[Finding], check: str) -> Finding:
+    """The one of that check."""
+    (one,) = [finding for finding in findings if finding.check == check]
+    return one

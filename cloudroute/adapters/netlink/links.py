@@ -17,6 +17,7 @@ from pathlib import Path
 from cloudroute.adapters.netlink import devices, wire
 from cloudroute.adapters.netlink.channel import Channel, Failure
 from cloudroute.adapters.netlink.devices import OWN, Device, Devices
+from cloudroute.adapters.sysctl import writable_root
 from cloudroute.dataplane import Link, Vxlan
 
 
@@ -147,7 +148,7 @@ def _announce(bridge: str) -> None:
     """
     for setting in (f"ipv4/conf/{bridge}/arp_notify", f"ipv6/conf/{bridge}/ndisc_notify"):
         with contextlib.suppress(OSError):  # no IPv6, or /proc/sys is read-only: the pods find out by themselves
-            Path("/proc/sys/net", setting).write_text("1", encoding="ascii")
+            Path(writable_root(), "net", setting).write_text("1", encoding="ascii")
 
 
 def _vxlan(vxlan: Vxlan, parent: int) -> bytes:

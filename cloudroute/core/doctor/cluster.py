@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cloudroute.core.doctor.facts import Facts, Permission
+from cloudroute.core.doctor.facts import IN_USE, Facts, Permission
 from cloudroute.core.doctor.findings import (
     Check,
     Lacking,
@@ -45,6 +45,15 @@ def permissions(namespace: str) -> tuple[Permission, ...]:
     )
 
 
+def agent_permissions() -> tuple[Permission, ...]:
+    """What an agent may by deploy/rbac/agent.yaml."""
+    return (
+        *(Permission(verb, "cloudroute.io", "noderoutes") for verb in ("get", "list", "watch")),
+        *(Permission(verb, "cloudroute.io", "routetables") for verb in ("get", "list", "watch")),
+        Permission("patch", "cloudroute.io", "noderoutes/status"),
+    )
+
+
 def _api_server(facts: Facts) -> Outcome:
     version = facts.kubernetes.version
     try:
@@ -74,13 +83,21 @@ def _crds(facts: Facts) -> Outcome:
 
 
 def _rbac(facts: Facts) -> Outcome:
-    refused = known(facts.kubernetes.refused)
-    if not refused:
-        return ok("the account in use may do all that the controller needs")
+    account = facts.kubernetes.account
+    if not (refused := known(facts.kubernetes.refused)):
+        return ok(f"{account} may do all that the controller needs")
+    todo = "run `kubectl apply -f deploy/rbac/controller.yaml`, or upgrade the Helm release"
+    if account == IN_USE:
+        todo += "; from a laptop this asks for your own account, in a pod for the controller's"
+    return failed(f"{account} may not: {listed(map(str, refused))}", todo)
+
+
+def _rbac_agent(facts: Facts) -> Outcome:
+    if not (refused := known(facts.kubernetes.agent_refused)):
+        return ok("the agents' account may do all that an agent needs")
     return failed(
-        f"the account in use may not: {listed(map(str, refused))}",
-        "run `kubectl apply -f deploy/rbac/controller.yaml`; from a laptop this asks for your own account, in a pod for"
-        " the controller's",
+        f"the agents' account may not: {listed(map(str, refused))}",
+        "run `kubectl apply -f deploy/rbac/agent.yaml`, or upgrade the Helm release; --namespace says where it is",
     )
 
 
@@ -146,6 +163,7 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check("Kubernetes", "version", "an API server that is too old does not check our objects", _version),
     Check("Kubernetes", "crds", "what the controller tells the agents is in objects of these two kinds", _crds),
     Check("Kubernetes", "rbac", "a verb that is refused leaves nodes without routes, conditions or a leader", _rbac),
+    Check("Kubernetes", "rbac-agent", "an agent that is refused never learns of a path, or says nothing", _rbac_agent),
     Check(
         "Kubernetes", "nodes", "a node is found in EC2 by its providerID alone; without it, it gets no route", _nodes
     ),

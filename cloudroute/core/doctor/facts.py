@@ -11,6 +11,10 @@ from cloudroute.core.model import Policy
 from cloudroute.dataplane import Host
 from cloudroute.types import Cidr, Family, Instance, Node, NodeRoute, RouteTable, Subnet, TableReport
 
+IN_USE = "the account in use"
+"""Who was asked for where the controller's account could not be."""
+_UNREAD = Unknown("it was not read")
+
 # --- Kubernetes ---------------------------------------------------------------------------------
 
 
@@ -52,7 +56,7 @@ class KubernetesFacts:
     """noderoutes and routetables, as far as they are served: whether they are as this version of cloudroute has them.
     """
     refused: Collection[Permission] | Unknown
-    """Of the permissions that the controller needs, those that the account in use lacks."""
+    """Of the permissions that the controller needs, those that `account` lacks."""
     nodes: Mapping[str, Node] | Unknown
     node_routes: Mapping[str, NodeRoute] | Unknown
     table_reports: Mapping[str, TableReport] | Unknown
@@ -61,6 +65,10 @@ class KubernetesFacts:
     daemon_sets: Sequence[Workload] | Unknown
     managers: Sequence[Workload] | Unknown
     """The pods of kube-controller-manager and cloud-controller-manager."""
+    agent_refused: Collection[Permission] | Unknown = field(default=_UNREAD, kw_only=True)
+    """Of the permissions that an agent needs, those that the agents' account lacks."""
+    account: str = field(default=IN_USE, kw_only=True)
+    """Whose permissions `refused` is about."""
 
 
 # --- AWS ----------------------------------------------------------------------------------------

@@ -44,7 +44,9 @@ def _sysctls(facts: Facts) -> Outcome:
     complaint = known(facts.machine).sysctls
     if complaint:
         return failed(
-            complaint, "run the agent privileged, or set net.ipv4.ip_forward=1 and rp_filter=2 in the node's image"
+            complaint,
+            "mount the node's /proc/sys/net into the agent's pod as the chart does, or set net.ipv4.ip_forward=1 and "
+            "rp_filter=2 in the node's image",
         )
     return ok("/proc/sys/net can be written")
 

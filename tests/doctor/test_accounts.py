@@ -1,0 +1,126 @@
+"""Whether doctor finds what the chart's accounts lack, on a real API server that enforces RBAC."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cloudroute.clock import SystemClock
+from cloudroute.commands.doctor_facts import gather
+from cloudroute.config import ControllerSettings
+from cloudroute.core.doctor import Finding, examine
+from cloudroute.core.doctor.cluster import agent_permissions, permissions
+from cloudroute.core.doctor.findings import Unknown
+from cloudroute.lab.hosts.workload import wait_for
+from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.lab.kube.status import StatusError
+from tests.conftest import RBAC
+from tests.doctor.test_review import granted
+from tests.doctor.world import found
+
+AGENT = RBAC.with_name("agent.yaml")
+
+
+def kubernetes(kube: RealKubeApi, tmp_path: Path, user: str = "admin", namespace: str = "cloudroute") -> list[Finding]:
+    """What doctor finds as that user, of Kubernetes alone."""
+    settings = ControllerSettings(kubeconfig=str(kube.kubeconfig(tmp_path / user, user)), namespace=namespace)
+    nowhere = Unknown("it is not asked here")
+    findings = examine(gather(settings, nowhere, SystemClock(), lambda: nowhere))
+    return [finding for finding in findings if finding.group == "Kubernetes"]
+
+
+def failures(findings: list[Finding]) -> dict[str, str]:
+    """Check to what was found, of those that failed."""
+    return {finding.check: finding.found for finding in findings if finding.state == "failed"}
+
+
+@pytest.fixture(scope="module")
+def installed(real_kube: RealKubeApi) -> RealKubeApi:
+    """Both accounts have their permissions."""
+    for item in yaml.safe_load_all(AGENT.read_text()):
+        with contextlib.suppress(StatusError):  # another test has made it
+            real_kube.create(item)
+    return real_kube
+
+
+@contextlib.contextmanager
+def without(kube: RealKubeApi, kind: str, name: str, resource: str, verb: str) -> Iterator[None]:
+    """A role that lacks one verb on one resource, for a while."""
+    namespace = "" if kind == "clusterroles" else "cloudroute"
+    before = kube.get(kind, name, namespace)["rules"]
+    rules: list[Any] = [
+        {**rule, "verbs": [one for one in rule["verbs"] if one != verb]} if resource in rule["resources"] else rule
+        for rule in before
+    ]
+    kube.patch(kind, name, {"rules": [rule for rule in rules if rule["verbs"]]}, namespace)
+    try:
+        yield
+    finally:
+        kube.patch(kind, name, {"rules": before}, namespace)
+
+
+def test_the_permissions_of_agents_are_those_of_the_manifest() -> None:
+    """Each verb of deploy/rbac/agent.yaml is asked for, and no other."""
+    assert set(agent_permissions()) == granted(AGENT)
+
+
+def test_both_accounts_are_asked_for_in_their_names(installed: RealKubeApi, tmp_path: Path) -> None:
+    """An administrator is told that the accounts lack nothing."""
+    findings = kubernetes(installed, tmp_path)
+    assert failures(findings) == {}
+    assert found(findings, "rbac").found == "the controller's account may do all that the controller needs"
+    assert found(findings, "rbac-agent").state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("check", "kind", "name", "resource", "verb", "named"),
+    [
+        ("rbac", "clusterroles", "cloudroute-controller", "nodes/status", "patch", "patch nodes/status"),
+        (
+            "rbac",
+            "roles",
+            "cloudroute-controller",
+            "leases",
+            "update",
+            "update leases.coordination.k8s.io in cloudroute",
+        ),
+        ("rbac-agent", "clusterroles", "cloudroute-agent", "noderoutes", "watch", "watch noderoutes.cloudroute.io"),
+    ],
+)
+def test_a_verb_that_an_account_lacks_is_found(
+    installed: RealKubeApi, tmp_path: Path, check: str, kind: str, name: str, resource: str, verb: str, named: str
+) -> None:
+    """Although who asks may do everything. No other check fails."""
+    with without(installed, kind, name, resource, verb):
+        # The server hears of the change a moment later.
+        said = wait_for(lambda: failures(kubernetes(installed, tmp_path)), "a check fails")
+        assert said.keys() == {check}
+        assert said[check].startswith(
+            "the controller's account may not: " if check == "rbac" else "the agents' account"
+        )
+        assert named in said[check]
+    wait_for(lambda: not failures(kubernetes(installed, tmp_path)), "all is well again")
+
+
+def test_accounts_that_are_not_there_lack_everything(installed: RealKubeApi, tmp_path: Path) -> None:
+    """As in a namespace where nothing is installed."""
+    findings = kubernetes(installed, tmp_path, namespace="elsewhere")
+    assert failures(findings).keys() == {"rbac", "rbac-agent"}
+    assert f"and {len(permissions('elsewhere')) - 5} more" in found(findings, "rbac").found
+
+
+def test_who_may_not_ask_for_others(installed: RealKubeApi, tmp_path: Path) -> None:
+    """The controller itself: what its own account may is checked, and that the agents' can't be is said."""
+    findings = kubernetes(installed, tmp_path, "controller")
+    assert found(findings, "rbac").found == "the account in use may do all that the controller needs"
+    agent = found(findings, "rbac-agent")
+    assert (agent.state, agent.found) == (
+        "not checked",
+        "create subjectaccessreviews.authorization.k8s.io is refused, and the controller does not need it: "
+        "run doctor as an administrator",
+    )

@@ -1,0 +1,227 @@
+"""`cloudroute doctor` on strict EC2 and the embedded API: all is well, and what breaks breaks its own check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cloudroute.core.doctor import Finding
+from cloudroute.core.doctor.aws import ACTIONS
+from cloudroute.core.doctor.findings import known
+from cloudroute.core.doctor.node import FEATURES
+from tests.controller.lab import POOL
+from tests.doctor.world import PODS, UNASKED, World, bad, found, sound_machine, world
+
+UDP = {"IpProtocol": "udp", "FromPort": 8472, "ToPort": 8472}
+TCP = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": POOL}]}
+Break = Callable[[World], dict[str, Any] | None]
+
+
+def test_all_is_well() -> None:
+    """Every check passes, but for what nobody needs or can tell there; and nothing was written anywhere."""
+    with world() as healthy:
+        healthy.aws.reset_calls()
+        healthy.kube.reset_counts()
+        findings = healthy.examine()
+        assert bad(findings) == UNASKED
+        assert not healthy.kube.changes
+        done = {action for (action, code) in healthy.aws.calls if code == "OK"}
+        assert {action for action in done if not action.startswith(("Describe", "Get"))} == set()
+        assert bad(healthy.examine(route_limit="auto")) == {"rbac-agent": "not checked"}
+
+
+def void(_: object) -> None:
+    """Drop a result."""
+
+
+def _no_crd(broken: World) -> None:
+    broken.kube.delete("customresourcedefinitions", "routetables.cloudroute.io")
+
+
+def _old_crd(broken: World) -> None:
+    versions = broken.kube.get("customresourcedefinitions", "noderoutes.cloudroute.io")["spec"]["versions"]
+    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["description"] = "older"
+    broken.kube.patch("customresourcedefinitions", "noderoutes.cloudroute.io", {"spec": {"versions": versions}})
+
+
+def _agent(**status: Any) -> Break:
+    return lambda broken: broken.agent_says(broken.names[1], **status)
+
+
+def _clock_of_ours(broken: World) -> None:
+    broken.ahead = broken.aws_ahead = 60
+
+
+def _clock_of_aws(broken: World) -> None:
+    broken.aws_ahead = -300
+
+
+def _condition(broken: World) -> None:
+    said = {"type": "NetworkUnavailable", "status": "False", "reason": "RouteCreated"}
+    conditions = [{**said, "message": "RouteController created a route"}]
+    broken.kube.patch_status("nodes", broken.names[0], {"conditions": conditions})
+
+
+def _untagged(broken: World) -> None:
+    tags = [{"Key": "kubernetes.io/cluster/test"}]
+    broken.aws.scene.ec2.delete_tags(Resources=[broken.tables()[1]], Tags=tags)
+
+
+def _peer(broken: World) -> None:
+    broken.peer(broken.aws.scene.vpc(POOL, zones=1).id, broken.vpc.id)
+
+
+def _two_more(broken: World) -> dict[str, Any]:
+    broken.use_group(broken.group, *broken.join_many(2))
+    return {"route_reserve": 49, "direct_routing": "off"}
+
+
+def _pool(cidr: str) -> Break:
+    def break_it(broken: World) -> dict[str, Any]:
+        rule = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": cidr}]}]
+        broken.aws.scene.ec2.authorize_security_group_ingress(GroupId=broken.group, IpPermissions=rule)
+        return {"cluster_cidr": (cidr,)}
+
+    return break_it
+
+
+def _check_on(broken: World) -> None:
+    eni = broken.machine(broken.names[0]).interface_id
+    broken.aws.scene.ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": True})
+
+
+def _group(*rules: dict[str, Any]) -> Break:
+    return lambda broken: broken.use_group(broken.make_group(*rules), *broken.names)
+
+
+def _no_way_out(broken: World) -> None:
+    everywhere = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    broken.aws.scene.ec2.revoke_security_group_egress(GroupId=broken.group, IpPermissions=everywhere)
+    own = [{**UDP, "UserIdGroupPairs": [{"GroupId": broken.group}]}]
+    broken.aws.scene.ec2.authorize_security_group_egress(GroupId=broken.group, IpPermissions=own)
+
+
+def _machine(**changed: Any) -> Break:
+    return lambda broken: {"machine": replace(sound_machine(broken), **changed)}
+
+
+def _host(**changed: Any) -> Break:
+    def break_it(broken: World) -> dict[str, Any]:
+        machine = sound_machine(broken)
+        return {"machine": replace(machine, host=known(machine.host)._replace(**changed))}
+
+    return break_it
+
+
+def _feature(name: str) -> Break:
+    return _machine(tried={**dict.fromkeys(FEATURES, ""), name: "Operation not supported"})
+
+
+BREAKS: list[tuple[str, str, Break]] = [
+    ("crds", "failed", _no_crd),
+    ("crds", "warning", _old_crd),
+    ("nodes", "failed", lambda broken: void(broken.join(provider_id=""))),
+    ("agents", "warning", _agent(ready=False, reason="Interface", message="eth0 is down")),
+    ("mtu", "warning", _agent(mtu=1450)),
+    ("clock", "warning", _clock_of_ours),
+    ("clock", "failed", _clock_of_aws),
+    ("other-networks", "failed", lambda broken: broken.daemon_set("aws-node")),
+    ("other-networks", "failed", lambda broken: broken.daemon_set("kube-flannel-ds")),
+    ("other-networks", "warning", lambda broken: broken.daemon_set("cilium")),
+    (
+        "route-controller",
+        "failed",
+        lambda broken: broken.manager("cloud-controller-manager", "--allocate-node-cidrs=true"),
+    ),
+    ("route-controller", "warning", _condition),
+    ("instances", "failed", lambda broken: void(broken.join(provider_id="aws:///eu-central-1a/i-0123456789abcdef0"))),
+    ("tables", "warning", _untagged),
+    ("free-entries", "warning", _two_more),
+    (
+        "foreign-routes",
+        "warning",
+        lambda broken: broken.foreign(broken.tables()[0], "100.64.200.0/24", GatewayId=broken.gateway()),
+    ),
+    ("overlap-vpc", "failed", _pool("10.0.0.0/16")),
+    ("overlap-services", "failed", _pool("10.96.0.0/16")),
+    ("overlap-peers", "failed", _peer),
+    ("source-dest-check", "failed", _check_on),
+    ("groups-overlay", "failed", _group(PODS)),
+    ("groups-overlay", "failed", _group(PODS, {**UDP, "FromPort": 4789, "ToPort": 4789, "itself": True})),
+    ("groups-pods", "failed", _group({**UDP, "itself": True})),
+    ("groups-pods", "warning", _group({**UDP, "itself": True}, TCP)),
+    ("groups-pods", "failed", _no_way_out),
+]
+
+SETTINGS: list[tuple[str, str, Break]] = [
+    ("quota", "warning", lambda _: {"route_limit": 100}),
+    ("tables", "failed", lambda _: {"route_table": ("rtb-0123456789abcdef0",)}),
+    ("free-entries", "warning", lambda _: {"route_limit": 2}),
+    ("free-entries", "failed", lambda _: {"route_limit": 2, "overlay": False}),
+    ("nic", "failed", _host(up=False)),
+    ("nic", "warning", _host(mtu=1500)),
+    ("net-admin", "failed", _machine(net_admin=False)),
+    ("vxlan", "failed", _feature("vxlan")),
+    ("bridge", "failed", _feature("bridge")),
+    ("nexthop-objects", "failed", _feature("nexthop objects")),
+    ("nftables", "failed", _feature("nftables")),
+    ("sysctls", "failed", _machine(sysctls="/proc/sys/net/ipv4/ip_forward can't be written")),
+    ("cni-plugins", "failed", _machine(plugins=("bridge",))),
+    ("cni-configuration", "failed", _machine(shadowing=("05-other.conflist",))),
+    ("other-devices", "warning", _machine(devices=("flannel.1 is a VXLAN device with our id 1 and port 8472",))),
+    ("forwarding", "warning", _machine(forward_drop=("nftables ip filter FORWARD",))),
+]
+"""These change nothing but settings and machine: one world is enough for all."""
+
+
+def breaks_exactly(check: str, state: str, findings: list[Finding]) -> None:
+    """That check is not well, and says what to do; no other is."""
+    wrong = {name: how for name, how in bad(findings).items() if how != "not checked"}
+    assert wrong == {check: state}
+    (finding,) = [one for one in findings if one.state == state and one.check == check]
+    assert finding.found
+    assert finding.why
+    assert finding.todo
+
+
+def named(cases: list[tuple[str, str, Break]]) -> list[str]:
+    return [f"{number}-{check}-{state}" for number, (check, state, _) in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("check", "state", "break_it"), BREAKS, ids=named(BREAKS))
+def test_each_check_finds_what_it_is_for(check: str, state: str, break_it: Break) -> None:
+    """One thing is wrong in the world: that check says so, with what to do; no other does."""
+    with world() as broken:
+        settings = break_it(broken) or {}
+        breaks_exactly(check, state, broken.examine(**settings))
+
+
+@pytest.mark.parametrize(("check", "state", "break_it"), SETTINGS, ids=named(SETTINGS))
+def test_each_check_finds_settings_and_machines_that_do_not_fit(
+    shared: World, check: str, state: str, break_it: Break
+) -> None:
+    """A setting or the machine is wrong: that check says so, with what to do; no other does."""
+    breaks_exactly(check, state, shared.examine(**break_it(shared) or {}))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_action_that_iam_refuses_is_named(shared: World, action: str) -> None:
+    """Its own line fails; what can't be read for it is not checked, and says so."""
+    findings = shared.examine({"Effect": "Deny", "Action": action, "Resource": "*"}, route_limit="auto")
+    light = action == "ec2:DescribeManagedPrefixLists" or action.startswith("servicequotas:")
+    breaks_exactly(action, "warning" if light else "failed", findings)
+    finding = found(findings, action)
+    assert action in finding.found
+    assert f"allow {action} for arn:aws:iam::" in finding.todo
+
+
+def test_a_table_where_routes_are_refused_is_named(shared: World) -> None:
+    """IAM's answer may differ from table to table: each is asked."""
+    table = shared.tables()[1]
+    deny = {"Effect": "Deny", "Action": "ec2:DeleteRoute", "Resource": f"arn:aws:ec2:*:*:route-table/{table}"}
+    findings = shared.examine(deny)
+    assert {name for name, how in bad(findings).items() if how == "failed"} == {"ec2:DeleteRoute"}
+    assert table in found(findings, "ec2:DeleteRoute").found

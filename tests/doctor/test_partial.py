@@ -1,0 +1,141 @@
+"""`cloudroute doctor` with part of the access or of the world: what can be checked is, the rest says why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import boto3
+import pytest
+
+from cloudroute.commands.doctor_facts import own_session
+from cloudroute.core.doctor.findings import known
+from tests.controller.lab import POOL
+from tests.doctor.world import UNASKED, World, bad, found, sound_machine, world
+
+
+def test_without_credentials_the_rest_is_checked(shared: World) -> None:
+    """One failed line says what is missing; Kubernetes and the machine are checked all the same."""
+    findings = shared.examine(session=boto3.Session(), region="eu-central-1")
+    assert [one.check for one in findings if one.state == "failed"] == ["credentials"]
+    assert "Unable to locate credentials" in found(findings, "credentials").found
+    assert {one.group for one in findings if one.state == "ok"} == {"Kubernetes", "AWS", "VPC", "Node"}
+    assert all("see credentials" in one.found for one in findings if one.group == "VPC" and one.state != "ok")
+
+
+def test_a_profile_that_is_not_there(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is said in the line about credentials."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    findings = shared.examine(session=own_session())
+    assert found(findings, "credentials").found == "The config profile (nobody) could not be found"
+    assert [one.check for one in findings if one.state == "failed"] == ["credentials"]
+
+
+def test_a_region_that_nobody_tells(tmp_path: Path) -> None:
+    """Is a failed line; what AWS was to be asked is not checked."""
+    with world() as healthy:
+        findings = healthy.examine(session=boto3.Session(), kubeconfig=str(tmp_path / "none"))
+        assert {one.check for one in findings if one.state == "failed"} == {"api-server", "region"}
+        assert {one.found for one in findings if one.group == "AWS" and one.state == "not checked"} == {
+            "no region is known (see region)",
+            "not needed with --route-limit 50",
+        }
+
+
+def test_without_kubernetes_the_rest_is_checked(tmp_path: Path) -> None:
+    """No API server answers: AWS and the VPC that is named are checked."""
+    with world() as healthy:
+        machine, kubeconfig = sound_machine(healthy), str(healthy.server.kubeconfig(tmp_path / "kubeconfig"))
+        healthy.server.close()
+        findings = healthy.examine(vpc_id=healthy.vpc.id, region="eu-central-1", kubeconfig=kubeconfig, machine=machine)
+        assert [one.check for one in findings if one.state == "failed"] == ["api-server"]
+        assert {one.check for one in findings if one.group == "VPC" and one.state == "ok"} >= {
+            "tables",
+            "overlap-vpc",
+            "overlap-peers",
+        }
+        assert found(findings, "ec2:DeleteRoute").state == "ok"
+
+
+def test_a_kubeconfig_that_is_not_there(shared: World) -> None:
+    """Is a failed line like any other."""
+    findings = shared.examine(kubeconfig="/nowhere/config", region="eu-central-1")
+    assert [one.check for one in findings if one.state == "failed"] == ["api-server"]
+    assert "/nowhere/config" in found(findings, "api-server").found
+
+
+def test_what_the_controllers_role_may_not_read(shared: World) -> None:
+    """In the controller's pod: doctor's own reads are refused, which is no failure, and said."""
+    session = shared.aws.session(shared._document("policy.json"))
+    findings = shared.examine(session=session)
+    unread = {"overlap-peers", "groups-overlay", "groups-pods"}
+    assert bad(findings) == {**UNASKED, **dict.fromkeys(unread, "not checked")}
+    assert all("run doctor as an administrator" in found(findings, check).found for check in unread)
+
+
+def test_what_the_controllers_account_may_not_list() -> None:
+    """RBAC refuses DaemonSets and kube-system's pods: not checked, and no failure."""
+    with world() as healthy:
+        for resource in ("daemonsets", "pods"):
+            healthy.kube.faults.fail(403, "list", resource)
+        findings = healthy.examine()
+        assert bad(findings) == {**UNASKED, "other-networks": "not checked", "route-controller": "not checked"}
+        assert "run doctor as an administrator" in found(findings, "other-networks").found
+
+
+def test_before_anything_is_installed() -> None:
+    """An empty cluster without CRDs: what is missing fails, nothing raises."""
+    with world() as empty:
+        machine = sound_machine(empty)
+        for kind in ("noderoutes", "routetables"):
+            empty.kube.delete("customresourcedefinitions", f"{kind}.cloudroute.io")
+        for name in empty.names:
+            for table in empty.tables():
+                route = {"RouteTableId": table, "DestinationCidrBlock": empty.pod_cidrs(name)[0]}
+                empty.aws.scene.ec2.delete_route(**route)
+            empty.kube.delete("nodes", name)
+        findings = empty.examine(vpc_id=empty.vpc.id, machine=machine)
+        assert {one.check: one.state for one in findings if one.state in ("failed", "warning")} == {
+            "crds": "failed",
+            "nodes": "warning",
+        }
+        assert found(findings, "agents").found == "there are no NodeRoutes: the controller has not run yet"
+
+
+def test_without_a_pool(shared: World) -> None:
+    """What needs --cluster-cidr is not checked, and says so."""
+    findings = shared.examine(cluster_cidr=())
+    lacking = {one.check for one in findings if "--cluster-cidr" in one.found and one.state == "not checked"}
+    assert lacking == {
+        *("free-entries", "foreign-routes", "overlap-vpc", "overlap-peers", "overlap-services", "groups-pods")
+    }
+    assert not [one for one in findings if one.state == "failed"]
+
+
+def test_peers_that_do_not_matter() -> None:
+    """A peer with other addresses is named; one of somebody else's with ours is not."""
+    with world() as healthy:
+        fine, *strangers = (healthy.aws.scene.vpc(cidr, zones=1).id for cidr in ("10.1.0.0/16", POOL, "10.2.0.0/16"))
+        healthy.peer(healthy.vpc.id, fine)
+        healthy.peer(*strangers)
+        finding = found(healthy.examine(), "overlap-peers")
+        assert (finding.state, finding.found) == ("ok", f"{POOL}: no overlap with peers (10.1.0.0/16)")
+
+
+def test_a_machine_that_is_no_node(shared: World) -> None:
+    """Root on a laptop: nothing is demanded of it."""
+    stranger = sound_machine(shared)
+    host = known(stranger.host)._replace(addresses=((bytes((192, 0, 2, 9)), 24),))
+    findings = shared.examine(machine=replace(stranger, host=host, plugins=()))
+    node = [one for one in findings if one.group == "Node"]
+    assert {(one.state, one.found) for one in node} == {
+        ("not checked", "this machine is no node of the cluster: no Node has one of its addresses")
+    }
+
+
+def test_dual_stack() -> None:
+    """Both families are checked by the same rules: a group that knows the IPv4 pool alone is too narrow."""
+    with world(ipv6=True, cluster_cidr=(POOL, "fd64::/64")) as broken:
+        findings = broken.examine()
+        assert [one.check for one in findings if one.state == "failed"] == ["groups-pods"]
+        assert "fd64::/64" in found(findings, "groups-pods").found
