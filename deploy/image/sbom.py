@@ -1,6 +1,7 @@
-"""What the image consists of, as a CycloneDX document on stdout: its Python packages and its Debian packages.
+"""What an image consists of, as a CycloneDX document on stdout.
 
-    python sbom.py DPKG_STATUS
+    python sbom.py DPKG_STATUS                             cloudroute, Python's packages and all of Debian's
+    python sbom.py DPKG_STATUS IMAGE VERSION PACKAGE...    an image of these packages of Debian's alone
 
 Runs in the build of the image, on the standard library alone, by the Python whose packages are listed. The same
 packages give the same bytes.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.parser import HeaderParser
 from importlib.metadata import Distribution, distributions
@@ -20,8 +21,6 @@ from typing import Any
 from urllib.parse import quote
 
 Json = dict[str, Any]
-
-SUBJECT = "cloudroute"
 
 
 def python_packages() -> Iterator[Json]:
@@ -41,11 +40,9 @@ def debian_packages(status: str) -> Iterator[Json]:
             yield _component(name, version, purl)
 
 
-def document(components: list[Json]) -> Json:
+def document(subject: Json, parts: Iterable[Json]) -> Json:
     """The whole document; its time is SOURCE_DATE_EPOCH."""
     made = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), UTC)
-    subject = next(component for component in components if component["name"] == SUBJECT)
-    parts = [component for component in components if component is not subject]
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -69,6 +66,20 @@ def _license(found: Distribution) -> str:
     return said if "\n" not in said else ""
 
 
+def of_cloudroute(status: str) -> Json:
+    """The image of controller and agent; `status` is dpkg's list."""
+    python = {component["name"]: component for component in python_packages()}
+    return document(python.pop("cloudroute"), [*python.values(), *debian_packages(status)])
+
+
+def of_packages(status: str, image: str, version: str, *names: str) -> Json:
+    """An image of nothing but these Debian packages. KeyError: one of them is not installed."""
+    installed = {component["name"]: component for component in debian_packages(status)}
+    subject = _component(image, version, f"pkg:generic/{image}@{quote(version)}")
+    return document(subject, [installed[name] for name in names])
+
+
 if __name__ == "__main__":
-    debian = debian_packages(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    json.dump(document([*python_packages(), *debian]), sys.stdout, indent=1)
+    path, *image = sys.argv[1:]
+    listed = Path(path).read_text(encoding="utf-8")
+    json.dump(of_packages(listed, *image) if image else of_cloudroute(listed), sys.stdout, indent=1)

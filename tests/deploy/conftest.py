@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from cloudroute.lab.kube.real import CONTROL_PLANE, RealKubeApi, find_assets
+from tests.releases import archive, built
 from tests.required import lacking
 
 ROOT = Path(__file__).parents[2]
@@ -53,36 +53,18 @@ def cluster() -> Iterator[RealKubeApi]:
 
 
 @pytest.fixture(scope="session")
-def build_image(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Builds the image into a folder and returns the archive; each time from the same copy of what it is made of."""
-    if problem := _cannot_build():
-        lacking("buildah", f"be root, with buildah and mmdebstrap installed ({problem})")
-    sources = tmp_path_factory.mktemp("sources")
-    for name in ("cloudroute", "deploy"):
-        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, sources)
-
-    def build(folder: Path) -> Path:
-        command = [str(sources / "deploy" / "image" / "build.sh"), str(folder)]
-        environment = {**os.environ, "PYTHON": sys.executable}
-        built = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr
-        return Path(built.stdout.strip())
-
-    return build
+def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of cloudroute's image."""
+    return archive(built(request.config, tmp_path_factory), "cloudroute")
 
 
 @pytest.fixture(scope="session")
-def image(build_image: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of the image, built once."""
-    return build_image(tmp_path_factory.mktemp("image"))
+def plugins_image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the image of the CNI plugins."""
+    return archive(built(request.config, tmp_path_factory), "cloudroute-cni-plugins")
 
 
-def _cannot_build() -> str:
-    if os.geteuid() != 0:
-        return "this is not root"
-    return "; ".join(f"no {name}" for name in ("buildah", "mmdebstrap") if shutil.which(name) is None)
+build_image = image
 
 
 def named(documents: list[Any], kind: str, name: str) -> Any:

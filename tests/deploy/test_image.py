@@ -1,4 +1,4 @@
-"""The image: built here without a registry, it runs, is small, and says what is in it."""
+"""The images: built here without a registry, they run, are small, and say what is in them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from cloudroute import __version__
-from tests.deploy.conftest import DEPLOY, ROOT
+from tests.deploy.conftest import CHART, DEPLOY, ROOT, VALUES, Run, named
 
 MOST_MB = 200
 """Of the archive, which is not compressed."""
@@ -51,20 +53,27 @@ def test_its_lock_is_part_of_the_projects() -> None:
     assert needed("cloudroute") - {"cloudroute"} == image.keys() & installed
 
 
-@pytest.fixture
-def inside(image: Path, tmp_path: Path) -> Iterator[Container]:
-    """A function that runs a command in a container of the image, as the image's user."""
-    base = ["buildah", "--root", f"{tmp_path}/images", "--runroot", f"{tmp_path}/run", "--storage-driver", "vfs"]
+@contextmanager
+def container(image: Path, folder: Path) -> Iterator[Container]:
+    """A function that runs a command in a container of the image, as the image's user; or words of `buildah run`."""
+    base = ["buildah", "--root", f"{folder}/images", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
 
     def buildah(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*base, *words], capture_output=True, text=True, check=False)
 
     started = buildah("from", f"docker-archive:{image}")
     assert started.returncode == 0, started.stderr
-    container = started.stdout.split()[-1]
-    yield lambda *words: buildah("run", "--isolation", "chroot", container, "--", *words)
-    buildah("rm", container)
+    name = started.stdout.split()[-1]
+    yield lambda *words, options=(): buildah("run", "--isolation", "chroot", *options, name, "--", *words)
+    buildah("rm", name)
     buildah("rmi", "--all", "--force")
+
+
+@pytest.fixture(scope="module")
+def inside(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    """A container of cloudroute's image."""
+    with container(image, tmp_path_factory.mktemp("inside")) as run:
+        yield run
 
 
 def test_it_runs(inside: Container) -> None:
@@ -75,7 +84,7 @@ def test_it_runs(inside: Container) -> None:
     assert inside("id", "-u").stdout == "65532\n"
 
 
-def test_what_was_left_out_is_not_missed(inside: Container, tmp_path: Path) -> None:
+def test_what_was_left_out_is_not_missed(inside: Container) -> None:
     """Both programs get as far as the API server that is not there: all that they import is in the image."""
     kubeconfig = (
         '{"apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],'
@@ -96,9 +105,8 @@ def test_what_was_left_out_is_not_missed(inside: Container, tmp_path: Path) -> N
     assert answer.returncode == 0, answer.stderr
 
 
-def test_what_it_is(image: Path) -> None:
-    """Small; run by nobody; its packages are listed with their versions, Python's and Debian's."""
-    assert image.stat().st_size < MOST_MB * 1e6
+def described(image: Path) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+    """An archive's tags, the configuration of its containers, and the list of what is in it."""
     with tarfile.open(image) as archive:
 
         def read(name: str) -> Any:
@@ -107,22 +115,58 @@ def test_what_it_is(image: Path) -> None:
             return json.load(member)
 
         (manifest,) = read("manifest.json")
-        config = read(manifest["Config"])
-    assert f"cloudroute:{__version__}" in manifest["RepoTags"][0]
-    assert config["config"]["User"] == "65532:65532"
-    assert config["config"]["Entrypoint"] == ["cloudroute"]
-    sbom = json.loads(image.with_suffix(".cdx.json").read_text())
+        config = read(manifest["Config"])["config"]
+    return manifest["RepoTags"], config, json.loads(image.with_suffix(".cdx.json").read_text())
+
+
+def versions(sbom: dict[str, Any]) -> dict[str, str]:
+    """By the package's URL without a version."""
+    return {component["purl"].partition("@")[0]: component["version"] for component in sbom["components"]}
+
+
+def test_what_it_is(image: Path) -> None:
+    """Small; run by nobody; its packages are listed with their versions, Python's and Debian's."""
+    assert image.stat().st_size < MOST_MB * 1e6
+    tags, config, sbom = described(image)
+    assert tags == [f"docker.io/library/cloudroute:{__version__}"]
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == ["cloudroute"]
     assert (sbom["bomFormat"], sbom["metadata"]["component"]["version"]) == ("CycloneDX", __version__)
-    found = {component["purl"].partition("@")[0]: component["version"] for component in sbom["components"]}
+    found = versions(sbom)
     project = pins(DEPLOY / "image" / "requirements.lock")
     assert found["pkg:pypi/boto3"] == project["boto3"]
     assert "pkg:deb/debian/nftables" in found
     assert not {"pkg:pypi/moto", "pkg:pypi/pytest", "pkg:pypi/pip"} & found.keys()
 
 
-def test_the_same_sources_give_the_same_bytes(image: Path, build_image: Callable[[Path], Path], tmp_path: Path) -> None:
-    """Built again, archive and list are equal."""
-    again = build_image(tmp_path)
-    for path, other in ((image, again), (image.with_suffix(".cdx.json"), again.with_suffix(".cdx.json"))):
-        same = path.read_bytes() == other.read_bytes()
-        assert same, path.name
+def test_what_the_plugins_image_is(plugins_image: Path) -> None:
+    """The same version, nobody, and two packages of Debian's."""
+    tags, config, sbom = described(plugins_image)
+    assert tags == [f"docker.io/library/cloudroute-cni-plugins:{__version__}"]
+    assert config["User"] == "65532:65532"
+    assert sbom["metadata"]["component"]["version"] == __version__
+    assert versions(sbom).keys() == {"pkg:deb/debian/busybox-static", "pkg:deb/debian/containernetworking-plugins"}
+
+
+def test_the_plugins_image_puts_them_on_a_node(plugins_image: Path, helm: Run, tmp_path: Path) -> None:
+    """By the chart's init container: what is missing and what differs, whole and executable, and nothing else."""
+    rendered = helm("template", str(CHART), *VALUES, "--set", "agent.cniPlugins.image=plugins:1")
+    agent = named(list(yaml.safe_load_all(rendered.stdout)), "DaemonSet", "cloudroute-agent")
+    (init,) = agent["spec"]["template"]["spec"]["initContainers"]
+    (node := tmp_path / "node").mkdir()
+    (node / "bridge").write_text("an older one")
+    (node / "dhcp").write_text("somebody's")
+    options = ["--user", "0", "--volume", f"{node}:/host/cni-bin"]
+    options += [f"--env={one['name']}={one['value']}" for one in init["env"]]
+    with container(plugins_image, tmp_path) as run:
+        first = run(*init["command"], options=options)
+        assert first.returncode == 0, first.stderr
+        before = {path.name: path.stat() for path in node.iterdir()}
+        again = run(*init["command"], options=options)
+        assert again.returncode == 0, again.stderr
+    assert {path.name: path.stat() for path in node.iterdir()} == before
+    assert before.keys() == {"bridge", "host-local", "loopback", "portmap", "bandwidth", "dhcp"}
+    for name in before.keys() - {"dhcp"}:
+        assert before[name].st_mode & 0o777 == 0o755
+        asked = subprocess.run([node / name], env={"CNI_COMMAND": "VERSION"}, capture_output=True, check=False)
+        assert "0.4.0" in json.loads(asked.stdout)["supportedVersions"]

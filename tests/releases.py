@@ -1,0 +1,87 @@
+"""A release of the working tree, built once a session, whatever tests ask for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.required import lacking
+
+ROOT = Path(__file__).parents[1]
+DAY = "2026-01-31"
+"""Of the release."""
+LEFT_OUT = (".git", ".venv", "dist", ".terraform", "*_cache", "__pycache__", ".hypothesis")
+"""Of the working tree: its history, which nothing asks for, and what is large and ignored by git anyway."""
+_SOURCES, _BUILT = pytest.StashKey[Path](), pytest.StashKey[Path]()
+
+
+def git(folder: Path, *words: str) -> str:
+    """What git says in that folder, with nothing of the user's settings."""
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "safe.directory=*")
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    command = ["git", *who, "-C", str(folder), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def commit(folder: Path) -> None:
+    """All that is in the folder."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "All")
+
+
+def release(sources: Path, out: Path, *options: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
+    """Run the program that `make release` runs."""
+    command = [sys.executable, str(sources / "deploy" / "release" / "build.py"), *options, str(out)]
+    return subprocess.run(command, cwd=sources, umask=umask, capture_output=True, text=True, check=False)
+
+
+def sources(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+    """A repository with the working tree in one commit, whose changelog releases this version. Not to be changed."""
+    if _SOURCES not in config.stash:
+        if shutil.which("git") is None:
+            lacking("git", "install it (Debian: git)")
+        config.stash[_SOURCES] = _copy(factory.mktemp("sources") / "cloudroute")
+    return config.stash[_SOURCES]
+
+
+def built(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+    """The folder with all files of that release."""
+    if _BUILT not in config.stash:
+        if problem := _cannot_build():
+            lacking("buildah", f"be root, with buildah and mmdebstrap installed ({problem})")
+        out = factory.mktemp("release")
+        done = release(sources(config, factory), out, "--final")
+        assert done.returncode == 0, done.stderr
+        config.stash[_BUILT] = out
+    return config.stash[_BUILT]
+
+
+def archive(folder: Path, image: str) -> Path:
+    """The archive of `cloudroute` or `cloudroute-cni-plugins` among the files of a release."""
+    (found,) = folder.glob(f"{image}-[0-9]*-image-*.tar")
+    return found
+
+
+def _copy(folder: Path) -> Path:
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    changelog = folder / "CHANGELOG.md"
+    (version,) = re.findall(r'__version__ = "(.+)"', (folder / "cloudroute" / "__init__.py").read_text())
+    heads = rf"## \[Unreleased\]\n(\n## \[{re.escape(version)}\] - .*\n)?"
+    text, count = re.subn(heads, f"## [Unreleased]\n\n## [{version}] - {DAY}\n", changelog.read_text(), count=1)
+    assert count == 1
+    changelog.write_text(text)
+    git(folder, "init", "--quiet")
+    commit(folder)
+    return folder
+
+
+def _cannot_build() -> str:
+    if os.geteuid() != 0:
+        return "this is not root"
+    return "; ".join(f"no {name}" for name in ("buildah", "mmdebstrap") if shutil.which(name) is None)
