@@ -33,6 +33,16 @@ class ClusterHost(LabHost):
     kubelet: KubeletHost
     kube: RemoteCluster
 
+    def boot(self, kube: RemoteCluster, kubeconfig: Path, cni_conf_dir: Path | None, images: Sequence[Path]) -> None:
+        """Start its kubelet; see KubeletHost."""
+        self.kube = kube
+        folder = self.folder / "kubelet"
+        self.kubelet = KubeletHost(
+            self.namespace.name, self.name, self.addresses, self.machine.provider_id, kubeconfig, folder, cni_conf_dir,
+            images,
+        )  # fmt: skip
+        self.kubelet.start()
+
     def add_pod(self, name: str, timeout: float = 60.0) -> LabPod:
         """Create a Pod that only this node fits, and wait until it runs."""
         if name in self.pods:
@@ -118,18 +128,7 @@ class ClusterLab(HostLab):
     def _boot(self, host: LabHost) -> None:
         assert isinstance(host, ClusterHost)  # noqa: S101 - `_make` made it
         kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"system:node:{host.name}")
-        host.kube = self._kube
-        host.kubelet = KubeletHost(
-            host.namespace.name,
-            host.name,
-            host.addresses,
-            host.machine.provider_id,
-            kubeconfig,
-            host.folder / "kubelet",
-            host.conf_dir,
-            self._images,
-        )
-        host.kubelet.start()
+        host.boot(self._kube, kubeconfig, host.conf_dir, self._images)
         if self._agents:
             host.start_agent()
 

@@ -5,8 +5,9 @@
                                          └── kubelet
 
 The machine has namespaces of processes and of mounts besides that of the network, so when its process 1 ends, all its
-processes, mounts and pods' network namespaces are gone. Process 1 ends when the pipe to it closes: when the host is
-stopped, or whoever started it has died, by whatever. Cgroups and folders are all that can be left: `sweep` finds them.
+processes, mounts and pods' network namespaces are gone. Its hostname is its own, too. Process 1 ends when the pipe to
+it closes: when the host is stopped, or whoever started it has died, by whatever. Cgroups and folders are all that can
+be left: `sweep` finds them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import cgroups
 from cloudroute.lab.hosts.images import find_busybox
-from cloudroute.lab.hosts.kubelet_config import CNI_BIN, containerd_toml, kubelet_json
+from cloudroute.lab.hosts.kubelet_config import CNI_BIN, OWN_CNI, containerd_toml, kubelet_json
 from cloudroute.lab.kube.real import find_assets
 
 SCRIPT = Path(__file__).with_name("kubelet.sh")
@@ -55,7 +56,8 @@ class KubeletHost:
     `namespace` is an existing network namespace that has `node_ips`; `kubeconfig` is the kubelet's, with a server that
     it reaches from there; containerd takes its network from `cni_conf_dir`, whoever writes that; `images` are archives
     that are imported at each start. /run, /var/lib and /var/log are the host's own: of the machine's it sees only these
-    paths there.
+    paths there. Without a `cni_conf_dir` it has OWN_CNI, as a node that nobody has prepared: no plugins, no
+    configuration; from outside that is `own_cni`.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class KubeletHost:
         provider_id: str,
         kubeconfig: Path,
         folder: Path,
-        cni_conf_dir: Path,
+        cni_conf_dir: Path | None,
         images: Sequence[Path],
     ) -> None:
         assets = find_assets(["kubelet"])
@@ -78,7 +80,7 @@ class KubeletHost:
         self._node_ips = tuple(node_ips)
         self._provider_id = provider_id
         self._kubeconfig = kubeconfig.resolve()
-        self._cni_conf_dir = cni_conf_dir.resolve()
+        self._cni_conf_dir = cni_conf_dir.resolve() if cni_conf_dir else None
         self._images = [str(image.resolve()) for image in images]
         self._kubelet = (assets / "kubelet").resolve()
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,7 +104,7 @@ class KubeletHost:
         """Start it and return; it is up when `ready`. What `folder` holds from before goes on, as after a reboot."""
         if self._process is not None:
             raise CloudrouteError(f"the kubelet of {self.node_name} has been started")
-        for folder in (self.folder, self._cni_conf_dir, _RECORDS):
+        for folder in (self.folder, self._cni_conf_dir or self.own_cni / "net.d", _RECORDS):
             folder.mkdir(parents=True, exist_ok=True)
         record = _RECORDS / self.namespace
         record.unlink(missing_ok=True)
@@ -154,6 +156,11 @@ class KubeletHost:
         raise CloudrouteError(f"the pod {namespace}/{name} does not run on {self.node_name}")
 
     @property
+    def own_cni(self) -> Path:
+        """Where this machine has the host's OWN_CNI."""
+        return self.folder / "lib" / OWN_CNI.relative_to("/var/lib")
+
+    @property
     def _log(self) -> Path:
         return self.folder / "host.log"
 
@@ -174,7 +181,7 @@ class KubeletHost:
     def _command(self) -> list[str]:
         # `ip netns exec` would hide the cgroups.
         enter = ["nsenter", f"--net=/run/netns/{self.namespace}"]
-        enter += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        enter += ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
         kubelet = [
             str(self._kubelet),
             f"--config={self.folder / 'kubelet.json'}",
@@ -182,10 +189,10 @@ class KubeletHost:
             f"--hostname-override={self.node_name}",
             f"--node-ip={','.join(self._node_ips)}",
         ]
-        kept = (self._kubelet, self._kubeconfig, self._cni_conf_dir)
+        kept = [self._kubelet, self._kubeconfig, *([self._cni_conf_dir] if self._cni_conf_dir else [])]
         needs = [word for path in kept for word in ("--keep", str(path))]
         needs += [word for image in self._images for word in ("--image", image)]
-        return [*enter, "bash", str(SCRIPT), self.namespace, str(self.folder), *needs, "--", *kubelet]
+        return [*enter, "bash", str(SCRIPT), self.namespace, self.node_name, str(self.folder), *needs, "--", *kubelet]
 
 
 def sweep(prefix: str) -> list[str]:

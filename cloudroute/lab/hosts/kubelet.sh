@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# The first process of a machine of the lab: kubelet.py starts it in namespaces of network, mounts and processes.
+# The first process of a machine of the lab: kubelet.py starts it in namespaces of network, mounts, processes, hostname.
 #
-#   kubelet.sh NAMESPACE FOLDER [--keep PATH | --image ARCHIVE]... -- KUBELET FLAG...
+#   kubelet.sh NAMESPACE NODE FOLDER [--keep PATH | --image ARCHIVE]... -- KUBELET FLAG...
 #
 # PATHs are what it needs besides FOLDER and the ARCHIVEs, wherever they are.
 # It ends when its stdin is closed, or containerd or the kubelet has ended; and all the machine's processes, mounts and
 # pods end with it, since they are in its namespaces.
 set -euo pipefail
 
-folder=$2
-shift 2
+echo "$2" >/proc/sys/kernel/hostname
+folder=$3
+shift 3
 kept=("$folder")
 images=()
 while [[ $1 != -- ]]; do

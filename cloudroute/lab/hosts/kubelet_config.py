@@ -9,10 +9,13 @@ from cloudroute.lab.hosts.images import PAUSE
 
 CNI_BIN = Path("/usr/lib/cni")
 """Where Debian has the CNI plugins."""
+OWN_CNI = Path("/var/lib/cni-own")
+"""Of a host that shares no CNI folders with the machine: its plugins in `bin`, their configuration in `net.d`."""
 
 
-def containerd_toml(cni_conf_dir: Path) -> str:
-    """For containerd 1.6 and newer."""
+def containerd_toml(cni_conf_dir: Path | None) -> str:
+    """For containerd 1.6 and newer; with OWN_CNI where there is no `cni_conf_dir`."""
+    cni_bin_dir = CNI_BIN if cni_conf_dir else OWN_CNI / "bin"
     return f"""\
 version = 2
 # The first would make /opt/containerd; the others say at length that they can't work.
@@ -28,8 +31,8 @@ restrict_oom_score_adj = true # runc fails at lowering it where CAP_SYS_RESOURCE
 snapshotter = "native" # on any file system, an overlay too
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{CNI_BIN}"
-conf_dir = "{cni_conf_dir}"
+bin_dir = "{cni_bin_dir}"
+conf_dir = "{cni_conf_dir or OWN_CNI / "net.d"}"
 """
 
 

@@ -1,8 +1,9 @@
-"""Out-of-band access to the API server: 127.0.0.1:PORT of every host leads to 127.0.0.1:PORT of the machine.
+"""Access to a server of the machine, as the API server: a host's 127.0.0.1:PORT leads to the machine's 127.0.0.1:PORT.
 
 Hosts of the lab have no way to the machine they run on, and need none: a listener is opened inside the host's
 namespace by a thread that visits it, and stays there; the connection on to the server is opened outside. So one
-kubeconfig works everywhere, and breaking the VPC never cuts an agent from the API. One thread serves all.
+kubeconfig works everywhere, and breaking the VPC never cuts an agent from the API. In the internet's namespace it may
+listen on that one's address instead: then the server is somewhere out there. One thread serves all.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
 
-    def add(self, namespace: Namespace) -> None:
-        """Listen in a namespace. When this returns a connection is accepted."""
+    def add(self, namespace: Namespace, address: str = "127.0.0.1") -> None:
+        """Listen on an IPv4 address of a namespace. When this returns a connection is accepted."""
         with namespace.inside():
             listener = socket.socket()
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self.port))
+            listener.bind((address, self.port))
             listener.listen(BACKLOG)
         except OSError:
             listener.close()

@@ -154,6 +154,7 @@ class Answers:
         return 201 if written.created else 200, request.resource.encode(written.item)
 
 
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
 _PATCHES: dict[str, Callable[[Object, Any], Object]] = {
     "application/json-patch+json": patches.json_patch,
     "application/merge-patch+json": patches.merge_patch,
@@ -182,6 +183,9 @@ def _json(body: bytes) -> Any:
 
 
 def _decode(request: Request, body: bytes) -> Object:
+    if request.content_type == _PROTOBUF:  # what `kubectl create KIND` sends, whatever it was told
+        message = "this API server knows no protobuf: write it with -o yaml --dry-run=client, and kubectl apply -f -"
+        raise StatusError(415, "UnsupportedMediaType", message)
     given = _json(body)
     _check_kind(request, given)
     return dict(given)

@@ -51,16 +51,18 @@ class RealKubeApi(RemoteCluster):
     """`start` returns when the server is ready; `close` ends all processes and removes their data.
 
     Users are "admin", who may do everything, "controller", and those of `add_user`. Objects are accessed as the
-    administrator.
+    administrator. `address` is where others are to find it, at the same port: it tells its clients of it, and its
+    certificate is good for it; who listens there passes on to the loopback.
     """
 
-    def __init__(self, assets: Path | None = None, *, control_plane: bool = False) -> None:
+    def __init__(self, assets: Path | None = None, *, control_plane: bool = False, address: str = "") -> None:
         binaries = CONTROL_PLANE if control_plane else BINARIES
         found = assets or find_assets(binaries)
         if found is None:
             raise FileNotFoundError(f"{', '.join(binaries)} are not there: run tests/tools/kube-assets.sh")
         self._assets = found
         self._control_plane = control_plane
+        self._address = address
         self._folder = Path(tempfile.mkdtemp(prefix="cloudroute-kube-"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd_url = ""
@@ -95,6 +97,11 @@ class RealKubeApi(RemoteCluster):
         """Write a kubeconfig for `user`, beside the server's data when no path is given."""
         path = path or self._folder / f"kubeconfig-{user}"
         return write_kubeconfig(self.url, self.token_of(user), self.ca_file, user, path)
+
+    def kubeconfig_from_afar(self, path: Path, user: str) -> Path:
+        """The same for somebody who has no way to the loopback."""
+        url = self.url.replace("127.0.0.1", self._address)
+        return write_kubeconfig(url, self.token_of(user), self.ca_file, user, path)
 
     def start(self) -> None:
         """Start everything. Raises RuntimeError, with what they said, when they don't become ready."""
@@ -134,6 +141,8 @@ class RealKubeApi(RemoteCluster):
             # Where it has no watch cache, the server forgets what etcd forgets: `compact` shows then.
             "watch-cache-sizes": "configmaps#0",
         }
+        if self._address:
+            flags["advertise-address"] = self._address
         if self._control_plane:
             flags |= {"allow-privileged": "true", "enable-admission-plugins": "NodeRestriction"}
         else:

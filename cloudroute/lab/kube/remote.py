@@ -17,6 +17,13 @@ SERVED_SECONDS = 20.0
 """How long a new CustomResourceDefinition may take until its objects can be created."""
 
 
+_BUSY = urllib3.Retry(
+    total=None, connect=False, read=False, redirect=False, other=False,
+    status=20, status_forcelist={429}, allowed_methods=None, backoff_factor=0.1, backoff_max=1, raise_on_status=False,
+)  # fmt: skip
+"""As all clients do: where a server asks for patience, as it does while it sets up storage for a new kind, it gets it."""
+
+
 class _Resource(NamedTuple):
     prefix: str
     api_version: str
@@ -37,7 +44,7 @@ class RemoteCluster:
         self.url = url
         self._http = urllib3.PoolManager(
             maxsize=16,
-            retries=False,
+            retries=_BUSY,
             timeout=urllib3.Timeout(connect=3, read=30),
             ca_certs=str(ca_file) if ca_file else None,
             headers={"Authorization": f"Bearer {token}"},

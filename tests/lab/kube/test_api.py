@@ -56,6 +56,14 @@ def test_direct_access_follows_the_same_rules(kube: KubeApi) -> None:
         kube.create({"apiVersion": "example.org/v1", "kind": "Thing", "metadata": {"name": "x"}})
 
 
+def test_protobuf_is_refused_with_what_to_do(server: KubeServer) -> None:
+    """As `kubectl create namespace` sends it."""
+    headers = {"Content-Type": "application/vnd.kubernetes.protobuf"}
+    with urllib3.PoolManager() as http:
+        answer = http.request("POST", f"{server.url}/api/v1/namespaces", body=b"k8s\0", headers=headers)
+    assert (answer.status, "kubectl apply -f -" in answer.json()["message"]) == (415, True)
+
+
 def test_requests_and_changes_are_counted(kube: KubeApi, server: KubeServer) -> None:
     """By verb and resource: what was asked, and what it changed. Direct access does not count."""
     kube.create(node("a"))
