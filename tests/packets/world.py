@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, permutations
-from typing import Any
+from typing import Any, Protocol
 
 from cloudroute.adapters.kube.project import node_route
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.lab.hosts.host import LabHost, LabPod
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Result, Traffic
+from cloudroute.lab.kube import Object
 from cloudroute.types import NodeRouteSpec, Path
 
 FLAGS = {"--settle-seconds": "0.5", "--drain-seconds": "2", "--resync-seconds": "5"}
@@ -27,12 +28,20 @@ def new_lab(prefix: str, **options: Any) -> HostLab:
     return HostLab(f"{prefix}{next(_names)}", controller_flags=flags, **options)
 
 
-def specs(lab: HostLab) -> Mapping[str, NodeRouteSpec]:
+class Cluster(Protocol):
+    """Hosts, and NodeRoutes of them."""
+
+    @property
+    def hosts(self) -> Mapping[str, LabHost]: ...
+    def node_routes(self) -> list[Object]: ...
+
+
+def specs(lab: Cluster) -> Mapping[str, NodeRouteSpec]:
     """The NodeRoutes as they are."""
     return {raw["metadata"]["name"]: node_route(raw).spec for raw in lab.node_routes()}
 
 
-def paths(lab: HostLab) -> Mapping[tuple[str, str], Path]:
+def paths(lab: Cluster) -> Mapping[tuple[str, str], Path]:
     """The path of each ordered pair of hosts, as the controller has published it."""
     found = specs(lab)
     return {
@@ -52,7 +61,7 @@ def wait_for_paths(lab: HostLab, wanted: Callable[[Mapping[tuple[str, str], Path
     lab.wait_ready(30)
 
 
-def kinds(lab: HostLab) -> set[Path]:
+def kinds(lab: Cluster) -> set[Path]:
     """Which paths there are."""
     return set(paths(lab).values())
 

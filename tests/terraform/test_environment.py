@@ -40,21 +40,6 @@ def checked(aws: Aws, applied: Mapping[str, Any]) -> list[bool]:
     return [eni["SourceDestCheck"] for eni in found]
 
 
-def remains(aws: Aws, world: Account) -> dict[str, list[str]]:
-    """What somebody would pay for or stumble over."""
-    ec2 = aws.scene.ec2
-    instances = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
-    with closing(world.client("iam")) as iam:
-        roles = [role["RoleName"] for role in iam.list_roles()["Roles"]]
-    return {
-        "vpcs": [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]],
-        "instances": [i["InstanceId"] for i in instances if i["State"]["Name"] != "terminated"],
-        "interfaces": [eni["NetworkInterfaceId"] for eni in ec2.describe_network_interfaces()["NetworkInterfaces"]],
-        "addresses": [address["AllocationId"] for address in ec2.describe_addresses()["Addresses"]],
-        "roles": roles,
-    }
-
-
 def check_narrow(world: Account, credentials: Mapping[str, str], applied: Mapping[str, Any], stranger: Machine) -> None:
     """The role changes nothing outside of its VPC, whatever its tags, nor a table of it that is not the cluster's."""
     interface = next(iter(applied["nodes"].values()))["interface_id"]
@@ -114,7 +99,7 @@ def test_from_apply_to_destroy(terraform: Terraform, tmp_path: Path) -> None:
         aws = world.aws
         elsewhere = aws.scene.vpc("10.9.0.0/16", zones=1, tags={"kubernetes.io/cluster/test": "owned"})
         (stranger,) = aws.scene.launch(elsewhere.zones[0])
-        before = remains(aws, world)
+        before = world.remains()
         world.terraform("apply", "-auto-approve")
         applied = world.outputs()
         made = documents(world)
@@ -140,4 +125,4 @@ def test_from_apply_to_destroy(terraform: Terraform, tmp_path: Path) -> None:
             assert cluster.kube.list("noderoutes") == []
 
         world.terraform("destroy", "-auto-approve")
-        assert remains(aws, world) == before
+        assert world.remains() == before

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,17 @@ COMMAND_SECONDS = 60.0
 
 
 class Account:
-    """A strict EC2 over HTTP that enforces IAM, and environments/test to be applied to it by its root user."""
+    """A strict EC2 over HTTP that enforces IAM, and environments/test to be applied to it by its root user.
 
-    def __init__(self, terraform: Terraform, url: str, aws: Aws) -> None:
+    `variables` are more of the environment's, as NAME=VALUE.
+    """
+
+    def __init__(self, terraform: Terraform, url: str, aws: Aws, variables: Sequence[str] = ()) -> None:
         self.aws = aws
         self.url = url
         self._terraform = terraform
-        self._variables = [f"-var=endpoint={url}", f"-var=access_key={ROOT_KEY}", "-var=nat=single"]
+        own = (f"endpoint={url}", f"access_key={ROOT_KEY}", "nat=single")
+        self._variables = [f"-var={variable}" for variable in (*own, *variables)]
 
     def terraform(self, command: str, *words: str) -> str:
         """Run apply, plan or destroy, which must succeed."""
@@ -46,22 +50,35 @@ class Account:
 
     def assume(self, role_arn: str) -> dict[str, str]:
         """Credentials of a role, as boto3 takes them."""
-        sts = self.client("sts")
-        given = sts.assume_role(RoleArn=role_arn, RoleSessionName="controller")["Credentials"]
-        sts.close()
+        with closing(self.client("sts")) as sts:
+            given = sts.assume_role(RoleArn=role_arn, RoleSessionName="controller")["Credentials"]
         return {
             "aws_access_key_id": given["AccessKeyId"],
             "aws_secret_access_key": given["SecretAccessKey"],
             "aws_session_token": given["SessionToken"],
         }
 
+    def remains(self) -> dict[str, list[str]]:
+        """What is there that somebody would pay for or stumble over."""
+        ec2 = self.aws.scene.ec2
+        instances = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
+        with closing(self.client("iam")) as iam:
+            roles = [role["RoleName"] for role in iam.list_roles()["Roles"]]
+        return {
+            "vpcs": [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]],
+            "instances": [i["InstanceId"] for i in instances if i["State"]["Name"] != "terminated"],
+            "interfaces": [eni["NetworkInterfaceId"] for eni in ec2.describe_network_interfaces()["NetworkInterfaces"]],
+            "addresses": [address["AllocationId"] for address in ec2.describe_addresses()["Addresses"]],
+            "roles": roles,
+        }
+
 
 @contextmanager
-def account(terraform: Terraform) -> Iterator[Account]:
+def account(terraform: Terraform, *variables: str) -> Iterator[Account]:
     """A fresh account that is served until the end."""
     aws = Aws(enforce_iam=True)
     with aws.serve() as server:
-        yield Account(terraform, server.url, aws)
+        yield Account(terraform, server.url, aws, variables)
 
 
 class Cluster:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the programs of Kubernetes and etcd from Go modules into a cache, for the tests that want the real ones:
-# kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kubelet and etcd.
+# kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kubelet, kube-proxy and etcd.
 # Needs Go; minutes the first time, nothing when they are there. Prints the folder.
 #
 # KUBEBUILDER_ASSETS, where set, is that folder: what it already has is not built.
@@ -10,7 +10,7 @@ kubernetes=1.34.0
 etcd=3.6.13
 go_minor=24 # the oldest Go 1.x that Kubernetes 1.34 builds with
 
-programs=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet) # of Kubernetes
+programs=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy) # of Kubernetes
 
 out=${KUBEBUILDER_ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/cloudroute/kube-$kubernetes}
 missing=()

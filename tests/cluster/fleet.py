@@ -1,0 +1,254 @@
+"""A cluster on what Terraform has applied: a real kubelet for each instance, in a VPC that does what EC2 says.
+
+    Terraform ──▶ strict EC2 ──▶ the VPC of the hosts: routes, ENIs, source/dest checks
+                     ▲
+    the internet: 198.51.100.1, where EC2's API and the API server of Kubernetes answer
+                     ▲
+    hosts: kubelet, containerd, kube-proxy; whatever else runs there came as a pod
+
+There is no cloudroute in it: the chart brings that, as in any cluster, and it finds the API server by its Service.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cloudroute.lab.aws import Machine, Vpc, Zone
+from cloudroute.lab.hosts.api import RealApi
+from cloudroute.lab.hosts.cluster import ClusterHost
+from cloudroute.lab.hosts.images import make_images
+from cloudroute.lab.hosts.kubelet_config import OWN_CNI
+from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
+from cloudroute.lab.hosts.relay import Relay
+from cloudroute.lab.hosts.teardown import folder_of, prefix_of, remove_namespaces
+from cloudroute.lab.hosts.vpc import VpcNet
+from cloudroute.lab.hosts.workload import node_ready, running, wait_for
+from cloudroute.lab.kube import Object
+from cloudroute.lab.kube.real import RealKubeApi, find_assets
+from tests.cluster.phases import Phases
+from tests.terraform.kit import Terraform
+from tests.terraform.world import Account, account
+
+NAME = "fleet"
+ZONES = 2
+NODES_PER_ZONE = 2
+OUTSIDE = INTERNET_ADDRESSES[0]
+"""Where everybody finds the two APIs."""
+GENERATIONS = 2
+"""How many nodes there may be for an instance and its replacements: the API server reads its tokens once."""
+PROXY = "system:kube-proxy"
+CNI_CONF_DIR, CNI_BIN_DIR = OWN_CNI / "net.d", OWN_CNI / "bin"
+"""Where the nodes' container runtimes look. No plugin is there at first."""
+
+
+class Fleet:
+    """Entering it builds everything. `images` are archives that each node's container runtime has."""
+
+    def __init__(self, terraform: Terraform, images: Sequence[Path], phases: Phases) -> None:
+        self.prefix, self.folder = prefix_of(NAME), folder_of(NAME)
+        self.hosts: dict[str, ClusterHost] = {}
+        self.account: Account
+        self.untouched: Mapping[str, list[str]] = {}
+        """What the account held before Terraform came."""
+        self.applied: Mapping[str, Any]
+        self.kube: RealKubeApi
+        self.net: VpcNet
+        self.aws_url = ""
+        self._terraform, self._images, self._phases = terraform, list(images), phases
+        self._generation: dict[str, int] = {}
+        self._proxies: dict[str, subprocess.Popen[bytes]] = {}
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Fleet:
+        try:
+            self._build()
+        except BaseException:
+            self._undo.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    def _build(self) -> None:
+        self.folder.mkdir(parents=True)
+        self._undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        sizes = (f"zones={ZONES}", f"nodes_per_zone={NODES_PER_ZONE}")
+        self.account = self._undo.enter_context(account(self._terraform, *sizes))
+        self.untouched = self.account.remains()
+        self.account.terraform("apply", "-auto-approve")
+        self.applied = self.account.outputs()
+        self._phases.done("Terraform has applied the environment")
+        self._undo.callback(remove_namespaces, self.prefix)
+        self.net = VpcNet(self.prefix, self.account.aws, self._vpc())
+        self._undo.callback(self.net.close)
+        self._start_kube()
+        self.aws_url = self._publish(self.account.url)
+        self._images += make_images(self.folder / "images")
+        self._phases.done("the VPC and the API server answer")
+        self._undo.callback(self._delete_hosts)
+        self.follow()
+        self._phases.done("the hosts have booted")
+
+    def _vpc(self) -> Vpc:
+        zones = tuple(Zone(zone, "", table, ()) for zone, table in self.applied["route_table_ids"].items())
+        return Vpc(self.applied["vpc_id"], tuple(self.applied["vpc_cidrs"]), "", zones)
+
+    def _start_kube(self) -> None:
+        self.kube = RealKubeApi(control_plane=True, address=OUTSIDE)
+        self.kube.add_user(PROXY)
+        for instance in self.applied["nodes"]:
+            for generation in range(GENERATIONS):
+                self.kube.add_user(f"system:node:{_node_name(instance, generation)}")
+        api = RealApi(self.kube, self.folder)
+        self._undo.callback(api.close)
+        self._publish(self.kube.url)
+
+    def _publish(self, url: str) -> str:
+        """Let a server of this machine's loopback answer in the internet, at the URL that is returned."""
+        parts = urlsplit(url)
+        relay = Relay(parts.port or 0)
+        self._undo.callback(relay.close)
+        relay.add(self.net.internet.namespace, OUTSIDE)
+        return f"{parts.scheme}://{OUTSIDE}:{parts.port}"
+
+    # --- hosts ------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Have exactly the hosts that Terraform says; a host whose instance is gone loses its power, and its Node."""
+        self.applied = self.account.outputs()
+        wanted = {node["instance_id"]: (instance, node) for instance, node in self.applied["nodes"].items()}
+        for name, host in list(self.hosts.items()):
+            if host.machine.id not in wanted:
+                self._remove(name)
+        known = {host.machine.id for host in self.hosts.values()}
+        new = [self._host(*wanted[id_]) for id_ in wanted.keys() - known]
+        for host in sorted(new, key=lambda host: host.name):
+            host.create()
+            self.hosts[host.name] = host
+        self.net.attach_all({host.machine.id: host.namespace for host in new})
+        for host in new:
+            self._boot(host)
+
+    def _host(self, instance: str, node: Mapping[str, Any]) -> ClusterHost:
+        generation = self._generation[instance] = self._generation.get(instance, -1) + 1
+        name = _node_name(instance, generation)
+        zone = Zone(node["zone"], node["subnet_id"], self.applied["route_table_ids"][node["zone"]], ())
+        eni = node["interface_id"]
+        machine = Machine(node["instance_id"], eni, (eni,), zone, tuple(node["addresses"]))
+        zones = list(self.applied["route_table_ids"])
+        return ClusterHost(name, zones.index(node["zone"]), machine, self.prefix, self.folder / name, ())
+
+    def _boot(self, host: ClusterHost) -> None:
+        """Start what an instance's user data would: container runtime, kubelet, kube-proxy."""
+        user = f"system:node:{host.name}"
+        kubeconfig = self.kube.kubeconfig_from_afar(host.folder / "kubelet.kubeconfig", user)
+        host.boot(self.kube, kubeconfig, None, self._images)
+        self._start_proxy(host)
+        wait_for(lambda: self._names_zone(host), f"{host.name} registers: {_log(host)}")
+
+    def _start_proxy(self, host: ClusterHost) -> None:
+        assets = find_assets(["kube-proxy"])
+        assert assets, "the fixture has looked for it"
+        kubeconfig = self.kube.kubeconfig_from_afar(host.folder / "proxy.kubeconfig", PROXY)
+        command = [
+            str(assets / "kube-proxy"), f"--kubeconfig={kubeconfig}", f"--hostname-override={host.name}",
+            "--proxy-mode=nftables", "--healthz-bind-address=0.0.0.0:10256", "--metrics-bind-address=127.0.0.1:10249",
+            # The kernel's, not the namespace's.
+            "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0s",
+            "--conntrack-tcp-timeout-close-wait=0s",
+        ]  # fmt: skip
+        with (host.folder / "kube-proxy.log").open("wb") as log:
+            self._proxies[host.name] = host.namespace.popen(command, stdout=log, stderr=log)
+
+    def _names_zone(self, host: ClusterHost) -> bool:
+        """Label the Node as the cloud provider does, once it is there."""
+        if host.name not in {node["metadata"]["name"] for node in self.kube.list("nodes")}:
+            return False
+        labels = {"topology.kubernetes.io/zone": host.machine.zone.name}
+        self.kube.patch("nodes", host.name, {"metadata": {"labels": labels}})
+        return True
+
+    def _remove(self, name: str) -> None:
+        host = self.hosts.pop(name)
+        self.net.detach(host.machine.id)
+        self._switch_off(host)
+        shutil.rmtree(host.folder, ignore_errors=True)
+        self.kube.delete("nodes", name)
+
+    def _delete_hosts(self) -> None:
+        for host in self.hosts.values():
+            self._switch_off(host)
+
+    def _switch_off(self, host: ClusterHost) -> None:
+        if proxy := self._proxies.pop(host.name, None):
+            proxy.kill()
+            proxy.wait()
+        host.delete()
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    def node_routes(self) -> list[Object]:
+        """All NodeRoutes."""
+        return self.kube.list("noderoutes")
+
+    def all_ready(self) -> bool:
+        """Whether every kubelet says that its node is ready."""
+        return all(node_ready(self.kube, name) for name in self.hosts)
+
+    def adopt(self, name: str) -> bool:
+        """Take a DaemonSet's pods into their hosts' `pods`; whether there is one on each."""
+        for node, pod in running(self.kube, name).items():
+            host = self.hosts.get(node)
+            if host and name not in host.pods and host.runs(pod.name):
+                host.adopt_pod(name, pod.name, pod.addresses)
+        return all(name in host.pods for host in self.hosts.values())
+
+    def writes(self) -> dict[str, int]:
+        """How often EC2 was told to change something, by action, since the last apply."""
+        calls = self.account.aws.calls.items()
+        return {action: count for (action, _), count in calls if not action.startswith(("Describe", "Get"))}
+
+    def routes(self) -> dict[str, dict[str, str]]:
+        """The routes of each node's table that lead to ENIs, by table and destination."""
+        return {
+            table: {
+                cidr: str(route["NetworkInterfaceId"])
+                for cidr, route in self.account.aws.scene.routes(table).items()
+                if "NetworkInterfaceId" in route
+            }
+            for table in self.applied["route_table_ids"].values()
+        }
+
+    def diagnosis(self) -> str:
+        """What a person would look at first."""
+        return "\n".join([self.net.trouble, *_pods(self.kube), *(_log(host) for host in self.hosts.values())])
+
+
+def _node_name(instance: str, generation: int) -> str:
+    """What the node of an instance is called: as in the cloud, one that replaces another is a new one."""
+    return instance + generation * "-new"
+
+
+def _pods(kube: RealKubeApi) -> Iterator[str]:
+    for pod in kube.list("pods"):
+        states = [one.get("state") for one in pod["status"].get("containerStatuses", ())]
+        waits = [one.get("message") for one in pod["status"].get("conditions", ()) if one["status"] == "False"]
+        yield f"{pod['metadata']['name']} on {pod['spec'].get('nodeName')}: {pod['status']['phase']} {states} {waits}"
+
+
+def _log(host: ClusterHost) -> str:
+    """The ends of the host's logs, its pods' too."""
+    kept = [host.folder / "kubelet" / "host.log", *(host.folder / "kubelet" / "log" / "pods").glob("*/*/*.log")]
+    said = []
+    for path in kept:
+        with contextlib.suppress(OSError):
+            said.append(f"--- {path.relative_to(host.folder)}\n{path.read_text(errors='replace')[-1500:]}")
+    return f"=== {host.name}\n" + "\n".join(said)

@@ -1,0 +1,136 @@
+"""All of it together, as it is deployed: Terraform, nodes that wait for a network, the chart, and the way out.
+
+Each test leaves the cluster as it found it, but the last, which ends it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from itertools import permutations
+
+from cloudroute.lab.hosts.traffic_echo import Echo, reach
+from cloudroute.lab.hosts.workload import wait_for
+from tests.cluster.fleet import NODES_PER_ZONE, Fleet
+from tests.cluster.release import SPACE, Release
+from tests.cluster.traces import take
+from tests.docs.pages import ROOT, Page
+from tests.packets.world import kinds, no_loss
+
+POD_MTU = 9001 - 50
+OWN_ENTRIES = 2
+"""Of each table and family: local, and the way to the internet."""
+ROOMY = "50"
+UNINSTALL = Page("operations", (ROOT / "docs" / "operations.md").read_text())
+
+
+def everybody_reaches_everybody(fleet: Fleet) -> None:
+    """With full-size packets, in both families, and nobody's address is translated."""
+    pods = {name: host.pods["web"] for name, host in fleet.hosts.items()}
+    with Echo([pod.namespace.name for pod in pods.values()]):
+        for a, b in permutations(pods, 2):
+            for family in (0, 1):
+                for protocol in ("udp", "tcp"):
+                    answer = reach(pods[a].namespace.name, pods[b].addresses[family], protocol, POD_MTU)
+                    assert answer.ok, f"{a} to {b}: {answer.error}\n{fleet.diagnosis()}"
+                    assert answer.seen_address == pods[a].addresses[family]
+
+
+def wanted_routes(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Each pod CIDR to its node's ENI, in each table."""
+    routes = {
+        cidr: fleet.hosts[route["metadata"]["name"]].machine.interface_id
+        for route in fleet.node_routes()
+        for cidr in route["spec"]["podCIDRs"]
+    }
+    return dict.fromkeys(fleet.applied["route_table_ids"].values(), routes)
+
+
+def test_nodes_that_waited_for_a_network_have_one(fleet: Fleet, release: Release) -> None:
+    """Everything is routed natively, in both families, in each zone's table."""
+    wanted = wanted_routes(fleet)
+    assert all(len(routes) == 2 * len(fleet.hosts) for routes in wanted.values())
+    assert fleet.routes() == wanted
+    everybody_reaches_everybody(fleet)
+    assert "failed" not in release.cloudroute("doctor")
+
+
+def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet, release: Release) -> None:
+    with no_loss(fleet.hosts.values()):
+        release.upgrade(f"controller.settings.route-limit={OWN_ENTRIES + 1}")
+        wait_for(lambda: {"direct", "overlay"} <= kinds(fleet), "the limit bites", 90)
+        wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
+        wait_for(lambda: all(len(routes) == 2 for routes in fleet.routes().values()), "the routes are gone", 90)
+        everybody_reaches_everybody(fleet)
+        release.upgrade(f"controller.settings.route-limit={ROOMY}")
+        wait_for(lambda: kinds(fleet) == {"native"}, "all are native again", 90)
+        wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
+
+
+def test_new_pods_of_everything_lose_no_packet(fleet: Fleet, release: Release) -> None:
+    before = {pod["metadata"]["name"] for kind in ("agent", "controller") for pod in release.pods(kind)}
+    writes = fleet.writes()
+    with no_loss(fleet.hosts.values()):
+        release.kubectl("rollout", "restart", "--namespace", SPACE, "daemonset,deployment")
+        wait_for(release.rolled, "all pods are new", 240)
+        wait_for(release.settled, "all is in place", 60)
+    after = {pod["metadata"]["name"] for kind in ("agent", "controller") for pod in release.pods(kind)}
+    assert not before & after
+    assert fleet.writes() == writes
+
+
+def test_the_leaders_pod_is_deleted(fleet: Fleet, release: Release) -> None:
+    """Another leads, and what the first has built stays as it is."""
+    leader = release.leader()
+    writes = fleet.writes()
+    with no_loss(fleet.hosts.values()):
+        release.kubectl("delete", "pod", "--namespace", SPACE, leader)
+        wait_for(lambda: release.leader() not in ("", leader), "another one leads", 60)
+        wait_for(release.rolled, "there are two again", 90)
+    assert fleet.writes() == writes
+    assert fleet.routes() == wanted_routes(fleet)
+
+
+def test_a_node_is_drained_and_replaced(fleet: Fleet, release: Release) -> None:
+    """The one that leads: its pod goes elsewhere, its routes go, those of the new node come, nobody else is harmed."""
+    (leader,) = [pod for pod in release.pods("controller") if pod["metadata"]["name"] == release.leader()]
+    name = leader["spec"]["nodeName"]
+    gone = fleet.hosts[name]
+    stayers = [host for host in fleet.hosts.values() if host is not gone]
+    with no_loss(stayers):
+        release.kubectl("drain", name, "--ignore-daemonsets", "--timeout=90s")
+        instance = next(key for key, node in fleet.applied["nodes"].items() if node["instance_id"] == gone.machine.id)
+        fleet.account.terraform("apply", "-auto-approve", f'-replace=module.nodes.aws_instance.this["{instance}"]')
+        fleet.follow()
+        (new,) = [host for host in fleet.hosts.values() if host not in stayers]
+        wait_for(fleet.all_ready, "the new node is ready", 120)
+        wait_for(lambda: fleet.adopt("web"), "a pod runs on it", 60)
+        wait_for(lambda: fleet.routes() == wanted_routes(fleet), "its routes are there, and the old ones gone", 60)
+        wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
+    assert len(fleet.hosts) == len(fleet.applied["route_table_ids"]) * NODES_PER_ZONE
+    assert new.machine.id != gone.machine.id
+    assert "No changes." in fleet.account.terraform("plan", "-detailed-exitcode")
+    everybody_reaches_everybody(fleet)
+
+
+def test_helm_finds_it_well(release: Release) -> None:
+    assert "Succeeded" in release.helm("test", "cloudroute")
+
+
+def test_nothing_is_left(fleet: Fleet, release: Release) -> None:
+    """By "Uninstall" of docs/operations.md; then EC2 is as Terraform made it, and goes."""
+    release.kubectl("delete", "daemonset", "web", "--namespace=default", "--cascade=foreground")
+    release.kubectl("scale", "deployment/cloudroute-controller", "--replicas=0", "--namespace", SPACE)
+    wait_for(lambda: not release.leader(), "nobody leads", 60)
+    release.cloudroute("cleanup", "--yes")
+    (patch,) = [block.text for block in UNINSTALL.blocks if "--cleanup" in block.text and block.language == "sh"]
+    release.kubectl(*shlex.split(patch)[1:])
+    wait_for(release.agents_have_ended, "every agent has cleaned up", 90)
+    release.helm("uninstall", "cloudroute", "--wait")
+    release.kubectl("delete", "crd", "noderoutes.cloudroute.io", "routetables.cloudroute.io")
+    release.kubectl("delete", "namespace", SPACE)
+    found = take(fleet, release.kubectl)
+    for what, value in found._asdict().items():
+        assert value == getattr(release.before, what), what
+    assert "No changes." in fleet.account.terraform("plan", "-detailed-exitcode")
+    fleet.account.terraform("destroy", "-auto-approve")
+    assert fleet.account.remains() == fleet.untouched
