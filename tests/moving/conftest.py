@@ -1,0 +1,20 @@
+"""Tests here need root, network namespaces, nftables, iptables and the CNI plugins, where they send packets."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.hosts import require_netns
+from tests.packets.needs import require_cni, require_nftables
+from tests.required import lacking
+
+
+@pytest.fixture(scope="session")
+def parts() -> None:
+    require_netns()
+    require_nftables()
+    require_cni()
+    if shutil.which("iptables") is None:
+        lacking("nftables", "install iptables (Debian: iptables)")

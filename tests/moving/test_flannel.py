@@ -1,0 +1,125 @@
+"""From flannel to cloudroute by the commands of docs/moving/flannel.md."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloudroute.lab.hosts.host import LabHost
+from cloudroute.lab.hosts.lab import HostLab
+from cloudroute.lab.hosts.traffic_echo import Echo, reach
+from cloudroute.lab.kube.real import RealKubeApi
+from tests.moving import flannel, guide
+from tests.packets.world import new_lab, no_loss, settle
+
+PAGE = "flannel"
+WRITES = {"CreateRoute": 4, "ModifyNetworkInterfaceAttribute": 2}
+"""Two nodes in two tables, and their source/dest checks."""
+
+
+@pytest.fixture
+def lab(parts: None) -> Iterator[HostLab]:
+    """Two hosts in two zones with flannel and a pod each; nothing of cloudroute runs."""
+    with new_lab("leave", zones=2, ipv6=False, pools=[flannel.POOL], agents=False, agent_flags={"--vni": "2"}) as lab:
+        lab.kill_controller()
+        hosts = [*lab.join(0), *lab.join(1)]
+        flannel.install(lab, hosts)
+        for host in hosts:
+            host.add_pod("old")
+        yield lab
+
+
+def test_the_whole_move_loses_no_packet_and_leaves_nothing_of_flannel(lab: HostLab) -> None:
+    """Beside flannel nothing of it is touched; pods go over node by node, then the routes, then what is left."""
+    hosts = list(lab.hosts.values())
+    before = {host.name: flannel.shown(host) for host in hosts}
+    cidrs = pod_cidrs(lab)
+    lab.aws.reset_calls()
+
+    with no_loss(hosts):  # 1. beside it
+        lab.start_controller()
+        for host in hosts:
+            host.start_agent()
+        lab.wait(lambda: reasons(lab) == ["KernelFailed"] * 2, "the agents to say that cni0 is in the way")
+    assert {host.name: flannel.shown(host) for host in hosts} == before
+    assert all(file.name == "10-flannel.conflist" for host in hosts for file in host.conf_dir.iterdir())
+    assert pod_cidrs(lab) == cidrs
+    assert {action: count for (action, _), count in lab.aws.calls.items() if action in WRITES} == WRITES
+
+    for host in hosts:  # 2. the pods
+        host.remove_pod(host.pods["old"])
+        guide.run(host, guide.script(PAGE, "2. The pods, node by node"))
+        host.add_pod("new")
+        assert addresses_on(host, "cbr0") == [f"{cidrs[host.name][0][:-4]}1/24"]
+        with no_loss(hosts):
+            reach_each_other(hosts)
+
+    with no_loss(hosts):  # 3. the routes
+        for host in hosts:
+            guide.run(host, guide.script(PAGE, "3. Both ways in"))
+        for host in hosts:
+            guide.run(host, guide.script(PAGE, "4. The routes"))
+        lab.wait(lambda: reasons(lab) == ["Ready"] * 2, "the agents to put their own routes")
+        for host in hosts:  # 4. the rest
+            guide.run(host, guide.script(PAGE, "5. What is left"))
+        settle(lab)
+    assert [flannel.remains(host) for host in hosts] == ["", ""]
+    assert pod_cidrs(lab) == cidrs
+    assert {len(route["spec"]["nativeIn"]) for route in lab.node_routes()} == {2}
+    reach_each_other(hosts)
+
+
+def test_a_pod_on_cni0_is_cut_off_when_that_goes_and_must_be_started_again(lab: HostLab) -> None:
+    """Its end of the cable is on no bridge any more: what the guide says of pods that were not drained."""
+    one, other = lab.hosts.values()
+    with Echo([one.pods["old"].namespace.name, other.pods["old"].namespace.name]):
+        target = other.pods["old"].addresses[0]
+        assert reach(one.pods["old"].namespace.name, target, "udp").ok
+        guide.run(other, guide.script(PAGE, "2. The pods, node by node"))
+        assert not reach(one.pods["old"].namespace.name, target, "udp").ok
+        lab.start_controller()
+        for host in lab.hosts.values():
+            host.start_agent()
+        other.add_pod("new")  # an agent serves here, and yet
+        assert not reach(one.pods["old"].namespace.name, target, "udp").ok
+
+
+@pytest.mark.parametrize(("subnet", "cidr"), [("10.244.7.1/24", "10.244.7.0/24"), ("10.244.7.65/26", "10.244.7.64/26")])
+def test_a_lease_of_etcd_becomes_the_nodes_pod_cidr(
+    real_kube: RealKubeApi, kubectl: str, tmp_path: Path, subnet: str, cidr: str
+) -> None:
+    """The guide's command, run by kubectl against a real API server."""
+    name = f"moving-{cidr.replace('/', '-')}"
+    (tmp_path / "subnet.env").write_text(flannel.subnet_env(subnet))
+    real_kube.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    commands = guide.script(PAGE, "Leases in etcd").replace("/run/flannel", str(tmp_path)).replace("$(hostname)", name)
+    environment = {"PATH": f"{Path(kubectl).parent}:/usr/bin:/bin", "KUBECONFIG": str(real_kube.kubeconfig())}
+    subprocess.run(["sh", "-ec", commands], env=environment, check=True, capture_output=True)
+    assert real_kube.get("nodes", name)["spec"]["podCIDRs"] == [cidr]
+    real_kube.delete("nodes", name)
+
+
+def reasons(lab: HostLab) -> list[str]:
+    """What the agents say of themselves."""
+    return [route.get("status", {}).get("reason", "") for route in lab.node_routes()]
+
+
+def pod_cidrs(lab: HostLab) -> dict[str, list[str]]:
+    """Of all Nodes."""
+    return {node["metadata"]["name"]: node["spec"]["podCIDRs"] for node in lab.kube.list("nodes")}
+
+
+def addresses_on(host: LabHost, device: str) -> list[str]:
+    """IPv4, with their lengths."""
+    return [line.split()[3] for line in host.run("ip", "-o", "-4", "address", "show", "dev", device).splitlines()]
+
+
+def reach_each_other(hosts: list[LabHost]) -> None:
+    """The pods of all hosts do, by TCP."""
+    pods = [pod for host in hosts for pod in host.pods.values()]
+    with Echo([pod.namespace.name for pod in pods]):
+        for pod in pods:
+            assert all(reach(pod.namespace.name, to.addresses[0], "tcp").ok for to in pods)
