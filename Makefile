@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help lint check test demo packets terraform-test bench image manifests assets helm lock clean
+.PHONY: help lint check test demo packets terraform-test cluster-test bench docs image release manifests assets helm lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,11 +28,20 @@ demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root o
 terraform-test: $(READY) ## Terraform: every module and root, and the test environment from apply to destroy
 	$(BIN)/pytest -rs tests/terraform
 
+cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades and the way out (root)
+	$(BIN)/pytest -rs tests/cluster
+
 bench: $(READY) ## Measure what the README claims
 	$(BIN)/python -m tests.bench
 
-image: $(READY) ## Build the container image into dist/, without a registry (root; Debian's buildah and mmdebstrap)
+docs: $(READY) ## Build the site of all pages into dist/docs, to be opened from there: no server, no network
+	$(BIN)/sphinx-build -W -q -b html -c docs . dist/docs
+
+image: $(READY) ## Build the container images into dist/, without a registry (root; Debian's buildah and mmdebstrap)
 	PYTHON=$(CURDIR)/$(BIN)/python deploy/image/build.sh dist
+
+release: $(READY) ## Build all files of a release into dist/, always the same bytes; FINAL=1 refuses a snapshot (as make image; git)
+	$(BIN)/python deploy/release/build.py $(if $(FINAL),--final) dist
 
 manifests: ## Render deploy/cloudroute.yaml from the chart (helm)
 	cp cloudroute/crds/*.yaml deploy/chart/files/crds/

@@ -43,6 +43,20 @@ output "nodes" {
   value       = module.nodes.nodes
 }
 
+output "kubernetes_nodes" {
+  description = "The nodes as Nodes of Kubernetes, for `kubectl apply -f -`, where no kubelet registers them."
+  value = jsonencode({
+    apiVersion = "v1"
+    kind       = "List"
+    items = [for name, node in module.nodes.nodes : {
+      apiVersion = "v1"
+      kind       = "Node"
+      metadata   = { name = name, labels = { "topology.kubernetes.io/zone" = node.zone } }
+      spec       = { providerID = node.provider_id }
+    }]
+  })
+}
+
 output "role_arns" {
   description = "The controller's role, by how it comes by it."
   value       = { for identity, made in module.iam : identity => made.role_arn }

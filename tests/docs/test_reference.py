@@ -1,0 +1,42 @@
+"""docs/reference is what the code says now."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs import reference
+from tests.docs.reference import FOLDER, PAGES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_as_made_from_the_code(name: str) -> None:
+    """The page equals what would be written."""
+    path = FOLDER / f"{name}.md"
+    same = path.exists() and path.read_text() == PAGES[name]()
+    assert same, f"{path.name} is out of date: run python -m tests.docs.reference"
+
+
+def test_no_page_is_left() -> None:
+    """The folder holds what is made, and nothing else."""
+    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.md" for name in PAGES}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("flags", "| `--route-reserve N` | Entries of each table and family to leave free"),
+        ("flags", "## cloudroute lab break"),
+        ("metrics", "| `cloudroute_routes` | gauge | `table`, `family`, `state` |"),
+        ("metrics", "| `cloudroute_agent_changes_total` | counter | `kind`, `cause` |"),
+        ("crd", "| `spec.subnets[].cidrs` | list of strings |"),
+        ("crd", "| LIMIT-V6 | `.status.ipv6.limit` | With `-o wide`."),
+        ("chart", "| `controller.settings.route-limit` | `auto` or integer 1 to 1000 |"),
+        (
+            "chart",
+            "| `settings.log-level` | `debug` or `info` or `warning` or `error` |  | The least that is logged. |",
+        ),
+    ],
+)
+def test_holds_what_a_reader_looks_up(name: str, words: str) -> None:
+    """Flags, series, fields and values stand there with what is said of them."""
+    assert words in reference.PAGES[name]()

@@ -1,0 +1,1 @@
+"""The figures and names in the guides are those of the code."""
