@@ -21,7 +21,7 @@ _BUSY = urllib3.Retry(
     total=None, connect=False, read=False, redirect=False, other=False,
     status=20, status_forcelist={429}, allowed_methods=None, backoff_factor=0.1, backoff_max=1, raise_on_status=False,
 )  # fmt: skip
-"""As all clients do: where a server asks for patience, as it does while it sets up storage for a new kind, it gets it."""
+"""As all clients: where a server asks for patience, as it does while it sets up storage for a new kind, it gets it."""
 
 
 class _Resource(NamedTuple):
