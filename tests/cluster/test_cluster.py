@@ -36,10 +36,11 @@ def everybody_reaches_everybody(fleet: Fleet) -> None:
 
 
 def wanted_routes(fleet: Fleet) -> dict[str, dict[str, str]]:
-    """Each pod CIDR to its node's ENI, in each table."""
+    """Each pod CIDR to its node's ENI, in each table; a node that has gone has its NodeRoute for a while."""
     routes = {
         cidr: fleet.hosts[route["metadata"]["name"]].machine.interface_id
         for route in fleet.node_routes()
+        if route["metadata"]["name"] in fleet.hosts
         for cidr in route["spec"]["podCIDRs"]
     }
     return dict.fromkeys(fleet.applied["route_table_ids"].values(), routes)
