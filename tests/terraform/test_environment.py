@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine
 from tests.lab.aws.conftest import refused
@@ -105,6 +107,8 @@ def test_from_apply_to_destroy(terraform: Terraform, tmp_path: Path) -> None:
         made = documents(world)
         assert made == {name: written(name, applied) for name in made}
         assert len(applied["nodes"]) == len(applied["route_table_ids"]) == 3
+        registered = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(applied["kubernetes_nodes"])}
+        assert registered == {name: {"providerID": node["provider_id"]} for name, node in applied["nodes"].items()}
         credentials = world.assume(applied["role_arns"]["instance-profile"])
 
         aws.reset_calls()

@@ -45,16 +45,13 @@ output "nodes" {
 
 output "kubernetes_nodes" {
   description = "The nodes as Nodes of Kubernetes, for `kubectl apply -f -`, where no kubelet registers them."
-  value = jsonencode({
+  value = join("\n---\n", [for name, node in module.nodes.nodes : yamlencode({
     apiVersion = "v1"
-    kind       = "List"
-    items = [for name, node in module.nodes.nodes : {
-      apiVersion = "v1"
-      kind       = "Node"
-      metadata   = { name = name, labels = { "topology.kubernetes.io/zone" = node.zone } }
-      spec       = { providerID = node.provider_id }
-    }]
-  })
+    kind       = "Node"
+    metadata   = { name = name, labels = { "topology.kubernetes.io/zone" = node.zone } }
+    spec       = { providerID = node.provider_id }
+    status     = { addresses = [for address in node.addresses : { type = "InternalIP", address = address }] }
+  })])
 }
 
 output "role_arns" {
