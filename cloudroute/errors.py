@@ -20,6 +20,7 @@ and `adapters/kube/errors.py`. Nothing else looks at codes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -43,6 +44,15 @@ class LeaseLost(CloudrouteError):
     """The lease is not ours, or can't be proved to be."""
 
 
+def without_passwords(text: str) -> str:
+    """What an API's client says, without who and with which password in its URLs: it ends in logs and Events.
+
+    >>> without_passwords("no answer from https://user:secret@10.0.0.1:443/")
+    'no answer from https://10.0.0.1:443/'
+    """
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
 class ApiError(CloudrouteError):
     """A call that failed.
 
@@ -51,6 +61,7 @@ class ApiError(CloudrouteError):
     """
 
     def __init__(self, action: str, resource: str, code: str, message: str) -> None:
+        message = without_passwords(message)
         super().__init__(f"{action} {resource}: {code + ': ' if code else ''}{message}")
         self.action = action
         self.resource = resource

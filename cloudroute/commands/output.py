@@ -51,7 +51,16 @@ def _write_tables(tables: Sequence[Table]) -> None:
         for column in table.columns:
             grid.add_column(column, overflow="fold")
         for row in table.rows:
-            grid.add_row(*(cell or "-" for cell in row))
+            grid.add_row(*(_harmless(cell) or "-" for cell in row))
         console.print(grid)
         if table.note:
             console.print(table.note)
+
+
+def _harmless(cell: str) -> str:
+    """The same without what steers a terminal: an agent's words can be in it.
+
+    >>> _harmless("KernelFailed: \\x1b[2J")
+    'KernelFailed: \\\\x1b[2J'
+    """
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in cell)

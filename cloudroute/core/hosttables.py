@@ -100,10 +100,10 @@ class Composer:
         self, own: NodeRoute, routes: Mapping[str, NodeRoute], reports: Mapping[str, TableReport], host: Host
     ) -> Wanted:
         """Raises Unfit when this node's own NodeRoute (`own`) or NIC does not serve."""
-        me = Me.of(own.spec, host)
+        me = Me.of(own.spec, host, self._shape.pools)
         changed = self._changed(me, own, routes, host)
         if changed is None:
-            self._roster = roster(own, routes, host, self._known, self._taken)
+            self._roster = roster(own, routes, host, self._known, self._taken, self._shape.pools)
             self._known = dict(self._roster.ids)
             self._peers, self._bulk = {}, {"fdb": {}, "neighbours": {}, "nexthops": {}, "routes": self._guards(me)}
             changed = self._roster.pod_cidrs.keys()

@@ -7,13 +7,13 @@ that the journal knows keeps it, else the older; the other is told so and can't 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import NamedTuple
 
 from cloudroute.core.ipam import Ipam, NodeSized
 from cloudroute.core.model import AssignPodCidrs, Notice, Policy, Snapshot
-from cloudroute.types import Cidr, Condition, Family, Node, NodeRoute
+from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute
 
 DEAD = ("shutting-down", "terminated")
 OLDEST_FIRST = attrgetter("created", "name")
@@ -141,7 +141,7 @@ class _Claims:
         return accepted
 
     def _accepts(self, node: Node) -> bool:
-        if problem := self._problem(node.pod_cidrs):
+        if problem := self._problem(node.pod_cidrs) or self._reserved(node.pod_cidrs):
             self.refuse(node, problem)
             return False
         return self._take(node, node.pod_cidrs)
@@ -167,6 +167,14 @@ class _Claims:
                 mask = self._policy.node_length.get(cidr.family)
                 wanted = f"/{mask} of" if mask else f"part of any {cidr.family}"
                 return f"pod CIDR {cidr} is no {wanted} --cluster-cidr {pools}; recreate the Node to get one"
+        return ""
+
+    def _reserved(self, cidrs: Sequence[Cidr]) -> str:
+        """Why a Node that comes with `cidrs` can't have them. One that has them already keeps them."""
+        for cidr in cidrs:
+            for reserved in self._policy.reserved:
+                if reserved.overlaps(cidr):
+                    return f"pod CIDR {cidr} is in --reserved-cidr {reserved}; recreate the Node to get another"
         return ""
 
     def inherit(self, node: Node, records: Sequence[NodeRoute]) -> tuple[Cidr, ...]:
@@ -244,10 +252,26 @@ def _member(
         text = f"{instance.id} is in {instance.vpc_id or 'no VPC'} and not in {snapshot.vpc_id}: no route leads there"
         notices.append(Notice("Node", node.name, node.uid, True, "OtherVPC", text))
         return None
+    node = _with_own_addresses(node, instance, notices)
     return Member(
         node.name, node, cidrs, instance.id, primary.id, primary.subnet_id, table_id,
         primary.source_dest_check, True, False, record,
     )  # fmt: skip
+
+
+def _with_own_addresses(node: Node, instance: Instance, notices: list[Notice]) -> Node:
+    """The Node with those of its addresses that EC2 has given its instance.
+
+    A kubelet says what it likes of itself, and every agent sends the tunnel to a node's addresses and leaves pods their
+    own address toward them: one that is the metadata service's, or another host's, would cut all pods off from it.
+    """
+    own = [address for interface in instance.interfaces for address in interface.addresses]
+    others = [address for address in node.node_ips if address not in own]
+    if not others:
+        return node
+    text = f"{', '.join(others)} in status.addresses is no address of {instance.id}: no other node is told of it"
+    notices.append(Notice("Node", node.name, node.uid, True, "OtherAddress", text))
+    return replace(node, node_ips=tuple([address for address in node.node_ips if address in own]))
 
 
 def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None, dead: bool) -> Member | None:
@@ -255,6 +279,8 @@ def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None,
     if record is None:
         return None
     spec = record.spec
+    if node.node_ips != spec.node_ips:
+        node = replace(node, node_ips=spec.node_ips)
     return Member(
         node.name, node, cidrs, node.instance_id, spec.network_interface_id, spec.subnet_id, spec.route_table_id,
         False, False, dead, record,

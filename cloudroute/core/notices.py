@@ -9,6 +9,8 @@ from cloudroute.core.model import Notice
 from cloudroute.core.tables import TableUse
 from cloudroute.types import NodeRoute, NodeRouteSpec
 
+LONGEST = 1024
+"""Characters of an agent's words: the CRD takes no more."""
 HARMLESS = "PeersFailed"
 """Why an agent may be not ready and its node be sent to all the same: it can't send to some others."""
 
@@ -21,11 +23,16 @@ def agent_trouble(status: Mapping[str, object]) -> str:
     >>> agent_trouble({"ready": False, "reason": "PeersFailed"})
     ''
     """
-    reason = str(status.get("reason") or "no reason given")
+    reason = _plain(status.get("reason")) or "no reason given"
     if status.get("ready") is not False or reason == HARMLESS:
         return ""
-    message = status.get("message")
+    message = _plain(status.get("message"))
     return f"{reason}: {message}" if message else reason
+
+
+def _plain(words: object) -> str:
+    """An agent's words on one line, without what steers a terminal."""
+    return "".join(char if char.isprintable() else " " for char in str(words or "")[:LONGEST]).strip()
 
 
 def held_back(member: Member, table_ids: Sequence[str], trouble: str) -> Notice:

@@ -10,11 +10,11 @@ All four are there whatever the path is. Only the nexthop depends on it, so that
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cloudroute.core.paths import Class, pair_path
-from cloudroute.dataplane import METRIC, VTEP, Host, Nexthop, Route, RouteKey, family_of_bytes, packed
+from cloudroute.dataplane import METRIC, VTEP, Host, Nexthop, Route, RouteKey, family_of_bytes, network, packed
 from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Path
 
 _KUBENET = bytes.fromhex("0a58")
@@ -22,6 +22,17 @@ _KUBENET = bytes.fromhex("0a58")
 _LINK_LOCAL = bytes.fromhex("fe80000000000000")
 _HASHED = bytes.fromhex("0e")
 """Locally administered like the other, and never equal to it. 40 bits of a hash tell 5,000 nodes apart."""
+LEAST_ADDRESSES = 4
+"""Of a pod CIDR: its base, the bridge, a pod, and one more that host-local wants."""
+LONGEST = 200
+"""Characters of others' text in a message."""
+SPECIAL = tuple(
+    Cidr.parse(text)
+    for text in (
+        "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8",
+    )
+)  # fmt: skip
+"""What is no pod's and, see `is_unicast`, no host's."""
 
 
 class Unfit(Exception):
@@ -46,10 +57,18 @@ class Me(NamedTuple):
     interface: str
 
     @classmethod
-    def of(cls, spec: NodeRouteSpec, host: Host) -> Me:
-        """Raises Unfit when the NodeRoute has no pod CIDR, or the NIC none of the node's addresses."""
+    def of(cls, spec: NodeRouteSpec, host: Host, pools: Sequence[Cidr] = ()) -> Me:
+        """Raises Unfit when the NodeRoute has no usable pod CIDR, or the NIC none of the node's addresses."""
         if not spec.pod_cidrs:
             raise Unfit("NoPodCIDR", "its NodeRoute has no valid pod CIDR: the controller gives it one")
+        for cidr in spec.pod_cidrs:
+            if cidr.size < LEAST_ADDRESSES:
+                raise Unfit("NoPodCIDR", f"{cidr} in its NodeRoute has less than {LEAST_ADDRESSES} addresses")
+            if astray := outside(cidr, pools):
+                raise Unfit("NoPodCIDR", f"{cidr} in its NodeRoute {astray}")
+            for other in (*near(host), *SPECIAL):
+                if cidr.overlaps(other):
+                    raise Unfit("NoPodCIDR", f"{cidr} in its NodeRoute overlaps {other}, which is no pod's")
         local = _local(spec, host)
         return cls(
             Class.of(spec),
@@ -69,7 +88,7 @@ def _local(spec: NodeRouteSpec, host: Host) -> bytes:
     for address in mine:
         if address in present:
             return address
-    says = ", ".join(spec.node_ips) or "no address"
+    says = ", ".join(spec.node_ips)[:LONGEST] or "no address"
     raise Unfit(
         "Interface",
         f"{host.interface} has none of the node's addresses ({says}): name the NIC that has one by --interface",
@@ -141,6 +160,19 @@ def _nexthop(
     return None, f"its NodeRoute has no {me.underlay} address in nodeIPs, so no tunnel can lead to it"
 
 
+def outside(cidr: Cidr, pools: Sequence[Cidr]) -> str:
+    """Why nothing is done for a pod CIDR that lies in none of the cluster's, "" if it does or they are not known."""
+    if not pools or any(pool.covers(cidr) for pool in pools):
+        return ""
+    return f"is in none of --cluster-cidr {', '.join(map(str, pools))}: give this agent the controller's"
+
+
+def near(host: Host) -> Iterator[Cidr]:
+    """What this machine reaches without us: a pod CIDR there would cut it off."""
+    for address, length in (*host.addresses, *((gateway, len(gateway) * 8) for gateway in host.gateways)):
+        yield network(address, length)
+
+
 def base(cidr: Cidr) -> bytes:
     """Its first address: the source of the host's own packets."""
     return cidr.base.to_bytes(BITS[cidr.family] // 8, "big")
@@ -176,6 +208,18 @@ def mac_of(address: bytes) -> bytes:
     if len(address) == 4:
         return _KUBENET + address
     return _HASHED + hashlib.blake2b(address, digest_size=5).digest()
+
+
+def is_unicast(address: bytes) -> bool:
+    """Whether it can be a host's own: no loopback, link-local, multicast, unspecified or IPv4-mapped address.
+
+    >>> [is_unicast(packed(text)) for text in ("10.0.0.1", "fd00::1", "169.254.169.254", "::ffff:10.0.0.1")]
+    [True, True, False, False]
+    """
+    first, second = address[:2]
+    if len(address) == 4:
+        return first not in (0, 127) and first < 224 and (first, second) != (169, 254)
+    return first not in (0, 0xFF) and (first, second & 0xC0) != (0xFE, 0x80)
 
 
 def packed_or_none(text: str) -> bytes | None:

@@ -5,12 +5,12 @@ Nothing here depends on paths, so it is made anew only when somebody comes, goes
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from cloudroute.core.peers import assign_ids, packed_or_none
-from cloudroute.dataplane import Host, network
+from cloudroute.core.peers import LONGEST, SPECIAL, assign_ids, is_unicast, near, outside, packed_or_none
+from cloudroute.dataplane import Host
 from cloudroute.types import Cidr, NodeRoute
 
 
@@ -32,24 +32,46 @@ class Roster:
 
 
 def roster(
-    own: NodeRoute, routes: Mapping[str, NodeRoute], host: Host, known: Mapping[Cidr, int], taken: Container[int]
+    own: NodeRoute,
+    routes: Mapping[str, NodeRoute],
+    host: Host,
+    known: Mapping[Cidr, int],
+    taken: Container[int],
+    pools: Sequence[Cidr] = (),
 ) -> Roster:
     """Two that claim an address in common: the older keeps it (then the name); this node comes before all.
 
-    `known` are the nexthop ids that CIDRs have already, `taken` those of others on this machine.
+    `known` are the nexthop ids that CIDRs have already, `taken` those of others on this machine, `pools` the
+    cluster's CIDRs where they are known.
     """
+    mine = {address for address, _ in host.addresses} | set(host.gateways)
     usable: list[NodeRoute] = []
     addresses: dict[str, tuple[bytes, ...]] = {}
     problems: dict[str, str] = {}
     for name, route in routes.items():
         if name == own.name:
             continue
-        parsed = [packed_or_none(text) for text in route.spec.node_ips]
-        bad = [text for text, address in zip(route.spec.node_ips, parsed, strict=True) if address is None]
+        texts = route.spec.node_ips
+        parsed = [packed_or_none(text) for text in texts]
+        bad = [
+            text
+            for text, address in zip(texts, parsed, strict=True)
+            if address is None or address in mine or not is_unicast(address)
+        ]
+        # One over this machine's own addresses is for `_losers` to name: that is worse.
+        astray = [
+            (cidr, why)
+            for cidr in route.spec.pod_cidrs
+            if (why := outside(cidr, pools)) and not any(cidr.overlaps(other) for other in near(host))
+        ]
         if not route.spec.pod_cidrs:
             problems[name] = "its NodeRoute has no valid pod CIDR: it gets no route"
         elif bad:
-            problems[name] = f"its nodeIPs have {bad[0]!r}, which is no address: it gets no route"
+            problems[name] = (
+                f"its nodeIPs have {bad[0][:LONGEST]!a}, which is no address of another node: it gets no route"
+            )
+        elif astray:
+            problems[name] = f"its pod CIDR {astray[0][0]} {astray[0][1]}; it gets no route"
         else:
             usable.append(route)
             addresses[name] = tuple(filter(None, parsed))
@@ -74,36 +96,36 @@ def same_membership(one: NodeRoute, other: NodeRoute) -> bool:
     return a.pod_cidrs == b.pod_cidrs and a.node_ips == b.node_ips and one.created == other.created
 
 
+_OWN, _NOBODYS = "", "*"
+"""They come before all nodes, and no node has such a name."""
+_WHOSE = {_OWN: "this node's own addresses", _NOBODYS: "what is no pod's (loopback, link-local, multicast)"}
+
+
 def _losers(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str, str]:
     """By one walk over all CIDRs in order: one that begins before the last has ended lies inside of it."""
     by_name = {route.name: route for route in routes}
     claims = [(cidr, route.name) for route in by_name.values() for cidr in route.spec.pod_cidrs]
-    claims += [(cidr, "") for cidr in (*own.spec.pod_cidrs, *_near(host))]
+    claims += [(cidr, _OWN) for cidr in (*own.spec.pod_cidrs, *near(host))]
+    claims += [(cidr, _NOBODYS) for cidr in SPECIAL]
     claims.sort()
     clashes: list[tuple[str, str, Cidr]] = []
     around: list[tuple[Cidr, str]] = []
     for cidr, name in claims:
         while around and not around[-1][0].covers(cidr):
             around.pop()
-        clashes += [(other, name, cidr) for _, other in around if other != name]
+        clashes += [(o, name, cidr) for _, o in around if o != name and (o in by_name or name in by_name)]
         around.append((cidr, name))
 
     def rank(name: str) -> tuple[str, str]:
-        return (by_name[name].created, name) if name else ("", "")
+        return (by_name[name].created if name in by_name else "", name)
 
     losers: dict[str, str] = {}
-    for one, other, cidr in sorted(clashes, key=lambda clash: max(rank(clash[0]), rank(clash[1]))):
+    for one, other, cidr in sorted(clashes, key=lambda clash: sorted(map(rank, clash[:2]), reverse=True)):
         older, younger = sorted((one, other), key=rank)
         if older not in losers and younger not in losers:
-            whose = f"that of {older}, which is older" if older else "this node's own addresses"
+            whose = _WHOSE.get(older) or f"that of {older}, which is older"
             losers[younger] = f"its pod CIDRs and {whose}, have {cidr} in common: it gets no route"
     return losers
-
-
-def _near(host: Host) -> Iterable[Cidr]:
-    """What this machine reaches without us: a pod CIDR there would cut it off."""
-    for address, length in (*host.addresses, *((gateway, len(gateway) * 8) for gateway in host.gateways)):
-        yield network(address, length)
 
 
 def apart(cidrs: Iterable[Cidr]) -> frozenset[Cidr]:

@@ -119,7 +119,7 @@ class EventWriter:
             "action": "Reconcile",
             "reason": event.reason,
             "type": "Warning" if event.warning else "Normal",
-            "note": event.message.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
+            "note": event.message.encode(errors="replace")[:_LONGEST_NOTE].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": "v1" if event.kind == "Node" else GROUP_VERSION,
                 "kind": event.kind,

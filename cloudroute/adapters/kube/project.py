@@ -15,6 +15,7 @@ from sys import intern
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from cloudroute.core.peers import is_unicast
 from cloudroute.types import (
     FAMILIES,
     Cidr,
@@ -40,6 +41,8 @@ _ZONE = "topology.kubernetes.io/zone"
 # EC2 refuses a whole DescribeInstances for one malformed id: https://docs.aws.amazon.com/ec2/latest/userguide/resource-ids.html
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})")
 _LONGEST_PRIORITY = 10
+_LONGEST_QUOTE, _LONGEST_PROBLEM = 80, 500
+"""Characters: a field of a Node can hold a megabyte, and a log line and an Event shall not."""
 
 
 class Meta(NamedTuple):
@@ -67,7 +70,9 @@ def node(raw: Json) -> Node:
     instance_id, zone = _provider(_text(spec.get("providerID")), problems)
     pod_cidrs, unreadable = cidrs(spec.get("podCIDRs") or [one for one in (spec.get("podCIDR"),) if one])
     if unreadable:
-        problems.append(f"spec.podCIDRs has {unreadable[0]!r}, which is no CIDR: the Node must be registered anew")
+        problems.append(
+            f"spec.podCIDRs has {_quote(unreadable[0])}, which is no CIDR: the Node must be registered anew"
+        )
         instance_id, pod_cidrs = "", ()
     return Node(
         name=_text(data.get("name")),
@@ -80,7 +85,7 @@ def node(raw: Json) -> Node:
         priority=_priority(_dict(data.get("annotations")), problems),
         condition=_condition(status),
         zone_hint=intern(zone or _text(_dict(data.get("labels")).get(_ZONE))),
-        problem="; ".join(problems),
+        problem="; ".join(problems)[:_LONGEST_PROBLEM],
     )
 
 
@@ -224,7 +229,8 @@ def _provider(provider_id: str, problems: list[str]) -> tuple[str, str]:
     if _INSTANCE_ID.fullmatch(last) and (provider_id == last or provider_id.startswith("aws://")):
         return last, before[-1] if before else ""
     if provider_id:
-        problems.append(f"spec.providerID {provider_id!r} names no EC2 instance: expected aws:///<zone>/<instance id>")
+        quoted = _quote(provider_id)
+        problems.append(f"spec.providerID {quoted} names no EC2 instance: expected aws:///<zone>/<instance id>")
     else:
         problems.append(
             "spec.providerID is not set: the cloud controller manager or the kubelet's --provider-id sets it"
@@ -239,9 +245,14 @@ def _internal_ips(status: Json, problems: list[str]) -> tuple[str, ...]:
         if one.get("type") != "InternalIP":
             continue
         try:
-            good.append(str(ipaddress.ip_address(text)))
+            address = ipaddress.ip_address(text)
         except ValueError:
-            problems.append(f"the InternalIP {text!r} in status.addresses is no IP address")
+            problems.append(f"the InternalIP {_quote(text)} in status.addresses is no IP address")
+        else:
+            if is_unicast(address.packed) and "%" not in text:
+                good.append(str(address))
+            else:
+                problems.append(f"the InternalIP {_quote(text)} in status.addresses can be no node's")
     return tuple(good[:_MOST_IPS])
 
 
@@ -252,8 +263,13 @@ def _priority(annotations: Json, problems: list[str]) -> int:
     digits = text.removeprefix("-").removeprefix("+")
     if digits.isascii() and digits.isdecimal() and len(digits) <= _LONGEST_PRIORITY and len(text) - len(digits) <= 1:
         return int(text)
-    problems.append(f"annotation {PRIORITY} is {text[:40]!r}: expected an integer, using 0")
+    problems.append(f"annotation {PRIORITY} is {_quote(text)}: expected an integer, using 0")
     return 0
+
+
+def _quote(text: str) -> str:
+    """The beginning of somebody's text, in quotes, on one line."""
+    return ascii(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")
 
 
 def _condition(status: Json) -> Condition | None:

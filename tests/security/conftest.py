@@ -1,0 +1,10 @@
+"""What tests of security share with others: how hard Hypothesis looks, a real cluster's API, a host with nftables."""
+
+from __future__ import annotations
+
+from tests.adapters.nft.conftest import host, nft, require_nft
+from tests.core import conftest as hypothesis_profiles
+from tests.deploy.conftest import cluster
+from tests.deploy.test_admission import policed
+
+__all__ = ["cluster", "host", "hypothesis_profiles", "nft", "policed", "require_nft"]

@@ -1,0 +1,166 @@
+"""What somebody can do with the token of one agent, on a real API server with the admission policy in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cloudroute.lab.kube.real import RealKubeApi
+from tests.contract.conftest import Answer, Api
+from tests.deploy.test_admission import GROUP, NODES, SPACE, token
+from tests.security import hostile
+
+ROUTE, STATUS = f"{GROUP}/noderoutes/{NODES[0]}", f"{GROUP}/noderoutes/{NODES[0]}/status"
+ACCOUNTS = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
+REVIEW: dict[str, Any] = {"spec": {}}
+HEAD: dict[str, Any] = {"metadata": {"name": "x"}}
+
+
+@pytest.fixture(scope="module")
+def thief(policed: RealKubeApi) -> Iterator[Api]:
+    """Who has the token of the agent's pod on node-1."""
+    api = Api(policed.url, token(policed, "agent", "Pod", "agent"), policed.ca_file, policed.compact)
+    yield api
+    api.pool.clear()
+    api.disconnect()
+
+
+def ask(thief: Api, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+    return thief.ask(method, path, body, "merge" * (method == "PATCH"), **headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/secrets"),
+        ("GET", f"/api/v1/namespaces/{SPACE}/secrets"),
+        ("GET", f"/api/v1/namespaces/{SPACE}/configmaps"),
+        ("GET", "/api/v1/nodes"),
+        ("GET", f"/api/v1/nodes/{NODES[0]}"),
+        ("GET", f"/api/v1/nodes/{NODES[0]}/proxy/pods"),
+        ("GET", f"/api/v1/namespaces/{SPACE}/pods"),
+        ("GET", f"/api/v1/namespaces/{SPACE}/pods/agent/log"),
+        ("POST", f"/api/v1/namespaces/{SPACE}/pods"),
+        ("POST", f"/api/v1/namespaces/{SPACE}/pods/agent/exec"),
+        ("POST", f"{ACCOUNTS}/cloudroute-agent/token"),
+        ("POST", f"{ACCOUNTS}/cloudroute-controller/token"),
+        ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
+        ("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
+        ("POST", "/apis/authentication.k8s.io/v1/tokenreviews"),
+        ("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews"),
+        ("PATCH", f"/api/v1/nodes/{NODES[0]}"),
+        ("PATCH", f"/api/v1/nodes/{NODES[0]}/status"),
+        ("PATCH", f"{GROUP}/noderoutes/{NODES[0]}"),
+        ("PUT", f"{GROUP}/noderoutes/{NODES[0]}/status"),
+        ("DELETE", f"{GROUP}/noderoutes/{NODES[0]}"),
+        ("DELETE", f"{GROUP}/noderoutes"),
+        ("POST", f"{GROUP}/noderoutes"),
+        ("POST", f"{GROUP}/routetables"),
+        ("PATCH", f"{GROUP}/routetables/rtb-1"),
+        ("PATCH", f"{GROUP}/routetables/rtb-1/status"),
+        ("PATCH", f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases/cloudroute"),
+        ("POST", "/apis/events.k8s.io/v1/namespaces/default/events"),
+        ("PATCH", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/noderoutes.cloudroute.io"),
+        ("DELETE", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/cloudroute"),
+        ("GET", "/metrics"),
+        ("GET", "/logs/"),
+    ],
+)
+def test_all_that_is_not_its_work_is_refused(thief: Api, method: str, path: str) -> None:
+    """Reads of Secrets, Nodes and pods, tokens, rights, the spec, RouteTables, the lease: 403."""
+    answer = ask(thief, method, path, HEAD if method in ("POST", "PUT", "PATCH") else None)
+    assert (answer.status, answer.body["reason"]) == (403, "Forbidden"), answer.body
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        {"Impersonate_User": f"system:serviceaccount:{SPACE}:cloudroute-controller"},
+        {"Impersonate_User": f"system:serviceaccount:{SPACE}:cloudroute-agent"},
+        {"Impersonate_User": "system:admin", "Impersonate_Group": "system:masters"},
+        {"Impersonate_User": f"system:node:{NODES[1]}", "Impersonate_Group": "system:nodes"},
+    ],
+)
+def test_it_speaks_for_nobody_else(thief: Api, who: dict[str, str]) -> None:
+    """Neither for the controller nor for another agent, a node or an administrator."""
+    answer = ask(thief, "GET", f"{GROUP}/noderoutes", **who)
+    assert (answer.status, answer.body["reason"]) == (403, "Forbidden")
+    assert "cannot impersonate" in answer.body["message"]
+
+
+def test_it_writes_the_status_of_its_own_node_alone(thief: Api, policed: RealKubeApi) -> None:
+    """By every kind of patch; with the name of its own in the body the request is none."""
+    status: dict[str, Any] = {"status": {"ready": False}}
+    other = f"{GROUP}/noderoutes/{NODES[1]}/status"
+    assert ask(thief, "PATCH", other, status).status == 403
+    assert ask(thief, "PATCH", other, {"metadata": {"name": NODES[0]}, **status}).status == 400
+    assert ask(thief, "PATCH", f"{GROUP}/noderoutes/node-9/status", status).status == 404
+    patches = [{"op": "add", "path": "/status", "value": {"ready": False}}]
+    assert thief.ask("PATCH", other, patches, "json").status == 403
+    assert "status" not in policed.get("noderoutes", NODES[1])
+
+
+def test_a_status_carries_nothing_else_along(thief: Api, policed: RealKubeApi) -> None:
+    """The spec, labels, annotations, owners and finalizers in the same patch are not taken over."""
+    before = policed.get("noderoutes", NODES[0])
+    node = policed.get("nodes", NODES[0])["metadata"]
+    owner = {"apiVersion": "v1", "kind": "Node", "name": node["name"], "uid": node["uid"], "controller": True}
+    metadata = {
+        "labels": {"a": "b"},
+        "annotations": {"a": "b"},
+        "finalizers": ["example.com/never"],
+        "ownerReferences": [owner],
+        "deletionTimestamp": "2026-01-01T00:00:00Z",
+    }
+    for part in metadata:
+        patch = {"metadata": {part: metadata[part]}, "spec": {"nativeIn": ["rtb-1"]}, "status": {"reason": part}}
+        answer = ask(thief, "PATCH", STATUS, patch)
+        assert answer.status == 200, answer.body
+    after = policed.get("noderoutes", NODES[0])
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert not after["metadata"].keys() & metadata.keys(), after["metadata"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"message": "x" * 1025},
+        {"reason": "x" * 129},
+        {"path": "native; reboot"},
+        {"ready": "false"},
+        {"paths": {"native": -1}},
+        {"since": "yesterday"},
+        {"mtu": -1},
+        {"message": ["x"]},
+    ],
+)
+def test_an_oversized_or_ill_formed_status_is_refused(thief: Api, status: dict[str, Any]) -> None:
+    """The CRD bounds what one agent can make all others read."""
+    assert ask(thief, "PATCH", STATUS, {"status": status}).status == 422
+
+
+def test_words_that_nobody_asked_for_are_not_kept(thief: Api, policed: RealKubeApi) -> None:
+    """A field that the CRD does not know is pruned: a status can't be made a store."""
+    answer = ask(thief, "PATCH", STATUS, {"status": {"ready": True, "loot": "x" * 100_000}})
+    assert answer.status == 200
+    assert "loot" not in policed.get("noderoutes", NODES[0])["status"]
+
+
+def test_a_token_of_a_pod_that_is_gone_opens_nothing(policed: RealKubeApi) -> None:
+    """A token is bound to its pod: who deletes that ends what was stolen."""
+    spec = {**policed.get("pods", "agent", SPACE)["spec"]}
+    spec = {key: spec[key] for key in ("nodeName", "serviceAccountName")}
+    spec["containers"] = [{"name": "agent", "image": "cloudroute"}]
+    head = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "robbed", "namespace": SPACE}}
+    policed.create({**head, "spec": spec})
+    api = Api(policed.url, token(policed, "agent", "Pod", "robbed"), policed.ca_file, policed.compact)
+    try:
+        assert ask(api, "GET", f"{GROUP}/noderoutes").status == 200
+        policed.request("DELETE", f"/api/v1/namespaces/{SPACE}/pods/robbed?gracePeriodSeconds=0")
+        hostile.until(lambda: ask(api, "GET", f"{GROUP}/noderoutes").status == 401, 30)
+    finally:
+        api.pool.clear()
+        api.disconnect()
