@@ -54,6 +54,7 @@ GOOD = {
     "renew_deadline": ("12", 12.0),
     "retry_period": ("1", 1.0),
     "namespace": ("net", "net"),
+    "status_page": ("off", False),
     "once": ("true", True),
     "output": ("yaml", "yaml"),
 }
@@ -84,6 +85,7 @@ BAD = {
     "renew_deadline": ["0", "3601", "x"],
     "retry_period": ["0", "601", "x"],
     "namespace": ["Upper", "-x", "a.b", "x" * 64],
+    "status_page": ["yes", "1"],
     "once": ["1", "on"],
     "output": ["xml", "wide"],
 }

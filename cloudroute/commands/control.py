@@ -25,6 +25,7 @@ from cloudroute.config import ControllerSettings
 from cloudroute.controller.lease import Lease, NoLease
 from cloudroute.controller.loop import Loop
 from cloudroute.controller.process import Controller
+from cloudroute.controller.status import Status
 from cloudroute.core.model import Snapshot
 from cloudroute.core.planner import Decision, decide
 from cloudroute.errors import CloudrouteError, LeaseLost
@@ -54,6 +55,7 @@ def make_loop(
     fence: Fence,
     telemetry: Telemetry,
     leave: bool,
+    status: Status | None = None,
 ) -> Loop:
     """A loop over a cluster that has been read once: where no region is set, its nodes' zones may tell it.
 
@@ -65,7 +67,7 @@ def make_loop(
     timeout = TIMEOUT_SHARE * (settings.lease_duration - settings.renew_deadline)
     ec2 = Ec2Client(None, region, fence, clock, timeout, telemetry.ec2_request)
     settings = replace(settings, vpc_id=settings.vpc_id or find_vpc(None))
-    return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave)
+    return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave, status)
 
 
 def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, Decision]:
@@ -94,13 +96,16 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
     be_thrifty()
     telemetry = Telemetry()
     cluster = connect(settings, telemetry.beat)
+    lease = _lease(settings, cluster)
+    status = Status(settings.cluster_name, lease) if settings.status_page and not leave else None
+    if status:
+        telemetry.pages |= status.pages()
     if not leave:  # a cleanup ends by itself, often where the address is taken: nobody asks how it is
         with listening(settings.listen):
             telemetry.serve(*settings.listen)
-    lease = _lease(settings, cluster)
     kube = KubeClient(cluster.transport, cluster)
     controller = Controller(
-        settings, cluster, lease, lambda: make_loop(settings, kube, cluster, lease, telemetry, leave), telemetry
+        settings, cluster, lease, lambda: make_loop(settings, kube, cluster, lease, telemetry, leave, status), telemetry
     )
     stop_on_signal(controller.stop)
     code = exit_code(lambda: 0 if controller.run() else 1)

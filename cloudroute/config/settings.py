@@ -223,6 +223,14 @@ class ControllerSettings(SharedSettings):
         _LEADER,
         "Namespace of the Lease.",
     )
+    status_page: bool = setting(
+        True,
+        switch("on", "off"),
+        _PROCESS,
+        "Show the leader's last look at the world where /metrics is: a page at /, the same as JSON at /api/status. "
+        "off: neither is there.",
+        why="it only reads, and has no secrets; but nodes' names and addresses are seen by whoever reaches the port",
+    )
     once: bool = setting(
         False,
         switch("true", "false"),

@@ -75,6 +75,16 @@ class Lease:
         """Whether it was ours and is not any more, though nobody released it. By the clock alone: no answer needed."""
         return self.acquired.is_set() and not self._released and not self.held
 
+    @property
+    def identity(self) -> str:
+        """Who this process is to others."""
+        return self._identity
+
+    @property
+    def holder(self) -> str:
+        """Who held the lease when it was last seen; "" while that is not known, or nobody did."""
+        return self._identity if self.held else (self._record or self._seen).holder
+
     # --- one attempt ------------------------------------------------------------------------
 
     def turn(self) -> None:
@@ -164,6 +174,9 @@ class Lease:
 
 class NoLease:
     """The fence of a single process that was told not to elect a leader."""
+
+    held = True
+    identity = holder = ""
 
     def check(self) -> None:
         """Nothing to check."""

@@ -14,6 +14,7 @@ import structlog
 
 from cloudroute.config import ControllerSettings, check_against_vpc, check_overlap
 from cloudroute.controller.apply import Applier, Outcome
+from cloudroute.controller.status import Status
 from cloudroute.controller.view import View
 from cloudroute.core import rivals
 from cloudroute.core.model import (
@@ -27,6 +28,7 @@ from cloudroute.core.model import (
     Snapshot,
     Step,
 )
+from cloudroute.core.overview import Cycle
 from cloudroute.core.paths import node_paths
 from cloudroute.core.planner import Decision, conclude, decide, summary
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, UsageError
@@ -91,9 +93,10 @@ class Loop:
         clock: Clock,
         telemetry: Telemetry,
         leave: bool = False,
+        status: Status | None = None,
     ) -> None:
         self._settings, self._cluster, self._kube = settings, cluster, kube
-        self._clock, self._telemetry = clock, telemetry
+        self._clock, self._telemetry, self.status = clock, telemetry, status
         self.policy = policy_of(settings, leave)
         limit = None if settings.route_limit == "auto" else settings.route_limit
         self.view = View(ec2, clock, settings.vpc_id, limit, settings.resync_seconds)
@@ -161,11 +164,19 @@ class Loop:
         self._memory = decision.plan.memory
         self.view.refused.clear()
         outcome = self._applier.run(decision.plan.steps, stop, self._beat)
-        publish = conclude(decision, self._snapshot())
+        tried = self._snapshot()
+        publish = conclude(decision, tried)
         published = self._applier.run(publish, stop, self._beat)
         self._held = self._applier.held((*decision.plan.steps, *publish))
         self._say(decision)
-        return self._turned(decision, outcome, published, start)
+        turn, left = self._turned(decision, outcome, published, start)
+        if self.status:
+            now = self._clock.monotonic()
+            notices = (*decision.plan.notices, *self._applier.refusals())
+            self.status.cycle(
+                Cycle(tried, decision, notices, turn.sentence, left, self._clock.now(), now - start, turn.next_at - now)
+            )
+        return turn
 
     def look(self) -> Snapshot | None:
         """Read what is due; None while no VPC is known though there are nodes. Raises ApiError and UsageError."""
@@ -226,6 +237,8 @@ class Loop:
     def _waiting(self) -> Turn:
         """No VPC is known, since EC2 shows no instance of a node."""
         self._blind += 1
+        if self.status:
+            self.status.trouble("no VPC is known yet: no node's instance was found in EC2", self._clock.now())
         return Turn("", self.view.next_due, False, self._blind >= BLIND)
 
     def _unreadable(self, error: ApiError) -> Turn:
@@ -233,10 +246,13 @@ class Loop:
         self._blind += 1
         pause = min(READ_RETRY_SECONDS * self._blind, self._settings.resync_seconds)
         log.warning("read", problem=str(error), again_in_seconds=pause)
+        if self.status:
+            self.status.trouble(str(error), self._clock.now())
         stuck = self._blind >= BLIND or isinstance(error, Forbidden)
         return Turn("", self._clock.monotonic() + pause, False, stuck)
 
-    def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, start: float) -> Turn:
+    def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, start: float) -> tuple[Turn, int]:
+        """How the cycle went, and how many steps are left."""
         now = self._clock.monotonic()
         self._telemetry.reconcile(now - start)
         done = summary((*outcome.done, *published.done))
@@ -252,7 +268,7 @@ class Loop:
         settled = not (left or waits or done)
         hopeful = waits or done or outcome.deferred or outcome.hopeful or published.hopeful
         stuck = bool(left) and not hopeful
-        return Turn(done, min(times), settled, stuck)
+        return Turn(done, min(times), settled, stuck), left
 
     # --- what a step has done ---------------------------------------------------------------
 

@@ -135,7 +135,8 @@ controller:
   settings:
     {region: eu-central-1, vpc-id: vpc-0a1b2c3d, route-table: [rtb-0a1b2c3d, rtb-0a1b2c3e], route-limit: 1000,
     route-reserve: 5, direct-routing: off, overlay: off, resync-seconds: 90, settle-seconds: 0.5, drain-seconds: 20,
-    reserved-cidr: [10.244.0.0/24], lease-duration: 30, renew-deadline: 20, retry-period: 4}
+    reserved-cidr: [10.244.0.0/24], lease-duration: 30, renew-deadline: 20, retry-period: 4,
+    status-page: off}
 agent:
   settings:
     {interface: ens5, vni: 10000000, vxlan-port: 4789, cni-conf-dir: /etc/other, masquerade: off,
@@ -146,6 +147,7 @@ agent:
     controller, agent = (settings(documents, component) for component in COMPONENTS)
     assert (controller.cluster_name, controller.cluster_cidr, agent.cluster_cidr) == ("prod", pools, pools)
     assert (controller.route_limit, controller.direct_routing, controller.overlay) == (1000, "off", False)
+    assert controller.status_page is False
     assert (controller.route_table, controller.settle_seconds) == (("rtb-0a1b2c3d", "rtb-0a1b2c3e"), 0.5)
     assert (agent.vni, agent.masquerade, agent.interface, agent.node_name) == (10_000_000, False, "ens5", "the-node")
     flags = {flag.partition("=")[0].lstrip("-") for name in COMPONENTS for flag in args(documents, name)}

@@ -1,0 +1,158 @@
+"""What the page is composed from: figures that add up, reasons that are true, whatever the world looks like."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudroute.core.model import Notice
+from cloudroute.core.overview import Cycle, compose
+from cloudroute.core.overview.pairs import OTHERS, count_pairs
+from cloudroute.core.paths import Class, node_paths, pair_path
+from cloudroute.core.planner import decide
+from cloudroute.types import NodeRouteSpec
+from tests.core.test_properties import worlds
+from tests.core.world import POLICY, World, settled_world
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\u202e\0\ud800"
+
+
+def cycle_of(world: World, *notices: Notice) -> Cycle:
+    """The world as a leader has just seen it."""
+    snapshot = world.snapshot()
+    decision = decide(snapshot, world.policy)
+    told = (*decision.plan.notices, *notices)
+    return Cycle(snapshot, decision, told, "", 0, 1_790_000_000.0, 0.1, 60.0)
+
+
+def status_of(world: World, *notices: Notice) -> dict[str, Any]:
+    """As a client reads it."""
+    status: dict[str, Any] = json.loads(json.dumps(compose(cycle_of(world, *notices))))
+    return status
+
+
+def why(status: dict[str, Any]) -> dict[str, str]:
+    """The reason by node, "" for one that is native."""
+    return {
+        node["name"]: "" if node["why"] is None else status["reasons"][node["why"]]["text"] for node in status["nodes"]
+    }
+
+
+@given(worlds(), st.integers(0, 3))
+def test_every_world_has_a_picture_that_adds_up(world: World, cycles: int) -> None:
+    """At any step of any story it composes; entries add up to the limit, nodes and pairs to their numbers."""
+    for _ in range(cycles):
+        world.cycle()
+    status = status_of(world)
+    for table in status["tables"]:
+        assert table["used"] == table["ours"] + table["foreign"]
+        assert table["used"] + table["reserved"] + table["free"] == max(table["limit"], table["used"])
+    published = len(world.records)
+    assert sum(status["paths"].values()) == len(status["nodes"]) == len({*world.nodes, *world.records})
+    assert sum(status["pairs"].values()) == published * (published - 1) // 2
+    assert all(sum(node["peers"]) == published - 1 for node in status["nodes"] if node["path"])
+    cells = status["matrix"]["cells"]
+    upper = [sum(cells[row][column]) for row in range(len(cells)) for column in range(row, len(cells))]
+    assert sum(upper) == sum(status["pairs"].values())
+    assert {node["name"] for node in status["nodes"] if node["why"] is None} == {
+        node["name"] for node in status["nodes"] if node["path"] == "native" and node["name"] in world.nodes
+    }
+
+
+specs = st.builds(
+    NodeRouteSpec,
+    pod_cidrs=st.just(()),
+    node_ips=st.just(()),
+    instance_id=st.just("i-1"),
+    network_interface_id=st.just("eni-1"),
+    subnet_id=st.sampled_from(["", "subnet-a", "subnet-b"]),
+    route_table_id=st.sampled_from(["rtb-a", "rtb-b", "rtb-x"]),
+    native_in=st.sampled_from([(), ("rtb-a",), ("rtb-b",), ("rtb-a", "rtb-b")]),
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), specs, max_size=40), st.data())
+def test_pairs_are_those_of_all_nodes_with_each_other(them: dict[str, NodeRouteSpec], data: st.DataObject) -> None:
+    """Counting by class gives what counting one by one gives; a node's path is the one that metrics have."""
+    zones = {name: data.draw(st.sampled_from("abc")) for name in them}
+    counted = count_pairs(them, zones)
+    assert counted.path == node_paths(them)
+    for name, spec in them.items():
+        mine = [pair_path(Class.of(spec), Class.of(other)) for peer, other in them.items() if peer != name]
+        assert counted.peers[name] == [mine.count("native"), mine.count("direct"), mine.count("overlay")]
+    assert counted.by == ("node" if len(them) <= 30 else "zone")
+    for row in range(len(counted.names)):
+        for column in range(len(counted.names)):
+            assert counted.cells[row][column] == counted.cells[column][row]
+
+
+def test_a_label_can_not_make_the_matrix_large() -> None:
+    """Of too many zones the largest stand alone, and all others together."""
+    spec = NodeRouteSpec((), (), "i-1", "eni-1", "", "rtb-a", ("rtb-a",))
+    names = [f"node-{number}" for number in range(500)]
+    counted = count_pairs(dict.fromkeys(names, spec), {name: name for name in names})
+    assert len(counted.names) == 30
+    assert counted.names[-1] == OTHERS
+
+
+def test_an_overflow_is_explained() -> None:
+    """A node without an entry says in which tables none is left; one with all says whose tables lack the others."""
+    world = settled_world(12, 2, 4)
+    status = status_of(world)
+    reasons = set(why(status).values())
+    assert reasons == {
+        "no entry is left in rtb-a",
+        "no entry is left in rtb-b",
+        "others have no route in its table rtb-a",
+        "others have no route in its table rtb-b",
+    }
+    assert [table["free"] for table in status["tables"]] == [0, 0]
+    assert any(warning["reason"] == "free-entries" for warning in status["warnings"])
+
+
+def test_each_lot_has_its_own_words() -> None:
+    """New, settling, waiting for its agent, checked again, dead, gone: the reason is the one that holds."""
+    world = World(POLICY, "ab")
+    first, second = world.join("a").name, world.join("b").name
+    assert why(status_of(world)) == dict.fromkeys((first, second), "it has just come: nothing is published of it yet")
+    world.cycle()
+    assert set(why(status_of(world)).values()) == {"its route settles in rtb-a, rtb-b"}
+    trouble = {"ready": False, "reason": "KernelFailed", "message": HOSTILE}
+    world.records[first] = replace(world.records[first], status=trouble)
+    status = status_of(world)
+    assert "waits for its agent, which says KernelFailed: </script>" in why(status)[first]
+    world.records[first] = replace(world.records[first], status={})
+    world.settle()
+    assert set(why(status_of(world)).values()) == {""}
+    del world.nodes[first]
+    assert why(status_of(world))[first] == "its Node is gone: its routes drain, then they are removed"
+    nameless = replace(world.join("a"), instance_id="", problem="providerID is missing")
+    world.nodes[nameless.name] = nameless
+    assert why(status_of(world))[nameless.name] == "providerID is missing"
+
+
+@settings(max_examples=200)
+@given(
+    st.text(max_size=400),
+    st.dictionaries(
+        st.sampled_from(["ready", "reason", "message", "observedGeneration", "mtu"]),
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=500), st.lists(st.text(), max_size=3)),
+    ),
+)
+def test_whatever_an_agent_or_a_node_says_is_data(words: str, agent: dict[str, object]) -> None:
+    """No name, message or status of any type stops the composition, and none comes out long."""
+    world = World(POLICY, "a")
+    node = world.join("a")
+    world.settle()
+    world.nodes[node.name] = replace(world.nodes[node.name], zone_hint=words, problem=words)
+    world.records[node.name] = replace(world.records[node.name], status=agent)
+    stranger = replace(world.join("a", name="stranger" + words), instance_id="", problem=words)
+    world.nodes[stranger.name] = stranger
+    status = status_of(world, Notice("Node", words, "", True, "Said", words * 10))
+    assert {node["name"] for node in status["nodes"]} == {node.name, stranger.name}
+    assert all(len(warning["message"]) <= 600 for warning in status["warnings"] if warning["reason"] == "Said")
+    assert all(len(node["agent"]) <= 300 for node in status["nodes"])
