@@ -27,7 +27,9 @@ SILENCE_SECONDS = 75.0
 """How long a watch may say nothing. The API server sends a bookmark each minute: past that, the connection is dead."""
 WATCH_SECONDS = (240, 300)
 """A watch asks to be ended after a time drawn from here, so that not all clients come back at once."""
-FIRST_DELAY, LONGEST_DELAY = 0.2, 30.0
+FIRST_DELAY, LONGEST_DELAY = 0.2, 8.0
+"""Below the default of --drain-seconds: when an API server is back, and the controller finds it first, an agent must still
+hear of the end of a route before the route ends."""
 STOP_SECONDS = 0.8
 STEADY_SECONDS = 1.0
 """A watch that lived that long, or brought an event, was a good one; any other counts as a failure."""
@@ -76,6 +78,7 @@ class Reflector(Generic[T]):
 
     def _run(self) -> None:
         delays = _delays()
+        away = 0
         while not self._stopping.is_set():
             self._alive()
             self._fruitful = False
@@ -90,8 +93,15 @@ class Reflector(Generic[T]):
                     return
                 self._say(str(error))
                 delay = error.retry_after if isinstance(error, Throttled) else FIRST_DELAY
-                if not isinstance(error, Retryable):
+                if isinstance(error, Retryable):
+                    away += 1
+                else:
                     self._version = ""
+                    if away > 1:
+                        # It is back, and has forgotten the version, as an API server that was restarted has. What the
+                        # time without it has made of the back-off would leave us deaf for up to half a minute more.
+                        delays = _delays()
+                    away = 0
             if self._fruitful:
                 delays = _delays()
             else:

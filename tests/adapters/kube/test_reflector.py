@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube import project, reflector
 from cloudroute.adapters.kube.cluster import NODES, KubeCluster
 from cloudroute.adapters.kube.reflector import Reflector
 from cloudroute.adapters.kube.stores import MemoryStore
@@ -106,6 +107,29 @@ def test_a_server_that_was_away_is_found_again(api: KubeApi, start: Start) -> No
     api.create(node("n1"))
     until(lambda: names(cluster) == ["n1"])
     until(lambda: not cluster.trouble)
+
+
+def test_a_server_that_was_away_and_has_forgotten_the_version_is_listed_at_once(
+    api: KubeApi, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it answers ends the back-off that its absence had grown: nobody is deaf for longer than it was away."""
+    drawn: list[int] = []
+
+    def delays() -> Iterator[float]:
+        for number in itertools.count():
+            drawn.append(number)
+            yield 0.01
+
+    monkeypatch.setattr(reflector, "_delays", delays)
+    api.create(node("n1"))
+    cluster = start()
+    drawn.clear()
+    api.faults.fail(503, "watch", "nodes", 5)
+    api.faults.fail(410, "watch", "nodes")
+    cut(api)
+    api.delete("nodes", "n1")
+    until(lambda: not names(cluster))
+    assert (drawn[-1], max(drawn) >= 4) == (0, True), drawn
 
 
 @pytest.mark.parametrize("code", [403, 404, 429, 500])
