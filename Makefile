@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help lint check test demo packets terraform-test cluster-test bench docs image release manifests assets helm lock clean
+.PHONY: help lint check test demo packets terraform-test cluster-test storm soak bench docs image release manifests assets helm lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,6 +30,12 @@ terraform-test: $(READY) ## Terraform: every module and root, and the test envir
 
 cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades and the way out (root)
 	$(BIN)/pytest -rs tests/cluster
+
+storm: $(READY) ## 10,000 stories in which nearly everything goes wrong, on virtual time; every invariant in each
+	$(BIN)/python -m tests.simulation.storm --seeds 10000
+
+soak: $(READY) ## Real parts, traffic and random faults for MINUTES=20, again by SEED= (root, make assets)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
 
 bench: $(READY) ## Measure what the README claims
 	$(BIN)/python -m tests.bench

@@ -28,8 +28,8 @@ SILENCE_SECONDS = 75.0
 WATCH_SECONDS = (240, 300)
 """A watch asks to be ended after a time drawn from here, so that not all clients come back at once."""
 FIRST_DELAY, LONGEST_DELAY = 0.2, 8.0
-"""Below the default of --drain-seconds: when an API server is back, and the controller finds it first, an agent must still
-hear of the end of a route before the route ends."""
+"""The longest is below the default of --drain-seconds: when an API server is back and the controller finds it first, an
+agent must still hear of the end of a route before the route ends."""
 STOP_SECONDS = 0.8
 STEADY_SECONDS = 1.0
 """A watch that lived that long, or brought an event, was a good one; any other counts as a failure."""

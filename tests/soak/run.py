@@ -1,0 +1,252 @@
+"""One soak from beginning to end: what happened, as figures; nothing is judged here."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts.teardown import tear_down
+from tests.soak import kernels
+from tests.soak.faults import commit
+from tests.soak.flapping import Bill, ec2_most, node_routes_most
+from tests.soak.leaks import Sample
+from tests.soak.losses import Incident
+from tests.soak.samples import Sampler
+from tests.soak.schedule import LIMIT, ZONES, Deed, Episode, episodes
+from tests.soak.stage import Look, Stage
+from tests.soak.writes import ec2_writes
+
+LOOK_SECONDS = 0.3
+QUIET_SECONDS = 2.5
+"""How long nothing may have changed before the plan is asked whether that is all: longer than routes settle."""
+PATIENCE_SECONDS = 90.0
+CALM_SECONDS = 10.0
+"""Before the first fault and after the last: samples of the same state."""
+THE_END = "the limit rises, foreign routes go"
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Record:
+    """All that was seen. Times are monotonic seconds."""
+
+    seed: int
+    minutes: float
+    began: float = 0.0
+    seconds: float = 0.0
+    """Under traffic."""
+    interrupted: bool = False
+    trouble: str = ""
+    """Why it could not go on, in words."""
+    incidents: list[Incident] = field(default_factory=list)
+    bills: list[tuple[str, Bill]] = field(default_factory=list)
+    """With the episode."""
+    in_calm: Counter[str] = field(default_factory=Counter)
+    """Writes to EC2 and of NodeRoutes and RouteTables while nothing was to do."""
+    ec2_writes: Counter[str] = field(default_factory=Counter)
+    kube_writes: Counter[str] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
+    left_in_kernels: list[str] | None = None
+    """None: it did not come to that."""
+    drift: list[str] | None = None
+    last_plan: str | None = None
+    left_on_machine: list[str] = field(default_factory=list)
+    restarts: int = 0
+    path_changes: int = 0
+    logs: dict[str, str] = field(default_factory=dict)
+    """Of controllers and agents, by file."""
+
+
+class Soak:
+    """`run` returns when the time is over, when something went wrong that nothing can go on from, or on Ctrl-C."""
+
+    def __init__(self, name: str, seed: int, minutes: float, say: Say) -> None:
+        self.record = Record(seed, minutes)
+        self.stage = Stage(name)
+        self._say = say
+        self._pool = ThreadPoolExecutor(3, "fault")
+        self._sampler = Sampler(self.stage.lab, lambda: self._calm)
+        self._calm = False
+        self._endpoint = ""
+        self._inventory: Mapping[str, kernels.Counts] = {}
+
+    def run(self) -> Record:
+        """Raises CloudrouteError when the lab can't be built."""
+        machine = {"the machine": kernels.counts(None)}
+        try:
+            with self.stage.lab as lab, lab.aws.serve() as server:
+                self._endpoint = server.url
+                try:
+                    self._live()
+                except CloudrouteError as error:
+                    self.record.trouble = str(error)
+                except KeyboardInterrupt:
+                    self.record.interrupted = True
+                finally:
+                    self._end()
+        except KeyboardInterrupt:
+            self.record.interrupted = True
+        after = {"the machine": kernels.counts(None)}
+        self.record.left_on_machine = [*kernels.compared(machine, after), *tear_down(self.stage.lab.name)]
+        return self.record
+
+    def _live(self) -> None:
+        self._build()
+        for episode in episodes(self.record.seed):
+            if time.monotonic() > self.record.began + self.record.minutes * 60:
+                break
+            self._say(f"{time.monotonic() - self.record.began:6.1f} s  {episode.number:3}  {episode}")
+            self._episode(episode)
+        self._mend()
+        self._look_back()
+
+    def _end(self) -> None:
+        """Everything stands still, and is counted."""
+        self._calm = False
+        self.stage.end()
+        self._pool.shutdown(cancel_futures=True)
+        self._sampler.close()
+        record = self.record
+        if record.began:
+            record.seconds = time.monotonic() - record.began
+        try:
+            self.stage.exchange.close(self.stage.now.paths)
+        finally:
+            self.stage.exchange.kill()
+        record.samples, record.restarts = self._sampler.samples, self.stage.restarts
+        record.ec2_writes = ec2_writes(self.stage.lab.aws)
+        folder = self.stage.lab.folder
+        record.logs = {str(file.relative_to(folder)): _text(file) for file in sorted(folder.rglob("*.log"))}
+
+    # --- acts -------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        stage, lab = self.stage, self.stage.lab
+        stage.open()
+        lab.aws.set_route_quota(2 * LIMIT)  # foreign routes come whatever our own limit is
+        for zone, count in enumerate(ZONES):
+            lab.join(zone, count)
+        lab.wait_ready()
+        for host in lab.hosts.values():
+            host.add_pod("a")
+        self._converge()
+        self.stage.exchange.renew(lab.hosts.values(), stage.now.paths)
+        self.record.began = time.monotonic()
+        self._sampler.start()
+        self._rest(CALM_SECONDS)
+        self._inventory = kernels.inventory(lab)
+
+    def _episode(self, episode: Episode) -> None:
+        deeds = [(deed, index * episode.lag) for index, deed in enumerate(episode.deeds)]
+        self._fault(episode.number, str(episode), deeds)
+        self._rest(episode.rest)
+
+    def _mend(self) -> None:
+        """The state of before the first fault."""
+        deed = Deed("limit", "", 0, 0.0, LIMIT, "")
+        foreign = [Deed("foreign routes", "", zone, 0.0, 0, "") for zone in range(len(ZONES))]
+        self._fault(0, THE_END, [(one, 0.0) for one in (*foreign, deed)])
+        self._rest(CALM_SECONDS)
+
+    def _look_back(self) -> None:
+        lab, record = self.stage.lab, self.record
+        self.stage.exchange.close(self.stage.now.paths)
+        record.left_in_kernels = kernels.compared(self._inventory, kernels.inventory(lab))
+        record.drift = kernels.drift(lab)
+        record.last_plan = self.stage.plan(self._endpoint)
+        record.kube_writes = self.stage.writes.total()
+
+    # --- a fault ----------------------------------------------------------------------------
+
+    def _fault(self, number: int, name: str, deeds: Sequence[tuple[Deed, float]]) -> None:
+        stage = self.stage
+        before, ec2, kube = stage.now, ec2_writes(stage.lab.aws), stage.writes.total()
+        working = [self._pool.submit(self._commit, number, deed, lag) for deed, lag in deeds]
+        while not all(one.done() for one in working):
+            self._look()
+        for one in working:
+            one.result()
+        converged = self._converge()
+        for incident in self.record.incidents:
+            if incident.episode == number:
+                incident.converged = max(converged, incident.ended)
+        bill = self._bill([deed for deed, _ in deeds], before, ec2, kube)
+        self.record.bills.append((name, bill))
+        if stage.renewal_due:
+            stage.renewal_due = False
+            self.stage.exchange.renew(list(stage.lab.hosts.values()), stage.now.paths)
+
+    def _commit(self, number: int, deed: Deed, lag: float) -> None:
+        self.stage.sleep(lag)
+        sabotaged = deed.host if deed.kind == "sabotage" else ""
+        incident = Incident(number, str(deed), time.monotonic(), sabotaged)
+        self.record.incidents.append(incident)
+        try:
+            commit(self.stage, deed)
+        finally:
+            incident.ended = time.monotonic()
+
+    def _bill(self, deeds: Sequence[Deed], before: Look, ec2: Counter[str], kube: Counter[str]) -> Bill:
+        now = self.stage.now
+        changed = sum(before.specs.get(name) != now.specs.get(name) for name in before.specs.keys() | now.specs.keys())
+        made = self.stage.writes.total()
+        return Bill(
+            (ec2_writes(self.stage.lab.aws) - ec2).total(),
+            ec2_most(deeds, before.tables, now.tables),
+            made["noderoutes"] - kube["noderoutes"],
+            node_routes_most(deeds, changed),
+        )
+
+    # --- time passes ------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        before = self.stage.now.paths
+        self.stage.look()
+        now = self.stage.now.paths
+        self.record.path_changes += sum(now[pair] != path for pair, path in before.items() if pair in now) // 2
+        time.sleep(LOOK_SECONDS)
+
+    def _converge(self) -> float:
+        """Until all is ready, nothing changes, and the plan has nothing to do; when the last change was."""
+        stage = self.stage
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        plan: Future[str] | None = None
+        well_since, left = 0.0, "nobody has asked the plan"
+        while True:
+            self._look()
+            now = time.monotonic()
+            well_since = 0.0 if stage.unwell else well_since or now
+            if plan and plan.done():
+                left, plan = plan.result(), None
+                if not left and well_since:
+                    stage.lab.wait_ready()
+                    return max(stage.since, well_since)
+            quiet = well_since and now - max(well_since, stage.since) > QUIET_SECONDS
+            if quiet and plan is None:
+                plan = self._pool.submit(stage.plan, self._endpoint)
+            if now > deadline:
+                words = f"after {PATIENCE_SECONDS:g} s it is still not well: {stage.unwell or left}"
+                raise CloudrouteError(f"{words}\n{stage.lab._diagnosis()}")
+
+    def _rest(self, seconds: float) -> None:
+        """Nothing is to do, and so nothing may be done."""
+        stage = self.stage
+        ec2, kube = ec2_writes(stage.lab.aws), stage.writes.total()
+        self._calm = True
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._look()
+        self._calm = False
+        self.record.in_calm += ec2_writes(stage.lab.aws) - ec2
+        more = stage.writes.total() - kube
+        self.record.in_calm += Counter({k: n for k, n in more.items() if k.startswith(("noderoutes", "routetables"))})
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,69 @@
+"""Memory, descriptors and threads of the processes, every few seconds, as /proc has them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts.lab import HostLab
+from tests.soak.leaks import Sample
+
+SECONDS = 2.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_START_TIME = 19
+"""The field of /proc/PID/stat behind the command's closing bracket (proc_pid_stat(5): 22, counted from 1)."""
+
+
+class Sampler:
+    """A thread that looks at the processes of a lab between `start` and `close`. `calm` says whether all is well."""
+
+    def __init__(self, lab: HostLab, calm: Callable[[], bool]) -> None:
+        self.samples: list[Sample] = []
+        self._lab, self._calm = lab, calm
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._stop.set()
+        if self._thread.ident:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(SECONDS):
+            calm = self._calm()
+            for role, name, pid in processes(self._lab):
+                try:
+                    self.samples.append(_sample(role, f"{name}/{pid}", pid, calm))
+                except (OSError, ValueError):
+                    continue  # it has just ended
+
+
+def processes(lab: HostLab) -> Iterable[tuple[str, str, int]]:
+    """Role, name and id of each that runs."""
+    for replica in lab.controllers.replicas:
+        yield "controller", replica.name, replica.process.pid
+    for host in list(lab.hosts.values()):
+        try:
+            yield "agent", host.name, host.agent_pid
+        except CloudrouteError:
+            continue  # it is away
+
+
+def _sample(role: str, process: str, pid: int, calm: bool) -> Sample:
+    folder = Path("/proc", str(pid))
+    stat = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(stat[_START_TIME]) / _TICKS
+    status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines())
+    if "VmRSS" not in status:
+        raise ValueError(f"{process} is a zombie")
+    rss = int(status["VmRSS"].split()[0]) * 1024 / 1e6
+    return Sample(role, process, age, calm, rss, len(os.listdir(folder / "fd")), int(status["Threads"]))
