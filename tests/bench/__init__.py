@@ -9,6 +9,7 @@
     reaction.py  Node created to first CreateRoute                  real processes
     memory.py    5,000 Nodes of 10 KB: RSS, and CPU of the list     real process
     replicas.py  300 nodes at rest: CPU, then takeovers             real processes
+    report.py    docs/performance.md and its pictures (plots.py), from the data beside it
 
 Counts and virtual time are exact; real time depends on the machine, which the header names.
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from cloudroute.lab.kube.real import find_assets
 from cloudroute.telemetry import setup_logging
-from tests.bench import agents, burst, counts, memory, plans, reaction, throughput
+from tests.bench import agents, burst, counts, memory, plans, reaction, report, throughput
 from tests.bench.replicas import Replicas
 from tests.bench.rows import Row, machine, print_rows, say
 
@@ -18,12 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="for people or for programs")
     parser.add_argument("--quick", action="store_true", help="only what is counted: seconds instead of minutes")
+    parser.add_argument("--report", action="store_true", help="write what was measured into docs/performance.md")
     asked = parser.parse_args(argv)
     setup_logging("text", "error")  # the controllers of this process log, and to stdout unless told otherwise
     facts = machine()
     skipped: list[str] = []
     rows = list(counts.measure() if asked.quick else _everything(skipped))
     print_rows(rows, facts, skipped, asked.output)
+    if asked.report:
+        report.save("bench", {"machine": facts, "rows": [row.data() for row in rows], "skipped": skipped})
+        report.write()
     return 0 if all(row.met for row in rows) else 1
 
 

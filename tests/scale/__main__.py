@@ -1,0 +1,63 @@
+"""`python -m tests.scale`: measure every size, judge the curves, and write docs/performance/scale.json with `--write`.
+
+Ends with 1 where a curve bends or a day harms somebody. `--most 3000` leaves the larger sizes out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from cloudroute.telemetry import setup_logging
+from tests.bench.rows import machine, say
+from tests.scale import curves, days, joins
+
+DAYS = {"replacement": days.replacement, "outage": days.outage}
+HARM = ("throttled", "unavailable", "unreached", "lost")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when every curve grows at most linearly and nobody is harmed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.scale", description=__doc__)
+    parser.add_argument("--most", type=int, default=curves.SIZES[-1], help="nodes of the largest cluster")
+    parser.add_argument("--write", action="store_true", help="write the data of docs/performance.md, and the page")
+    parser.add_argument("one", nargs="*", help="one measurement: NODES TABLES, or a day and NODES; JSON to stdout")
+    asked = parser.parse_args(argv)
+    setup_logging("text", "error")
+    if asked.one:
+        what, number = asked.one
+        figures = DAYS[what](int(number)) if what in DAYS else joins.measure(int(what), int(number))
+        sys.stdout.write(json.dumps(figures))
+        return 0
+    return _everything(asked.most, asked.write)
+
+
+def _everything(most: int, write: bool) -> int:
+    facts, points, told = machine(), {}, {}
+    for nodes in curves.SIZES:
+        for tables in curves.TABLES if nodes <= most else ():
+            say(f"{nodes} nodes, {tables} table(s)")
+            points[f"{nodes}x{tables}"] = curves.run(str(nodes), str(tables))
+    for day in DAYS:
+        say(day)
+        told[day] = curves.run(day, "1000")
+    bad = 0
+    for curve, tables, slope, good in curves.judged(points):
+        bad += not good
+        sys.stdout.write(f"{curve.title}, {tables} table(s): N^{slope:.2f}{'' if good else ' BENDS'}\n")
+    for day, figures in told.items():
+        harmed = {key: figures[key] for key in HARM if figures[key]}
+        bad += bool(harmed)
+        sys.stdout.write(f"{day}: {figures['seconds']:.0f} s, bound {figures['bound']:.0f} s, harmed: {harmed or 0}\n")
+    if write:
+        from tests.bench import report
+
+        report.save("scale", {"machine": facts, "points": points, "days": told})
+        report.write()
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The light world is like the strict one, and what is counted in it is what was promised, for hundreds of nodes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from threading import Event
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from tests.controller.lab import POOL, Lab, lab
+from tests.scale import days, joins
+from tests.scale.world import Inline, World
+
+NODES = 100
+
+
+@pytest.mark.parametrize("tables", [1, 3])
+def test_light_and_strict_world_are_alike(tables: int) -> None:
+    """The same nodes on moto and the embedded API: equal calls, writes, seconds and final state; bytes within 2 %."""
+    aws = {"throttle": True, "route_quota": 1000}
+    # Without threads on either side, or which table gets the next token is a matter of their luck.
+    inline = patch("cloudroute.controller.apply.ThreadPoolExecutor", Inline)
+    with inline, lab(3, one_table=tables == 1, aws=aws, route_limit=1000) as strict:
+        strict.join_many(NODES)
+        strict.run()
+        light = World(tables, with_agents=False, pool=POOL)
+        light.join_many(NODES)
+        _run_as_the_lab_does(light)
+        assert light.calls() == strict.calls()
+        assert dict(light.cluster.writes) == strict.writes()
+        assert light.clock.time == pytest.approx(strict.clock.time)
+        assert _state_of_light(light) == _state_of_strict(strict)
+        assert light.cluster.told["controller"] == pytest.approx(_watch_bytes(strict), rel=0.02)
+
+
+def _run_as_the_lab_does(world: World) -> None:
+    while not (turn := world.loop.turn(Event())).settled:
+        world.clock.time = max(world.clock.time, turn.next_at)
+
+
+def _state_of_light(world: World) -> Mapping[str, object]:
+    tables = {table: number for number, table in enumerate(world.cloud.tables)}
+    return {
+        name: (
+            tuple(map(str, route.spec.pod_cidrs)),
+            tables[route.spec.route_table_id],
+            bool(route.spec.subnet_id),
+            sorted(tables[table] for table in route.spec.native_in),
+            world.cluster.node(name).condition.reason,  # type: ignore[union-attr] # else it fails, as it should
+            sorted(tables[t] for t in tables if str(route.spec.pod_cidrs[0]) in world.cloud.routes[t]),
+        )
+        for name, route in world.cluster.routes.items()
+    }
+
+
+def _state_of_strict(world: Lab) -> Mapping[str, object]:
+    tables = {table: number for number, table in enumerate(world.tables())}
+    routes = {table: world.routes(table) for table in tables}
+    return {
+        name: (
+            tuple(map(str, route.spec.pod_cidrs)),
+            tables[route.spec.route_table_id],
+            bool(route.spec.subnet_id),
+            sorted(tables[table] for table in route.spec.native_in),
+            (world.condition(name) or ("", ""))[1],
+            sorted(tables[t] for t in tables if str(route.spec.pod_cidrs[0]) in routes[t]),
+        )
+        for name, route in world.published().items()
+    }
+
+
+def _watch_bytes(world: Lab) -> int:
+    """What a watch of NodeRoutes and one of RouteTables were sent."""
+    store, total = world.kube.store, 0
+    for plural in ("noderoutes", "routetables"):
+        resource: Any = world.kube._registry.by_plural(plural)
+        for change in store.collection(resource.storage).history:
+            total += len(b'{"type":"%s","object":%s}\n' % (change.type.encode(), resource.encode(change.item)))
+    return total
+
+
+@pytest.mark.parametrize(("nodes", "tables"), [(100, 1), (100, 3), (300, 1)])
+def test_counts_of_a_burst(nodes: int, tables: int) -> None:
+    """All nodes at once: the calls and writes that the design names, no throttling, near the bound of the buckets."""
+    figures = joins.measure(nodes, tables)
+    describes = figures["calls"] - figures["creates"] - nodes
+    assert figures["creates"] == nodes * tables
+    # A resync a minute, with a page of instances for each 200 nodes.
+    resyncs = 1 + figures["seconds"] // 60
+    assert describes <= resyncs * (1 + -(-nodes // 200)) + 1
+    assert figures["node_writes"] == 4 * nodes
+    assert figures["writes"] - figures["node_writes"] <= 2 * tables * figures["cycles"]
+    assert (figures["throttled"], figures["unavailable"]) == (0, 0)
+    # The margin below AWS's buckets is a second's tokens and one more; the loop waits for the budget half a second.
+    assert figures["conditions"] <= figures["bound"] + 2
+    assert (figures["rest_calls"], figures["rest_writes"]) == (1 + -(-nodes // 200), 0)
+    assert (figures["more_calls"], figures["more_writes"]) == (tables + 1, tables + 4)
+
+
+@pytest.mark.parametrize("day", [days.replacement, days.outage])
+def test_days_harm_nobody(day: Any) -> None:
+    """While nodes are replaced, and while EC2 is gone, no living node loses a path, or is told to have no network."""
+    figures = day(60)
+    assert Counter({key: figures[key] for key in ("unavailable", "unreached", "lost", "throttled")}).total() == 0
+    assert figures["writes"] > 0
+
+
+def test_a_route_that_vanishes_is_seen() -> None:
+    """What counts harm can count it: a published native node whose route somebody takes away is named."""
+    world = World(1, with_agents=False)
+    (name,) = world.join_many(1)
+    world.rest()
+    assert world.unreachable() == []
+    world.cloud.delete_route(
+        RouteTableId=world.cloud.tables[0], DestinationCidrBlock=str(world.cluster.route(name).spec.pod_cidrs[0])
+    )
+    assert world.unreachable() == [name]
