@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help lint check test demo packets terraform-test cluster-test storm soak bench docs image release manifests assets helm lock clean
+.PHONY: help lint check test demo packets terraform-test cluster-test storm soak bench scale docs image release manifests assets helm lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +39,9 @@ soak: $(READY) ## Real parts, traffic and random faults for MINUTES=20, again by
 
 bench: $(READY) ## Measure what the README claims
 	$(BIN)/python -m tests.bench
+
+scale: $(READY) ## How cost grows from 100 to 20,000 nodes, and two days, into docs/performance.md (hours)
+	$(BIN)/python -m tests.scale --write
 
 docs: $(READY) ## Build the site of all pages into dist/docs, to be opened from there: no server, no network
 	$(BIN)/sphinx-build -W -q -b html -c docs . dist/docs

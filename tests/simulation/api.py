@@ -1,0 +1,219 @@
+"""The Kubernetes API in this process, without sockets: what urllib3 would have asked for is answered here.
+
+The real transport, reflectors, stores and errors of `adapters.kube` run on top; `Pool` stands where urllib3's stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+from cloudroute.lab.kube import KubeApi
+from cloudroute.lab.kube.requests import Request, parse, split
+from cloudroute.lab.kube.status import StatusError
+from cloudroute.lab.kube.store import Change
+from tests.simulation.network import Link, Lost
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.threads import Event
+
+BOOKMARK_SECONDS = 60.0
+
+
+class Api(KubeApi):
+    """The objects. `look` is called with every write: who, request, and the object before and after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watches: list[Stream] = []
+        self.down_until = 0.0
+        self.look: Callable[[str, Request, Mapping[str, Any] | None, Mapping[str, Any] | None], None] = lambda *_: None
+
+    def handle(self, who: str, method: str, target: str, content_type: str, body: bytes) -> Answer:
+        """Serve one request, watches aside."""
+        try:
+            parts, query = split(target)
+            request = parse(self._registry, method, parts, query, {"Content-Type": content_type})
+            self.calls[request.verb, request.target] += 1
+            before = None
+            if request.verb not in ("get", "list"):
+                before = self._object(request)
+            status, data = self._answers.answer(request, body)
+            if request.verb not in ("get", "list"):
+                self.pump()
+                self.look(who, request, before, self._object(request) or json.loads(data))
+            return Answer(status, data)
+        except StatusError as error:
+            return Answer(error.code, json.dumps(error.body()).encode())
+
+    def _object(self, request: Request) -> Mapping[str, Any] | None:
+        item = self.store.collection(request.resource.storage).items.get(request.key)
+        return item.object if item else None
+
+    def watch(self, link: Link, target: str, silence: float) -> Stream:
+        """Begin a watch."""
+        parts, query = split(target)
+        stream = Stream(self, link, parse(self._registry, "GET", parts, query, {}), silence)
+        self.watches.append(stream)
+        stream.pump()
+        return stream
+
+    def pump(self) -> None:
+        """Send all watches what has changed: after each write."""
+        for stream in self.watches:
+            stream.pump()
+
+    def cut(self, link: Link | None = None) -> None:
+        """Reset the connections of watches, of one process or of all."""
+        for stream in list(self.watches):
+            if link in (None, stream.link):
+                stream.end(urllib3.exceptions.ProtocolError("the connection is reset"))
+
+
+class Answer:
+    """What the transport needs of urllib3.BaseHTTPResponse."""
+
+    def __init__(self, status: int, data: bytes) -> None:
+        self.status, self.data = status, data
+        self.headers: Mapping[str, str] = {}
+
+
+class Stream(Answer):
+    """A watch: its lines come one after the other, each after the link's delay."""
+
+    def __init__(self, api: Api, link: Link, request: Request, silence: float) -> None:
+        super().__init__(200, b"")
+        self._api, self.link, self._request, self._silence = api, link, request, silence
+        self._collection = api.store.collection(request.resource.storage)
+        self._seen = request.number("resourceVersion")
+        self._last = 0.0
+        """When the last line on its way comes in: they do not overtake each other."""
+        self._on_its_way: deque[bytes | Exception | None] = deque()
+        self._lines: deque[bytes | Exception | None] = deque()
+        self._came = Event()
+        self._open = True
+        scheduler = link.scheduler
+        self._scheduler: Scheduler = scheduler
+        scheduler.after(request.number("timeoutSeconds") or 300, lambda: self.end(None))
+        scheduler.after(BOOKMARK_SECONDS, self._bookmark)
+
+    def pump(self) -> None:
+        """Send what has changed since the last line."""
+        if not self._open or self._seen == self._api.store.version:
+            return
+        try:
+            changes = self._collection.since(self._seen)
+        except StatusError as error:
+            self._send(_event("ERROR", error.body()))
+            self.end(None)
+            return
+        self._seen = self._api.store.version
+        for change in changes:
+            self._send(self._line(change))
+
+    def _line(self, change: Change) -> bytes:
+        return b'{"type":"%s","object":%s}\n' % (change.type.encode(), self._request.resource.encode(change.item))
+
+    def _bookmark(self) -> None:
+        if self._open:
+            self.pump()
+            version = str(self._api.store.version)
+            self._send(_event("BOOKMARK", {"metadata": {"resourceVersion": version}}))
+            self._scheduler.after(BOOKMARK_SECONDS, self._bookmark)
+
+    def _send(self, line: bytes | Exception | None) -> None:
+        # What is sent while the two are parted comes when they are not any more: TCP repeats it.
+        due = max(self._last, self.link.parted_until, self._scheduler.now + self.link.delay())
+        self._last = due
+        self._on_its_way.append(line)
+        self._scheduler.at(due, self._receive)
+
+    def _receive(self) -> None:
+        line = self._on_its_way.popleft()  # whichever event comes first: the lines keep their order
+        if self.link.group.alive:
+            self._lines.append(line)
+            self._came.set()
+
+    def end(self, error: Exception | None) -> None:
+        """End it: as the server does at its time (None), or with an error."""
+        if self._open:
+            self._open = False
+            self._api.watches.remove(self)
+            self._send(error)
+
+    # --- what the transport calls -----------------------------------------------------------
+
+    def stream(self, _size: int) -> Iterator[bytes]:
+        """The lines as they come in."""
+        while True:
+            while not self._lines:
+                self._came.clear()
+                if not self._came.wait(self._silence):
+                    raise urllib3.exceptions.ReadTimeoutError(None, "", "the watch says nothing")  # type: ignore[arg-type]
+            line = self._lines.popleft()
+            if line is None:
+                return
+            if isinstance(line, Exception):
+                raise line
+            yield line
+
+    def close(self) -> None:
+        """Nobody reads it any more."""
+        if self._open:
+            self._open = False
+            self._api.watches.remove(self)
+
+    def shutdown(self) -> None:
+        """Wake the reader: no more comes."""
+        self.close()
+        self._lines.append(None)
+        self._came.set()
+
+
+class Pool:
+    """What the transport needs of urllib3.PoolManager, for one process."""
+
+    def __init__(self, api: Api, link: Link) -> None:
+        self._api, self._link = api, link
+
+    def request(
+        self,
+        method: str,
+        address: str,
+        *,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout: urllib3.Timeout,
+        preload_content: bool,
+        **_: object,
+    ) -> Answer:
+        """One request. Raises what urllib3 raises."""
+        api, link = self._api, self._link
+        url = urlsplit(address)
+        target = f"{url.path}?{url.query}"
+        seconds = float(timeout.total or timeout._read)  # type: ignore[arg-type] # the transport sets one of them
+        if link.scheduler.now < api.down_until:
+            link.scheduler.park(link.delay())
+            raise urllib3.exceptions.ProtocolError("connection refused")
+        who = link.group.name
+
+        def serve() -> Answer:
+            if not preload_content:
+                return api.watch(link, target, seconds)
+            return api.handle(who, method, target, headers.get("Content-Type", ""), body or b"")
+
+        try:
+            return link.ask(serve, min(seconds, 10.0), method != "GET" and "/events" not in target)
+        except Lost:
+            raise urllib3.exceptions.ReadTimeoutError(None, "", "timed out") from None  # type: ignore[arg-type]
+
+    def clear(self) -> None:
+        """Close the idle connections: there are none."""
+
+
+def _event(kind: str, body: Mapping[str, Any]) -> bytes:
+    return json.dumps({"type": kind, "object": body}, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,270 @@
+"""What must hold: at each write, at each second, and once all has come to rest. Numbers are those of docs/design.md.
+
+It looks from outside: at EC2, at the API's objects and at kernels. What somebody else has just done, and nobody could
+know yet, is no fault of ours: `tampered` and `disturbed` say when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cloudroute.lab.aws.wire import Request, Response
+from cloudroute.lab.kube.requests import Request as KubeRequest
+from tests.simulation.packet import parse
+from tests.simulation.pairs import Pairs, require
+
+if TYPE_CHECKING:
+    from tests.simulation.node import SimNode
+    from tests.simulation.world import World
+
+GROUP = "noderoutes.cloudroute.io"
+FRESH = 8.0
+"""Seconds: a route is deleted by what was read at most 5 s before, and a call takes a moment."""
+MEMORY = 60.0
+"""Seconds for which an own write is believed that no describe has shown: adapters.ec2.memory."""
+CYCLE = 5.0
+"""Seconds that a cycle may take which began before something was known."""
+REST = 30.0
+"""Seconds for which a freed CIDR is not given again while others were never used."""
+
+Routes = Mapping[str, tuple[str, bool]]
+
+
+class Checks:
+    """The invariants of one story."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.published: dict[tuple[str, str], float] = {}
+        """(table, CIDR) -> when a NodeRoute last said that it is native there; infinity while one does."""
+        self.since: dict[tuple[str, str], float] = {}
+        """(table, CIDR) -> since when the route is there as it is."""
+        self.freed: dict[str, tuple[float, str]] = {}
+        """CIDR -> when its NodeRoute went, and who took it away."""
+        self.ever: set[str] = set()
+        """CIDRs that were ever given."""
+        self.givers: set[str] = set()
+        """Controllers that have given one."""
+        self.makers: dict[tuple[str, str], str] = {}
+        """(table, CIDR) -> the controller that made the route."""
+        self.pairs = Pairs(world, self)
+        self.used_since: dict[str, float] = {}
+        """Table -> when the first NodeRoute said that its node sends by it."""
+        self.writes = 0
+        """Of controllers, to EC2 and to NodeRoutes."""
+
+    # --- what the API holds -----------------------------------------------------------------
+
+    def node_routes(self) -> dict[str, Mapping[str, Any]]:
+        """By name."""
+        found = self.world.api.store.collection(GROUP).items
+        return {key[1]: item.object for key, item in found.items()}
+
+    def cidrs(self, node: SimNode) -> tuple[str, ...]:
+        """The pod CIDRs of a machine, as published under its name."""
+        found = self.world.api.store.collection(GROUP).items.get(("", node.name))
+        if found is None or found.object["spec"]["instanceID"] != node.machine.id:
+            return ()
+        return tuple(found.object["spec"]["podCIDRs"])
+
+    def holder(self) -> str:
+        """Who holds the lease."""
+        found = self.world.api.store.collection("leases.coordination.k8s.io").items.get(("cloudroute", "cloudroute"))
+        return str(found.object["spec"].get("holderIdentity") or "") if found else ""
+
+    # --- a write of a controller to EC2 -----------------------------------------------------
+
+    def ec2(self, who: str, request: Request, response: Response, before: Routes) -> None:
+        """Called when a write has arrived and is done, or refused."""
+        world = self.world
+        words = " ".join(request.params[key] for key in ("RouteTableId", *_TO) if key in request.params)
+        world.scheduler.told(f"EC2: {request.action} {words} by {who}: {response.code}")
+        self._fenced(who, request.action)
+        if response.status != 200:
+            return
+        self.writes += 1
+        if request.action == "ModifyNetworkInterfaceAttribute":
+            return
+        table, to = request.get("RouteTableId"), request.get(_TO[0]) or request.get(_TO[1])
+        if request.action == "CreateRoute":
+            self._created(who, table, to)
+        else:
+            self._taken(who, request.action, table, to, before)
+        if request.action == "DeleteRoute":
+            self.since.pop((table, to), None)
+        else:
+            self.since[table, to] = world.scheduler.now
+            self.makers[table, to] = who
+        self.pairs.check()
+
+    def _fenced(self, who: str, action: str) -> None:
+        holder = self.holder()
+        # Who writes his name into a lease that is held, and waits for nobody, is no process of ours.
+        other = holder != who and holder in self.world.processes
+        require(not other, 6, f"{action} by {who}, but {holder} holds the lease")
+        for name, replica in self.world.processes.items():
+            open_too = name != who and replica.name == name and replica.group.alive and replica.may_write
+            require(not open_too, 6, f"{action} by {who} while the fence of {name} is open")
+
+    def _created(self, who: str, table: str, to: str) -> None:
+        world = self.world
+        family = parse(to).family
+        used = world.cloud.used(table)[family]
+        seen = world.processes[who].line.seen_as_of
+        unknown = sum(when > seen for (t, d), when in world.foreign.items() if t == table and parse(d).family == family)
+        unknown += self.strange(who, table, family, seen)
+        limit = world.processes[who].settings.route_limit
+        assert isinstance(limit, int)
+        require(
+            used - unknown <= limit, 2, f"{table} has {used} {family} entries, {unknown} of them new, limit {limit}"
+        )
+        journal = [spec for spec in self.specs() if to in spec["podCIDRs"]]
+        require(journal, 7, f"{to} is routed in {table} and no NodeRoute says so: after a crash it would be nobody's")
+
+    def strange(self, who: str, table: str, family: str, seen: float) -> int:
+        """Entries that another controller has made since this one has read the table."""
+        return sum(
+            self.makers.get((table, to)) != who and when > seen
+            for (t, to), when in self.since.items()
+            if t == table and parse(to).family == family
+        )
+
+    def _taken(self, who: str, action: str, table: str, to: str, before: Routes) -> None:
+        world, now = self.world, self.world.scheduler.now
+        foreign = world.foreign.get((table, to))
+        seen = world.processes[who].line.seen_as_of
+        if foreign is not None:
+            words = f"{action} of {to} in {table}, which is not ours since {now - foreign:.1f} s"
+            require(foreign > seen and now - foreign < FRESH, 3, words)
+            world.foreign.pop((table, to))
+        _, active = before.get(to, ("", False))
+        alive = {node.machine.id for node in world.nodes if node.running}
+        owners = {spec["instanceID"] for spec in self.specs() if to in spec["podCIDRs"]}
+        if active and action == "DeleteRoute" and (owners & alive or not owners):
+            told = self.published.get((table, to), 0.0)
+            rest = now - told
+            words = f"{to} was deleted from {table} {rest:.1f} s after agents were told not to use it"
+            require(rest >= world.settings.drain_seconds - 0.001, 4, words)
+
+    def specs(self) -> list[Mapping[str, Any]]:
+        """What all NodeRoutes say."""
+        return [item["spec"] for item in self.node_routes().values()]
+
+    # --- a write to the API -----------------------------------------------------------------
+
+    def kube(
+        self, who: str, request: KubeRequest, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> None:
+        """Called when a write is done."""
+        if who not in self.world.processes or request.resource.plural in ("events", "leases"):
+            return
+        plural, verb = request.target, request.verb
+        self.world.scheduler.told(f"API: {verb} {plural} {request.name or (after or {})['metadata']['name']} by {who}")
+        if plural == "noderoutes":
+            self.writes += 1
+            self._journal(who, before, after if verb != "delete" else None)
+        elif plural == "nodes" and verb == "patch":
+            self._assigned(who, before, after)
+        elif plural == "nodes/status" and after:
+            self._condition(who, after)
+
+    def _journal(self, who: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
+        now = self.world.scheduler.now
+        holders: dict[str, str] = {}
+        for spec in self.specs():
+            for cidr in spec["podCIDRs"]:
+                other = holders.setdefault(cidr, spec["instanceID"])
+                require(other == spec["instanceID"], 1, f"{cidr} is published of {other} and of {spec['instanceID']}")
+        listed = {(table, cidr) for spec in self.specs() for cidr in spec["podCIDRs"] for table in spec["nativeIn"]}
+        for key in {key for key, when in self.published.items() if when == float("inf")} - listed:
+            self.published[key] = now
+        for key in listed:
+            self.published[key] = float("inf")
+        if after is None and before:
+            self._forgotten(who, before["spec"])
+        if after:
+            self.used_since.setdefault(after["spec"]["routeTableID"], now)
+            self._prerequisites(who, before["spec"] if before else {}, after["spec"])
+
+    def _prerequisites(self, who: str, old: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+        world, now = self.world, self.world.scheduler.now
+        seen = world.processes[who].line.seen_as_of
+        eni = spec["networkInterfaceID"]
+        alive = any(node.running and node.machine.interface_id == eni for node in world.nodes)
+        same = old.get("networkInterfaceID") == eni
+        for table in spec["nativeIn"]:
+            for cidr in spec["podCIDRs"]:
+                if (same and table in old.get("nativeIn", ())) or not alive:
+                    continue
+                if world.tampered.get((table, cidr), 0.0) > seen - MEMORY:
+                    continue
+                found = world.cloud.routes(table).get(cidr)
+                require(found == (eni, True), 4, f"{cidr} is published as native in {table}, where it leads to {found}")
+                since = now - self.since.get((table, cidr), 0.0)
+                enough = world.settings.settle_seconds - 0.001
+                require(since >= enough, 4, f"{cidr} is published as native {since:.2f} s after its route was made")
+        if spec["nativeIn"] and not same:
+            require(not alive or not world.cloud.checked(eni), 4, f"{eni} is published though its check is on")
+
+    def _forgotten(self, who: str, spec: Mapping[str, Any]) -> None:
+        now = self.world.scheduler.now
+        still = {cidr for other in self.specs() for cidr in other["podCIDRs"]}
+        for cidr in spec["podCIDRs"]:
+            if cidr in still:
+                continue
+            self.freed[cidr] = (now, who)
+            for table in self.world.tables:
+                left = self.world.cloud.routes(table).get(cidr, ("", False))[0] == spec["networkInterfaceID"]
+                require(not left, 7, f"the NodeRoute of {cidr} went before its route in {table}")
+
+    def _assigned(self, who: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
+        given = (after or {}).get("spec", {}).get("podCIDRs") or []
+        if not after or given == ((before or {}).get("spec", {}).get("podCIDRs") or []):
+            return
+        name, now = after["metadata"]["name"], self.world.scheduler.now
+        for item in self.world.api.list("nodes"):
+            shared = set(given) & set(item["spec"].get("podCIDRs") or ())
+            require(item["metadata"]["name"] == name or not shared, 1, f"{name} was given {shared}, which is taken")
+        pool = parse(self.world.setup.pool)
+        size = 1 << (24 - pool.length)
+        for cidr in given:
+            when, by = self.freed.get(cidr, (0.0, ""))
+            unused = size - len([one for one in self.ever if ":" not in one]) > 1
+            # A fresh process does not know which CIDR was given last.
+            hasty = by == who and who in self.givers and now - when < REST and unused
+            require(not hasty or ":" in cidr, 1, f"{cidr} is given again {now - when:.1f} s after it was freed")
+            self.ever.add(cidr)
+        self.givers.add(who)
+
+    def _condition(self, who: str, node: Mapping[str, Any]) -> None:
+        found = [c for c in node.get("status", {}).get("conditions", ()) if c["type"] == "NetworkUnavailable"]
+        if not found:
+            return
+        status, reason = found[0]["status"], found[0]["reason"]
+        name = node["metadata"]["name"]
+        require(status == "False" or reason in ("NoPodCIDR", "RouteLimit"), 8, f"{name}: {status} {reason}")
+        if reason == "NoPodCIDR":
+            require(name in self.world.duplicates or self.world.setup.pool != "100.64.0.0/20", 8, f"{name}: {reason}")
+        if reason == "RouteCreated":
+            self._routed(who, name)
+
+    def _routed(self, who: str, name: str) -> None:
+        """A Node is only called reachable when it is: by a route in each table, or directly by its one subnet."""
+        world = self.world
+        node = next((one for one in world.nodes if one.name == name and one.running), None)
+        if node is None:
+            return
+        seen = world.processes[who].line.seen_as_of
+        for table in world.tables:
+            subnets = {zone.subnet_id for zone in world.cloud.vpc.zones if zone.route_table_id == table}
+            direct = world.setup.direct != "off" and subnets == {node.machine.zone.subnet_id}
+            known = world.scheduler.now - self.used_since.get(table, world.scheduler.now) > CYCLE
+            for cidr in self.cidrs(node):
+                if direct or not known or world.tampered.get((table, cidr), 0.0) > seen - MEMORY:
+                    continue
+                to = world.cloud.routes(table).get(cidr, ("", False))[0]
+                require(to == node.machine.interface_id, 4, f"{name} is said to be routed, but not {cidr} in {table}")
+
+
+_TO = ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "NetworkInterfaceId")

@@ -1,0 +1,177 @@
+"""EC2 in this process: the strict layer of the lab, and what a controller's boto3 client asks of it on virtual time.
+
+What takes long and knows nothing of a story - boto3's clients, a VPC with its tables - is made once, before stories are
+told: each is told in a fork of that process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import boto3
+from botocore import useragent
+from botocore.exceptions import ReadTimeoutError
+
+from cloudroute.lab.aws import Aws
+from cloudroute.lab.aws.inprocess import make_session
+from cloudroute.lab.aws.scene import Machine, Vpc, Zone
+from cloudroute.lab.aws.wire import Request, Response
+from cloudroute.types import Family
+from tests.simulation.network import Link, Lost
+from tests.simulation.scheduler import START
+
+SLOTS = 3
+SPARE = 3
+"""Instances that run in each zone before a story begins."""
+READ_TIMEOUT = 2.5
+"""Of the controller's clients: two thirds of three quarters of the lease's margin."""
+LAYOUTS = {"zones": (2, False, False), "one table": (2, True, False), "dual": (2, False, True)}
+"""By name: zones, whether they share a table, IPv6."""
+WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
+
+
+class SwitchedClock:
+    """A clock that is replaced when the story begins."""
+
+    def __init__(self) -> None:
+        self.monotonic: Callable[[], float] = lambda: START
+        self.now: Callable[[], float] = lambda: START + 1_790_000_000
+        self.sleep: Callable[[float], None] = lambda _: None
+
+
+class _Parsers:
+    """botocore's parsers, which read the same answer once: describes of an idle world are all alike."""
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+        self._known: dict[tuple[int, bytes, str], Mapping[str, Any]] = {}
+
+    def create_parser(self, protocol: str) -> _Parsers:
+        self._parser = self._factory.create_parser(protocol)
+        return self
+
+    def parse(self, response: Mapping[str, Any], shape: Any) -> dict[str, Any]:
+        key = (response["status_code"], response["body"], shape.name if shape else "")
+        if key not in self._known:
+            self._known[key] = self._parser.parse(response, shape)
+        found = self._known[key]
+        return {**found, "ResponseMetadata": dict(found["ResponseMetadata"])}
+
+
+class Seat:
+    """The boto3 clients of one replica, made once; whoever has the seat in a story asks through them."""
+
+    def __init__(self, region: str) -> None:
+        self.clock = SwitchedClock()
+        self.answer: Callable[[Request], Response] = lambda _: Response(500, b"")
+        session = make_session(lambda request: self.answer(request), self.clock, region, "AKIALABROOTUSER00000")
+        self._session = session
+        self._clients: dict[str, Any] = {}
+        self._fences: list[tuple[Any, str, Any]] = []
+
+    def client(self, service: str, config: Any) -> Any:
+        """As boto3.Session.client; the fence of who had the seat before is taken off."""
+        if service not in self._clients:
+            client = self._session.client(service, config=config)  # type: ignore[call-overload]
+            client._endpoint._response_parser_factory = _Parsers(client._endpoint._response_parser_factory)
+            self._clients[service] = client
+            first = client.meta.events.register_first
+
+            def register(name: str, handler: Any) -> None:
+                self._fences.append((client, name, handler))
+                first(name, handler)
+
+            client.meta.events.register_first = register
+        for fenced in [one for one in self._fences if one[0] is self._clients[service]]:
+            fenced[0].meta.events.unregister(*fenced[1:])
+            self._fences.remove(fenced)
+        return self._clients[service]
+
+    @property
+    def session(self) -> boto3.Session:
+        """What an Ec2Client takes for a session."""
+        return self  # type: ignore[return-value] # `client` is all that it asks of one
+
+
+class Cloud:
+    """One account with a VPC, made before the story."""
+
+    def __init__(self, layout: str) -> None:
+        zones, one_table, ipv6 = LAYOUTS[layout]
+        self.clock = SwitchedClock()
+        self.aws = Aws(clock=self.clock, throttle=True)
+        self.vpc: Vpc = self.aws.scene.vpc(zones=zones, one_table=one_table, ipv6=ipv6)
+        made = self.aws.scene.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        self.aws.scene.ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=self.vpc.id)
+        self.gateway = str(made)
+        """Where foreign routes lead."""
+        self._spare = {zone.subnet_id: list(self.aws.scene.launch(zone, SPARE)) for zone in self.vpc.zones}
+        self.seats = [Seat(self.aws.region) for _ in range(SLOTS)]
+
+    def launch(self, zone: Zone, spare: bool) -> Machine:
+        """An instance; a `spare` one runs already, while there are any: to start one takes as long as five calls."""
+        waiting = self._spare[zone.subnet_id]
+        return waiting.pop() if spare and waiting else self.aws.scene.launch(zone)[0]
+
+    # --- the truth, whatever a describe shows -----------------------------------------------
+
+    def routes(self, table_id: str) -> Mapping[str, tuple[str, bool]]:
+        """By destination: target, and whether it takes traffic."""
+        found = {}
+        for view in self.aws._world.table_view(table_id).routes.values():
+            fields = view.fields
+            to = str(fields.get("destinationCidrBlock") or fields.get("destinationIpv6CidrBlock"))
+            target = str(fields.get("networkInterfaceId") or fields.get("gatewayId") or "")
+            found[to] = (target, fields["state"] == "active")
+        return found
+
+    def used(self, table_id: str) -> Mapping[Family, int]:
+        """Entries by family."""
+        return dict(self.aws._world.table_view(table_id).entries)
+
+    def checked(self, interface_id: str) -> bool:
+        """Whether an interface has its source/dest check on."""
+        found = self.aws._world.ec2.enis.get(interface_id)
+        return found is None or bool(found.source_dest_check)
+
+    def state(self, instance_id: str) -> str:
+        """The state of an instance."""
+        return str(self.aws._world.machine(instance_id).state)
+
+
+useragent.sanitize_user_agent_string_component = lru_cache(1 << 10)(useragent.sanitize_user_agent_string_component)
+"""It is asked for the same words at each call, and takes a twentieth of a story."""
+
+Look = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], None]
+
+
+class Line:
+    """What a replica's requests go through. `look` is told of every write when it is done, with the table
+    before; `stale` is how old what EC2 shows is, in seconds."""
+
+    def __init__(self, cloud: Cloud, link: Link, look: Look, stale: Callable[[], float]) -> None:
+        self._cloud, self._link, self._look, self._stale = cloud, link, look, stale
+        self.seen_as_of = 0.0
+        """The time of the world that the last reading of the tables has shown."""
+
+    def answer(self, request: Request) -> Response:
+        """Send a request and wait for its answer; what is lost on the way hangs."""
+        write = request.action in WRITES
+        who = self._link.group.name
+
+        def serve() -> Response:
+            table = request.get("RouteTableId")
+            before = self._cloud.routes(table) if write and table else {}
+            response = self._cloud.aws.answer(request)
+            if request.action == "DescribeRouteTables" and response.status == 200:
+                self.seen_as_of = self._link.scheduler.now - self._stale()
+            if write:
+                self._look(who, request, response, before)
+            return response
+
+        try:
+            return self._link.ask(serve, READ_TIMEOUT, write)
+        except Lost:
+            raise ReadTimeoutError(endpoint_url="ec2") from None

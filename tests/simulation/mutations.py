@@ -1,0 +1,227 @@
+"""Bugs of our own, put in on purpose: each patches one function of cloudroute, and the storm must find it.
+
+They are put in in the fork that tells a story, and end with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import cloudroute.controller.loop as loop
+from cloudroute.adapters.kube.client import KubeClient
+from cloudroute.agent.sync import Done, Sync
+from cloudroute.controller.apply import Applier
+from cloudroute.controller.backoff import BackOff
+from cloudroute.controller.lease import Lease
+from cloudroute.controller.loop import Loop
+from cloudroute.core import members, tables
+from cloudroute.core.ipam import Ipam
+from cloudroute.core.model import ChangeRoute, Snapshot, Step
+from cloudroute.core.phases import Phases
+from cloudroute.core.tables import TableUse
+from cloudroute.dataplane import KINDS, Kind
+from cloudroute.ports import Ec2
+from cloudroute.types import Cidr, Condition, Family, Node, RouteTable
+from tests.simulation.seams import put
+
+# --- the lease ------------------------------------------------------------------------------------
+
+
+def no_fence() -> None:
+    """A process writes without asking whether it holds the lease, and never ends for having lost it."""
+    put(Lease, "check", lambda _self: None)
+    put(Lease, "lost", False)
+
+
+def no_margin() -> None:
+    """The lease counts for its holder a little longer than for the others: no margin for what is under way."""
+    init = Lease.__init__
+
+    def longer(self: Lease, *args: Any) -> None:
+        init(self, *args)
+        self._deadline = self._duration + 5.0
+
+    put(Lease, "__init__", longer)
+
+
+def lease_by_its_date() -> None:
+    """A standby believes the date in the lease, and not its own clock: clocks differ."""
+
+    def attempt(self: Lease, start: float) -> None:
+        found = self._leases.read()
+        if found and found.holder not in ("", self._identity):
+            from datetime import datetime
+
+            if self._clock.now() < datetime.fromisoformat(found.renew_time).timestamp() + found.duration_seconds:
+                return
+        self._write(start, replace(found or replace(self._seen, version=""), holder=self._identity))
+        self.acquired.set()
+
+    put(Lease, "_try", attempt)
+
+
+# --- routes ---------------------------------------------------------------------------------------
+
+
+def delete_before_create() -> None:
+    """A route that leads astray is deleted and created, not replaced: in between there is none."""
+
+    def call(self: Applier, step: Any) -> None:
+        ec2: Ec2 = self._ec2
+        if isinstance(step, ChangeRoute) and step.verb == "replace":
+            ec2.delete_route(step.table_id, step.destination)
+            ec2.create_route(step.table_id, step.destination, step.interface_id)
+        else:
+            original(self, step)
+
+    original = Applier._call_ec2
+    put(Applier, "_call_ec2", call)
+
+
+def every_route_in_the_pool_is_ours() -> None:
+    """Ownership by the destination alone: whose target it is does not count."""
+
+    def split(table: RouteTable, node_sized: Any, _seen: Any, _known: Any, _others: Any) -> tuple[Any, Any]:
+        ours = {to: route for to, route in table.routes.items() if isinstance(to, Cidr) and to in node_sized}
+        return ours, [to for to in table.routes if to not in ours]
+
+    put(tables, "_split", split)
+
+
+def limit_off_by_one() -> None:
+    """A table is thought to hold one entry more than it may."""
+    put(TableUse, "limit", lambda self, family: tables.limit_of(self.families[family]) + 1)
+
+
+def foreign_not_counted() -> None:
+    """Routes of others do not count against the limit."""
+    original = tables._use
+
+    def use(snapshot: Snapshot, table_id: str, family: Family, ours: int, foreign: int) -> Any:
+        return original(snapshot, table_id, family, ours, min(foreign, 1))
+
+    put(tables, "_use", use)
+
+
+def no_drain() -> None:
+    """A route is deleted as soon as agents were told not to use it."""
+    put(Phases, "_drained", lambda *_: True)
+
+
+def no_settling() -> None:
+    """A new route is published at once."""
+    put(Phases, "_settles", lambda self, *_: self.snapshot.now)
+
+
+def journal_after_the_route() -> None:
+    """The NodeRoute is not written before the route."""
+    put(Phases, "_after", lambda *_: ())
+
+
+def old_tables() -> None:
+    """Routes are deleted by what was read long ago."""
+    put(Loop, "_is_old", lambda *_: False)
+
+
+def the_living_are_dead() -> None:
+    """A node whose Node is gone counts as dead: its routes go at once, though its instance lives."""
+    import cloudroute.core.phases as phases
+
+    put(phases, "DEAD", ("shutting-down", "terminated", "running"))
+
+
+# --- who is who -----------------------------------------------------------------------------------
+
+
+def freed_cidr_at_once() -> None:
+    """The lowest free CIDR is given, whoever has just had it."""
+    put(Ipam, "_order", lambda self, family: [stretch for _, stretch in self._stretches[family]])
+
+
+def both_keep_a_duplicate() -> None:
+    """Two Nodes with one CIDR both keep it."""
+    put(members._Claims, "_problem", lambda *_: "")
+
+
+def by_name() -> None:
+    """A node is its name: another instance under it is thought to be the same."""
+    put(members, "_same", lambda node, record: not node.pod_cidrs or record.spec.pod_cidrs == node.pod_cidrs)
+
+
+def forgotten_before_its_routes() -> None:
+    """The NodeRoute of who leaves goes first, and its routes are nobody's."""
+    from cloudroute.core.model import DeleteNodeRoute
+
+    def forget(self: Phases) -> None:
+        for record, _ in self.departing.values():
+            self.gone.append(DeleteNodeRoute(record))
+
+    put(Phases, "forget", forget)
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+def condition_before_the_route() -> None:
+    """The condition is what the plan wanted, not what became of it."""
+    put(loop, "conclude", lambda decision, _snapshot: decision.plan.publish)
+
+
+def an_error_makes_a_node_unavailable() -> None:
+    """A route that could not be made makes its node unavailable."""
+    original = BackOff.failed
+    clients: list[KubeClient] = []
+    init = KubeClient.__init__
+
+    def made(self: KubeClient, *args: Any) -> None:
+        init(self, *args)
+        clients.append(self)
+
+    def failed(self: BackOff, step: Step, error: Any) -> None:
+        original(self, step, error)
+        if isinstance(step, ChangeRoute) and clients:
+            node: Node | None = clients[-1]._cluster.nodes.items().get(step.node)
+            if node:
+                clients[-1].set_condition(node, Condition("True", "CreateRouteFailed", str(error)))
+
+    put(KubeClient, "__init__", made)
+    put(BackOff, "failed", failed)
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+def drop_before_put() -> None:
+    """An agent takes an entry away before it puts the new one."""
+
+    def run(self: Sync, kinds: Sequence[Kind]) -> Done:
+        done = Done()
+        for kind in reversed(KINDS):
+            if kind in kinds:
+                tracker = self.read(kind)
+                if changed := [key for key in tracker.puts() if key in tracker.actual]:
+                    self._write(tracker, {}, changed)
+                    self.mark((kind,))
+        for kind in KINDS:
+            if kind in kinds:
+                self._put(kind, done)
+        for kind in reversed(KINDS):
+            if kind in kinds and kind not in self.broken:
+                self._drop(kind, done)
+        return done
+
+    put(Sync, "run", run)
+
+
+MUTATIONS: Mapping[str, Callable[[], None]] = {
+    bug.__name__: bug
+    for bug in (
+        no_fence, no_margin, lease_by_its_date, delete_before_create, every_route_in_the_pool_is_ours,
+        limit_off_by_one, foreign_not_counted, no_drain, no_settling, journal_after_the_route, old_tables,
+        the_living_are_dead, freed_cidr_at_once, both_keep_a_duplicate, by_name, forgotten_before_its_routes,
+        condition_before_the_route, an_error_makes_a_node_unavailable, drop_before_put,
+    )
+}  # fmt: skip
+"""All of them, by name."""

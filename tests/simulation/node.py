@@ -1,0 +1,84 @@
+"""One machine: an instance of EC2, a kernel, the agent on it, and the Node that its kubelet has registered."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+
+from cloudroute.adapters.kube.agents import KubeAgents
+from cloudroute.agent.metrics import AgentTelemetry
+from cloudroute.agent.process import Agent
+from cloudroute.config import AgentSettings
+from cloudroute.dataplane import Host, Kind, packed
+from cloudroute.lab.aws.scene import Machine
+from tests.agent.world import MemoryKernel
+from tests.simulation.api import Pool
+from tests.simulation.network import Link
+from tests.simulation.scheduler import Group, VirtualClock
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class WatchedKernel(MemoryKernel):
+    """A kernel that tells of each entry that is written, once it is."""
+
+    def __init__(self, host: Host, node: SimNode) -> None:
+        super().__init__(host)
+        self._node = node
+
+    def count(self, kind: Kind, key: Any) -> None:
+        super().count(kind, key)
+        self._node.world.checks.pairs.kernel(self._node)
+
+
+class SimNode:
+    """A machine with a name in the cluster."""
+
+    def __init__(self, world: World, machine: Machine, name: str) -> None:
+        self.world, self.machine, self.name = world, machine, name
+        self.lives = 0
+        self.running = True
+        """Its instance runs."""
+        self.registered = False
+        self.disturbed = world.scheduler.now
+        """When something last befell this machine or its agent that may cost packets."""
+        networks = [ipaddress.ip_network(cidr) for cidr in machine.zone.cidrs]
+        addresses = tuple(
+            (packed(address), network.prefixlen) for address, network in zip(machine.addresses, networks, strict=True)
+        )
+        gateways = tuple(
+            packed(str(network[1])) if network.version == 4 else packed(f"fe80::{machine.zone.subnet_id[-4:]}")
+            for network in networks
+        )
+        self.host = Host("eth0", 9001, addresses, gateways)
+        self.kernel = WatchedKernel(self.host, self)
+        self.group = Group(f"{name}@{machine.id[-4:]}")
+        self.link = Link(world.scheduler, self.group, 0.005)
+
+    def start(self) -> None:
+        """The agent starts, or starts anew."""
+        self.lives += 1
+        self.group = Group(f"{self.name}@{self.machine.id[-4:]}.{self.lives}")
+        self.link = Link(self.world.scheduler, self.group, 0.005)
+        self.world.pools[self.group.name] = Pool(self.world.api, self.link)
+        self.world.scheduler.spawn(self.group, "main", self._main)
+
+    def disturb(self, seconds: float) -> None:
+        """It may lose packets, and until so long after."""
+        self.disturbed = max(self.disturbed, self.world.scheduler.now + seconds)
+
+    def end(self) -> None:
+        """SIGKILL for the agent."""
+        if self.group.alive:
+            self.world.scheduler.kill(self.group)
+            self.world.api.cut(self.link)
+        self.disturb(0)
+
+    def _main(self) -> None:
+        """As `cloudroute.commands.agent` does it."""
+        clock = VirtualClock(self.world.scheduler, self.group)
+        settings = AgentSettings(node_name=self.name, cluster_cidr=self.world.settings.cluster_cidr)
+        telemetry = AgentTelemetry(self.kernel.peer_bytes, clock.monotonic)
+        agents = KubeAgents(self.group.name, self.name)
+        Agent(settings, agents, self.kernel, clock, telemetry).run()

@@ -1,0 +1,97 @@
+"""One packet, followed as it goes: the sender's kernel, the table of its subnet, an interface, the receiver's kernel.
+
+Nothing here knows what was planned or published: only what kernels and EC2 hold at this moment.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cloudroute.dataplane import BRIDGE, METRIC, VTEP, AddressKey, RouteKey, written
+from cloudroute.types import Cidr
+
+if TYPE_CHECKING:
+    from tests.simulation.node import SimNode
+    from tests.simulation.world import World
+
+parse = lru_cache(1 << 16)(Cidr.parse)
+
+
+@lru_cache(1 << 16)
+def _bytes(cidr: Cidr, offset: int) -> bytes:
+    return (cidr.base + offset).to_bytes(4 if cidr.family == "ipv4" else 16, "big")
+
+
+def lost(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
+    """Why a packet from a pod of `source` to one of `target`, in `cidr`, does not arrive; "" if it does."""
+    tables = source.kernel.tables
+    route = tables["routes"].entries.get(RouteKey(_bytes(cidr, 0), cidr.length, METRIC[cidr.family]))
+    if route is None:
+        return "the sender's kernel has no route"
+    hop = tables["nexthops"].entries.get(route.nexthop)
+    if hop is None:
+        return "the route's nexthop is not there"
+    if hop.device == VTEP:
+        problem = _tunnel(world, source, target, hop.gateway)
+    elif hop.gateway in source.host.gateways:
+        problem = _vpc(world, source, target, cidr)
+    else:
+        problem = _direct(world, source, target, hop.gateway)
+    if problem:
+        return problem
+    if AddressKey(BRIDGE, _bytes(cidr, 1), cidr.length) not in target.kernel.tables["addresses"].entries:
+        return "the receiver has no bridge for these pods"
+    return ""
+
+
+def path(source: SimNode, cidr: Cidr) -> str:
+    """By which path its kernel sends to pods in `cidr`."""
+    tables = source.kernel.tables
+    route = tables["routes"].entries[RouteKey(_bytes(cidr, 0), cidr.length, METRIC[cidr.family])]
+    hop = tables["nexthops"].entries[route.nexthop]
+    if hop.device == VTEP:
+        return "overlay"
+    return "native" if hop.gateway in source.host.gateways else "direct"
+
+
+def _tunnel(world: World, source: SimNode, target: SimNode, gateway: bytes) -> str:
+    tables = source.kernel.tables
+    mac = tables["neighbours"].entries.get(gateway)
+    if mac is None:
+        return "overlay: no neighbour for the VTEP"
+    end = tables["fdb"].entries.get(mac)
+    if end is None:
+        return "overlay: no FDB entry for the VTEP"
+    if not any(written(end) == address for address in target.machine.addresses):
+        return f"overlay: the tunnel leads to {written(end)}"
+    link = target.kernel.tables["links"].entries.get(VTEP)
+    if link is None or link.mac != mac:
+        return "overlay: the receiver's VTEP has another MAC"
+    return ""
+
+
+def _vpc(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
+    table = source.machine.zone.route_table_id
+    destination = str(cidr)
+    to, active = world.cloud.routes(table).get(destination, ("", False))
+    if to != target.machine.interface_id:
+        return f"native: {table} leads to {to or 'nowhere'}"
+    if not active:
+        return f"native: the route in {table} is a blackhole"
+    return _checks(world, source, target, "native")
+
+
+def _direct(world: World, source: SimNode, target: SimNode, gateway: bytes) -> str:
+    if written(gateway) not in target.machine.addresses:
+        return f"direct: it is sent to {written(gateway)}"
+    if source.machine.zone.subnet_id != target.machine.zone.subnet_id:
+        return "direct: they are on different subnets"
+    return _checks(world, source, target, "direct")
+
+
+def _checks(world: World, source: SimNode, target: SimNode, path: str) -> str:
+    for node in (source, target):
+        if world.cloud.checked(node.machine.interface_id):
+            return f"{path}: the source/dest check of {node.name} drops it"
+    return ""

@@ -1,0 +1,110 @@
+"""What must hold once nothing goes wrong any more: asked again and again until it does, for so long."""
+
+from __future__ import annotations
+
+from itertools import combinations, permutations
+from typing import TYPE_CHECKING
+
+from cloudroute.core.model import Memory
+from cloudroute.core.planner import decide
+from cloudroute.errors import ApiError
+from tests.simulation.packet import lost, parse, path
+
+if TYPE_CHECKING:
+    from tests.simulation.replica import Replica
+    from tests.simulation.world import World
+
+
+def leader(world: World) -> Replica | None:
+    """Who leads."""
+    leading = [r for r in world.replicas if r.group.alive and r.lease and r.lease.held and r.loop]
+    return leading[0] if len(leading) == 1 else None
+
+
+def unrest(world: World) -> str:
+    """What is not as it should be at last, in words; "" when all is."""
+    found = leader(world)
+    if found is None:
+        return "nobody leads, or more than one does"
+    return _plan(found) or _nodes(world) or _routes(world) or _pairs(world)
+
+
+def _plan(replica: Replica) -> str:
+    """Planning again gives nothing, and neither does a fresh process."""
+    assert replica.loop
+    loop = replica.loop
+    if not loop.view.complete:
+        return "the leader has not read EC2"
+    snapshot = loop._snapshot()
+    plan = decide(snapshot, loop.policy).plan
+    if not plan.empty or plan.waits:
+        return f"the leader still plans {[step.key for step in (*plan.steps, *plan.publish)]} {plan.waits}"
+    loop._memory, memory = Memory(), loop._memory
+    try:
+        afresh = decide(loop._snapshot(), loop.policy).plan
+    except ApiError as error:
+        return str(error)
+    finally:
+        loop._memory = memory
+    return (
+        "" if afresh.empty else f"a fresh process would plan {[step.key for step in (*afresh.steps, *afresh.publish)]}"
+    )
+
+
+def _nodes(world: World) -> str:
+    nodes = [node for node in world.nodes if node.running and node.registered]
+    routes = world.checks.node_routes()
+    for node in nodes:
+        if node.name in world.duplicates:
+            continue
+        item = world.api.get("nodes", node.name)
+        found = [c for c in item.get("status", {}).get("conditions", ()) if c["type"] == "NetworkUnavailable"]
+        if not found or found[0]["status"] != "False":
+            return f"{node.name} is not available: {found}"
+        if not world.checks.cidrs(node):
+            return f"{node.name} has no NodeRoute"
+        if world.cloud.checked(node.machine.interface_id):
+            return f"the source/dest check of {node.name} is on"
+        if not routes[node.name].get("status", {}).get("ready"):
+            return f"the agent of {node.name} is not ready"
+    names = {node.name for node in nodes}
+    if extra := routes.keys() - names:
+        return f"there are NodeRoutes of nobody: {sorted(extra)}"
+    return ""
+
+
+def _routes(world: World) -> str:
+    """Foreign routes are there, and of ours those that NodeRoutes list, no more than fit."""
+    published = {
+        (table, cidr): spec["networkInterfaceID"]
+        for spec in world.checks.specs()
+        for cidr in spec["podCIDRs"]
+        for table in spec["nativeIn"]
+    }
+    for table in world.tables:
+        routes = world.cloud.routes(table)
+        for where, destination in world.foreign:
+            if where == table and routes.get(destination, ("", False))[0] != world.cloud.gateway:
+                return f"the foreign route {destination} in {table} is gone"
+        ours = {to: eni for to, (eni, _) in routes.items() if eni.startswith("eni-")}
+        if ours != {to: eni for (where, to), eni in published.items() if where == table}:
+            return f"{table} has {ours} and published is {published}"
+        for family, used in world.cloud.used(table).items():
+            mine = len([to for to in ours if parse(to).family == family])
+            if used > world.replicas[0].settings.route_limit and mine:  # type: ignore[operator] # never auto here
+                return f"{table} has {used} {family} entries, more than its limit, and {mine} are ours"
+    return ""
+
+
+def _pairs(world: World) -> str:
+    nodes = [node for node in world.nodes if node.running and node.registered and node.name not in world.duplicates]
+    for source, target in permutations(nodes, 2):
+        for cidr in world.checks.cidrs(target):
+            if why := lost(world, source, target, parse(cidr)):
+                return f"from {source.name} to {target.name} ({cidr}): {why}"
+    for source, target in combinations(nodes, 2):
+        there = {path(source, parse(cidr)) for cidr in world.checks.cidrs(target)}
+        back = {path(target, parse(cidr)) for cidr in world.checks.cidrs(source)}
+        if there != back or len(there) > 1:
+            return f"from {source.name} to {target.name} by {sorted(there)}, and back by {sorted(back)}"
+    return ""

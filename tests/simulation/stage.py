@@ -1,0 +1,96 @@
+"""Many stories, each in a fork of a process that has made ready what all of them need."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import select
+import signal
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+from botocore.config import Config
+from moto.moto_api._internal import mock_random
+
+from tests.simulation.cloud import LAYOUTS, READ_TIMEOUT, Cloud
+from tests.simulation.story import Result, tell
+from tests.simulation.weather import Plan
+
+LONGEST, LONGEST_WAIT = 30, 600
+"""Seconds of CPU and of real time after which a story counts as one that hangs: a fifth of a second is usual."""
+_HANGS = (signal.SIGALRM, signal.SIGPROF)
+
+
+class Stage:
+    """`prepare` is called in each fork before its story: it may put a bug in."""
+
+    def __init__(self) -> None:
+        mock_random.seed(0)
+        self.prepare: Callable[[], object] = lambda: None
+        self._clouds = {name: Cloud(name) for name in LAYOUTS}
+        config = Config(connect_timeout=1.25, read_timeout=READ_TIMEOUT, retries={"total_max_attempts": 1})
+        for cloud in self._clouds.values():
+            for seat in cloud.seats:
+                seat.client("ec2", config)
+                seat.client("service-quotas", config)
+        gc.collect()
+        gc.freeze()  # else each fork would copy all of it, the first time that it collects
+
+    def tell(self, plan: Plan, tells: bool = False) -> Result:
+        """One story."""
+        return next(self.tell_all([plan], 1, tells))[1]
+
+    def tell_all(self, plans: Iterable[Plan], at_once: int = 2, tells: bool = False) -> Iterator[tuple[Plan, Result]]:
+        """All of them, so many at a time, in the order in which they end."""
+        waiting = iter(plans)
+        running: dict[int, tuple[int, Plan]] = {}
+        try:
+            while True:
+                while len(running) < at_once and (plan := next(waiting, None)):
+                    pipe, child = self._fork(plan, tells)
+                    running[pipe] = (child, plan)
+                if not running:
+                    return
+                for pipe in select.select(list(running), [], [])[0]:
+                    child, plan = running.pop(pipe)
+                    yield plan, _collect(pipe, child)
+        finally:
+            for pipe, (child, _) in running.items():
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                os.close(pipe)
+
+    def _fork(self, plan: Plan, tells: bool) -> tuple[int, int]:
+        here, there = os.pipe()
+        child = os.fork()
+        if child:
+            os.close(there)
+            return here, child
+        status = 1
+        try:
+            os.close(here)
+            gc.disable()  # a story is short
+            signal.alarm(LONGEST_WAIT)
+            signal.setitimer(signal.ITIMER_PROF, LONGEST)
+            self.prepare()
+            with os.fdopen(there, "wb") as pipe:
+                pickle.dump(tell(plan, self._clouds, tells), pipe)
+            status = 0
+        except BaseException:  # noqa: BLE001 - this process ends here, and must say why
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+
+def _collect(pipe: int, child: int) -> Result:
+    with os.fdopen(pipe, "rb") as stream:
+        data = stream.read()
+    _, status = os.waitpid(child, 0)
+    if not data:
+        why = "hangs" if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _HANGS else f"died ({status})"
+        return Result(f"the story {why}", "", 0, [])
+    result: Result = pickle.loads(data)
+    return result
