@@ -52,7 +52,7 @@ def _everything(most: int, write: bool) -> int:
         bad += bool(harmed)
         sys.stdout.write(f"{day}: {figures['seconds']:.0f} s, bound {figures['bound']:.0f} s, harmed: {harmed or 0}\n")
     if write:
-        from tests.bench import report
+        import tests.bench.report as report  # it imports the curves of this package
 
         report.save("scale", {"machine": facts, "points": points, "days": told})
         report.write()
