@@ -35,14 +35,14 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return write
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def phases(say: Callable[[str], None], terraform: Terraform, image: Path, plugins_image: Path) -> Phases:
     """They begin when all that they need has been built."""
     say("\nA cold start, by the second:")
     return Phases(say)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fleet(terraform: Terraform, image: Path, plugins_image: Path, phases: Phases) -> Iterator[Fleet]:
     """Nodes that wait for their network."""
     if problems := missing():
@@ -54,7 +54,7 @@ def fleet(terraform: Terraform, image: Path, plugins_image: Path, phases: Phases
         yield fleet
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def release(fleet: Fleet, helm: Run, kubectl: str, phases: Phases, tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The chart is installed, every node is ready, and a workload has a pod on each."""
     release = Release(fleet, helm, kubectl, tmp_path_factory.mktemp("user"))
