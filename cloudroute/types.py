@@ -19,6 +19,8 @@ BITS: Mapping[Family, int] = {"ipv4": 32, "ipv6": 128}
 
 Path = Literal["native", "direct", "overlay"]
 """How one pair of nodes exchanges pod traffic."""
+PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
+"""The best first."""
 NodePath = Literal["native", "direct", "overlay", "mixed"]
 """How a node exchanges pod traffic with all the others."""
 

@@ -14,9 +14,7 @@ from cloudroute.agent.sync import Done
 from cloudroute.core.hosttables import Wanted
 from cloudroute.dataplane import Kind, PeerBytes
 from cloudroute.telemetry import Vitals
-from cloudroute.types import Cidr, Path
-
-_PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
+from cloudroute.types import PATHS, Cidr, Path
 
 
 class AgentTelemetry(Vitals, Collector):
@@ -68,7 +66,7 @@ class AgentTelemetry(Vitals, Collector):
             "cloudroute_agent_peer_bytes", "Bytes sent to the pods of a node, by path.", labels=["peer", "path"]
         )
         if wanted is not None:
-            for path in _PATHS:
+            for path in PATHS:
                 peers.add_metric([path], wanted.paths.get(path, 0))
             for kind, count in self._failures.items():
                 failed.add_metric([kind], count)

@@ -19,7 +19,7 @@ from cloudroute.core.hosttables import Wanted
 from cloudroute.errors import ApiError
 from cloudroute.ports import Agents, Clock
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import NodePath, NodeRoute, Path
+from cloudroute.types import PATHS, NodePath, NodeRoute, Path
 
 _chance = Random()
 
@@ -29,7 +29,6 @@ FIRST_RETRY, LAST_RETRY = 0.5, 60.0
 MOST_WORDS = 1024
 """Characters of a message, as the CRD limits it."""
 _TRANSITIONS = ("ready", "reason", "observedGeneration", "mtu", "path")
-_PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Report:
             "mtu": self.mtu,
             "since": since,
             "path": self.path,  # None takes away what was said before
-            "paths": {path: self.paths.get(path, 0) for path in _PATHS} if self.path else None,
+            "paths": {path: self.paths.get(path, 0) for path in PATHS} if self.path else None,
         }
 
     def same(self, other: Report | None) -> bool:

@@ -24,7 +24,6 @@ from cloudroute.adapters.ec2.survey import Survey
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.review import Review
-from cloudroute.commands import doctor_accounts
 from cloudroute.commands.control import ReadOnly
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
@@ -167,7 +166,7 @@ def _may_controller(review: Review, namespace: str) -> tuple[str, Sequence[Permi
 def _may_account(
     review: Review, namespace: str, component: str, wanted: Sequence[Permission]
 ) -> Sequence[Permission] | Unknown:
-    return _asked(lambda: doctor_accounts.refused(review, namespace, f"cloudroute-{component}", wanted), ours=True)
+    return _asked(lambda: review.refused_to(namespace, f"cloudroute-{component}", wanted), ours=True)
 
 
 # --- AWS ----------------------------------------------------------------------------------------

@@ -63,4 +63,6 @@ def _harmless(cell: str) -> str:
     >>> _harmless("KernelFailed: \\x1b[2J")
     'KernelFailed: \\\\x1b[2J'
     """
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in cell)
+    from cloudroute.telemetry.logs import one_line  # only here: start-up time
+
+    return "\n".join(map(one_line, cell.split("\n")))

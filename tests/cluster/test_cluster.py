@@ -6,33 +6,16 @@ Each test leaves the cluster as it found it, but the last, which ends it.
 from __future__ import annotations
 
 import shlex
-from itertools import permutations
 
-from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.hosts.workload import wait_for
 from tests.cluster.fleet import NODES_PER_ZONE, Fleet
 from tests.cluster.release import SPACE, Release
 from tests.cluster.traces import take
 from tests.docs.pages import ROOT, Page
-from tests.packets.world import kinds, no_loss
+from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds, no_loss
 
-POD_MTU = 9001 - 50
-OWN_ENTRIES = 2
-"""Of each table and family: local, and the way to the internet."""
 ROOMY = "50"
 UNINSTALL = Page("operations", (ROOT / "docs" / "operations.md").read_text())
-
-
-def everybody_reaches_everybody(fleet: Fleet) -> None:
-    """With full-size packets, in both families, and nobody's address is translated."""
-    pods = {name: host.pods["web"] for name, host in fleet.hosts.items()}
-    with Echo([pod.namespace.name for pod in pods.values()]):
-        for a, b in permutations(pods, 2):
-            for family in (0, 1):
-                for protocol in ("udp", "tcp"):
-                    answer = reach(pods[a].namespace.name, pods[b].addresses[family], protocol, POD_MTU)
-                    assert answer.ok, f"{a} to {b}: {answer.error}\n{fleet.diagnosis()}"
-                    assert answer.seen_address == pods[a].addresses[family]
 
 
 def wanted_routes(fleet: Fleet) -> dict[str, dict[str, str]]:
@@ -51,7 +34,7 @@ def test_nodes_that_waited_for_a_network_have_one(fleet: Fleet, release: Release
     wanted = wanted_routes(fleet)
     assert all(len(routes) == 2 * len(fleet.hosts) for routes in wanted.values())
     assert fleet.routes() == wanted
-    everybody_reaches_everybody(fleet)
+    everybody_reaches_everybody(fleet, fleet.diagnosis)
     assert "failed" not in release.cloudroute("doctor")
 
 
@@ -61,7 +44,7 @@ def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet
         wait_for(lambda: {"direct", "overlay"} <= kinds(fleet), "the limit bites", 90)
         wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
         wait_for(lambda: all(len(routes) == 2 for routes in fleet.routes().values()), "the routes are gone", 90)
-        everybody_reaches_everybody(fleet)
+        everybody_reaches_everybody(fleet, fleet.diagnosis)
         release.upgrade(f"controller.settings.route-limit={ROOMY}")
         wait_for(lambda: kinds(fleet) == {"native"}, "all are native again", 90)
         wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
@@ -110,7 +93,7 @@ def test_a_node_is_drained_and_replaced(fleet: Fleet, release: Release) -> None:
     assert len(fleet.hosts) == len(fleet.applied["route_table_ids"]) * NODES_PER_ZONE
     assert new.machine.id != gone.machine.id
     assert "No changes." in fleet.account.terraform("plan", "-detailed-exitcode")
-    everybody_reaches_everybody(fleet)
+    everybody_reaches_everybody(fleet, fleet.diagnosis)
 
 
 def test_helm_finds_it_well(release: Release) -> None:

@@ -64,9 +64,6 @@ def plugins_image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     return archive(built(request.config, tmp_path_factory), "cloudroute-cni-plugins")
 
 
-build_image = image
-
-
 def named(documents: list[Any], kind: str, name: str) -> Any:
     """The one document of that kind and name."""
     (found,) = (one for one in documents if one["kind"] == kind and one["metadata"]["name"] == name)

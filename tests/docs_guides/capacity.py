@@ -18,7 +18,7 @@ from dataclasses import replace
 from cloudroute.core.model import DirectRouting
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.core.planner import decide
-from cloudroute.types import NodeRouteSpec, Path
+from cloudroute.types import PATHS, NodeRouteSpec, Path
 from tests.core.world import World, joining_world
 
 ZONES = (1, 2, 3, 6)
@@ -31,7 +31,6 @@ OTHERS = 2
 """Entries of others in each table: `local` and the default route."""
 MOST: tuple[tuple[DirectRouting, str], ...] = (("auto", "`auto`, `always`"), ("off", "`off`"))
 """Modes whose largest clusters are shown; `always` has the same as `auto`, which a test shows."""
-PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
 
 
 def joined(nodes: int, zones: int, limit: int, mode: DirectRouting) -> World:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
 
 import pytest
 
 from cloudroute.lab.hosts.cluster import ClusterLab
 from cloudroute.lab.hosts.kubelet import missing
-from cloudroute.lab.hosts.traffic_echo import Echo, reach
-from tests.packets.world import FLAGS, OWN_ENTRIES, kinds, paths, settle
+from tests.packets.world import FLAGS, OWN_ENTRIES, everybody_reaches_everybody, kinds, settle
 from tests.required import lacking
-
-POD_MTU = 9001 - 50
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +23,6 @@ def lab() -> Iterator[ClusterLab]:
         lab.deploy("web")
         settle(lab)
         yield lab
-
-
-def everybody_reaches_everybody(lab: ClusterLab) -> None:
-    pods = {name: host.pods["web"] for name, host in lab.hosts.items()}
-    with Echo([pod.namespace.name for pod in pods.values()]):
-        for a, b in permutations(pods, 2):
-            for family in (0, 1):
-                for protocol in ("udp", "tcp"):
-                    answer = reach(pods[a].namespace.name, pods[b].addresses[family], protocol, POD_MTU)
-                    assert answer.ok, f"{a} to {b} ({paths(lab)[a, b]}): {answer.error}"
-                    assert answer.seen_address == pods[a].addresses[family]
 
 
 def test_a_daemonsets_pods_reach_each_other_over_each_path(lab: ClusterLab) -> None:

@@ -12,6 +12,7 @@ from cloudroute.core.paths import Class, pair_path
 from cloudroute.lab.hosts.host import LabHost, LabPod
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Result, Traffic
+from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.kube import Object
 from cloudroute.types import NodeRouteSpec, Path
 
@@ -19,6 +20,8 @@ FLAGS = {"--settle-seconds": "0.5", "--drain-seconds": "2", "--resync-seconds": 
 """Beside the lab's own: shorter still. A drain of two seconds is ten times what an agent here needs to hear of it."""
 OWN_ENTRIES = 2
 """Entries of each table and family that are not ours: local and the internet gateway."""
+POD_MTU = 9001 - 50
+"""What the overlay leaves of an ENI's: the size of the largest packets on every path."""
 _names = count(1)
 
 
@@ -64,6 +67,18 @@ def wait_for_paths(lab: HostLab, wanted: Callable[[Mapping[tuple[str, str], Path
 def kinds(lab: Cluster) -> set[Path]:
     """Which paths there are."""
     return set(paths(lab).values())
+
+
+def everybody_reaches_everybody(lab: Cluster, diagnosis: Callable[[], str] = lambda: "") -> None:
+    """Pods `web` of all hosts do, with full-size packets, in both families, and nobody's address is translated."""
+    pods = {name: host.pods["web"] for name, host in lab.hosts.items()}
+    with Echo([pod.namespace.name for pod in pods.values()]):
+        for a, b in permutations(pods, 2):
+            for family in (0, 1):
+                for protocol in ("udp", "tcp"):
+                    answer = reach(pods[a].namespace.name, pods[b].addresses[family], protocol, POD_MTU)
+                    assert answer.ok, f"{a} to {b} ({paths(lab).get((a, b))}): {answer.error}\n{diagnosis()}"
+                    assert answer.seen_address == pods[a].addresses[family]
 
 
 def settle(lab: HostLab) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import yaml
 
 from cloudroute.crds import manifests
 from cloudroute.lab.aws import ROOT_KEY, Aws
@@ -89,8 +90,8 @@ class Cluster:
         self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
         for crd in manifests():
             self.kube.create(crd)
-        for name, node in applied["nodes"].items():
-            self._join(name, node)
+        for node in yaml.safe_load_all(applied["kubernetes_nodes"]):
+            self.kube.create(node)
         self._server = self.kube.serve()
         self._flags = [
             f"--cluster-name={applied['cluster_name']}",
@@ -107,16 +108,6 @@ class Cluster:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-
-    def _join(self, name: str, node: Mapping[str, Any]) -> None:
-        addresses = [{"type": "InternalIP", "address": address} for address in node["addresses"]]
-        item = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": name},
-            "spec": {"providerID": node["provider_id"]},
-        }
-        self.kube.create({**item, "status": {"addresses": addresses}})
 
     def cloudroute(self, command: str, *flags: str) -> str:
         """Run a command of cloudroute that must succeed."""

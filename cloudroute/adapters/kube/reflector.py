@@ -99,7 +99,7 @@ class Reflector(Generic[T]):
                     self._version = ""
                     if away > 1:
                         # It is back, and has forgotten the version, as an API server that was restarted has. What the
-                        # time without it has made of the back-off would leave us deaf for up to half a minute more.
+                        # time without it has made of the back-off would leave us deaf for seconds more.
                         delays = _delays()
                     away = 0
             if self._fruitful:

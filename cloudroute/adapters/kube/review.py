@@ -23,7 +23,7 @@ from cloudroute.types import Node, NodeRoute, TableReport
 
 T = TypeVar("T")
 
-_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_AUTHORIZATION = "authorization.k8s.io/v1"
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _DAEMON_SETS = "/apis/apps/v1/daemonsets"
 _SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
@@ -50,9 +50,20 @@ class Review(Transport):
 
     def refused(self, wanted: Iterable[Permission]) -> Sequence[Permission]:
         """Those of the permissions that the account in use lacks (SelfSubjectAccessReview)."""
-        return [permission for permission in wanted if not self._allowed(permission)]
+        return [permission for permission in wanted if not self._allowed("SelfSubjectAccessReview", {}, permission)]
 
-    def _allowed(self, permission: Permission) -> bool:
+    def refused_to(self, namespace: str, account: str, wanted: Iterable[Permission]) -> Sequence[Permission]:
+        """Those that a ServiceAccount lacks, whether or not it is there (SubjectAccessReview).
+
+        To ask for others takes a right of its own, which administrators have and the controller has not.
+        """
+        who = {
+            "user": f"system:serviceaccount:{namespace}:{account}",
+            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
+        }
+        return [permission for permission in wanted if not self._allowed("SubjectAccessReview", who, permission)]
+
+    def _allowed(self, kind: str, who: Json, permission: Permission) -> bool:
         plural, _, subresource = permission.resource.partition("/")
         attributes = {
             "verb": permission.verb,
@@ -62,8 +73,8 @@ class Review(Transport):
             "namespace": permission.namespace,
             "name": permission.name,
         }
-        kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-        answer = self.request("POST", _REVIEWS, body={**kind, "spec": {"resourceAttributes": attributes}})
+        body = {"apiVersion": _AUTHORIZATION, "kind": kind, "spec": {**who, "resourceAttributes": attributes}}
+        answer = self.request("POST", f"/apis/{_AUTHORIZATION}/{kind.lower()}s", body=body)
         return (answer.get("status") or {}).get("allowed") is True
 
     def crds(self, definitions: Sequence[Json]) -> Mapping[str, bool]:

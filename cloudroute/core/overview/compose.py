@@ -9,10 +9,10 @@ from typing import Any
 from cloudroute.core.notices import agent_trouble
 from cloudroute.core.overview.cycle import Cycle, timestamp
 from cloudroute.core.overview.findings import findings
-from cloudroute.core.overview.pairs import PATHS, Pairs, count_pairs
+from cloudroute.core.overview.pairs import Pairs, count_pairs
 from cloudroute.core.overview.why import LONGEST, Reasons
 from cloudroute.core.tables import TableUse
-from cloudroute.types import Family, Node, NodeRoute
+from cloudroute.types import PATHS, Family, Node, NodeRoute
 
 MOST_WARNINGS = 100
 MOST_WAITS = 5

@@ -8,10 +8,8 @@ from itertools import combinations_with_replacement
 from typing import Literal, NamedTuple
 
 from cloudroute.core.paths import Class, node_path, pair_path
-from cloudroute.types import NodePath, NodeRouteSpec, Path
+from cloudroute.types import PATHS, NodePath, NodeRouteSpec, Path
 
-PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
-"""The order of every triple of counts here."""
 MOST_NODES = 30
 """With more, the matrix is one of zones."""
 MOST_ZONES = 30
@@ -19,7 +17,7 @@ OTHERS = "others"
 """Zones beyond those."""
 
 Counts = list[int]
-"""Pairs by path, in the order of PATHS."""
+"""Pairs by path, in the order of `types.PATHS`."""
 
 
 class Pairs(NamedTuple):
