@@ -44,6 +44,8 @@ OUTSIDE = INTERNET_ADDRESSES[0]
 GENERATIONS = 2
 """How many nodes there may be for an instance and its replacements: the API server reads its tokens once."""
 PROXY = "system:kube-proxy"
+_TABLES = {f"table {family} {name}" for family in ("ip", "ip6") for name in ("filter", "mangle", "nat")}
+"""Where a kubelet puts chains of its own, about when it registers: they are no trace of what comes later."""
 CNI_CONF_DIR, CNI_BIN_DIR = OWN_CNI / "net.d", OWN_CNI / "bin"
 """Where the nodes' container runtimes look. No plugin is there at first."""
 
@@ -153,6 +155,7 @@ class Fleet:
         host.boot(self.kube, kubeconfig, None, self._images)
         self._start_proxy(host)
         wait_for(lambda: self._names_zone(host), f"{host.name} registers: {_log(host)}")
+        wait_for(lambda: set(host.run("nft", "list", "tables").splitlines()) >= _TABLES, f"{host.name} has its chains")
 
     def _start_proxy(self, host: ClusterHost) -> None:
         assets = find_assets(["kube-proxy"])

@@ -10,7 +10,7 @@ import shlex
 from cloudroute.lab.hosts.workload import wait_for
 from tests.cluster.fleet import NODES_PER_ZONE, Fleet
 from tests.cluster.release import SPACE, Release
-from tests.cluster.traces import take
+from tests.cluster.traces import nodes, take
 from tests.docs.pages import ROOT, Page
 from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds, no_loss
 
@@ -112,6 +112,8 @@ def test_nothing_is_left(fleet: Fleet, release: Release) -> None:
     release.helm("uninstall", "cloudroute", "--wait")
     release.kubectl("delete", "crd", "noderoutes.cloudroute.io", "routetables.cloudroute.io")
     release.kubectl("delete", "namespace", SPACE)
+    # Kubernetes itself taints a node that has no network any more, some seconds after its kubelet has found that out.
+    wait_for(lambda: nodes(fleet) == release.before.nodes, "the Nodes are marked as before", 90)
     found = take(fleet, release.kubectl)
     for what, value in found._asdict().items():
         assert value == getattr(release.before, what), what

@@ -33,9 +33,14 @@ def take(fleet: Fleet, kubectl: Callable[..., str]) -> Traces:
     return Traces(
         tables=_tables(fleet),
         objects=frozenset(objects),
-        nodes=frozenset(map(_marks, fleet.kube.list("nodes"))),
+        nodes=nodes(fleet),
         kernels=frozenset(map(_kernel, fleet.hosts.values())),
     )
+
+
+def nodes(fleet: Fleet) -> frozenset[tuple[str, ...]]:
+    """What Nodes are marked with."""
+    return frozenset(map(_marks, fleet.kube.list("nodes")))
 
 
 def _tables(fleet: Fleet) -> dict[str, dict[str, str]]:
