@@ -37,8 +37,8 @@ class World:
         """Routes of others, by table and destination, since when."""
         self.tampered: dict[tuple[str, str], float] = {}
         """Entries that others have touched, and when last."""
-        self.duplicates: set[str] = set()
-        """Names of Nodes that claim what is not theirs."""
+        self.duplicates: dict[str, float] = {}
+        """Nodes that claim what is not theirs, by name, and since when."""
         self.stale = 0.0
         """How old what EC2 shows is, in seconds."""
         self._names = 0
@@ -143,7 +143,7 @@ class World:
         machine = None if provider_id else self.cloud.launch(zones[deed.size % len(zones)], spare=True)
         self._names += 1
         name = f"x{self._names}"
-        self.duplicates.add(name)
+        self.duplicates[name] = self.scheduler.now
         spec: dict[str, Any] = {"providerID": machine.provider_id if machine else provider_id}
         if cidrs:
             spec["podCIDRs"] = list(cidrs)
