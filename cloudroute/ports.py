@@ -235,7 +235,7 @@ class Kernel(Protocol):
         """
         ...
 
-    def plugins(self) -> tuple[Collection[str], Sequence[str]]:
+    def plugins(self) -> tuple[frozenset[str], Sequence[str]]:
         """The names of the CNI plugins that are installed, of those that we use; and the folders that were searched."""
         ...
 

@@ -74,7 +74,7 @@ class HostKernel:
         self._glance = threading.Thread(target=self._look, args=(changed,), name="host-glance", daemon=True)
         self._glance.start()
 
-    def plugins(self) -> tuple[Collection[str], Sequence[str]]:
+    def plugins(self) -> tuple[frozenset[str], Sequence[str]]:
         return find_plugins()
 
     def shadowing(self) -> Sequence[str]:

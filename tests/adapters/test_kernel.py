@@ -126,7 +126,7 @@ def test_what_cni_has_besides_ours_is_named(
     (conf_dir / "bridge").touch(0o755)
     monkeypatch.setenv("CNI_PATH", str(conf_dir))
     assert kernel.shadowing() == ["05-other.conf"]
-    assert kernel.plugins() == ({"bridge"}, (str(conf_dir),))
+    assert kernel.plugins() == (frozenset({"bridge"}), (str(conf_dir),))
 
 
 CHANGES: dict[str, tuple[Kind, Callable[[Path], object]]] = {

@@ -72,7 +72,7 @@ class MemoryKernel:
         self.facts: Host | str = host
         """Or why there is none, in words."""
         self.tables: Mapping[Kind, MemoryTable] = {kind: MemoryTable(self, kind) for kind in KINDS}
-        self.installed = {"bridge", "host-local", "loopback", "portmap", "bandwidth"}
+        self.installed = frozenset({"bridge", "host-local", "loopback", "portmap", "bandwidth"})
         self.refuse: dict[tuple[Kind, Any], tuple[str, int]] = {}
         """(kind, key) -> words and how often; a key of None stands for all of the kind."""
         self.writes: list[tuple[Kind, Any]] = []
@@ -135,7 +135,7 @@ class MemoryKernel:
     def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
         self.told = changed
 
-    def plugins(self) -> tuple[Collection[str], Sequence[str]]:
+    def plugins(self) -> tuple[frozenset[str], Sequence[str]]:
         return self.installed, ("/opt/cni/bin",)
 
     def shadowing(self) -> Sequence[str]:

@@ -7,12 +7,13 @@ told: each is told in a fork of that process.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import boto3
 from botocore import useragent
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.inprocess import make_session
@@ -114,6 +115,24 @@ class Cloud:
         """An instance; a `spare` one runs already, while there are any: to start one takes as long as five calls."""
         waiting = self._spare[zone.subnet_id]
         return waiting.pop() if spare and waiting else self.aws.scene.launch(zone)[0]
+
+    def rehearse(self) -> None:
+        """Let each client make each call once: botocore reads the shape of a call when it is first made."""
+        table, eni = self.vpc.route_table_ids[0], next(iter(self._spare.values()))[0].interface_id
+        route = {"RouteTableId": table, "DestinationCidrBlock": "192.0.2.0/24"}
+        self.aws.set_route_quota(50)
+        for seat in self.seats:
+            seat.answer = self.aws.answer
+            ec2, quotas = seat.client("ec2", None), seat.client("service-quotas", None)
+            ec2.create_route(**route, NetworkInterfaceId=eni)
+            ec2.replace_route(**route, GatewayId=self.gateway)
+            ec2.delete_route(**route)
+            ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": True})
+            for describe in (ec2.describe_route_tables, ec2.describe_subnets, ec2.describe_instances):
+                describe(Filters=[{"Name": "vpc-id", "Values": [self.vpc.id]}], MaxResults=100)
+            quotas.get_service_quota(ServiceCode="vpc", QuotaCode="L-93826ACB")
+            with suppress(ClientError):
+                ec2.delete_route(**route)  # what a refusal is like
 
     # --- the truth, whatever a describe shows -----------------------------------------------
 

@@ -35,6 +35,7 @@ class Stage:
             for seat in cloud.seats:
                 seat.client("ec2", config)
                 seat.client("service-quotas", config)
+            cloud.rehearse()
         gc.collect()
         gc.freeze()  # else each fork would copy all of it, the first time that it collects
 
