@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ from cloudroute.agent.report import Report, Reporter
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.config import AgentSettings
 from cloudroute.core.conflist import conflist
-from cloudroute.core.hosttables import Composer, Shape, Wanted
+from cloudroute.core.hosttables import Composer, Shape, Wanted, bridge_mac
 from cloudroute.core.peers import Unfit
-from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, Host, Kind, network
+from cloudroute.dataplane import BRIDGE, CONFLIST, KINDS, TAKEN, Host, Kind, network
 from cloudroute.errors import KernelError
 from cloudroute.ports import Agents, Clock, Kernel
 from cloudroute.telemetry import ChangeLog
@@ -29,6 +30,8 @@ from cloudroute.types import NodeRoute
 
 log = structlog.get_logger()
 _chance = Random()
+_conflist = lru_cache(maxsize=8)(conflist)
+"""Each turn wants the same again, and to write it out takes a tenth of the turn."""
 
 RESYNC_SECONDS = 300.0
 """How often all is read again: the kernel tells of changes as they happen, this is for messages that got lost."""
@@ -157,7 +160,7 @@ class Loop:
             return Report.bad(None, "NoNodeRoute", words), done
         try:
             host = self._look_at_host()
-            self._adopt()
+            self._adopt(own)
             wanted = self._composer.compose(own, routes, self._agents.table_reports.items(), host)
         except KernelError as error:
             return Report.bad(own, "Interface", str(error)), done
@@ -173,13 +176,18 @@ class Loop:
             self._host = self._kernel.host(self._settings.interface)
         return self._host
 
-    def _adopt(self) -> None:
-        """Once: go on with the nexthops that a former process has made."""
+    def _adopt(self, own: NodeRoute) -> None:
+        """Once: go on with the nexthops that a former process has made, and with the bridge that is there."""
         if not self._adopted:
-            found = self.sync.read("routes").actual
+            routes, links = self.sync.read("routes").actual, self.sync.read("links").actual
+            bridge = links.get(BRIDGE)
             self._composer.adopt(
-                {network(key.destination, key.length): to.nexthop for key, to in found.items() if to[0]}
+                {network(key.destination, key.length): to.nexthop for key, to in routes.items() if to[0]},
+                bridge.mac if bridge else b"",
             )
+            if bridge and own.spec.pod_cidrs and bridge.mac != bridge_mac(own.spec.pod_cidrs):
+                # A bridge has the least MAC of its ports, another with each pod, until it is given one for good.
+                self._kernel.tables["links"].write({BRIDGE: bridge}, ())
             self._adopted = True
 
     def _apply(self, own: NodeRoute, wanted: Wanted, done: Done) -> tuple[Report, Done]:
@@ -191,7 +199,7 @@ class Loop:
         report = self._judge(own, wanted, plugins, searched)
         self._served |= report.serves
         if self._served:
-            self.sync.want({"files": {self._conflist: conflist(wanted.pod_cidrs, wanted.mtu, plugins)}})
+            self.sync.want({"files": {self._conflist: _conflist(wanted.pod_cidrs, wanted.mtu, plugins)}})
             done += self.sync.run(FILES)
             if words := self.sync.failures(FILES):
                 report = report.failing("ConflistFailed", words)

@@ -8,7 +8,7 @@ difference. What depends on nothing that has changed is taken over as it was, so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -78,6 +78,7 @@ class Composer:
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._known: dict[Cidr, int] = {}
+        self._bridge_mac = b""
         self._taken: frozenset[int] = frozenset()
         self._seen: tuple[Me, NodeRoute, Mapping[str, NodeRoute], Host] | None = None
         """What the rest was made from."""
@@ -85,9 +86,14 @@ class Composer:
         self._peers: dict[str, Peer] = {}
         self._bulk: dict[Kind, dict[Any, Any]] = {}
 
-    def adopt(self, ids: Mapping[Cidr, int]) -> None:
-        """Keep the nexthops that were found in the kernel."""
+    def adopt(self, ids: Mapping[Cidr, int], bridge_mac: bytes) -> None:
+        """Keep the nexthops that were found in the kernel, and the bridge's MAC (b"": there is no bridge).
+
+        The CNI plugin has made the bridge for pods that started before, and they know their gateway by this MAC: of
+        what they send until they have heard of another one, packets would be lost.
+        """
         self._known = {**ids}
+        self._bridge_mac = bridge_mac
         self._seen = None
 
     def avoid(self, ids: Collection[int]) -> None:
@@ -165,7 +171,7 @@ class Composer:
         vxlan = Vxlan(self._shape.vni, self._shape.port, me.local, host.interface)
         return {
             VTEP: Link("vxlan", vtep_mac(own.spec.pod_cidrs), mtu, True, vxlan),
-            BRIDGE: Link("bridge", mac_of(gateway(min(own.spec.pod_cidrs))), mtu, True),
+            BRIDGE: Link("bridge", self._bridge_mac or bridge_mac(own.spec.pod_cidrs), mtu, True),
         }
 
     def _guards(self, me: Me) -> dict[RouteKey, Route]:
@@ -189,6 +195,11 @@ class Composer:
             self._roster.cidrs,
             self._shape.port,
         )
+
+
+def bridge_mac(pod_cidrs: Sequence[Cidr]) -> bytes:
+    """The MAC of a bridge that the agent makes on a node with these pod CIDRs."""
+    return mac_of(gateway(min(pod_cidrs)))
 
 
 def accept_ra(interface: str) -> str:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cloudroute.agent.report import Report, Reporter
-from cloudroute.dataplane import VTEP, Kind
+from cloudroute.dataplane import BRIDGE, VTEP, Kind, Link
 from cloudroute.errors import Unreachable
 from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
 
@@ -30,6 +30,16 @@ def test_the_conflist_is_written_when_all_is_in_place_and_has_the_nodes_cidrs_an
     bridge = json.loads(conflist(node) or b"")["plugins"][0]
     assert (bridge["bridge"], bridge["mtu"]) == ("cbr0", 8951)
     assert [one["subnet"] for (one,) in bridge["ipam"]["ranges"]] == list(map(str, PAIR[0].spec.pod_cidrs))
+
+
+def test_a_bridge_that_is_there_keeps_its_mac_for_the_pods_that_know_it_and_is_given_it_for_good() -> None:
+    there = Link("bridge", bytes.fromhex("0a0000000002"), 8951, True)
+    kernel = MemoryKernel()
+    kernel.tables["links"].entries[BRIDGE] = there
+    node = Node(*PAIR, kernel=kernel)
+    assert node.turn().ready
+    assert kernel.tables["links"].entries[BRIDGE] == there
+    assert kernel.writes.count(("links", BRIDGE)) == 1, "a write of what is there fixes it"
 
 
 def test_after_a_reboot_the_old_conflist_goes_before_the_api_server_has_answered() -> None:
@@ -99,7 +109,7 @@ def test_a_failure_later_on_does_not_take_the_conflist_away() -> None:
 
 def test_without_the_plugins_there_is_no_conflist_and_the_words_say_what_to_install() -> None:
     node = Node(*PAIR)
-    node.kernel.installed = {"loopback"}
+    node.kernel.installed = frozenset({"loopback"})
     report = node.turn()
     assert status(report) == (False, "CNIPluginsMissing")
     assert "bridge and host-local are in none of /opt/cni/bin: install the CNI plugins" in report.message

@@ -114,7 +114,7 @@ def test_what_is_remembered_changes_no_result(worlds: list[list[NodeRoute]], nat
         routes = {route.name: route for route in world} | {"n1": node_route(1, native)}
         wanted = used.compose(routes["n1"], routes, {}, HOST)
         fresh = Composer(SHAPE)
-        fresh.adopt(ids)
+        fresh.adopt(ids, b"")
         assert fresh.compose(routes["n1"], routes, {}, HOST) == wanted
         for name, peer in wanted.peers.items():
             assert peer.path == pair_path(Class.of(routes["n1"].spec), Class.of(routes[name].spec))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 
-from cloudroute.lab.hosts.host import LabPod
+from cloudroute.dataplane import BRIDGE
+from cloudroute.lab.hosts.host import LabHost, LabPod
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
@@ -36,6 +38,7 @@ def test_moving_in_writes_nothing_to_ec2_loses_no_packet_and_gives_no_address_tw
     hosts = list(lab.hosts.values())
     old = [pod for host in hosts for pod in host.pods.values()]
     routes = {table: lab.aws.scene.routes(table) for table in lab.vpc.route_table_ids}
+    bridges = {host.name: mac(host) for host in hosts}
     lab.aws.reset_calls()
     with Traffic(flows(old)) as traffic:
         lab.start_controller()
@@ -51,6 +54,7 @@ def test_moving_in_writes_nothing_to_ec2_loses_no_packet_and_gives_no_address_tw
         check_no_loss(traffic.stop())
     assert not [action for action, _ in lab.aws.calls if not action.startswith("Describe")]
     assert {table: lab.aws.scene.routes(table) for table in routes} == routes
+    assert all(mac(host) == bridges[host.name] for host in hosts if bridges[host.name]), "pods know their gateway by it"
     assert {pod.addresses for pod in new}.isdisjoint({pod.addresses for pod in old})
     with Echo([pod.namespace.name for pod in (*old, *new)]):
         for pod in (*old, *new):
@@ -75,6 +79,12 @@ def test_without_the_links_a_new_pod_gets_the_address_of_one_that_runs(lab: Host
     host.start_agent()
     lab.wait(lambda: (host.conf_dir / "10-cloudroute.conflist").exists(), "the agent's conflist")
     assert host.add_pod("new").addresses == host.pods["one"].addresses
+
+
+def mac(host: LabHost) -> str:
+    """Of the pods' bridge, "" where there is none."""
+    found = [link for link in json.loads(host.run("ip", "-j", "link", "show")) if link["ifname"] == BRIDGE]
+    return str(found[0]["address"]) if found else ""
 
 
 def natives(lab: HostLab) -> list[int]:

@@ -2,7 +2,8 @@
 
 What can be changed in place is: up, MTU, MAC. A VXLAN device that differs in anything else is deleted and made anew,
 and with it goes all that stood on it. Setting a MAC, even to the same value, wipes the device's permanent neighbours:
-it is only sent when it differs, and whoever wrote links reads the other kinds again.
+a tunnel's is only sent when it differs, and whoever wrote links reads the other kinds again. A bridge's is always sent:
+what it was given it keeps, and without that it has the least of its ports'.
 """
 
 from __future__ import annotations
@@ -115,9 +116,9 @@ class Links:
     def _change(self, device: Device, link: Link) -> str:
         """Bring up, MTU and MAC to what they shall be, in one message."""
         body = b""
-        if device.link.mac != link.mac:
-            if link.kind == "bridge":
-                _announce(device.name)
+        if device.link.mac != link.mac and link.kind == "bridge":
+            _announce(device.name)
+        if device.link.mac != link.mac or link.kind == "bridge":
             body += wire.attribute(devices.IFLA_ADDRESS, link.mac)
         if device.link.mtu != link.mtu:
             body += wire.number(devices.IFLA_MTU, link.mtu)
@@ -144,7 +145,7 @@ class Links:
 def _announce(bridge: str) -> None:
     """Have the kernel tell the pods of a change of MAC: they know it as their gateway's, and would lose it for long.
 
-    A bridge that the CNI plugin made, for pods that started before the agent, has another MAC than ours.
+    The agent takes a bridge over with the MAC that it has. This is for one that somebody has given another meanwhile.
     """
     for setting in (f"ipv4/conf/{bridge}/arp_notify", f"ipv6/conf/{bridge}/ndisc_notify"):
         with contextlib.suppress(OSError):  # no IPv6, or /proc/sys is read-only: the pods find out by themselves

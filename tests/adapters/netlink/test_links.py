@@ -85,6 +85,20 @@ def test_the_bridge_keeps_its_mtu_and_mac_whatever_is_plugged_in(host: Namespace
     )
 
 
+def test_a_bridge_of_somebody_else_that_is_written_as_it_is_keeps_its_mac_whatever_is_plugged_in(
+    host: Namespace, netlink: Netlink
+) -> None:
+    """The CNI plugin makes one without a MAC of its own, for pods that start before the agent."""
+    host.shell("ip link add cbr0 type bridge; ip link add p address 0a:00:00:00:00:02 type veth peer name q")
+    host.shell("ip link set p master cbr0; ip link set cbr0 up")
+    there = netlink.links.read(())["cbr0"]
+    assert there.mac == bytes.fromhex("0a0000000002")
+    assert netlink.links.write({"cbr0": there}, ()) == {}
+    host.shell("ip link add r address 02:00:00:00:00:01 type veth peer name s; ip link set r master cbr0")
+    host.run("ip", "link", "delete", "p")
+    assert netlink.links.read(())["cbr0"] == there
+
+
 def test_a_nic_that_is_not_there_is_named(netlink: Netlink) -> None:
     failed = netlink.links.write({**LINKS, "cr0": CR0._replace(vxlan=VXLAN._replace(parent="eth7"))}, ())
     assert failed == {"cr0": "can't be made: there is no network interface eth7"}
