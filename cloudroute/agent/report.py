@@ -3,7 +3,8 @@
 Every agent watches every NodeRoute, so a status that followed each change of a peer would cost N x N events. It is
 written on the node's own transitions: readiness, reason, the generation that it speaks of, the MTU, and the node's
 path. The counts of peers by path go along and are as of then. A change of path alone, which many nodes may see at one
-time, is told after a random delay that grows with the number of peers.
+time, is told when it has lasted for some seconds, after a random delay that grows with the number of peers: of a node
+that joins, which is on the overlay until its routes have settled, the others say nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from cloudroute.types import PATHS, NodePath, NodeRoute, Path
 
 _chance = Random()
 
+LASTS_SECONDS = 5.0
+"""How long a change of path must last: longer than `--settle-seconds`, for which a new node is on the overlay."""
 SPREAD_SECONDS = 0.01
 """Per peer: 5,000 agents that see one change spread their words over 50 s."""
 FIRST_RETRY, LAST_RETRY = 0.5, 60.0
@@ -120,14 +123,18 @@ class Reporter:
             due, self._report = self._report, report
             if report.same(due):
                 return  # its time stands: a write that fails backs off, however many turns there are
-            delay = _chance.uniform(0, SPREAD_SECONDS * sum(report.paths.values())) if moved == ["path"] else 0.0
+            delay = 0.0
+            if moved == ["path"]:
+                delay = LASTS_SECONDS + _chance.uniform(0, SPREAD_SECONDS * sum(report.paths.values()))
             if delay == 0.0 or due is None:
                 self._not_before = self._clock.monotonic() + delay
             self._lock.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all is written; whether it is."""
+        """Write what is to be said at once, and wait until it is written; whether it is."""
         with self._lock:
+            self._not_before = 0.0
+            self._lock.notify_all()
             return self._lock.wait_for(lambda: self._report is None and not self._writing, timeout)
 
     def stop(self) -> None:

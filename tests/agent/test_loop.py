@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cloudroute.agent.report import Report, Reporter
+from cloudroute.agent.report import LASTS_SECONDS, Report, Reporter
 from cloudroute.dataplane import BRIDGE, VTEP, Kind, Link
 from cloudroute.errors import Unreachable
 from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
@@ -217,6 +217,21 @@ def test_the_status_is_written_on_own_transitions_only() -> None:
     node.start()
     node.settle()
     assert written(node) == 3, "a fresh process finds it written"
+
+
+def test_a_path_that_lasts_a_moment_is_not_told() -> None:
+    """A node that joins is on the overlay until its routes have settled: N others would say so twice."""
+    node = Node(node_route(1, TABLES), node_route(2, TABLES))
+    node.settle()
+    assert written(node) == 1
+    node.publish(node_route(3))
+    node.turn()
+    assert node.reporter._report, "mixed"
+    assert node.reporter._not_before >= node.clock.time + LASTS_SECONDS
+    node.publish(node_route(3, TABLES))
+    node.turn()
+    assert node.reporter._report is None
+    assert written(node) == 1
 
 
 def test_what_keeps_a_node_from_being_programmed_is_said_once_and_taken_back() -> None:

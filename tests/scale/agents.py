@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from random import Random
 
-from cloudroute.agent.report import SPREAD_SECONDS, Report
+from cloudroute.agent.report import LASTS_SECONDS, SPREAD_SECONDS, Report
 from cloudroute.core.paths import Class, node_path, pair_path
 from cloudroute.types import NodePath, NodeRoute, Path
 from tests.scale.cluster import LightCluster
@@ -82,7 +82,7 @@ class Agents:
                 if self._said.get(name) == path:
                     self._due.pop(name, None)
                 elif name not in self._due:
-                    self._due[name] = now + self._chance.uniform(0, spread)
+                    self._due[name] = now + LASTS_SECONDS + self._chance.uniform(0, spread)
                     heapq.heappush(self._queue, (self._due[name], name))
 
     def _counts(self, mine: Class) -> Mapping[Path, int]:
