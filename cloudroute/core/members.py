@@ -52,6 +52,9 @@ class Membership:
     """NodeRoutes of a member's instance and CIDRs under a name that it no longer has."""
     leaving: tuple[NodeRoute, ...]
     """NodeRoutes whose Node is gone, or is another instance by now: their routes go, then they go."""
+    given_up: Mapping[str, tuple[Cidr, ...]]
+    """By the name of a leaving NodeRoute: its CIDRs, but for those that a Node has by a NodeRoute of its own. Whoever
+    may write a NodeRoute can claim such a one; its routes stay."""
     blocked: tuple[Member, ...]
     """They become members once a leaving NodeRoute has given up their name or their CIDR; until then they keep what
     they have."""
@@ -90,11 +93,20 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
                 renamed.extend((member, record) for record in old)
     leaving = tuple([record for name, record in snapshot.node_routes.items() if name not in kept])
     members.sort(key=attrgetter("node.priority"), reverse=True)  # they come by age, and a sort keeps that
-    ready, blocked = _unblocked(members, leaving)
+    given_up = _given_up(leaving, claims.own)
+    ready, blocked = _unblocked(members, given_up)
     held_up = {member.name for member in blocked}
     superseded = tuple([(member, record) for member, record in renamed if member.name not in held_up])
     return Membership(
-        ready, tuple(assign), superseded, leaving, blocked, tuple(claims.refused), tuple(claims.notices), ipam
+        ready,
+        tuple(assign),
+        superseded,
+        leaving,
+        given_up,
+        blocked,
+        tuple(claims.refused),
+        tuple(claims.notices),
+        ipam,
     )
 
 
@@ -287,14 +299,20 @@ def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None,
     )  # fmt: skip
 
 
+def _given_up(leaving: Sequence[NodeRoute], own: Mapping[str, NodeRoute]) -> dict[str, tuple[Cidr, ...]]:
+    if not leaving:
+        return {}
+    held = {cidr for record in own.values() for cidr in record.spec.pod_cidrs}
+    return {record.name: tuple([cidr for cidr in record.spec.pod_cidrs if cidr not in held]) for record in leaving}
+
+
 def _unblocked(
-    members: Sequence[Member], leaving: Sequence[NodeRoute]
+    members: Sequence[Member], given_up: Mapping[str, tuple[Cidr, ...]]
 ) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
     """Members, and those whose name or CIDR a leaving NodeRoute still holds."""
-    if not leaving:
+    if not given_up:
         return tuple(members), ()
-    names = {record.name for record in leaving}
-    cidrs = {cidr for record in leaving for cidr in record.spec.pod_cidrs}
-    blocked = [m for m in members if m.name in names or not cidrs.isdisjoint(m.cidrs)]
+    cidrs = {cidr for of_one in given_up.values() for cidr in of_one}
+    blocked = [m for m in members if m.name in given_up or not cidrs.isdisjoint(m.cidrs)]
     held_up = {member.name for member in blocked}
     return tuple([m for m in members if m.name not in held_up]), tuple(blocked)

@@ -157,7 +157,7 @@ class Phases:
     def route(self, membership: Membership, by_cidr: Mapping[Cidr, int]) -> None:
         """Create and replace what is granted; drain and delete what is ours and granted to nobody."""
         members = membership.members
-        elsewhere = {cidr for record in membership.leaving for cidr in record.spec.pod_cidrs}
+        elsewhere = {cidr for cidrs in membership.given_up.values() for cidr in cidrs}
         elsewhere.update(cidr for member in membership.blocked for cidr in member.cidrs)
         for table_id, use in self.uses.items():
             granted = self.grants[table_id]
@@ -166,7 +166,7 @@ class Phases:
                 index = by_cidr.get(cidr)
                 if index not in granted and cidr not in elsewhere:
                     self._drain(use, cidr, None if index is None else members[index], freed)
-            self._leave_in(use, freed)
+            self._leave_in(use, membership.given_up, freed)
             self._fill(use, freed)
 
     def _fill(self, use: TableUse, freed: Mapping[Family, list[Key]]) -> None:
@@ -232,11 +232,13 @@ class Phases:
             if dead or (not record.spec.native_in and self._drained("", record.name, f"{record.name} to leave")):
                 self.departing[record.name] = (record, [])
 
-    def _leave_in(self, use: TableUse, freed: dict[Family, list[Key]]) -> None:
+    def _leave_in(
+        self, use: TableUse, given_up: Mapping[str, tuple[Cidr, ...]], freed: dict[Family, list[Key]]
+    ) -> None:
         """Delete the routes of those that leave."""
         deleted: dict[Cidr, Key] = {}
-        for name, (record, keys) in self.departing.items():
-            for cidr in record.spec.pod_cidrs:
+        for name, (_, keys) in self.departing.items():
+            for cidr in given_up[name]:
                 if cidr in use.ours:
                     # One node under two names, renamed and removed in a moment, leaves twice.
                     if cidr not in deleted:

@@ -141,6 +141,36 @@ def test_a_node_route_made_by_hand_goes_and_takes_nobody_along(world: Lab, insta
     assert before[1].items() <= published.items()
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("fate", ["never was", "terminated"])
+def test_a_node_route_made_by_hand_that_claims_a_living_nodes_cidr_costs_it_nothing(
+    world: Lab, fate: str, restart: bool
+) -> None:
+    """Whoever may write NodeRoutes claims it for an instance that is gone, or never was."""
+    before = state(world)
+    victim = next(iter(before[1].values()))
+    instance = "i-0123456789abcdef0"
+    if fate == "terminated":
+        machine = world.aws.scene.launch(world.vpc.zones[0])[0]
+        world.aws.scene.terminate(machine.id)
+        instance = machine.id
+    spec = {
+        "podCIDRs": [str(cidr) for cidr in victim.pod_cidrs],
+        "instanceID": instance,
+        "networkInterfaceID": "eni-0123456789abcdef0",
+        "routeTableID": "rtb-0123456789abcdef0",
+        "nativeIn": [],
+    }
+    head = {"apiVersion": "cloudroute.io/v1alpha1", "kind": "NodeRoute", "metadata": {"name": "by-hand"}}
+    world.kube.create({**head, "spec": spec})
+    if restart:
+        world.start()
+    world.pass_seconds(200)
+    world.run()
+    assert state(world) == before
+    assert not [call for call, _ in world.aws.calls if call == "DeleteRoute"]
+
+
 def test_an_agents_words_stay_short_and_on_one_line(world: Lab) -> None:
     """A message as long as the CRD lets it be, with line breaks and what steers a terminal."""
     name = world.join(0)
