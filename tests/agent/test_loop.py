@@ -189,6 +189,11 @@ def written(node: Node) -> int:
     return len(node.agents.written)
 
 
+def pending(node: Node) -> bool:
+    """Whether the status thread has something to write."""
+    return node.reporter._report is not None
+
+
 def test_the_status_says_how_the_node_stands() -> None:
     node = Node(*PAIR, node_route(3), node_route(4))
     node.settle()
@@ -226,11 +231,11 @@ def test_a_path_that_lasts_a_moment_is_not_told() -> None:
     assert written(node) == 1
     node.publish(node_route(3))
     node.turn()
-    assert node.reporter._report, "mixed"
+    assert pending(node), "mixed"
     assert node.reporter._not_before >= node.clock.time + LASTS_SECONDS
     node.publish(node_route(3, TABLES))
     node.turn()
-    assert node.reporter._report is None
+    assert not pending(node)
     assert written(node) == 1
 
 
