@@ -17,7 +17,7 @@ check: lint ## Formatting, lint, types, import contracts, and the fast tests: be
 	$(BIN)/pytest tests/core tests/test_config.py cloudroute
 
 test: lint ## Everything that check does, and all tests; says what it skips and why
-	$(BIN)/pytest -rs
+	$(BIN)/pytest -rs -n 2 --no-loadscope-reorder
 
 packets: $(READY) ## Six hosts with real packets while limits fall, a host dies, an agent is killed (root)
 	$(BIN)/cloudroute demo --packets
@@ -37,8 +37,8 @@ storm: $(READY) ## 10,000 stories in which nearly everything goes wrong, on virt
 soak: $(READY) ## Real parts, traffic and random faults for MINUTES=20, again by SEED= (root, make assets)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
 
-bench: $(READY) ## Measure what the README claims
-	$(BIN)/python -m tests.bench
+bench: $(READY) ## Measure what the README claims, into docs/performance.md and its pictures
+	$(BIN)/python -m tests.bench --report
 
 scale: $(READY) ## How cost grows from 100 to 20,000 nodes, and two days, into docs/performance.md (hours)
 	$(BIN)/python -m tests.scale --write

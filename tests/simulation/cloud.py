@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import boto3
-from botocore import useragent
+from botocore import hooks, useragent
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from cloudroute.lab.aws import Aws
@@ -161,7 +161,10 @@ class Cloud:
 
 
 useragent.sanitize_user_agent_string_component = lru_cache(1 << 10)(useragent.sanitize_user_agent_string_component)
-"""It is asked for the same words at each call, and takes a twentieth of a story."""
+hooks.EventAliaser._alias_event_name = lru_cache(1 << 10)(  # type: ignore[attr-defined] # not in the stubs
+    hooks.EventAliaser._alias_event_name  # type: ignore[attr-defined] # not in the stubs
+)
+"""They are asked for the same words at each call, and take a twentieth of a story each."""
 
 Look = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], None]
 

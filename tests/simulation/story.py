@@ -19,6 +19,8 @@ from tests.simulation.world import World
 
 SETTLE_SECONDS = 25.0
 """Before the first deed: the first nodes join, somebody leads."""
+CLOSE_SECONDS = 15.0
+"""After the last deed has ended."""
 PATIENCE = 240.0
 """How long it may take until all has come to rest when nothing goes wrong any more."""
 LOOK_SECONDS = 5.0
@@ -91,7 +93,7 @@ def _play(world: World, deeds: Sequence[Deed]) -> None:
         world.join(index, spare=True)
     for deed in deeds:
         scheduler.at(1000 + SETTLE_SECONDS + deed.at, lambda deed=deed: do(world, deed))  # type: ignore[misc] # mypy can't infer defaults of lambdas
-    end = SETTLE_SECONDS + max((deed.at + deed.seconds for deed in deeds), default=0.0) + 25
+    end = SETTLE_SECONDS + max((deed.at + deed.seconds for deed in deeds), default=0.0) + CLOSE_SECONDS
     while scheduler.now < 1000 + end:
         scheduler.run(1)
         world.checks.pairs.sample()
