@@ -12,9 +12,20 @@ import yaml
 
 from cloudroute.crds import manifests
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
+from tests import lanes
 from tests.required import lacking
 
 RBAC = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which lanes begin."""
+    lanes.sort(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> lanes.Lanes:
+    """Which worker gets which test, for `pytest -n`."""
+    return lanes.Lanes(config, log)
 
 
 @pytest.fixture(autouse=True)

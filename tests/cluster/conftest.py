@@ -29,6 +29,8 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     capture, reporter = plugins.getplugin("capturemanager"), plugins.getplugin("terminalreporter")
 
     def write(line: str) -> None:
+        if reporter is None:
+            return  # one of several workers: it has no terminal
         with capture.global_and_fixture_disabled():
             reporter.write_line(line)
 

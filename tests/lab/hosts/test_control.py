@@ -127,7 +127,7 @@ def test_status_shows_hosts_pods_and_tables(up: str) -> None:
     [
         ("node-1/a", "node-2/a", "native"),
         ("node-1", "node-2/a", "native"),
-        ("node-2/a", f"cr-{NAME}-node-1-a", "native"),
+        pytest.param("node-2/a", f"cr-{NAME}-node-1-a", "native", id="namespace"),
         ("node-1/a", "node-1", "local"),
         ("node-1/a", "internet", None),
     ],
@@ -267,7 +267,9 @@ def test_an_interrupted_up_leaves_nothing() -> None:
     """Ctrl-C while it builds."""
     need_all()
     name = f"{NAME}y"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what runs with &
     with started("up", "--name", name) as process:
+        signal.signal(signal.SIGINT, before)
         eventually(lambda: leftovers(f"cr-{name}-") != [])
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
