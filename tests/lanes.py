@@ -10,8 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 HOSTS = tuple(
-    f"tests/{folder}/"
-    for folder in ("packets", "moving", "cluster", "soak", "lab/hosts", "release", "deploy", "terraform", "agent")
+    f"tests/{folder}/" for folder in ("packets", "moving", "cluster", "soak", "lab/hosts", "release", "deploy")
 )
 
 
