@@ -6,6 +6,7 @@ told: each is told in a fork of that process.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -164,7 +165,9 @@ useragent.sanitize_user_agent_string_component = lru_cache(1 << 10)(useragent.sa
 hooks.EventAliaser._alias_event_name = lru_cache(1 << 10)(  # type: ignore[attr-defined] # not in the stubs
     hooks.EventAliaser._alias_event_name  # type: ignore[attr-defined] # not in the stubs
 )
-"""They are asked for the same words at each call, and take a twentieth of a story each."""
+ipaddress.ip_network = lru_cache(1 << 10)(ipaddress.ip_network)
+ipaddress.ip_address = lru_cache(1 << 10)(ipaddress.ip_address)
+"""They are asked for the same words again and again, and take a twentieth of a story each."""
 
 Look = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], None]
 

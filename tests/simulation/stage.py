@@ -18,6 +18,8 @@ from tests.simulation.cloud import LAYOUTS, READ_TIMEOUT, Cloud
 from tests.simulation.story import Result, tell
 from tests.simulation.weather import Plan
 
+CORES = sorted(os.sched_getaffinity(0))[:2]
+"""One story runs on each, and stays there: its threads take turns, and to change the core costs more than a turn."""
 LONGEST, LONGEST_WAIT = 30, 600
 """Seconds of CPU and of real time after which a story counts as one that hangs: a fifth of a second is usual."""
 _HANGS = (signal.SIGALRM, signal.SIGPROF)
@@ -41,30 +43,33 @@ class Stage:
 
     def tell(self, plan: Plan, tells: bool = False) -> Result:
         """One story."""
-        return next(self.tell_all([plan], 1, tells))[1]
+        return next(self.tell_all([plan], tells))[1]
 
-    def tell_all(self, plans: Iterable[Plan], at_once: int = 2, tells: bool = False) -> Iterator[tuple[Plan, Result]]:
-        """All of them, so many at a time, in the order in which they end."""
-        waiting = iter(plans)
-        running: dict[int, tuple[int, Plan]] = {}
+    def tell_all(self, plans: Iterable[Plan], tells: bool = False) -> Iterator[tuple[Plan, Result]]:
+        """All of them, in the order in which they end."""
+        waiting, idle = iter(plans), list(CORES)
+        running: dict[int, tuple[int, int, Plan]] = {}
         try:
             while True:
-                while len(running) < at_once and (plan := next(waiting, None)):
-                    pipe, child = self._fork(plan, tells)
-                    running[pipe] = (child, plan)
+                while idle and (plan := next(waiting, None)):
+                    core = idle.pop()
+                    pipe, child = self._fork(plan, core, tells)
+                    running[pipe] = (child, core, plan)
                 if not running:
                     return
                 for pipe in select.select(list(running), [], [])[0]:
-                    child, plan = running.pop(pipe)
-                    yield plan, _collect(pipe, child)
+                    child, core, plan = running.pop(pipe)
+                    result = _collect(pipe, child)
+                    idle.append(core)
+                    yield plan, result
         finally:
-            for pipe, (child, _) in running.items():
+            for pipe, (child, *_) in running.items():
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 os.close(pipe)
 
-    def _fork(self, plan: Plan, tells: bool) -> tuple[int, int]:
+    def _fork(self, plan: Plan, core: int, tells: bool) -> tuple[int, int]:
         here, there = os.pipe()
         child = os.fork()
         if child:
@@ -73,6 +78,7 @@ class Stage:
         status = 1
         try:
             os.close(here)
+            os.sched_setaffinity(0, {core})
             gc.disable()  # a story is short
             signal.alarm(LONGEST_WAIT)
             signal.setitimer(signal.ITIMER_PROF, LONGEST)

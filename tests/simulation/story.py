@@ -23,6 +23,7 @@ CLOSE_SECONDS = 25.0
 """After the last deed has ended: a resync, which shows what somebody else has undone, and a drain."""
 PATIENCE = 240.0
 """How long it may take until all has come to rest when nothing goes wrong any more."""
+SAMPLE_SECONDS = 2.0
 LOOK_SECONDS = 5.0
 RESTART_SECONDS = 12.0
 TAKEOVER_SECONDS = 30.0
@@ -95,7 +96,7 @@ def _play(world: World, deeds: Sequence[Deed]) -> None:
         scheduler.at(1000 + SETTLE_SECONDS + deed.at, lambda deed=deed: do(world, deed))  # type: ignore[misc] # mypy can't infer defaults of lambdas
     end = SETTLE_SECONDS + max((deed.at + deed.seconds for deed in deeds), default=0.0) + CLOSE_SECONDS
     while scheduler.now < 1000 + end:
-        scheduler.run(1)
+        scheduler.run(SAMPLE_SECONDS)
         world.checks.pairs.sample()
     scheduler.told("nothing goes wrong any more")
     world.calm()
