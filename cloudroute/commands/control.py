@@ -12,6 +12,8 @@ import uuid
 from dataclasses import replace
 from typing import NoReturn
 
+import structlog
+
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.ec2.discover import find_region, find_vpc
 from cloudroute.adapters.kube.client import KubeClient
@@ -31,6 +33,8 @@ from cloudroute.core.planner import Decision, decide
 from cloudroute.errors import CloudrouteError, LeaseLost
 from cloudroute.ports import Fence
 from cloudroute.telemetry import Telemetry
+
+log = structlog.get_logger()
 
 LEASE = "cloudroute"
 TIMEOUT_SHARE = 0.75
@@ -102,7 +106,8 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
         telemetry.pages |= status.pages()
     if not leave:  # a cleanup ends by itself, often where the address is taken: nobody asks how it is
         with listening(settings.listen):
-            telemetry.serve(*settings.listen)
+            port = telemetry.serve(*settings.listen)
+        log.info("listening", port=port, page=settings.status_page)
     kube = KubeClient(cluster.transport, cluster)
     controller = Controller(
         settings, cluster, lease, lambda: make_loop(settings, kube, cluster, lease, telemetry, leave, status), telemetry

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-
-import pytest
 
 from cloudroute.controller.status import Status
 from tests.core.world import World, settled_world
-from tests.page.chrome import Tab, chrome
+from tests.page.chrome import Tab
 from tests.page.stage import Election, agents_say, served, shown
 from tests.page.test_compose import cycle_of
 
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Tab]:
-    with chrome() as tab:
-        tab.size(1280, 900)
-        yield tab
-
-
-@pytest.fixture
-def tab(browser: Tab) -> Iterator[Tab]:
-    """A fresh start; in the end the browser must have complained of nothing."""
-    browser.media(prefers_color_scheme="light")
-    browser.call("Page.navigate", url="about:blank")
-    for gathered in (browser.requests, browser.statuses, browser.complaints):
-        gathered.clear()
-    yield browser
-    assert browser.complaints == []
 
 
 def leading(world: World) -> Status:

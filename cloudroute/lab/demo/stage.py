@@ -65,6 +65,12 @@ class Replica:
         """Whether it has acquired the lease and still lives."""
         return self.alive and any(line.get("did") == "acquired" for line in self.lines())
 
+    @property
+    def page(self) -> str:
+        """The address of its status page, once it listens."""
+        ports = [line["port"] for line in self.lines() if line.get("event") == "listening"]
+        return f"http://127.0.0.1:{ports[0]}/" if ports else ""
+
 
 class Stage:
     """Built by entering it, torn down by leaving it."""

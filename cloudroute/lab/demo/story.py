@@ -50,6 +50,8 @@ class Story:
         kind = "a real kube-apiserver" if self._stage.real else "the embedded Kubernetes API"
         self._tell(f"Strict EC2 and {kind} are up; two controllers start.")
         self._until(lambda: self._stage.leader() is not None, "one of them to lead")
+        if leader := self._stage.leader():
+            self._tell(f"{leader.name} leads, and shows the cluster at {leader.page}")
 
     def join(self) -> None:
         """Nodes join until the tables overflow."""
@@ -92,7 +94,8 @@ class Story:
         self._until(lambda: self._stage.leader() is not None, "the other to lead")
         heir = self._stage.leader()
         self._takeover = _acquired(heir) - killed if heir else 0.0
-        self._tell(f"{heir.name if heir else '?'} leads after {self._takeover:.1f} s.")
+        if heir:
+            self._tell(f"{heir.name} leads after {self._takeover:.1f} s, and shows the cluster at {heir.page}")
 
     def change(self) -> None:
         """Somebody else uses the table too; then all must come right."""
