@@ -24,7 +24,7 @@ def measure() -> Iterator[Row]:
     idle = _start_up_seconds()
     with Stage(zones=ZONES, route_limit=LIMIT) as stage:
         say(f"{NODES} instances start and {NODES} Nodes of {NODE_BYTES} bytes register")
-        _fill(stage)
+        fill(stage, NODES)
         say(f"first sync of {NODES} nodes")
         replica = stage.start()
         seconds = _list_seconds(stage, replica.pid) - idle
@@ -49,9 +49,10 @@ def _list_seconds(stage: Stage, pid: int) -> float:
     return cpu_seconds(pid)
 
 
-def _fill(stage: Stage) -> None:
+def fill(stage: Stage, nodes: int) -> None:
+    """So many nodes, as many in each zone, whose source/dest checks are off."""
     for zone in stage.vpc.zones:
-        machines = stage.aws.scene.launch(zone, NODES // ZONES)
+        machines = stage.aws.scene.launch(zone, nodes // ZONES)
         stage.switch_checks_off(*machines)
         for machine in machines:
             stage.join(f"ip-{machine.addresses[0].replace('.', '-')}.ec2.internal", machine, more=_kubelet(machine))

@@ -88,11 +88,12 @@ def _sizes(_bench: Data, scale: Data) -> str:
                 f"{nodes:,}", str(tables), f"{f['seconds']:,.0f} s", f"{f['bound']:,.0f} s",
                 f"{f['conditions'] / f['bound']:.2f}", f"{f['calls']:,}", _others(nodes, tables), f"{f['writes']:,}",
                 f"{short(told)}B", f"{_plain(f['cpu'])} s", f"{_plain(f['plan'])} ms",
+                f"{short(f['rss'])}B" if "rss" in f else "-",
             )
         )  # fmt: skip
     head = (
         "nodes", "tables", "done after", "bound", "conditions / bound", "EC2 calls", "others'", "writes",
-        "to each agent", "CPU", "plan",
+        "to each agent", "CPU", "plan", "memory",
     )  # fmt: skip
     return f"`python -m tests.scale`, {_machine(scale)}.\n\n" + _table(head, cells)
 

@@ -174,14 +174,20 @@ class Stage:
         records = self.kube.list("noderoutes")
         return len(reasons) == nodes and sum(bool(r["spec"].get("nativeIn")) for r in records) == native
 
-    def until(self, true: Callable[[], bool], what: str, glance: float = GLANCE_SECONDS) -> None:
+    def until(
+        self,
+        true: Callable[[], bool],
+        what: str,
+        glance: float = GLANCE_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         """Wait. Raises AssertionError when it takes too long or every controller has ended, with what one said."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while not true():
             ended = bool(self.replicas) and all(replica.process.poll() is not None for replica in self.replicas)
             if ended or time.monotonic() > deadline:
                 said = self.replicas[-1].log.read_text(encoding="utf-8")[-2000:] if self.replicas else ""
-                problem = "the controllers ended" if ended else f"nothing after {PATIENCE_SECONDS:g} s"
+                problem = "the controllers ended" if ended else f"nothing after {patience:g} s"
                 raise AssertionError(f"waiting for {what}: {problem}\n{said}")
             time.sleep(glance)
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from cloudroute.telemetry import setup_logging
 from tests.bench.rows import machine, say
-from tests.scale import curves, days, joins
+from tests.scale import curves, days, joins, process
 
 DAYS = {"replacement": days.replacement, "outage": days.outage}
+ONE = {**DAYS, "process": process.measure}
 HARM = ("throttled", "unavailable", "unreached", "lost")
 
 
@@ -23,12 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.scale", description=__doc__)
     parser.add_argument("--most", type=int, default=curves.SIZES[-1], help="nodes of the largest cluster")
     parser.add_argument("--write", action="store_true", help="write the data of docs/performance.md, and the page")
-    parser.add_argument("one", nargs="*", help="one measurement: NODES TABLES, or a day and NODES; JSON to stdout")
+    parser.add_argument(
+        "one", nargs="*", help="one measurement: NODES TABLES, or a day or `process` and NODES; JSON to stdout"
+    )
     asked = parser.parse_args(argv)
     setup_logging("text", "error")
     if asked.one:
         what, number = asked.one
-        figures = DAYS[what](int(number)) if what in DAYS else joins.measure(int(what), int(number))
+        figures = ONE[what](int(number)) if what in ONE else joins.measure(int(what), int(number))
         sys.stdout.write(json.dumps(figures))
         return 0
     return _everything(asked.most, asked.write)
@@ -40,6 +43,10 @@ def _everything(most: int, write: bool) -> int:
         for tables in curves.TABLES if nodes <= most else ():
             say(f"{nodes} nodes, {tables} table(s)")
             points[f"{nodes}x{tables}"] = curves.run(str(nodes), str(tables))
+    for nodes in process.SIZES:
+        if nodes <= most:
+            say(f"{nodes} nodes, a process")
+            points[f"{nodes}x1"] |= curves.run("process", str(nodes))
     for day in DAYS:
         say(day)
         told[day] = curves.run(day, "1000")

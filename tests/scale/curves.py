@@ -47,6 +47,8 @@ CURVES = (
     Curve("told", "What one agent is sent meanwhile", "bytes", ("bytes", "agents_bytes"), True),
     Curve("cpu", "CPU of the leader for that", "s", ("cpu",), False, since=1_000),
     Curve("plan", "One plan, nothing to do", "ms", ("plan",), False),
+    Curve("memory", "Memory of a controller process", "bytes", ("rss",), False),
+    Curve("process", "CPU of a controller process for its first sync, full tables", "s", ("process_cpu",), False),
 )
 
 
