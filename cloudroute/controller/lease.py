@@ -116,7 +116,10 @@ class Lease:
         if found and (found.holder, found.version) != (self._seen.holder, self._seen.version):
             # From the end of the read, since the renewal that it shows may have begun after the read did.
             self._seen, self._free_at = found, self._clock.monotonic() + found.duration_seconds
-        # Where the Lease object was deleted, `_seen` is its last holder, who does not know yet.
+        elif found is None and self._seen.version:
+            # The Lease object was deleted. Its last holder does not know yet, and may just have renewed it.
+            self._seen = replace(self._seen, version="")
+            self._free_at = self._clock.monotonic() + self._seen.duration_seconds
         if self._seen.holder not in ("", self._identity) and start < self._free_at:
             return
         free = found or replace(self._seen, version="")

@@ -170,7 +170,25 @@ def test_a_deleted_lease_is_not_free_at_once(pair: Pair) -> None:
     pair.one.turn()  # a conflict
     pair.one.turn()
     assert pair.one.lost
-    pair.clock.time += 10
+    pair.clock.time += 15
+    pair.other.turn()
+    assert pair.other.held
+
+
+def test_a_lease_that_was_deleted_unseen_is_not_free_until_its_last_holder_must_have_noticed(pair: Pair) -> None:
+    """The standby could not read for a while: it knows nothing of the renewal just before the deletion."""
+    pair.one.turn()
+    pair.other.turn()
+    pair.clock.time += 9
+    pair.one.turn()
+    pair.clock.time += 6
+    pair.store.record = None
+    pair.other.turn()
+    assert (pair.one.held, pair.other.held) == (True, False)
+    pair.clock.time += 14.9
+    pair.other.turn()
+    assert (pair.one.held, pair.other.held) == (False, False)
+    pair.clock.time += 0.1
     pair.other.turn()
     assert pair.other.held
 
