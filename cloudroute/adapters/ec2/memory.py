@@ -2,7 +2,8 @@
 
 The idea: after a write, a describe may answer an older state for seconds to minutes (Amazon EC2 Developer Guide,
 "Eventual consistency"). Until one answer has shown the write, the write is what we say; from then on the API is, so
-that what somebody else changes afterwards is seen at once. After a minute the API is believed whatever it shows.
+that what somebody else changes afterwards is seen at once. What is neither the write nor what was there before it can
+only be newer, and is believed, too. After a minute the API is believed whatever it shows.
 
 Answers about one thing are taken to go forward in time. Two writes to one thing that both wait to be shown can't be
 told from the state before them (absent, created, deleted: which "absent" is it?), so the second stands for its minute.
@@ -28,8 +29,8 @@ class _Written(NamedTuple, Generic[V]):
     value: V
     alone: bool
     """No other write to the same thing waited to be shown: an answer that shows it proves that it has arrived."""
-    created: bool
-    """There was nothing before: an answer that shows something else proves that somebody has changed it since."""
+    before: frozenset[V] | None
+    """What the API may still show of the time before: what it showed last, and own writes since. None: who knows."""
 
 
 class Memory(Generic[K, V]):
@@ -38,12 +39,14 @@ class Memory(Generic[K, V]):
     def __init__(self) -> None:
         self._written: dict[K, _Written[V]] = {}  # in the order of `at`: the oldest come first
 
-    def wrote(self, key: K, value: V, now: float, *, created: bool = False) -> None:
-        """Remember a write that was done."""
+    def wrote(self, key: K, value: V, now: float, before: frozenset[V] | None = None) -> None:
+        """Remember a write that was done to what was `before`; None where nobody knows what that was."""
         self._expire(now)
         old = self._written.pop(key, None)
         alone = old is None or (old.alone and old.value == value)
-        self._written[key] = _Written(now, value, alone, created and old is None)
+        if old is not None:
+            before = None if before is None or old.before is None else before | old.before | {old.value}
+        self._written[key] = _Written(now, value, alone, before)
 
     def forget(self, key: K) -> None:
         """The API has contradicted what we remember."""
@@ -57,11 +60,12 @@ class Memory(Generic[K, V]):
     def settle(self, key: K, shown: V) -> V:
         """What to believe of `key`, one of `unseen`, when the API shows `shown`."""
         written = self._written[key]
-        if written.created and shown not in (None, written.value):
+        if written.value == shown:
+            if written.alone:
+                del self._written[key]
+        elif written.before is not None and shown not in written.before:
             del self._written[key]
             return shown
-        if written.alone and written.value == shown:
-            del self._written[key]
         return written.value
 
     def _expire(self, now: float) -> None:
@@ -80,21 +84,24 @@ class OwnWrites:
         self._targets: Memory[tuple[str, Cidr], str | None] = Memory()
         """Table and destination to the target; None is no route."""
         self._checks: Memory[str, bool] = Memory()
+        self._last: Mapping[str, Sequence[RouteTable]] = {}
+        """Tables as they were described last, and as we believed them to be: they hold what the next write changes."""
 
     def created(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
         """CreateRoute was done."""
         with self._lock:
-            self._targets.wrote((table_id, destination), target, now, created=True)
+            before = self._before(table_id, destination) or frozenset()
+            self._targets.wrote((table_id, destination), target, now, before | {None})
 
     def replaced(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
         """ReplaceRoute was done."""
         with self._lock:
-            self._targets.wrote((table_id, destination), target, now)
+            self._targets.wrote((table_id, destination), target, now, self._before(table_id, destination))
 
     def deleted(self, table_id: str, destination: Cidr, now: float) -> None:
         """DeleteRoute was done, or there was nothing to delete."""
         with self._lock:
-            self._targets.wrote((table_id, destination), None, now)
+            self._targets.wrote((table_id, destination), None, now, self._before(table_id, destination))
 
     def contradicted(self, table_id: str, destination: Cidr) -> None:
         """A write was refused because the route is not what we thought: the next describe tells."""
@@ -112,7 +119,9 @@ class OwnWrites:
             unseen: dict[str, list[Cidr]] = {}
             for table_id, destination in self._targets.unseen(now):
                 unseen.setdefault(table_id, []).append(destination)
-            return [self._over_table(table, unseen.get(table.id, ())) for table in tables]
+            believed = [self._over_table(table, unseen.get(table.id, ())) for table in tables]
+            self._last = {shown.id: (shown, table) for shown, table in zip(tables, believed, strict=True)}
+            return believed
 
     def over_instances(self, instances: Mapping[str, Instance], now: float) -> Mapping[str, Instance]:
         """The instances as described, with the checks that they do not show off yet."""
@@ -124,6 +133,13 @@ class OwnWrites:
                 id_: replace(instance, interfaces=tuple(self._over_interface(i, unseen) for i in instance.interfaces))
                 for id_, instance in instances.items()
             }
+
+    def _before(self, table_id: str, destination: Cidr) -> frozenset[str | None] | None:
+        """The targets of a route before a write to it, as far as a describe may show them; None where none has yet."""
+        if table_id not in self._last:
+            return None
+        routes = [table.routes.get(destination) for table in self._last[table_id]]
+        return frozenset(route.target if route else None for route in routes)
 
     def _over_table(self, table: RouteTable, unseen: Collection[Cidr]) -> RouteTable:
         if not unseen:

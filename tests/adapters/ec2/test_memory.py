@@ -52,6 +52,23 @@ def test_who_changes_a_route_that_we_have_just_created_is_seen() -> None:
     assert targets(own, table(), 2) == {}
 
 
+def test_who_changes_a_route_that_we_have_just_replaced_or_deleted_is_seen() -> None:
+    """What is neither ours nor what was there before can only be newer: a gateway's, or none at all."""
+    for foreign in ({"v4": "igw-1"}, {}):
+        own = OwnWrites()
+        assert targets(own, table(v4="eni-1"), 0) == {"10.1.0.0/24": "eni-1"}
+        own.replaced("rtb", CIDR, "eni-2", 1)
+        assert targets(own, table(v4="eni-1"), 2) == {"10.1.0.0/24": "eni-2"}, "as it was before"
+        believed = {str(CIDR): target for target in foreign.values()}
+        assert targets(own, table(**foreign), 3) == believed
+        assert targets(own, table(v4="eni-1"), 4) == {"10.1.0.0/24": "eni-1"}, "nothing is remembered any more"
+    own = OwnWrites()
+    targets(own, table(v4="eni-1"), 0)
+    own.deleted("rtb", CIDR, 1)
+    assert targets(own, table(v4="eni-1"), 2) == {}
+    assert targets(own, table(v4="igw-1"), 3) == {"10.1.0.0/24": "igw-1"}
+
+
 def test_a_deleted_route_is_gone_before_the_api_drops_it() -> None:
     """A route that was deleted does not come back with a stale describe."""
     own = OwnWrites()
@@ -188,6 +205,24 @@ def test_a_foreign_change_is_seen_once_ours_was_shown(lags: list[float], write: 
     history.now += 1
     history.changes.append((history.now, foreign))
     assert history.describe(0) == foreign
+
+
+@LOADED
+@given(steps=STEPS, before=st.sampled_from(["", "eni-1"]))
+def test_a_foreign_target_is_seen_by_the_first_answer_that_shows_it(
+    steps: list[tuple[float, str | None, float]], before: str
+) -> None:
+    """Whatever we wrote, and whether any answer has shown it."""
+    history = History(changes=[(-1000.0, before)])
+    history.describe(0)
+    for seconds, target, lag in steps:
+        history.now += seconds
+        if target is not None and target != history.target:
+            history.write(target)
+        history.describe(lag)
+    history.now += 1
+    history.changes.append((history.now, "eni-foreign"))
+    assert history.describe(0) == "eni-foreign"
 
 
 @LOADED
