@@ -116,7 +116,7 @@ class Checks:
         seen = world.processes[who].line.seen_as_of
         unknown = sum(when > seen for (t, d), when in world.foreign.items() if t == table and parse(d).family == family)
         unknown += self.strange(who, table, family, seen)
-        limit = world.processes[who].settings.route_limit
+        limit = world.processes[who].flags[who].route_limit
         assert isinstance(limit, int)
         require(
             used - unknown <= limit, 2, f"{table} has {used} {family} entries, {unknown} of them new, limit {limit}"
@@ -138,7 +138,7 @@ class Checks:
         seen = world.processes[who].line.seen_as_of
         if foreign is not None:
             words = f"{action} of {to} in {table}, which is not ours since {now - foreign:.1f} s"
-            require(foreign > seen and now - foreign < FRESH, 3, words)
+            require(foreign > seen and now - foreign < FRESH + world.stale, 3, words)
             world.foreign.pop((table, to))
         _, active = before.get(to, ("", False))
         alive = {node.machine.id for node in world.nodes if node.running}

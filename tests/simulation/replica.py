@@ -9,6 +9,7 @@ from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
+from cloudroute.config import ControllerSettings
 from cloudroute.controller.lease import Lease
 from cloudroute.controller.loop import Loop
 from cloudroute.controller.process import Controller
@@ -32,6 +33,8 @@ class Replica:
         self.lives = 0
         self.stopped = False
         """Not to be started again."""
+        self.flags: dict[str, ControllerSettings] = {}
+        """Of each process: those that it was started with, whatever the Deployment says by now."""
         self.start()
 
     @property
@@ -49,6 +52,7 @@ class Replica:
         scheduler = world.scheduler
         self.lives += 1
         self.group = Group(f"r{self.slot}.{self.lives}", scheduler.random.uniform(0, 10_000))
+        self.flags[self.name] = self.settings
         self.clock = VirtualClock(scheduler, self.group)
         self.kube = Link(scheduler, self.group, 0.004, fuse=self._burn)
         self.ec2 = Link(scheduler, self.group, 0.03, fuse=self._burn)
@@ -93,7 +97,7 @@ class Replica:
 
     def _main(self) -> None:
         """As `cloudroute.commands.control.run_controller` does it."""
-        world, settings, clock = self.world, self.settings, self.clock
+        world, settings, clock = self.world, self.flags[self.name], self.clock
         telemetry = Telemetry(clock.monotonic)
         cluster = KubeCluster(self.name, clock)
         leases = KubeLeases(cluster.transport, settings.namespace, "cloudroute", settings.renew_deadline / 3)
