@@ -27,6 +27,9 @@ KNOWN = 14.0
 """Seconds until a controller knows of a Node and its write has arrived: two ways by a slow API, and a cycle."""
 CYCLE = 5.0
 """Seconds that a cycle may take which began before something was known."""
+UNAWARE = 10.0
+"""Seconds around its start in which a deleted Lease has no holder for a process: for as long the holder's fence may be
+open. docs/design.md says so."""
 REST = 30.0
 """Seconds for which a freed CIDR is not given again while others were never used."""
 
@@ -102,6 +105,9 @@ class Checks:
 
     def _fenced(self, who: str, action: str) -> None:
         holder = self.holder()
+        led_by = self.world.processes.get(holder)
+        if led_by and abs(self.world.lease_deleted - led_by.started[holder]) < UNAWARE:
+            return
         # Who writes his name into a lease that is held, and waits for nobody, is no process of ours.
         other = holder != who and holder in self.world.processes
         require(not other, 6, f"{action} by {who}, but {holder} holds the lease")

@@ -124,6 +124,7 @@ def _steal(world: World, deed: Deed) -> None:
 def _delete_lease(world: World, deed: Deed) -> None:
     if world.checks.holder():
         world.api.delete("leases", "cloudroute", "cloudroute")
+        world.lease_deleted = world.scheduler.now
 
 
 def _pause(world: World, deed: Deed) -> None:

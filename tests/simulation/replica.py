@@ -33,6 +33,8 @@ class Replica:
         self.lives = 0
         self.stopped = False
         """Not to be started again."""
+        self.started: dict[str, float] = {}
+        """When each process was started."""
         self.flags: dict[str, ControllerSettings] = {}
         """Of each process: those that it was started with, whatever the Deployment says by now."""
         self.start()
@@ -52,7 +54,7 @@ class Replica:
         scheduler = world.scheduler
         self.lives += 1
         self.group = Group(f"r{self.slot}.{self.lives}", scheduler.random.uniform(0, 10_000))
-        self.flags[self.name] = self.settings
+        self.flags[self.name], self.started[self.name] = self.settings, scheduler.now
         self.clock = VirtualClock(scheduler, self.group)
         self.kube = Link(scheduler, self.group, 0.004, fuse=self._burn)
         self.ec2 = Link(scheduler, self.group, 0.03, fuse=self._burn)

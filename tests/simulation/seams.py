@@ -38,7 +38,7 @@ from tests.simulation.scheduler import Scheduler, VirtualClock
 
 WAITING = (kube_events, reflector, stores, agent_loop, agent_process, report, apply, lease, loop, process)
 CHANCES = (reflector, agent_loop, report, backoff, lease)
-CONTROLLER_GLANCE, AGENT_GLANCE, STANDBY = 1.0, 60.0, 2.0
+CONTROLLER_GLANCE, AGENT_GLANCE, STANDBY = 1.0, 60.0, 3.0
 """How often a process looks after its threads, and a standby at the lease: the real 0.1 s, 2 s and 0.75 s would be half
 of a story."""
 

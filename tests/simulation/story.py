@@ -19,7 +19,7 @@ from tests.simulation.world import World
 
 SETTLE_SECONDS = 25.0
 """Before the first deed: the first nodes join, somebody leads."""
-CLOSE_SECONDS = 25.0
+CLOSE_SECONDS = 23.0
 """After the last deed has ended: a resync, which shows what somebody else has undone, and a drain."""
 PATIENCE = 240.0
 """How long it may take until all has come to rest when nothing goes wrong any more."""

@@ -80,7 +80,7 @@ def plan_of(seed: int) -> Plan:
 
 
 def _setup(random: Random) -> Setup:
-    nodes = random.choice((2, 3, 3, 4, 4, 5))
+    nodes = random.choice((2, 3, 3, 3, 4, 5))
     limit = random.choice((50, 50, 2, 3, 4, 5))
     return Setup(
         random.choice(("zones", "zones", "one table", "one table", "dual")),

@@ -39,6 +39,8 @@ class World:
         """Entries that others have touched, and when last."""
         self.duplicates: dict[str, float] = {}
         """Nodes that claim what is not theirs, by name, and since when."""
+        self.lease_deleted = 0.0
+        """When somebody last deleted the Lease."""
         self.stale = 0.0
         """How old what EC2 shows is, in seconds."""
         self._names = 0
