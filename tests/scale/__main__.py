@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cloudroute.telemetry import setup_logging
 from tests.bench.rows import machine, say
@@ -38,31 +39,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _everything(most: int, write: bool) -> int:
-    facts, points, told = machine(), {}, {}
-    for nodes in curves.SIZES:
-        for tables in curves.TABLES if nodes <= most else ():
+    import tests.bench.report as report  # it imports the curves of this package
+
+    data: dict[str, Any] = {"machine": machine(), "points": {}, "days": {}}
+
+    def done() -> None:
+        if write:  # each as it comes: all of them take hours
+            report.save("scale", data)
+            report.write()
+
+    for nodes in filter(lambda size: size <= most, curves.SIZES):
+        for tables in curves.TABLES:
             say(f"{nodes} nodes, {tables} table(s)")
-            points[f"{nodes}x{tables}"] = curves.run(str(nodes), str(tables))
-    for nodes in process.SIZES:
-        if nodes <= most:
-            say(f"{nodes} nodes, a process")
-            points[f"{nodes}x1"] |= curves.run("process", str(nodes))
+            data["points"][f"{nodes}x{tables}"] = curves.run(str(nodes), str(tables))
+            done()
+    for nodes in filter(lambda size: size <= most, process.SIZES):
+        say(f"{nodes} nodes, a process")
+        data["points"][f"{nodes}x1"] |= curves.run("process", str(nodes))
+        done()
     for day in DAYS:
         say(day)
-        told[day] = curves.run(day, "1000")
+        data["days"][day] = curves.run(day, "1000")
+        done()
+    return _judge(data)
+
+
+def _judge(data: Mapping[str, Any]) -> int:
     bad = 0
-    for curve, tables, slope, good in curves.judged(points):
+    for curve, tables, slope, good in curves.judged(data["points"]):
         bad += not good
         sys.stdout.write(f"{curve.title}, {tables} table(s): N^{slope:.2f}{'' if good else ' BENDS'}\n")
-    for day, figures in told.items():
+    for day, figures in data["days"].items():
         harmed = {key: figures[key] for key in HARM if figures[key]}
         bad += bool(harmed)
         sys.stdout.write(f"{day}: {figures['seconds']:.0f} s, bound {figures['bound']:.0f} s, harmed: {harmed or 0}\n")
-    if write:
-        import tests.bench.report as report  # it imports the curves of this package
-
-        report.save("scale", {"machine": facts, "points": points, "days": told})
-        report.write()
     return 1 if bad else 0
 
 
