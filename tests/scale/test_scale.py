@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
+from cloudroute.agent.report import LASTS_SECONDS, SPREAD_SECONDS
 from tests.controller.lab import POOL, Lab, lab
 from tests.scale import days, joins
 from tests.scale.world import Inline, World
@@ -88,8 +89,8 @@ def test_counts_of_a_burst(nodes: int, tables: int) -> None:
     figures = joins.measure(nodes, tables)
     describes = figures["calls"] - figures["creates"] - nodes
     assert figures["creates"] == nodes * tables
-    # A resync a minute, with a page of instances for each 200 nodes.
-    resyncs = 1 + figures["seconds"] // 60
+    # A resync a minute until the last agent has told its path, with a page of instances for each 200 nodes.
+    resyncs = 1 + (figures["seconds"] + LASTS_SECONDS + SPREAD_SECONDS * nodes) // 60
     assert describes <= resyncs * (1 + -(-nodes // 200)) + 1
     assert figures["node_writes"] == 4 * nodes
     assert figures["writes"] - figures["node_writes"] <= 2 * tables * figures["cycles"]
