@@ -70,4 +70,5 @@ def _kernel(host: ClusterHost) -> tuple[str, ...]:
     found += [f"link {line.split()[1]}" for line in host.run("ip", "-o", "link").splitlines()]
     found += [f"nexthop {line}" for line in host.run("ip", "nexthop").splitlines()]
     found += [f"nft {line}" for line in host.run("nft", "list", "tables").splitlines() if "kube-proxy" not in line]
-    return tuple(line for line in found if "link eth0" not in line)
+    # Sorted: a kubelet makes its chains for both families at one time, and the kernel lists tables as they were made.
+    return tuple(sorted(line for line in found if "link eth0" not in line))
