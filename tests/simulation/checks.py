@@ -144,7 +144,7 @@ class Checks:
         seen = world.processes[who].line.seen_as_of
         if foreign is not None:
             words = f"{action} of {to} in {table}, which is not ours since {now - foreign:.1f} s"
-            require(foreign > seen and now - foreign < FRESH + world.stale, 3, words)
+            require(foreign > seen and now - foreign < FRESH + now - world.shown(), 3, words)
             world.foreign.pop((table, to))
         _, active = before.get(to, ("", False))
         alive = {node.machine.id for node in world.nodes if node.running}
@@ -191,6 +191,11 @@ class Checks:
             self.published[key] = float("inf")
         if after is None and before:
             self._forgotten(who, before["spec"])
+        if after and not before:
+            # What an agent did by the NodeRoute of a machine that had its name before is void.
+            for node in self.world.nodes:
+                if node.machine.id == after["spec"]["instanceID"]:
+                    node.disturb(0)
         if after:
             self.used_since.setdefault(after["spec"]["routeTableID"], now)
             self._prerequisites(who, before["spec"] if before else {}, after["spec"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -174,10 +175,10 @@ Look = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], None]
 
 class Line:
     """What a replica's requests go through. `look` is told of every write when it is done, with the table
-    before; `stale` is how old what EC2 shows is, in seconds."""
+    before; `shown` is the moment of the world that describes show."""
 
-    def __init__(self, cloud: Cloud, link: Link, look: Look, stale: Callable[[], float]) -> None:
-        self._cloud, self._link, self._look, self._stale = cloud, link, look, stale
+    def __init__(self, cloud: Cloud, link: Link, look: Look, shown: Callable[[], float]) -> None:
+        self._cloud, self._link, self._look, self._shown = cloud, link, look, shown
         self.seen_as_of = 0.0
         """The time of the world that the last reading of the tables has shown."""
 
@@ -189,9 +190,11 @@ class Line:
         def serve() -> Response:
             table = request.get("RouteTableId")
             before = self._cloud.routes(table) if write and table else {}
-            response = self._cloud.aws.answer(request)
+            shown = self._shown()
+            stale = not write and shown < self._link.scheduler.now
+            response = self._cloud.aws.answer(replace(request, as_of=shown) if stale else request)
             if request.action == "DescribeRouteTables" and response.status == 200:
-                self.seen_as_of = self._link.scheduler.now - self._stale()
+                self.seen_as_of = shown
             if write:
                 self._look(who, request, response, before)
             return response

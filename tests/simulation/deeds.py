@@ -47,11 +47,10 @@ def _ec2_slow(world: World, deed: Deed) -> None:
 
 
 def _stale(world: World, deed: Deed) -> None:
-    if world.stale:
-        return  # it would show what was true the sum of both ago
-    world.stale = deed.size * 4.0
-    _for_a_while(world, world.cloud.aws.faults.stale(world.stale), deed)
-    world.scheduler.after(deed.seconds, lambda: setattr(world, "stale", 0.0))
+    """What describes show stands still, and then follows at a distance: it never goes back."""
+    if not world.lag:
+        world.stale_since, world.lag = world.scheduler.now, deed.size * 4.0
+        world.scheduler.after(deed.seconds, lambda: setattr(world, "lag", 0.0))
 
 
 def _ec2_down(world: World, deed: Deed) -> None:

@@ -61,7 +61,7 @@ class Replica:
         self.fuse = 0
         """The write, counted from now, at which it dies; 0 for none."""
         self.fuse_before = False
-        self.line = Line(world.cloud, self.ec2, world.checks.ec2, lambda: world.stale)
+        self.line = Line(world.cloud, self.ec2, world.checks.ec2, world.shown)
         self.lease: Lease | None = None
         self.loop: Loop | None = None
         self.controller: Controller | None = None

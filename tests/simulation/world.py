@@ -41,7 +41,8 @@ class World:
         """Nodes that claim what is not theirs, by name, and since when."""
         self.lease_deleted = 0.0
         """When somebody last deleted the Lease."""
-        self.stale = 0.0
+        self.stale_since = 0.0
+        self.lag = 0.0
         """How old what EC2 shows is, in seconds."""
         self._names = 0
         pools = (setup.pool, POOL6) if setup.layout == "dual" else (setup.pool,)
@@ -65,6 +66,11 @@ class World:
             self.api.create(definition)
         self.api.look = self.checks.kube
         self.replicas = [Replica(self, slot) for slot in range(self.setup.replicas)]
+
+    def shown(self) -> float:
+        """The moment of this world that EC2's describes show."""
+        now = self.scheduler.now
+        return max(self.stale_since, now - self.lag) if self.lag else now
 
     @property
     def tables(self) -> tuple[str, ...]:
