@@ -9,7 +9,7 @@ from tests.bench.process import cpu_seconds, memory_mb
 from tests.bench.stage import Stage
 
 SIZES = (100, 300, 1_000, 3_000, 10_000)
-"""The EC2 and the API behind it are the lab's, which take an hour for twice as many."""
+"""The EC2 and the API behind it are the lab's: they, and not the controller, take most of the time."""
 
 
 def measure(nodes: int) -> Mapping[str, float]:
