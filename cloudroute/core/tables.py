@@ -202,28 +202,24 @@ def reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[str, Table
 
 
 def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tuple[str, Family]]) -> list[Notice]:
-    """What a person should know of the tables."""
+    """What a person should know of the tables: once for a table and reason, whichever families it is about."""
     result = []
     for table_id, use in uses.items():
-
-        def say(reason: str, message: str, table_id: str = table_id) -> None:
-            result.append(Notice("RouteTable", table_id, "", True, reason, message))
-
+        said: dict[str, list[str]] = {}
         inside = sorted(
             cidr for cidr in use.foreign if any(pool.covers(cidr) and pool != cidr for pool in policy.pools)
         )
         if inside:
             names = ", ".join(map(str, inside[:5])) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")
-            say("ForeignRoute", f"{names}: inside the cluster CIDR but not ours; left alone, and no node gets it")
+            said["ForeignRoute"] = [f"{names}: inside the cluster CIDR but not ours; left alone, and no node gets it"]
         for family, fill in use.families.items():
             if (table_id, family) in refused:
-                say(
-                    "RouteLimitLearned",
-                    f"AWS refuses more than {fill.used} {family} routes, --route-limit says {fill.limit}",
+                said.setdefault("RouteLimitLearned", []).append(
+                    f"AWS refuses more than {fill.used} {family} routes, --route-limit says {fill.limit}"
                 )
             if use.managed and use.room_for_ours(family) <= 0:
-                say(
-                    "NoFreeEntry",
-                    f"{fill.foreign} foreign {family} routes leave no entry for a node (limit {use.limit(family)})",
+                said.setdefault("NoFreeEntry", []).append(
+                    f"{fill.foreign} foreign {family} routes leave no entry for a node (limit {use.limit(family)})"
                 )
+        result += [Notice("RouteTable", table_id, "", True, why, "; ".join(words)) for why, words in said.items()]
     return result

@@ -293,3 +293,17 @@ def test_a_table_full_of_foreign_routes_is_told_and_refuses_nobody(foreign: int)
     assert ("rtb-main", "NoFreeEntry") in {(n.name, n.reason) for n in decision.plan.notices}
     assert {world.reason(name) for name in world.nodes} == {"OverlayFallback"}
     check_settled(world)
+
+
+def test_a_table_full_in_both_families_is_told_once() -> None:
+    """One notice for a table and reason: two would take turns in the log, cycle after cycle."""
+    world = World(DUAL, one_table=True)
+    for number in range(49):
+        world.foreign("rtb-main", f"172.16.{number}.0/24", "pcx-1")
+        world.foreign("rtb-main", f"2001:db8:{number}::/64", "pcx-1")
+    world.join()
+    (notice,) = (one for one in world.cycle().plan.notices if one.reason == "NoFreeEntry")
+    assert notice.message == (
+        "50 foreign ipv4 routes leave no entry for a node (limit 50); "
+        "50 foreign ipv6 routes leave no entry for a node (limit 50)"
+    )

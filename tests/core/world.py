@@ -229,6 +229,8 @@ class World:
     def cycle(self, fails: Callable[[Step], bool] = none_fails, snapshot: Snapshot | None = None) -> Decision:
         """One turn of the loop: plan (from what is there, or from what was seen of it), do, conclude."""
         decision = decide(snapshot or self.snapshot(), self.policy)
+        subjects = [(one.kind, one.uid or one.name, one.reason, one.occasion) for one in decision.plan.notices]
+        assert len(set(subjects)) == len(subjects), "two notices are about one thing: they would take turns in the log"
         self.memory, self.refused = decision.plan.memory, set()
         failed = self.run(decision.plan.steps, fails)
         failed |= self.run(conclude(decision, self.snapshot()), fails)
