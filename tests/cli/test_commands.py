@@ -1,182 +1,24 @@
-"""The command line: help that teaches, exit codes, errors in words, and each command against the lab."""
+"""Each command against the lab: a VPC, an API server, and what a person asks of them."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 
 from cloudroute import crds
-from cloudroute.cli import COMMANDS, main
-from cloudroute.commands.command import Command
-from cloudroute.commands.help import command_settings
 from cloudroute.lab.aws import Aws, Machine
 from cloudroute.lab.kube import KubeApi
+from tests.cli.commands import PATIENCE, eventually, run, started
 
-CLI = [sys.executable, "-m", "cloudroute"]
-PATIENCE = 20.0
 POOL = "10.244.0.0/16"
-
-EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
-
-
-def run(*words: str, env: Mapping[str, str] | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a person does; the exit code must be `code`, and nobody sees a traceback."""
-    done = subprocess.run([*CLI, *words], env=environment(env or {}), capture_output=True, text=True, timeout=60)
-    assert "Traceback" not in done.stderr
-    assert done.returncode == code, done.stderr
-    return done
-
-
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's, without what would configure cloudroute or AWS."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
-    return {**kept, "AWS_EC2_METADATA_DISABLED": "true", **extra}
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    """Poll until it is."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)
-
-
-# --- help ---------------------------------------------------------------------------------------
-
-
-@EACH_COMMAND
-def test_help_teaches_every_flag_with_its_default(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """What happens, each flag, its unit, default and reason, and an example."""
-    with pytest.raises(SystemExit) as ended:
-        main([*command.name.split(), "--help"])
-    assert ended.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    assert " ".join(command.text.split()) in text
-    assert all(line.strip() in text for line in (" ".join(line.split()) for line in command.example.splitlines()))
-    for setting in command_settings(command):
-        assert f"{setting.flag} " in text
-        assert f"{setting.meaning} [default: {setting.shown_default or 'none'}" in text.replace("- ", "-")
-        assert setting.unit in text
-
-
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["lab", "--help"]])
-def test_help_lists_the_commands(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Each with what it is for."""
-    assert main(words) == 0
-    text = capsys.readouterr().out
-    for command in COMMANDS:
-        if words[0] != "lab" or command.name.startswith("lab "):
-            assert f"{command.name} " in text
-            assert command.summary in text
-
-
-def test_no_command_is_bad_usage_and_shows_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """On stderr: stdout carries results."""
-    assert main([]) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert "cloudroute COMMAND" in err
-
-
-def test_the_version_is_printed() -> None:
-    """And nothing else."""
-    assert run("--version").stdout.startswith("cloudroute 0.")
-
-
-def test_help_loads_no_client() -> None:
-    """It answers at once, since what is slow to import is imported by the command that needs it."""
-    code = (
-        "import sys, cloudroute.cli as c; c.main(['--help']); "
-        "print([m for m in ('boto3', 'botocore', 'kubernetes', 'moto', 'rich', 'structlog') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_the_crds_are_printed_as_yaml() -> None:
-    """For kubectl apply -f -."""
-    names = [document["metadata"]["name"] for document in yaml.safe_load_all(run("crd").stdout)]
-    assert names == ["noderoutes.cloudroute.io", "routetables.cloudroute.io"]
-
-
-# --- bad usage ----------------------------------------------------------------------------------
-
-
-def test_all_mistakes_of_a_command_line_are_reported_at_once(tmp_path: Path) -> None:
-    """Unknown flags, missing values, wrong values, file and environment; exit code 2, one line each, on stderr."""
-    config = tmp_path / "cloudroute.yaml"
-    config.write_text("route_limit: 7\nlisten: nowhere\n")
-    done = run(
-        *("controller", "stray", "--route-limti", "5", "--node-mask-v4", "33", "--region", "--config", str(config)),
-        env={"CLOUDROUTE_OVERLAY": "perhaps"},
-        code=2,
-    )
-    assert not done.stdout
-    lines = done.stderr.splitlines()
-    for start in (
-        "--route-limti: unknown flag: did you mean --route-limit?",
-        "stray: expected flags only",
-        "--node-mask-v4 33: expected a whole number from 16 to 28",
-        "--region: no value, expected an AWS region",
-        f"route_limit: unknown key (in {config}): did you mean route-limit?",
-        f"listen: nowhere (in {config}): expected",
-        "CLOUDROUTE_OVERLAY=perhaps: expected on or off",
-        "--cluster-cidr is missing",
-    ):
-        assert any(line.startswith(f"cloudroute: {start}") for line in lines), start
-    assert len(lines) == 8
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["contorller"], "contorller: unknown command: did you mean controller?"),
-        (["zzz"], "zzz: unknown command; see cloudroute --help"),
-        (["--once", "controller"], "--once: expected a command first; see cloudroute --help"),
-        (["lab"], "lab: expected lab up or lab status or lab ping or"),
-        (["lab", "azure"], "lab azure: expected lab up or lab status or lab ping or"),
-        (["path", "a"], "a: expected SRC DST"),
-        (["path"], "path: expected SRC DST"),
-        (["path", "a", "b", "c"], "a b c: expected SRC DST"),
-        (["path", "a", "b", "--overlay"], "--overlay: no value, expected on or off"),
-        (["status", "--config"], "--config: no value, expected a file's path"),
-        (["status", "--config", "/nonexistent"], "--config /nonexistent: can't be read: No such file or directory"),
-        (["status", "-o", "xml"], "--output xml: expected table, json or yaml"),
-        (["crd", "--region", "eu-central-1"], "--region: unknown flag; see cloudroute crd --help"),
-        (["status", "--once", "stray"], "stray: expected flags only"),
-        (["status", "--once=1"], "--once 1: expected true or false"),
-        (["lab", "aws", "--route-quota=0"], "--route-quota 0: expected a whole number from 1 to 1000"),
-    ],
-)
-def test_bad_usage_says_what_was_expected(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One mistake, one sentence, exit code 2."""
-    assert main(words) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert err.startswith(f"cloudroute: {says}")
-    assert len(err.splitlines()) == 1
-
-
-@pytest.mark.parametrize("flag", ["--route-limit=9", "--route-limit 9", "--once", "--once true", "--once=false"])
-def test_flags_and_words_are_told_apart(flag: str) -> None:
-    """Words may stand between flags, and a switch takes none of them for its value."""
-    done = run("path", *flag.split(), "a", "--kubeconfig", "/nonexistent", "b", code=2)
-    assert done.stderr.splitlines()[0].startswith("cloudroute: --kubeconfig /nonexistent can't be used")
-
-
-# --- against the lab ----------------------------------------------------------------------------
 
 
 class World:
@@ -482,72 +324,3 @@ def test_a_signal_ends_the_controller_within_a_second(world: World, number: sign
     assert "Traceback" not in err
     (lease,) = world.kube.list("leases", "cloudroute")
     assert not lease["spec"]["holderIdentity"]
-
-
-# --- the lab, pipes and signals -----------------------------------------------------------------
-
-
-@contextmanager
-def started(*words: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A command under way, which does not outlive the test."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen([*CLI, *words], env=environment(env), stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def exports_of(process: subprocess.Popen[str]) -> dict[str, str]:
-    """The variables that a lab server prints once it answers."""
-    assert process.stdout
-    exports: dict[str, str] = {}
-    while not {"AWS_SECRET_ACCESS_KEY", "KUBECONFIG"} & exports.keys():
-        line = process.stdout.readline()
-        assert line, "it ended without a word"
-        exports |= dict(part.split("=", 1) for part in line.removeprefix("export ").split())
-    return exports
-
-
-def end(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Ask it to end: with 0, and without a word."""
-    process.send_signal(number)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (0, "")
-
-
-def test_lab_aws_serves_boto3_with_what_it_prints() -> None:
-    """The endpoint, the region and keys; Ctrl-C ends it."""
-    with started("lab", "aws", "--listen", "127.0.0.1:0", "--region", "us-west-2", env={}) as process:
-        exports = exports_of(process)
-        ec2 = boto3.client(
-            "ec2",
-            endpoint_url=exports["AWS_ENDPOINT_URL"],
-            region_name=exports["AWS_REGION"],
-            aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
-        )
-        zones = ec2.describe_availability_zones()["AvailabilityZones"]
-        ec2.close()
-        assert {zone["RegionName"] for zone in zones} == {"us-west-2"}
-        end(process, signal.SIGINT)
-
-
-def test_lab_kube_serves_status_with_what_it_prints(tmp_path: Path) -> None:
-    """SIGTERM ends it."""
-    file = str(tmp_path / "config")
-    with started("lab", "kube", "--listen", "127.0.0.1:0", "--kubeconfig", file, env={}) as process:
-        exports = exports_of(process)
-        assert exports["KUBECONFIG"] == exports["CLOUDROUTE_KUBECONFIG"] == file
-        assert "cloudroute crd | kubectl apply -f -" in run("status", env=exports, code=1).stderr
-        end(process, signal.SIGTERM)
-
-
-def test_a_reader_that_leaves_is_no_error() -> None:
-    """cloudroute crd | head -0: nothing on stderr."""
-    with started("crd", env={}) as process:
-        assert process.stdout
-        assert process.stderr
-        process.stdout.close()
-        assert process.stderr.read() == ""
-        assert process.wait(PATIENCE) == 1
