@@ -1,7 +1,7 @@
 """What must hold: at each write, at each second, and once all has come to rest. Numbers are those of docs/design.md.
 
 It looks from outside: at EC2, at the API's objects and at kernels. What somebody else has just done, and nobody could
-know yet, is no fault of ours: `tampered` and `disturbed` say when.
+know yet, is no fault of ours: `tampered`, `switched_on` and `disturbed` say when.
 """
 
 from __future__ import annotations
@@ -217,8 +217,9 @@ class Checks:
                 since = now - self.since.get((table, cidr), 0.0)
                 enough = world.settings.settle_seconds - 0.001
                 require(since >= enough, 4, f"{cidr} is published as native {since:.2f} s after its route was made")
-        if spec["nativeIn"] and not same:
-            require(not alive or not world.cloud.checked(eni), 4, f"{eni} is published though its check is on")
+        known = world.switched_on.get(eni, 0.0) <= seen - MEMORY
+        if spec["nativeIn"] and not same and alive and known:
+            require(not world.cloud.checked(eni), 4, f"{eni} is published though its check is on")
 
     def _forgotten(self, who: str, spec: Mapping[str, Any]) -> None:
         now = self.world.scheduler.now

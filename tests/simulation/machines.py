@@ -134,6 +134,7 @@ def _check_on(world: World, deed: Deed) -> None:
         world.cloud.aws.scene.ec2.modify_network_interface_attribute(
             NetworkInterfaceId=node.machine.interface_id, SourceDestCheck={"Value": True}
         )
+        world.switched_on[node.machine.interface_id] = world.scheduler.now
         node.disturb(0)
 
 

@@ -37,6 +37,8 @@ class World:
         """Routes of others, by table and destination, since when."""
         self.tampered: dict[tuple[str, str], float] = {}
         """Entries that others have touched, and when last."""
+        self.switched_on: dict[str, float] = {}
+        """Interfaces whose check others have switched on, and when last."""
         self.duplicates: dict[str, float] = {}
         """Nodes that claim what is not theirs, by name, and since when."""
         self.lease_deleted = 0.0
