@@ -25,6 +25,8 @@ VTEP = "cr0"
 """The VXLAN device."""
 BRIDGE = "cbr0"
 """The bridge of the node's pods, as kubenet named it."""
+LINK_LOCAL = bytes.fromhex("fe80000000000000")
+"""The network of IPv6 link-local addresses, which are 8 bytes longer."""
 PROTOCOL = 88
 """Who made a route or a nexthop (rtm_protocol, nh_protocol): 88 is assigned to nobody, and marks ours."""
 METRIC: dict[Family, int] = {"ipv4": 0, "ipv6": 1024}
@@ -177,6 +179,15 @@ def written(address: bytes) -> str:
     '10.0.0.1'
     """
     return str(ipaddress.ip_address(address))
+
+
+def link_local(mac: bytes) -> bytes:
+    """The IPv6 link-local address of a device with that MAC, as the kernel makes it (RFC 4291, appendix A).
+
+    >>> written(link_local(bytes.fromhex("0a580af40700")))
+    'fe80::858:aff:fef4:700'
+    """
+    return LINK_LOCAL + bytes((mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:]))
 
 
 def family_of_bytes(address: bytes) -> Family:

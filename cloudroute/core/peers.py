@@ -14,12 +14,22 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cloudroute.core.paths import Class, pair_path
-from cloudroute.dataplane import METRIC, VTEP, Host, Nexthop, Route, RouteKey, family_of_bytes, network, packed
+from cloudroute.dataplane import (
+    METRIC,
+    VTEP,
+    Host,
+    Nexthop,
+    Route,
+    RouteKey,
+    family_of_bytes,
+    link_local,
+    network,
+    packed,
+)
 from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Path
 
 _KUBENET = bytes.fromhex("0a58")
 """What kubenet and the bridge plugin begin a MAC with that comes from an IPv4 address."""
-_LINK_LOCAL = bytes.fromhex("fe80000000000000")
 _HASHED = bytes.fromhex("0e")
 """Locally administered like the other, and never equal to it. 40 bits of a hash tell 5,000 nodes apart."""
 LEAST_ADDRESSES = 4
@@ -198,9 +208,7 @@ def vtep(cidr: Cidr, mac: bytes) -> bytes:
     IPv4: the base of its pod CIDR. IPv6: the link-local address of its MAC, since Linux refuses a global gateway that a
     route by another device leads to, as the native path's does.
     """
-    if cidr.family == "ipv4":
-        return base(cidr)
-    return _LINK_LOCAL + bytes((mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:]))
+    return base(cidr) if cidr.family == "ipv4" else link_local(mac)
 
 
 def mac_of(address: bytes) -> bytes:

@@ -139,6 +139,15 @@ def test_a_nic_that_gets_another_mtu_changes_device_and_conflist() -> None:
     assert b'"mtu": 1450' in (conflist(node) or b"")
 
 
+def test_who_gets_a_nodes_former_pod_cidr_is_reached_from_it() -> None:
+    """The kernel keeps the link-local address of the VTEP's former MAC, which is the other's gateway now."""
+    node = Node(node_route(1, cidrs=[str(cidr) for cidr in node_route(2).spec.pod_cidrs]), node_route(3))
+    assert node.settle().ready
+    node.publish(node_route(1, generation=2), node_route(2))
+    assert node.settle().ready
+    assert {key.length for key in node.kernel.state["addresses"] if key.device == VTEP} == {32, 128}
+
+
 def test_router_advertisements_are_kept_before_forwarding_is_switched_on() -> None:
     """Else the kernel would forget the IPv6 default route that came from one."""
     kernel = MemoryKernel(HOST._replace(accepts_ra=True))

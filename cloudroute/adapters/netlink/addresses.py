@@ -1,4 +1,4 @@
-"""The addresses of global scope on our devices.
+"""The addresses of global scope on our devices, and link-local ones that the VXLAN device must not have.
 
 The kernel tells of IPv6 addresses as if nobody had asked for them, of our own as well. So `Addresses` knows what it has
 left there, and when an event shows it otherwise, it looks: only what is not as we left it is news.
@@ -7,6 +7,10 @@ An address of the bridge is there for the sake of its network: the kernel makes 
 pods are reached. That route can be deleted, and another program's can stand before it (a former network's bridge with
 the same CIDR). So such an address only counts as there while the kernel would take its route: it is put again, which
 makes the route anew, and where somebody else's is in the way the words say whose.
+
+The kernel gives the VXLAN device the link-local address of its MAC, and leaves it there when the MAC changes with the
+node's pod CIDR. Whoever gets the old CIDR has that address as its VTEP's, and no gateway may be an address of ours. So
+any link-local address of it that is not of its MAC is read as one that nobody wants.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Collection, Iterable, Mapping
 from cloudroute.adapters.netlink import routes, wire
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import OWN, Devices
-from cloudroute.dataplane import AddressKey
+from cloudroute.dataplane import LINK_LOCAL, VTEP, AddressKey, link_local
 
 HEADER = struct.Struct("=BBBBi")
 """ifaddrmsg: family, prefix length, flags, scope, index."""
@@ -85,11 +89,15 @@ class Addresses:
     def _look(self) -> dict[AddressKey, None]:
         found: dict[AddressKey, None] = {}
         for name in OWN:
-            if index := self._devices.own_index(name):
-                body = HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, index)
-                for scope, address, length in self._channel.dump(wire.RTM_GETADDR, body, read):
-                    if scope == wire.SCOPE_GLOBAL and address:
-                        found[AddressKey(name, address, length)] = None
+            device = self._devices.named(name)
+            if device is None or not device.ours:
+                continue
+            own = link_local(device.link.mac)
+            body = HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, device.ifindex)
+            for scope, address, length in self._channel.dump(wire.RTM_GETADDR, body, read):
+                outdated = name == VTEP and address.startswith(LINK_LOCAL) and address != own
+                if outdated or (scope == wire.SCOPE_GLOBAL and address):
+                    found[AddressKey(name, address, length)] = None
         return found
 
     def _strays(self, keys: Iterable[AddressKey]) -> dict[AddressKey, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.netlink.netlink import Netlink
-from cloudroute.dataplane import Nexthop, Route, RouteKey, packed
+from cloudroute.dataplane import AddressKey, Nexthop, Route, RouteKey, packed
 from cloudroute.errors import KernelError
 from cloudroute.ports import Table
 from tests.adapters.netlink.kit import (
@@ -121,6 +121,20 @@ def test_an_ipv6_gateway_inside_the_routed_cidr_is_refused_on_the_way_back(netli
     assert netlink.nexthops.write(NATIVE, ()) == {}
     assert "device mismatch" in netlink.nexthops.write(inside, ())[42]
     assert netlink.nexthops.read(()) == NATIVE
+
+
+def test_who_takes_over_a_pod_cidr_is_reached_from_where_it_was_before(host: Namespace, netlink: Netlink) -> None:
+    """The kernel keeps the link-local address of a device's former MAC, and no gateway may be an address of its own."""
+    former = {**LINKS, "cr0": LINKS["cr0"]._replace(mac=MAC)}
+    assert netlink.links.write(former, ()) == {}
+    assert netlink.addresses.read(()) == {}
+    assert netlink.links.write(LINKS, ()) == {}
+    assert "local address" in netlink.nexthops.write(NEXTHOPS, ())[42]
+    (stale,) = netlink.addresses.read(())
+    assert stale == AddressKey("cr0", packed("fe80::858:aff:fef4:700"), 64)
+    assert netlink.addresses.write({}, [stale]) == {}
+    assert netlink.nexthops.write(NEXTHOPS, ()) == {}
+    assert "fe80::858:aff:fef4:700" not in host.run("ip", "address", "show", "dev", "cr0")
 
 
 def test_fdb_entries_and_neighbours_are_replaced(netlink: Netlink) -> None:
