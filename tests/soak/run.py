@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cloudroute.agent.report import LASTS_SECONDS
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.teardown import tear_down
 from tests.soak import kernels
@@ -22,8 +23,9 @@ from tests.soak.stage import Look, Stage
 from tests.soak.writes import ec2_writes
 
 LOOK_SECONDS = 0.3
-QUIET_SECONDS = 2.5
-"""How long nothing may have changed before the plan is asked whether that is all: longer than routes settle."""
+QUIET_SECONDS = LASTS_SECONDS + 0.5
+"""How long nothing may have changed before the plan is asked whether that is all: longer than routes settle, and than
+agents wait before they tell of a path."""
 PATIENCE_SECONDS = 90.0
 CALM_SECONDS = 10.0
 """Before the first fault and after the last: samples of the same state."""
@@ -232,7 +234,7 @@ class Soak:
                 plan = self._pool.submit(stage.plan, self._endpoint)
             if now > deadline:
                 words = f"after {PATIENCE_SECONDS:g} s it is still not well: {stage.unwell or left}"
-                raise CloudrouteError(f"{words}\n{stage.lab._diagnosis()}")
+                raise CloudrouteError(f"{words}\n{stage.explain()}\n{stage.lab._diagnosis()}")
 
     def _rest(self, seconds: float) -> None:
         """Nothing is to do, and so nothing may be done."""

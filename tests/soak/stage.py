@@ -160,6 +160,15 @@ class Stage:
             return "two controllers do not run, or nobody leads"
         return lab.net.trouble
 
+    def explain(self) -> str:
+        """What those say that are not ready, and what is said of them."""
+        routes = self._routes()
+        return "\n".join(
+            f"--- {name}: {json.dumps(routes.get(name))}\n{self.lab.hosts[name].agent_says()}"
+            for name, ready in self.now.ready.items()
+            if not ready and name in self.lab.hosts
+        )
+
     def _supervise(self) -> None:
         with self._lock:
             due = not self._held and time.monotonic() > self._restarted + RESTART_SECONDS
