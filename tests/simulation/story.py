@@ -21,7 +21,7 @@ SETTLE_SECONDS = 25.0
 """Before the first deed: the first nodes join, somebody leads."""
 CLOSE_SECONDS = 23.0
 """After the last deed has ended: a resync, which shows what somebody else has undone, and a drain."""
-PATIENCE = 240.0
+PATIENCE = 120.0
 """How long it may take until all has come to rest when nothing goes wrong any more."""
 SAMPLE_SECONDS = 2.0
 LOOK_SECONDS = 5.0
