@@ -14,7 +14,7 @@ from cloudroute.agent.loop import Loop
 from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
-from cloudroute.dataplane import KINDS, VTEP, AddressKey, Host, Kind, PeerBytes, link_local, packed
+from cloudroute.dataplane import KINDS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
 from cloudroute.errors import KernelError
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, Subnet, TableReport
 from tests.clock import FakeClock
@@ -97,12 +97,9 @@ class MemoryKernel:
     def before_put(self, kind: Kind, key: Any, value: Any) -> str:
         """What a change takes along; and the kernel's refusal where something lacks that it stands on."""
         tables = self.tables
-        old = tables["links"].entries.get(VTEP)
-        if kind == "links" and key == VTEP and old != value:
+        if kind == "links" and key == VTEP and tables["links"].entries.get(key) != value:
             for other in ("neighbours", "fdb", "nexthops", "routes"):
                 tables[other].entries.clear()
-            if old and old.mac != value.mac:  # the kernel's own is shown once it is not the MAC's any more
-                tables["addresses"].entries[AddressKey(VTEP, link_local(old.mac), 64)] = None
         if kind == "nexthops" and AddressKey(VTEP, value.gateway, 64) in tables["addresses"].entries:
             return "Gateway can not be a local address"
         if kind == "routes" and value.nexthop and value.nexthop not in tables["nexthops"].entries:

@@ -1,4 +1,4 @@
-"""The addresses of global scope on our devices, and link-local ones that the VXLAN device must not have.
+"""The addresses of global scope on our devices, and the link-local one that the VXLAN device must not have.
 
 The kernel tells of IPv6 addresses as if nobody had asked for them, of our own as well. So `Addresses` knows what it has
 left there, and when an event shows it otherwise, it looks: only what is not as we left it is news.
@@ -9,8 +9,8 @@ the same CIDR). So such an address only counts as there while the kernel would t
 makes the route anew, and where somebody else's is in the way the words say whose.
 
 The kernel gives the VXLAN device the link-local address of its MAC, and leaves it there when the MAC changes with the
-node's pod CIDR. Whoever gets the old CIDR has that address as its VTEP's, and no gateway may be an address of ours. So
-any link-local address of it that is not of its MAC is read as one that nobody wants.
+node's pod CIDR. Whoever gets the old CIDR has that address as its VTEP's, and no gateway may be an address of ours.
+Nothing needs it, so it is read as one that nobody wants.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterable, Mapping
 from cloudroute.adapters.netlink import routes, wire
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import OWN, Devices
-from cloudroute.dataplane import LINK_LOCAL, VTEP, AddressKey, link_local
+from cloudroute.dataplane import LINK_LOCAL, VTEP, AddressKey
 
 HEADER = struct.Struct("=BBBBi")
 """ifaddrmsg: family, prefix length, flags, scope, index."""
@@ -89,15 +89,12 @@ class Addresses:
     def _look(self) -> dict[AddressKey, None]:
         found: dict[AddressKey, None] = {}
         for name in OWN:
-            device = self._devices.named(name)
-            if device is None or not device.ours:
-                continue
-            own = link_local(device.link.mac)
-            body = HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, device.ifindex)
-            for scope, address, length in self._channel.dump(wire.RTM_GETADDR, body, read):
-                outdated = name == VTEP and address.startswith(LINK_LOCAL) and address != own
-                if outdated or (scope == wire.SCOPE_GLOBAL and address):
-                    found[AddressKey(name, address, length)] = None
+            if index := self._devices.own_index(name):
+                body = HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, index)
+                for scope, address, length in self._channel.dump(wire.RTM_GETADDR, body, read):
+                    unwanted = name == VTEP and address.startswith(LINK_LOCAL)
+                    if unwanted or (scope == wire.SCOPE_GLOBAL and address):
+                        found[AddressKey(name, address, length)] = None
         return found
 
     def _strays(self, keys: Iterable[AddressKey]) -> dict[AddressKey, str]:

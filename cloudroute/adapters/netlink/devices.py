@@ -21,6 +21,7 @@ OWN: Mapping[str, str] = {VTEP: "vxlan", BRIDGE: "bridge"}
 LINK_HEADER = struct.Struct("=BxHiII")
 """ifinfomsg: family, hardware type, index, flags, which flags have changed."""
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 1, 3, 4, 18, 29, 37
+IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE, MODE_NONE = 26, 8, b"\1"
 INFO_KIND, INFO_DATA = 1, 2
 VXLAN_ID, VXLAN_LINK, VXLAN_LOCAL, VXLAN_LEARNING, VXLAN_PORT, VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 _OTHER = (2, 16, 25)

@@ -95,7 +95,20 @@ class Links:
         body += wire.attribute(devices.IFLA_ADDRESS, link.mac)
         body += wire.attribute(devices.IFLA_LINKINFO, info)
         failure = self._channel.request(wire.RTM_NEWLINK, wire.CREATE | wire.EXCL, body)
+        if failure is None and link.vxlan is not None:
+            self._keep_bare(name)
         return "" if failure is None else self._not_made(link, failure)
+
+    def _keep_bare(self, name: str) -> None:
+        """Have the kernel give it no link-local address when it comes up: see `addresses`, which removes what is there.
+
+        A device can't be made so, and where there is no IPv6 there is nothing to keep away.
+        """
+        mode = wire.attribute(devices.IFLA_INET6_ADDR_GEN_MODE, devices.MODE_NONE)
+        body = devices.LINK_HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, 0)
+        body += wire.attribute(devices.IFLA_IFNAME, name.encode() + b"\0")
+        body += wire.attribute(devices.IFLA_AF_SPEC, wire.attribute(wire.AF_INET6, mode))
+        self._channel.request(wire.RTM_NEWLINK, 0, body)
 
     def _not_made(self, link: Link, failure: Failure) -> str:
         if failure.errno == errno.EOPNOTSUPP:

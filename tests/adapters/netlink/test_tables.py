@@ -88,7 +88,8 @@ def test_what_was_made_by_hand_with_the_right_values_is_adopted(host: Namespace,
     host.shell(
         "ip link add cr0 mtu 8951 address 0a:58:0a:f4:01:00"
         " type vxlan id 1 local 10.0.1.10 dev eth0 dstport 8472 nolearning;"
-        "ip link add cbr0 mtu 8951 address 0a:58:0a:f4:01:01 type bridge; ip link set cr0 up; ip link set cbr0 up;"
+        "ip link set cr0 addrgenmode none; ip link set cr0 up;"
+        "ip link add cbr0 mtu 8951 address 0a:58:0a:f4:01:01 type bridge; ip link set cbr0 up;"
         "ip address add 10.244.1.0/32 dev cr0; ip address add fd00:1::/128 dev cr0 nodad;"
         "ip address add 10.244.1.1/24 dev cbr0; ip address add fd00:1::1/80 dev cbr0 nodad;"
         "bridge fdb add 0a:58:0a:f4:07:00 dev cr0 dst 10.0.3.4 self permanent;"
@@ -123,18 +124,22 @@ def test_an_ipv6_gateway_inside_the_routed_cidr_is_refused_on_the_way_back(netli
     assert netlink.nexthops.read(()) == NATIVE
 
 
-def test_who_takes_over_a_pod_cidr_is_reached_from_where_it_was_before(host: Namespace, netlink: Netlink) -> None:
-    """The kernel keeps the link-local address of a device's former MAC, and no gateway may be an address of its own."""
-    former = {**LINKS, "cr0": LINKS["cr0"]._replace(mac=MAC)}
-    assert netlink.links.write(former, ()) == {}
-    assert netlink.addresses.read(()) == {}
-    assert netlink.links.write(LINKS, ()) == {}
-    assert "local address" in netlink.nexthops.write(NEXTHOPS, ())[42]
-    (stale,) = netlink.addresses.read(())
-    assert stale == AddressKey("cr0", packed("fe80::858:aff:fef4:700"), 64)
-    assert netlink.addresses.write({}, [stale]) == {}
+def test_a_vtep_has_no_address_that_may_once_be_a_gateway(host: Namespace, netlink: Netlink) -> None:
+    """The kernel would give it its MAC's link-local one, and keep that when the MAC changes with the pod CIDR."""
+    for mac in (MAC, LINKS["cr0"].mac):
+        assert netlink.links.write({**LINKS, "cr0": LINKS["cr0"]._replace(mac=mac)}, ()) == {}
+        assert "fe80" not in host.run("ip", "address", "show", "dev", "cr0")
     assert netlink.nexthops.write(NEXTHOPS, ()) == {}
-    assert "fe80::858:aff:fef4:700" not in host.run("ip", "address", "show", "dev", "cr0")
+
+
+def test_a_link_local_address_that_a_vtep_has_got_is_one_to_remove(host: Namespace, node: Netlink) -> None:
+    """As one has that is older than that."""
+    host.run("ip", "address", "add", "fe80::858:aff:fef4:700/64", "dev", "cr0", "nodad")
+    assert "local address" in node.nexthops.write(NEXTHOPS, ())[42]
+    (former,) = node.addresses.read(())
+    assert former == AddressKey("cr0", packed("fe80::858:aff:fef4:700"), 64)
+    assert node.addresses.write({}, [former]) == {}
+    assert node.nexthops.write(NEXTHOPS, ()) == {}
 
 
 def test_fdb_entries_and_neighbours_are_replaced(netlink: Netlink) -> None:
