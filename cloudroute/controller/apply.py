@@ -156,13 +156,13 @@ class _Run:
         self._steps, self._back_off, self._stop = steps, back_off, stop
         self._submit, self._perform = submit, perform
         self.outcome = Outcome()
-        keys = {step.key for step in steps}
-        self._unmet = {step.key: {key for key in step.after if key in keys} for step in steps}
+        keyed = {step.key: step for step in steps}
+        self._unmet = {key: {other for other in step.after if other in keyed} for key, step in keyed.items()}
         self._followers: defaultdict[Key, list[Step]] = defaultdict(list)
-        for step in steps:
-            for key in self._unmet[step.key]:
-                self._followers[key].append(step)
-        self._place = {step.key: (back_off.was_refused(step), place) for place, step in enumerate(steps)}
+        for key, step in keyed.items():
+            for other in self._unmet[key]:
+                self._followers[other].append(step)
+        self._place = {key: (back_off.was_refused(step), place) for place, (key, step) in enumerate(keyed.items())}
         self._lanes: defaultdict[Key, list[tuple[tuple[bool, int], Step]]] = defaultdict(list)
         """A heap per lane: of the steps that are ready, the plan's first goes first, whoever got ready first."""
         self._busy: set[Key] = set()

@@ -114,6 +114,8 @@ class BackOff:
 
     def holds(self, step: Step) -> bool:
         """Whether a step may not be tried now."""
+        if not self._failures and not self._refusals:  # asked of thousands of steps, and mostly so
+            return False
         now = self._clock.monotonic()
         return any(f.until > now for f in self._of(step))
 

@@ -42,9 +42,9 @@ DEBOUNCE_SECONDS = 0.01
 BUDGET_SECONDS = 0.5
 """The least wait for the call budget, so that a burst of calls is one cycle and not one cycle per call."""
 PACE_SECONDS, LONGEST_PACE = 0.0004, 8.0
-"""The least time from one cycle's start to the next's: so much for each node, and at most. A cycle costs CPU for each
-node and a burst lasts as long as it has nodes, so without it their product is the square. In the longest pause the
-buckets of EC2 get 40 tokens back, and hold 44: nothing of the budget is lost."""
+"""The least time from one cycle's start to the next's: so much for each node and each step that is left, and at most. A
+cycle costs CPU for each, and a burst lasts as long as it has steps, so without it their product is the square. In the
+longest pause the buckets of EC2 get 40 tokens back, and hold 44: nothing of the budget is lost."""
 FRESH_SECONDS = 5.0
 """How old the tables may be when a route in them is deleted or replaced."""
 READ_RETRY_SECONDS = 5.0
@@ -113,6 +113,8 @@ class Loop:
         self._dirty = threading.Event()
         self._deferred = False
         """Whether the last cycle has left something to the budget."""
+        self._left = 0
+        """How many steps the last cycle could not do."""
         self._checked = False
         self._met = 0
         """The reading of the tables after which it was asked whose the strange interfaces in them are."""
@@ -142,7 +144,7 @@ class Loop:
 
         What waits for the budget is not looked at for each write that shows, or each token would have its own cycle.
         """
-        least = min(LONGEST_PACE, PACE_SECONDS * len(self._cluster.nodes.items()))
+        least = min(LONGEST_PACE, PACE_SECONDS * (len(self._cluster.nodes.items()) + self._left))
         return max(least, BUDGET_SECONDS) if self._deferred else least
 
     def _rest(self, until: float, soonest: float, stop: threading.Event) -> None:
@@ -187,12 +189,12 @@ class Loop:
         published = self._applier.run(publish, stop, self._beat)
         self._held = self._applier.held((*decision.plan.steps, *publish))
         self._say(decision)
-        turn, left = self._turned(decision, outcome, published, start)
+        turn = self._turned(decision, outcome, published, start)
         if self.status:
-            now = self._clock.monotonic()
+            now, spoken = self._clock.monotonic(), self._clock.now()
             notices = (*decision.plan.notices, *self._applier.refusals())
             self.status.cycle(
-                Cycle(tried, decision, notices, turn.sentence, left, self._clock.now(), now - start, turn.next_at - now)
+                Cycle(tried, decision, notices, turn.sentence, self._left, spoken, now - start, turn.next_at - now)
             )
         return turn
 
@@ -269,13 +271,13 @@ class Loop:
         stuck = self._blind >= BLIND or isinstance(error, Forbidden)
         return Turn("", self._clock.monotonic() + pause, False, stuck)
 
-    def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, start: float) -> tuple[Turn, int]:
-        """How the cycle went, and how many steps are left."""
+    def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, start: float) -> Turn:
+        """How the cycle went."""
         now = self._clock.monotonic()
         self._telemetry.reconcile(now - start)
         done = summary((*outcome.done, *published.done))
         waits = decision.plan.waits
-        left = outcome.behind + published.behind + len(outcome.failed) + len(published.failed)
+        left = self._left = outcome.behind + published.behind + len(outcome.failed) + len(published.failed)
         if done:
             log.info("cycle", did=done, left=left, waits=len(waits), seconds=round(now - start, 3))
         times = [self.view.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
@@ -287,7 +289,7 @@ class Loop:
         settled = not (left or waits or done)
         hopeful = waits or done or outcome.deferred or outcome.hopeful or published.hopeful
         stuck = bool(left) and not hopeful
-        return Turn(done, min(times), settled, stuck), left
+        return Turn(done, min(times), settled, stuck)
 
     # --- what a step has done ---------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from cloudroute.agent.report import LASTS_SECONDS, SPREAD_SECONDS
+from cloudroute.controller.loop import PACE_SECONDS
 from tests.controller.lab import POOL, Lab, lab
 from tests.scale import days, joins
 from tests.scale.world import Inline, World
@@ -99,6 +100,17 @@ def test_counts_of_a_burst(nodes: int, tables: int) -> None:
     assert figures["conditions"] <= figures["bound"] + 2
     assert (figures["rest_calls"], figures["rest_writes"]) == (1 + -(-nodes // 200), 0)
     assert (figures["more_calls"], figures["more_writes"]) == (tables + 1, tables + 4)
+
+
+def test_cycles_keep_a_distance_by_what_they_cost() -> None:
+    """By the nodes, and by the steps that wait for the budget: else ten tables would cost a hundred times one's CPU."""
+    burst, calm = World(10), World(1)
+    burst.join_many(300)
+    burst.loop.turn(Event())
+    assert PACE_SECONDS * (300 + 2_900) < burst.loop.pace() < PACE_SECONDS * (300 + 3_600)
+    calm.join_many(30)
+    calm.rest()
+    assert calm.loop.pace() == PACE_SECONDS * 30
 
 
 @pytest.mark.parametrize("day", [days.replacement, days.outage])
