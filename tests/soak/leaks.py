@@ -1,7 +1,8 @@
 """Whether processes grow: a line through the samples of calm moments, of all lives of a role together.
 
-A process that is restarted begins anew, and a young one grows as any does that meets things for the first time. So each
-life has a level of its own, its first minute does not count, and what has levelled off in its later half is no leak.
+A process that is restarted begins anew, and a young one grows as any does that meets things for the first time; a
+standby that takes over is one. So each life has a level of its own, its first minute does not count, and what has
+levelled off in its later half is no leak.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SURE = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A process at a moment. `age` in seconds; `calm`: nothing was wrong then, and nothing was being put right."""
+    """A process at a moment. `age`: seconds in its role; `calm`: nothing was wrong then, or being put right."""
 
     role: str
     process: str

@@ -13,9 +13,6 @@ from cloudroute.lab.hosts.lab import HostLab
 from tests.soak.leaks import Sample
 
 SECONDS = 2.0
-_TICKS = os.sysconf("SC_CLK_TCK")
-_START_TIME = 19
-"""The field of /proc/PID/stat behind the command's closing bracket (proc_pid_stat(5): 22, counted from 1)."""
 
 
 class Sampler:
@@ -24,6 +21,8 @@ class Sampler:
     def __init__(self, lab: HostLab, calm: Callable[[], bool]) -> None:
         self.samples: list[Sample] = []
         self._lab, self._calm = lab, calm
+        self._since: dict[str, float] = {}
+        """When each process was first seen in its role: a standby that takes over grows as one does that begins."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
 
@@ -41,8 +40,10 @@ class Sampler:
         while not self._stop.wait(SECONDS):
             calm = self._calm()
             for role, name, pid in processes(self._lab):
+                process, now = f"{role} {name}/{pid}", time.monotonic()
+                age = now - self._since.setdefault(process, now)
                 try:
-                    self.samples.append(_sample(role, f"{name}/{pid}", pid, calm))
+                    self.samples.append(_sample(role, process, pid, age, calm))
                 except (OSError, ValueError):
                     continue  # it has just ended
 
@@ -50,7 +51,7 @@ class Sampler:
 def processes(lab: HostLab) -> Iterable[tuple[str, str, int]]:
     """Role, name and id of each that runs."""
     for replica in lab.controllers.replicas:
-        yield "controller", replica.name, replica.process.pid
+        yield "leader" if replica.leads else "standby", replica.name, replica.process.pid
     for host in list(lab.hosts.values()):
         try:
             yield "agent", host.name, host.agent_pid
@@ -58,10 +59,8 @@ def processes(lab: HostLab) -> Iterable[tuple[str, str, int]]:
             continue  # it is away
 
 
-def _sample(role: str, process: str, pid: int, calm: bool) -> Sample:
+def _sample(role: str, process: str, pid: int, age: float, calm: bool) -> Sample:
     folder = Path("/proc", str(pid))
-    stat = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(stat[_START_TIME]) / _TICKS
     status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines())
     if "VmRSS" not in status:
         raise ValueError(f"{process} is a zombie")

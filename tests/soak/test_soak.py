@@ -44,7 +44,7 @@ def test_it_has_shown_something(report: Report) -> None:
     assert report.exchange.sent.total() > 50_000
     assert {family for family, _ in report.exchange.sent} == {"ipv4", "ipv6"}
     assert report.exchange.tcp_bytes > 0
-    assert {"agent", "controller"} == {sample.role for sample in report.record.samples}
+    assert {"agent", "leader", "standby"} == {sample.role for sample in report.record.samples}
 
 
 def test_nothing_is_left(report: Report) -> None:
