@@ -183,12 +183,11 @@ class View:
     def note(self, step: Step) -> None:
         """Take over what a write of ours has done."""
         if isinstance(step, DisableSourceDestCheck):
-            for instance in list(self.instances.values()):
-                primary = instance.primary
-                if primary and primary.id == step.interface_id:
-                    off = (replace(primary, source_dest_check=False), *instance.interfaces[1:])
-                    self.instances[instance.id] = replace(instance, interfaces=off)
-                    return
+            instance = self.instances.get(step.instance_id)
+            primary = instance.primary if instance else None
+            if instance and primary and primary.id == step.interface_id:
+                off = (replace(primary, source_dest_check=False), *instance.interfaces[1:])
+                self.instances[instance.id] = replace(instance, interfaces=off)
         if isinstance(step, ChangeRoute):
             table = self.tables.get(step.table_id)
             if table is None:

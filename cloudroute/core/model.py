@@ -142,6 +142,7 @@ class DisableSourceDestCheck:
     """Let an interface carry packets that are not addressed to itself. `table_id`: the one its subnet uses."""
 
     interface_id: str
+    instance_id: str
     node: str
     table_id: str
     after: tuple[Key, ...] = ()

@@ -66,7 +66,9 @@ class Phases:
             if old and old.spec is not spec and (notice := withdrawn(member, old, spec, self.uses)):
                 self.notices.append(notice)
             if member.checked:
-                self.checks.append(DisableSourceDestCheck(member.interface_id, member.name, member.table_id))
+                self.checks.append(
+                    DisableSourceDestCheck(member.interface_id, member.instance_id, member.name, member.table_id)
+                )
         for member, record in membership.superseded:
             self.gone.append(DeleteNodeRoute(record, self._after(member.name)))
 

@@ -35,7 +35,7 @@ def route(
 
 
 def check(number: int, table: str = "rtb-1") -> DisableSourceDestCheck:
-    return DisableSourceDestCheck(f"eni-{number}", f"n{number}", table)
+    return DisableSourceDestCheck(f"eni-{number}", f"i-{number}", f"n{number}", table)
 
 
 def condition(number: int, after: tuple[tuple[str, ...], ...] = ()) -> SetCondition:
