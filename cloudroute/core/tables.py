@@ -206,20 +206,26 @@ def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tup
     result = []
     for table_id, use in uses.items():
         said: dict[str, list[str]] = {}
+
+        def say(reason: str, message: str, said: dict[str, list[str]] = said) -> None:
+            said.setdefault(reason, []).append(message)
+
         inside = sorted(
             cidr for cidr in use.foreign if any(pool.covers(cidr) and pool != cidr for pool in policy.pools)
         )
         if inside:
             names = ", ".join(map(str, inside[:5])) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")
-            said["ForeignRoute"] = [f"{names}: inside the cluster CIDR but not ours; left alone, and no node gets it"]
+            say("ForeignRoute", f"{names}: inside the cluster CIDR but not ours; left alone, and no node gets it")
         for family, fill in use.families.items():
             if (table_id, family) in refused:
-                said.setdefault("RouteLimitLearned", []).append(
-                    f"AWS refuses more than {fill.used} {family} routes, --route-limit says {fill.limit}"
+                say(
+                    "RouteLimitLearned",
+                    f"AWS refuses more than {fill.used} {family} routes, --route-limit says {fill.limit}",
                 )
             if use.managed and use.room_for_ours(family) <= 0:
-                said.setdefault("NoFreeEntry", []).append(
-                    f"{fill.foreign} foreign {family} routes leave no entry for a node (limit {use.limit(family)})"
+                say(
+                    "NoFreeEntry",
+                    f"{fill.foreign} foreign {family} routes leave no entry for a node (limit {use.limit(family)})",
                 )
         result += [Notice("RouteTable", table_id, "", True, why, "; ".join(words)) for why, words in said.items()]
     return result
