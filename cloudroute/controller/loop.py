@@ -171,11 +171,13 @@ class Loop:
         """One cycle. Raises LeaseLost, and UsageError where the settings contradict the VPC."""
         # What a cycle makes for each node and step is dead at its end. To go through all of it meanwhile, in search of
         # reference cycles, would take a third of the time of 10,000 nodes, and more of more.
+        collects = gc.isenabled()
         gc.disable()
         try:
             return self._turn(stop)
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
 
     def _turn(self, stop: threading.Event) -> Turn:
         start = self._clock.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Mapping
 from threading import Event
@@ -100,6 +101,19 @@ def test_counts_of_a_burst(nodes: int, tables: int) -> None:
     assert figures["conditions"] <= figures["bound"] + 2
     assert (figures["rest_calls"], figures["rest_writes"]) == (1 + -(-nodes // 200), 0)
     assert (figures["more_calls"], figures["more_writes"]) == (tables + 1, tables + 4)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_cycle_leaves_the_search_for_garbage_as_it_was(on: bool) -> None:
+    """It does without, and who has switched it off does so, too."""
+    world = World(1)
+    world.join(0)
+    (gc.enable if on else gc.disable)()
+    try:
+        world.loop.turn(Event())
+        assert gc.isenabled() is on
+    finally:
+        gc.enable()
 
 
 def test_cycles_keep_a_distance_by_what_they_cost() -> None:
