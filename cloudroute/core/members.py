@@ -277,12 +277,13 @@ def _with_own_addresses(node: Node, instance: Instance, notices: list[Notice]) -
     A kubelet says what it likes of itself, and every agent sends the tunnel to a node's addresses and leaves pods their
     own address toward them: one that is the metadata service's, or another host's, would cut all pods off from it.
     """
-    others = [ip for ip in node.node_ips if not any(ip in interface.addresses for interface in instance.interfaces)]
+    own = [address for interface in instance.interfaces for address in interface.addresses]
+    others = [address for address in node.node_ips if address not in own]
     if not others:
         return node
     text = f"{', '.join(others)} in status.addresses is no address of {instance.id}: no other node is told of it"
     notices.append(Notice("Node", node.name, node.uid, True, "OtherAddress", text))
-    return replace(node, node_ips=tuple([address for address in node.node_ips if address not in others]))
+    return replace(node, node_ips=tuple([address for address in node.node_ips if address in own]))
 
 
 def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None, dead: bool) -> Member | None:
