@@ -210,7 +210,7 @@ class Fleet:
         """Take a DaemonSet's pods into their hosts' `pods`; whether there is one on each."""
         for node, pod in running(self.kube, name).items():
             host = self.hosts.get(node)
-            if host and name not in host.pods and host.runs(pod.name):
+            if host and name not in host.pods and host.runs(pod):
                 host.adopt_pod(name, pod.name, pod.addresses)
         return all(name in host.pods for host in self.hosts.values())
 

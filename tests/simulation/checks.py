@@ -141,10 +141,10 @@ class Checks:
     def _taken(self, who: str, action: str, table: str, to: str, before: Routes) -> None:
         world, now = self.world, self.world.scheduler.now
         foreign = world.foreign.get((table, to))
-        seen = world.processes[who].line.seen_as_of
+        line = world.processes[who].line
         if foreign is not None:
             words = f"{action} of {to} in {table}, which is not ours since {now - foreign:.1f} s"
-            require(foreign > seen and now - foreign < FRESH + now - world.shown(), 3, words)
+            require(foreign > line.seen_as_of and now - line.seen_at < FRESH, 3, words)
             world.foreign.pop((table, to))
         _, active = before.get(to, ("", False))
         alive = {node.machine.id for node in world.nodes if node.running}

@@ -181,6 +181,8 @@ class Line:
         self._cloud, self._link, self._look, self._shown = cloud, link, look, shown
         self.seen_as_of = 0.0
         """The time of the world that the last reading of the tables has shown."""
+        self.seen_at = 0.0
+        """When that reading was."""
 
     def answer(self, request: Request) -> Response:
         """Send a request and wait for its answer; what is lost on the way hangs."""
@@ -194,7 +196,7 @@ class Line:
             stale = not write and shown < self._link.scheduler.now
             response = self._cloud.aws.answer(replace(request, as_of=shown) if stale else request)
             if request.action == "DescribeRouteTables" and response.status == 200:
-                self.seen_as_of = shown
+                self.seen_as_of, self.seen_at = shown, self._link.scheduler.now
             if write:
                 self._look(who, request, response, before)
             return response

@@ -16,13 +16,14 @@ STORIES = {
     1795710487385: "4,5",
     1795710489860: "0,1,2",
     # Judged wrongly: a CIDR that was claimed while its owner's write was on its way; a standby that was started with
-    # another --route-limit; EC2 that shows what was long ago; a check that somebody switched on just after we had
-    # switched it off.
+    # another --route-limit; EC2 that shows, or has just shown, what was long ago; a check that somebody switched on
+    # just after we had switched it off.
     1795705620789: "1,2,3,5",
     1795710486396: "0,1,2",
     1795710488062: "2,3",
     1795711445718: "0,1,2",
     1795718461965: "0,2,3",
+    1795729996818: "0,1",
 }
 
 

@@ -6,6 +6,7 @@ register their Nodes and say when they are ready, the container runtime that rea
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from cloudroute.lab.hosts.images import WEB, make_images
 from cloudroute.lab.hosts.kubelet import KubeletHost, missing
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.netns import Namespace, execute
-from cloudroute.lab.hosts.workload import daemonset, node_ready, pod_template, running
+from cloudroute.lab.hosts.workload import Pod, daemonset, node_ready, pod_template, running
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.remote import RemoteCluster
 
@@ -60,12 +61,17 @@ class ClusterHost(LabHost):
                 raise CloudrouteError(f"pod {name} on {self.name} does not run: {pod.get('status')}")
             time.sleep(LOOK_SECONDS)
 
-    def runs(self, pod: str) -> bool:
-        """Whether a Pod has processes here."""
+    def runs(self, pod: Pod) -> bool:
+        """Whether a Pod has processes here, and the addresses that the API server shows of it.
+
+        Of a node that was replaced it shows the pod of the machine before: for a while, and with that one's addresses
+        until the new kubelet, which runs the same Pod, has reported its own.
+        """
         try:
-            return self.kubelet.pod_pid(pod) > 0
+            shown = execute("nsenter", f"--target={self.kubelet.pod_pid(pod.name)}", "--net", "ip", "-json", "address")
         except CloudrouteError:
             return False
+        return {*pod.addresses} <= {address["local"] for link in json.loads(shown) for address in link["addr_info"]}
 
     def adopt_pod(self, name: str, pod: str, addresses: tuple[str, ...]) -> LabPod:
         """Take a running Pod into `pods`, under a short name."""
@@ -113,8 +119,7 @@ class ClusterLab(HostLab):
         def adopted() -> bool:
             for node, pod in running(self._kube, name).items():
                 host = self.hosts.get(node)
-                # Of a node that was replaced the API server shows the old pod for a while.
-                if host and name not in host.pods and host.runs(pod.name):
+                if host and name not in host.pods and host.runs(pod):
                     host.adopt_pod(name, pod.name, pod.addresses)
             return all(name in host.pods for host in self.hosts.values())
 
