@@ -255,7 +255,7 @@ class Kernel(Protocol):
 
 
 class Agents(Protocol):
-    """What an agent reads and writes in Kubernetes: no Nodes, and no one's status but its own."""
+    """What an agent reads and writes in Kubernetes: of Nodes its own's instance alone, and no status but its own."""
 
     @property
     def node_routes(self) -> Store[NodeRoute]: ...
@@ -264,6 +264,13 @@ class Agents(Protocol):
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
+        ...
+
+    def instance_id(self) -> str:
+        """The instance that the agent's own Node is by now; "" where there is no such Node, or it does not say.
+
+        One request each time. Raises errors.ApiError.
+        """
         ...
 
     def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:

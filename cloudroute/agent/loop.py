@@ -23,7 +23,7 @@ from cloudroute.core.conflist import conflist
 from cloudroute.core.hosttables import Composer, Shape, Wanted, bridge_mac
 from cloudroute.core.peers import Unfit
 from cloudroute.dataplane import BRIDGE, CONFLIST, KINDS, TAKEN, Host, Kind, network
-from cloudroute.errors import KernelError
+from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
 from cloudroute.telemetry import ChangeLog
 from cloudroute.types import NodeRoute
@@ -159,6 +159,8 @@ class Loop:
             words = f"there is no NodeRoute {self._settings.node_name}: the controller makes one once the Node is known"
             return Report.bad(None, "NoNodeRoute", words), done
         try:
+            if words := self._doubts(own):
+                return Report.bad(None, "NoNodeRoute", words), done
             host = self._look_at_host()
             self._adopt(own)
             wanted = self._composer.compose(own, routes, self._agents.table_reports.items(), host)
@@ -167,6 +169,25 @@ class Loop:
         except Unfit as error:
             return Report.bad(own, error.reason, str(error)), done
         return self._apply(own, wanted, done)
+
+    def _doubts(self, own: NodeRoute) -> str:
+        """Why this NodeRoute is not to be believed, in words: it may be of the machine that had this name before.
+
+        EC2 gives a free address away again, and a node is named after its address. A pod that starts by the former
+        machine's NodeRoute keeps an address that leads nowhere. It can be the former one's only where an agent has
+        said how it stands by it, and none has programmed this kernel since it booted.
+        """
+        if not own.status or self._served or self.sync.standing():
+            return ""
+        try:
+            present = self._agents.instance_id()
+        except ApiError as error:
+            return f"whether NodeRoute {own.name} is this machine's is not known: {error}"
+        if present in ("", own.spec.instance_id):
+            return ""
+        return (
+            f"NodeRoute {own.name} is of {own.spec.instance_id}, and this is {present}: the controller will replace it"
+        )
 
     def _look_at_host(self) -> Host:
         """The NIC, read again when a link or an address may have changed."""

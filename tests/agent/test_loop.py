@@ -97,6 +97,32 @@ def test_a_conflist_that_somebody_deletes_or_edits_is_written_again() -> None:
     assert conflist(node) == right
 
 
+def test_a_new_machine_does_not_begin_by_the_node_route_of_the_one_that_had_its_name_before() -> None:
+    """The address is the same, too."""
+    node = Node(*PAIR)
+    node.agents.write_status(PAIR[0], {"ready": True})
+    node.agents.instance = "i-0000beef"
+    report = node.turn()
+    assert status(report) == (False, "NoNodeRoute")
+    assert "is of i-00000001, and this is i-0000beef" in report.message
+    assert not node.kernel.writes
+    node.agents.instance = Unreachable("get nodes", "n1", "503", "no leader")
+    assert status(node.turn()) == (False, "NoNodeRoute")
+    assert not node.kernel.writes
+    node.agents.instance = PAIR[0].spec.instance_id
+    assert node.turn().ready
+    assert conflist(node)
+
+
+def test_an_agent_asks_for_no_node_on_a_kernel_that_one_has_programmed_or_by_a_node_route_that_is_new() -> None:
+    node = Node(*PAIR)
+    node.agents.instance = Unreachable("get nodes", "n1", "503", "no leader")
+    assert node.turn().ready
+    node.agents.write_status(PAIR[0], {"ready": True})
+    node.start()
+    assert node.turn().ready
+
+
 def test_a_failure_later_on_does_not_take_the_conflist_away() -> None:
     """A kubelet that goes NotReady for a repair would do more harm."""
     node = Node(*PAIR)

@@ -15,7 +15,7 @@ from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.dataplane import KINDS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
-from cloudroute.errors import KernelError
+from cloudroute.errors import ApiError, KernelError
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, Subnet, TableReport
 from tests.clock import FakeClock
 
@@ -176,9 +176,16 @@ class MemoryAgents:
         self.errors: list[Exception] = []
         """What the next writes answer."""
         self.trouble = ""
+        self.instance: str | ApiError = ""
+        """Which the Node is, or why that is not answered."""
 
     def start(self, changed: Callable[[], None]) -> None:
         return
+
+    def instance_id(self) -> str:
+        if isinstance(self.instance, ApiError):
+            raise self.instance
+        return self.instance
 
     def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
         if self.errors:

@@ -23,7 +23,7 @@ ALLOWED: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "cloudroute.io", "noderoutes/status"): ("patch",),
     ("", "cloudroute.io", "routetables"): ("get", "list", "watch"),
     ("", "cloudroute.io", "routetables/status"): (),
-    ("", "", "nodes"): (),
+    ("", "", "nodes"): ("get",),
     ("", "", "nodes/status"): (),
     ("", "", "nodes/proxy"): (),
     ("", "", "pods"): (),

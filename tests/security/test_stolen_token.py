@@ -38,7 +38,6 @@ def ask(thief: Api, method: str, path: str, body: Any = None, **headers: str) ->
         ("GET", f"/api/v1/namespaces/{SPACE}/secrets"),
         ("GET", f"/api/v1/namespaces/{SPACE}/configmaps"),
         ("GET", "/api/v1/nodes"),
-        ("GET", f"/api/v1/nodes/{NODES[0]}"),
         ("GET", f"/api/v1/nodes/{NODES[0]}/proxy/pods"),
         ("GET", f"/api/v1/namespaces/{SPACE}/pods"),
         ("GET", f"/api/v1/namespaces/{SPACE}/pods/agent/log"),
@@ -69,9 +68,15 @@ def ask(thief: Api, method: str, path: str, body: Any = None, **headers: str) ->
     ],
 )
 def test_all_that_is_not_its_work_is_refused(thief: Api, method: str, path: str) -> None:
-    """Reads of Secrets, Nodes and pods, tokens, rights, the spec, RouteTables, the lease: 403."""
+    """Reads of Secrets, lists of Nodes, reads of pods, tokens, rights, the spec, RouteTables, the lease: 403."""
     answer = ask(thief, method, path, HEAD if method in ("POST", "PUT", "PATCH") else None)
     assert (answer.status, answer.body["reason"]) == (403, "Forbidden"), answer.body
+
+
+def test_of_nodes_it_reads_one_whose_name_it_knows(thief: Api) -> None:
+    """An agent asks which instance its own is: without that a pod can get an address that leads nowhere."""
+    answer = ask(thief, "GET", f"/api/v1/nodes/{NODES[0]}", None)
+    assert (answer.status, answer.body["metadata"]["name"]) == (200, NODES[0])
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,7 @@ def _foreign(stage: Stage, deed: Deed) -> None:
 def _replace(stage: Stage, deed: Deed) -> None:
     stage.exchange.doom(deed.host)
     host = stage.lab.replace(deed.host)
-    # An agent that finds the former instance's NodeRoute by its name can't tell that it is not its own, and until the
-    # controller has replaced it, pods would get addresses of the former pod CIDR.
-    stage.wait(lambda: stage.is_ready(host), f"the new {host.name} to be ready", 60)
+    stage.wait(lambda: host.runtime.ready, f"a conflist on the new {host.name}", 60)
     host.add_pod("a")
     stage.renewal_due = True
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from cloudroute.adapters.kube import project
-from cloudroute.adapters.kube.cluster import NODE_ROUTES, ROUTE_TABLES
+from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES
 from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Reflectors
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
+from cloudroute.errors import LostRace, Refused
 from cloudroute.types import NodeRoute, TableReport
 
 
@@ -25,6 +26,7 @@ class KubeAgents:
         silence: float = SILENCE_SECONDS,
     ) -> None:
         self.transport = Transport(kubeconfig)
+        self._node_name = node_name
         self._changed: Callable[[], None] = lambda: None
         self._project = project.agent_node_route(node_name)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change)
@@ -45,6 +47,12 @@ class KubeAgents:
 
     def stop(self) -> None:
         self._reflectors.stop()
+
+    def instance_id(self) -> str:
+        try:
+            return project.node(self.transport.request("GET", f"{NODES}/{quote(self._node_name, safe='')}")).instance_id
+        except (LostRace, Refused):
+            return ""  # no such Node, or the account of an older manifest, which may not ask
 
     def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
         # The uid makes it fail where another NodeRoute has got that name meanwhile.

@@ -51,6 +51,7 @@ def agent_permissions() -> tuple[Permission, ...]:
         *(Permission(verb, "cloudroute.io", "noderoutes") for verb in ("get", "list", "watch")),
         *(Permission(verb, "cloudroute.io", "routetables") for verb in ("get", "list", "watch")),
         Permission("patch", "cloudroute.io", "noderoutes/status"),
+        Permission("get", "", "nodes"),
     )
 
 

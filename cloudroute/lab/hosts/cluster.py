@@ -134,8 +134,13 @@ class ClusterLab(HostLab):
         assert isinstance(host, ClusterHost)  # noqa: S101 - `_make` made it
         kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"system:node:{host.name}")
         host.boot(self._kube, kubeconfig, host.conf_dir, self._images)
+        self.wait(lambda: self._is_registered(host), f"the Node {host.name}")  # no pod of a DaemonSet starts before
         if self._agents:
             host.start_agent()
+
+    def _is_registered(self, host: LabHost) -> bool:
+        nodes = {node["metadata"]["name"]: node for node in self._kube.list("nodes")}
+        return bool(nodes.get(host.name, {}).get("spec", {}).get("providerID") == host.machine.provider_id)
 
     def _reported(self) -> Mapping[str, LabHost]:
         return {}  # the kubelets say themselves whether they are ready
