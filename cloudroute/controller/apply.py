@@ -156,14 +156,16 @@ class _Run:
         self._steps, self._back_off, self._stop = steps, back_off, stop
         self._submit, self._perform = submit, perform
         self.outcome = Outcome()
-        keyed = {step.key: step for step in steps}
-        self._unmet = {key: {other for other in step.after if other in keyed} for key, step in keyed.items()}
+        self._place = {step.key: place for place, step in enumerate(steps)}
+        self._unmet: dict[Key, set[Key]] = {}
+        """Of steps that wait for others: for which."""
         self._followers: defaultdict[Key, list[Step]] = defaultdict(list)
-        for key, step in keyed.items():
-            for other in self._unmet[key]:
-                self._followers[other].append(step)
-        self._place = {key: (back_off.was_refused(step), place) for place, (key, step) in enumerate(keyed.items())}
-        self._lanes: defaultdict[Key, list[tuple[tuple[bool, int], Step]]] = defaultdict(list)
+        for step in steps:
+            if unmet := {other for other in step.after if other in self._place}:
+                self._unmet[step.key] = unmet
+                for other in unmet:
+                    self._followers[other].append(step)
+        self._lanes: defaultdict[Key, list[tuple[bool, int, Step]]] = defaultdict(list)
         """A heap per lane: of the steps that are ready, the plan's first goes first, whoever got ready first."""
         self._busy: set[Key] = set()
         """Lanes with a step under way."""
@@ -176,7 +178,7 @@ class _Run:
     def results(self, beat: Callable[[], None]) -> Iterator[tuple[Step, ApiError | None]]:
         """Run; each step that was tried, when it has ended, with its error if it failed."""
         for step in self._steps:
-            if not self._unmet[step.key]:
+            if step.key not in self._unmet:
                 self._ready(step, pump=False)
         for lane in list(self._lanes):
             self._pump(lane)
@@ -196,7 +198,7 @@ class _Run:
 
     def _ready(self, step: Step, pump: bool = True) -> None:
         if lane := _lane(step):
-            heapq.heappush(self._lanes[lane], (self._place[step.key], step))
+            heapq.heappush(self._lanes[lane], (self._back_off.was_refused(step), self._place[step.key], step))
             if pump:
                 self._pump(lane)
         else:
@@ -205,7 +207,9 @@ class _Run:
     def _pump(self, lane: Key) -> None:
         waiting = self._lanes[lane]
         while waiting and lane not in self._busy:
-            if self._start(heapq.heappop(waiting)[1]):
+            if lane[0] == "check" and _CHECKS in self._closed:
+                return  # thousands wait in a burst, and all for the same budget
+            if self._start(heapq.heappop(waiting)[2]):
                 self._busy.add(lane)
 
     def _start(self, step: Step) -> bool:
@@ -258,12 +262,17 @@ class _Run:
     def _go_on(self, step: Step, done: bool) -> None:
         """Start what waited for the end of this step."""
         for follower in self._followers[step.key] if done else ():
-            self._unmet[follower.key].discard(step.key)
-            if not self._unmet[follower.key]:
+            unmet = self._unmet[follower.key]
+            unmet.discard(step.key)
+            if not unmet:
                 self._ready(follower)
         if lane := _lane(step):
             self._busy.discard(lane)
             self._pump(lane)
+
+
+_CHECKS: Key = ("ModifyNetworkInterfaceAttribute",)
+"""What steps in the lanes of source/dest checks ask for, as `_asks` says it."""
 
 
 def _lane(step: Step) -> Key | None:

@@ -30,7 +30,7 @@ from cloudroute.core.model import (
     Step,
 )
 from cloudroute.core.overview import Cycle
-from cloudroute.core.paths import node_paths
+from cloudroute.core.paths import path_counts
 from cloudroute.core.planner import Decision, conclude, decide, summary
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
@@ -328,8 +328,7 @@ class Loop:
             key = (notice.kind, notice.name, notice.reason, notice.occasion)
             self._changes.say(key, "notice", warning=notice.warning, **about)
             self._event(notice)
-        routes = self._cluster.node_routes.items()
-        paths = Counter(node_paths({name: route.spec for name, route in routes.items()}).values())
+        paths = path_counts(route.spec for route in self._cluster.node_routes.items().values())
         self._telemetry.world(
             _route_counts(decision),
             {
@@ -337,7 +336,7 @@ class Loop:
                 for table_id, use in decision.uses.items()
                 for family in use.families
             },
-            {path: paths.get(path, 0) for path in ("native", "direct", "overlay", "mixed")},
+            {path: paths[path] for path in ("native", "direct", "overlay", "mixed")},
             {str(pool): free for pool, free in decision.free.items()},
         )
 

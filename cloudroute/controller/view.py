@@ -56,6 +56,8 @@ class View:
         """Whether the tables must be read again before anything is decided."""
         self._unknown: dict[str, tuple[float, float]] = {}
         """Instance id -> when to ask again, and the pause after that."""
+        self._named: set[str] = set()
+        """Subnets that tables and instances name, as of when these were read."""
         self._next_subnets, self._subnet_pause = 0.0, UNKNOWN_RETRY
         """When to ask again for subnets that EC2 did not show, and the pause after that."""
 
@@ -69,7 +71,7 @@ class View:
         """
         now = self._clock.monotonic()
         resync = now >= self.next_resync
-        self._read_instances(wanted, resync, now)
+        changed = self._read_instances(wanted, resync, now)
         if not self.tables:
             self._find_vpc(next((report.vpc_id for report in reports), ""))
         if self.vpc_id:
@@ -78,6 +80,9 @@ class View:
                 self.tables_read = now
                 self.reading += 1
                 self.surprised = False
+                changed = True
+            if changed:
+                self._named = self._named_subnets()
             self._read_prefix_lists(resync)
             self._read_subnets(now)
             self._read_quota(reports, now)
@@ -102,7 +107,8 @@ class View:
             log.info("vpc", found=vpc_id, by="the nodes' instances" if found else "the RouteTable objects")
         self.vpc_id = vpc_id
 
-    def _read_instances(self, wanted: Collection[str], resync: bool, now: float) -> None:
+    def _read_instances(self, wanted: Collection[str], resync: bool, now: float) -> bool:
+        """Whether any was asked for."""
         due = [
             id_
             for id_ in sorted(wanted)
@@ -117,6 +123,7 @@ class View:
                 self._unknown[id_] = (now + pause, min(pause * 2, self._resync_seconds))
         self.instances = dict(found) if resync else {**self.instances, **found}
         self._unknown = {id_: times for id_, times in self._unknown.items() if id_ in wanted}
+        return bool(due)
 
     def _read_prefix_lists(self, resync: bool) -> None:
         routed = {d for table in self.tables.values() for d in table.routes if isinstance(d, str)}
@@ -129,16 +136,20 @@ class View:
             log.warning("prefix lists", problem=str(error))
             self.prefix_lists = {**dict.fromkeys(routed, ("ipv4", 1)), **self.prefix_lists}
 
-    def _read_subnets(self, now: float) -> None:
+    def _named_subnets(self) -> set[str]:
+        """Those that tables and instances of the VPC name."""
         named = {subnet for table in self.tables.values() for subnet in table.subnet_ids}
         named |= {i.primary.subnet_id for i in self.instances.values() if i.primary and i.vpc_id == self.vpc_id}
+        return named
+
+    def _read_subnets(self, now: float) -> None:
         hourly = now >= self._next_hourly
-        if hourly or (not named <= self.subnets.keys() and now >= self._next_subnets):
+        if hourly or (not self._named <= self.subnets.keys() and now >= self._next_subnets):
             self.subnets = self._ec2.subnets(self.vpc_id)
             self._next_hourly = now + HOUR if hourly else self._next_hourly
             self._next_subnets = now + self._subnet_pause
             self._subnet_pause = min(self._subnet_pause * 2, self._resync_seconds)
-        if named <= self.subnets.keys():
+        if self._named <= self.subnets.keys():
             self._next_subnets, self._subnet_pause = 0.0, UNKNOWN_RETRY
 
     def _read_quota(self, reports: Collection[TableReport], now: float) -> None:

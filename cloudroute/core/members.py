@@ -264,7 +264,8 @@ def _member(
         text = f"{instance.id} is in {instance.vpc_id or 'no VPC'} and not in {snapshot.vpc_id}: no route leads there"
         notices.append(Notice("Node", node.name, node.uid, True, "OtherVPC", text))
         return None
-    node = _with_own_addresses(node, instance, notices)
+    if not {*node.node_ips}.issubset(primary.addresses):
+        node = _with_own_addresses(node, instance, notices)
     return Member(
         node.name, node, cidrs, instance.id, primary.id, primary.subnet_id, table_id,
         primary.source_dest_check, True, False, record,

@@ -7,8 +7,9 @@ entry. A step whose predecessor failed is not tried in that cycle; all others ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from cloudroute.types import (
@@ -248,17 +249,24 @@ class Wait(NamedTuple):
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """All that is to do now, what is to do later, and what a person should know."""
 
     steps: tuple[Step, ...]
     """Pod CIDRs, NodeRoutes and EC2. Each stands behind all that it comes `after`."""
-    publish: tuple[Step, ...]
-    """Conditions and RouteTable objects as they will be right once `steps` are done."""
     waits: tuple[Wait, ...]
     notices: tuple[Notice, ...]
     memory: Memory
+    foretell: Callable[[], tuple[Step, ...]] = field(repr=False, compare=False)
+
+    @cached_property
+    def publish(self) -> tuple[Step, ...]:
+        """Conditions and RouteTable objects as they will be right once `steps` are done.
+
+        Made when asked for: who does the steps says what has come of them (`planner.conclude`).
+        """
+        return self.foretell()
 
     @property
     def empty(self) -> bool:

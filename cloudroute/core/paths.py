@@ -6,8 +6,9 @@ subnet; else overlay. The same answer from both ends, so that no path is asymmet
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from cloudroute.core.tables import limit_of
@@ -27,6 +28,9 @@ class Class(NamedTuple):
         return cls(spec.route_table_id, spec.subnet_id, spec.native_in)
 
 
+_PARTS = attrgetter(*Class._fields)
+
+
 def pair_path(a: Class, b: Class) -> Path:
     """The path between a node of class `a` and one of class `b`, the same in both directions."""
     if a.route_table_id in b.native_in and b.route_table_id in a.native_in:
@@ -44,11 +48,25 @@ def node_paths(specs: Mapping[str, NodeRouteSpec]) -> dict[str, NodePath]:
     members: defaultdict[Class, list[str]] = defaultdict(list)
     for name, spec in specs.items():
         members[Class.of(spec)].append(name)
+    sizes = {of_class: len(names) for of_class, names in members.items()}
     result: dict[str, NodePath] = {}
     for mine, names in members.items():
-        paths = {pair_path(mine, other) for other, others in members.items() if other != mine or len(others) > 1}
-        result.update(dict.fromkeys(names, node_path(paths, mine)))
+        result.update(dict.fromkeys(names, _path_of(mine, sizes)))
     return result
+
+
+def path_counts(specs: Iterable[NodeRouteSpec]) -> Counter[NodePath]:
+    """How many nodes have which path: `node_paths` without the names."""
+    sizes = {Class(*parts): number for parts, number in Counter(map(_PARTS, specs)).items()}
+    counts: Counter[NodePath] = Counter()
+    for mine, number in sizes.items():
+        counts[_path_of(mine, sizes)] += number
+    return counts
+
+
+def _path_of(mine: Class, sizes: Mapping[Class, int]) -> NodePath:
+    """The path of a node of class `mine`, where there are so many nodes of each class."""
+    return node_path({pair_path(mine, other) for other, size in sizes.items() if other != mine or size > 1}, mine)
 
 
 def node_path(paths: set[Path], mine: Class) -> NodePath:

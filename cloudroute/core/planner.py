@@ -32,6 +32,8 @@ class Decision(NamedTuple):
     membership: Membership
     managed: frozenset[str]
     table_of: Mapping[str, str]
+    known: frozenset[str]
+    """ENIs whose routes are ours."""
     grants: Grants
     uses: Mapping[str, TableUse]
 
@@ -46,7 +48,8 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     table_of = tables.table_by_subnet(snapshot)
     selected = tables.managed_tables(snapshot, policy, table_of)
     managed = frozenset() if policy.leave else frozenset(selected)
-    uses = tables.survey(snapshot, policy, selected | tables.known_tables(snapshot), managed, table_of)
+    known = tables.known_interfaces(snapshot)
+    uses = tables.survey(snapshot, policy, selected | tables.known_tables(snapshot), managed, table_of, known)
     excluded = tables.excluded_ranges(policy, uses)
     membership = identify(replace(snapshot, nodes={}) if policy.leave else snapshot, policy, excluded, table_of)
     members = membership.members
@@ -68,12 +71,14 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
         *phases.routes,
         *phases.gone,
     )
-    journal = snapshot.node_routes.keys() | phases.records.keys()
+
+    def foretell() -> tuple[Step, ...]:
+        journal = snapshot.node_routes.keys() | phases.records.keys()
+        left, full = closed(gaps, phases.routes), _after(uses, phases.routes)
+        return publish(snapshot, policy, membership, grants, left, full, journal)
+
     plan = Plan(
         steps,
-        publish(
-            snapshot, policy, membership, grants, closed(gaps, phases.routes), _after(uses, phases.routes), journal
-        ),
         tuple(phases.waits),
         (
             *membership.notices,
@@ -82,14 +87,15 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
             *rivals.notices(snapshot, policy),
         ),
         Memory(membership.ipam.cursors, phases.settling, phases.draining, _learned(snapshot, uses)),
+        foretell,
     )
-    return Decision(plan, policy, membership, managed, table_of, grants, uses)
+    return Decision(plan, policy, membership, managed, table_of, known, grants, uses)
 
 
 def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
     """What to say now that the decision's steps were tried and the world is as in `snapshot`."""
     snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
-    uses = tables.survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of)
+    uses = tables.survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known)
     grants, journal = decision.grants, snapshot.node_routes.keys()
     return publish(snapshot, decision.policy, decision.membership, grants, diff(uses, grants), uses, journal)
 

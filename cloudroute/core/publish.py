@@ -85,7 +85,7 @@ def _conditions(
     less = OVERLAY if policy.overlay else LIMIT
     for index, member in enumerate(members):
         if member.known and member.name in journal and index not in missing:
-            yield member.node, ROUTED if tables[index] == len(managed) else less
+            yield member.node, ROUTED if tables.get(index) == len(managed) else less
 
 
 def _says(condition: Condition | None, wanted: Condition) -> bool:

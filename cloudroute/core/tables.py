@@ -88,12 +88,12 @@ def _instances(snapshot: Snapshot) -> list[Instance]:
     return [known[node.instance_id] for node in snapshot.nodes.values() if node.instance_id in known]
 
 
-def known_interfaces(snapshot: Snapshot) -> set[str]:
+def known_interfaces(snapshot: Snapshot) -> frozenset[str]:
     """ENIs whose routes are ours: all of the nodes' instances, and those that NodeRoutes name."""
     known = {interface.id for instance in _instances(snapshot) for interface in instance.interfaces}
     known.update([record.spec.network_interface_id for record in snapshot.node_routes.values()])
     known.discard("")
-    return known
+    return frozenset(known)
 
 
 def survey(
@@ -102,13 +102,16 @@ def survey(
     table_ids: Collection[str],
     managed: Collection[str],
     table_of: Mapping[str, str],
+    known: Collection[str],
 ) -> dict[str, TableUse]:
-    """Look at tables that are ours to fill (`managed`) or to empty, by id, in the order of ids."""
+    """Look at tables that are ours to fill (`managed`) or to empty, by id, in the order of ids.
+
+    `known` are the ENIs whose routes are ours (`known_interfaces`).
+    """
     users: dict[str, list[Subnet]] = {}
     for subnet_id, table_id in table_of.items():
         if subnet := snapshot.subnets.get(subnet_id):
             users.setdefault(table_id, []).append(subnet)
-    known = known_interfaces(snapshot)
     seen: set[Cidr] = set()
     """Ten tables have the same destinations."""
     result = {}
@@ -127,7 +130,7 @@ def survey(
 
 
 def _split(
-    table: RouteTable, node_sized: NodeSized, seen: Collection[Cidr], known: set[str], others: Container[str]
+    table: RouteTable, node_sized: NodeSized, seen: Collection[Cidr], known: Collection[str], others: Container[str]
 ) -> tuple[dict[Cidr, Route], list[Cidr | str]]:
     """Our routes by destination, and the destinations of all others.
 

@@ -59,9 +59,9 @@ def _plan_ms(world: World) -> float:
     for _ in range(PLANS):
         own = replace(snapshot, instances=dict(snapshot.instances), tables=dict(snapshot.tables))
         start = time.thread_time()
-        decision = decide(own, world.loop.policy)
+        empty = decide(own, world.loop.policy).plan.empty  # whether anything is to be said, too
         times.append((time.thread_time() - start) * 1000)
-        assert decision.plan.empty
+        assert empty
     return median(times)
 
 

@@ -19,7 +19,7 @@ from cloudroute.core.doctor.findings import (
     warning,
 )
 from cloudroute.core.model import Policy, Snapshot
-from cloudroute.core.tables import TableUse, managed_tables, survey, table_by_subnet
+from cloudroute.core.tables import TableUse, known_interfaces, managed_tables, survey, table_by_subnet
 from cloudroute.types import Cidr, Family, RouteTable
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ def _uses(facts: Facts) -> Mapping[str, TableUse]:
     ids = [table.id for table in managed(snapshot, facts.policy)]
     if not ids:
         raise Lacking("no route table was found")
-    return survey(snapshot, facts.policy, ids, ids, table_by_subnet(snapshot))
+    return survey(snapshot, facts.policy, ids, ids, table_by_subnet(snapshot), known_interfaces(snapshot))
 
 
 def _foreign(facts: Facts) -> Outcome:

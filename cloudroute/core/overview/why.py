@@ -22,7 +22,9 @@ class Reasons:
     def __init__(self, cycle: Cycle, pairs: Pairs) -> None:
         decision, snapshot = cycle.decision, cycle.snapshot
         self._snapshot, self._policy, self._pairs = snapshot, decision.policy, pairs
-        self.uses = survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of)
+        self.uses = survey(
+            snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known
+        )
         """The tables as they are by now."""
         self._managed = {use.table.id: use for use in self.uses.values() if use.managed}
         self._members = {member.name: (index, member) for index, member in enumerate(decision.membership.members)}
