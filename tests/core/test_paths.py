@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.paths import Class, explain, node_paths, pair_path
+from cloudroute.core.paths import Class, explain, node_paths, pair_path, path_counts
 from cloudroute.types import Cidr, NodeRouteSpec
 from tests.core.world import POLICY, World
 
@@ -51,6 +52,7 @@ def test_a_nodes_path_is_the_sum_of_its_pairs(kinds: list[Class]) -> None:
             assert path == next(iter(pairs[name]))
         else:
             assert path == ("mixed" if "overlay" in pairs[name] else "native")
+    assert path_counts(specs.values()) == Counter(node_paths(specs).values())
 
 
 def test_a_node_alone_has_the_path_that_it_could_have() -> None:
