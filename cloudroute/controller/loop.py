@@ -42,10 +42,14 @@ DEBOUNCE_SECONDS = 0.01
 """A Node and its first status come as two events: one cycle for both."""
 BUDGET_SECONDS = 0.5
 """The least wait for the call budget, so that a burst of calls is one cycle and not one cycle per call."""
-PACE_SECONDS, LONGEST_PACE = 0.0004, 8.0
-"""The least time from one cycle's start to the next's: so much for each node and each step that is left, and at most. A
-cycle costs CPU for each, and a burst lasts as long as it has steps, so without it their product is the square. In the
-longest pause the buckets of EC2 get 40 tokens back, and hold 44: nothing of the budget is lost."""
+PACE_SECONDS = 0.0004
+"""The least time from one cycle's start to the next's, for each node and each step that is left. A cycle costs CPU for
+each, and a burst lasts as long as it has steps, so without it their product is the square."""
+TOKEN_SECONDS = 8.0
+"""How long the budget of EC2 is left alone at most: its buckets get 40 tokens back meanwhile and hold 44: none is lost.
+The pace is longer only where nothing is left but source/dest checks, which need no new plan."""
+BATCH = 128
+"""Checks to try at once between two cycles: more than any bucket holds."""
 FRESH_SECONDS = 5.0
 """How old the tables may be when a route in them is deleted or replaced."""
 READ_RETRY_SECONDS = 5.0
@@ -116,6 +120,8 @@ class Loop:
         """Whether the last cycle has left something to the budget."""
         self._left = 0
         """How many steps the last cycle could not do."""
+        self._checks: list[DisableSourceDestCheck] = []
+        """Those of them that the budget is to switch off yet."""
         self._checked = False
         self._met = 0
         """The reading of the tables after which it was asked whose the strange interfaces in them are."""
@@ -145,7 +151,9 @@ class Loop:
 
         What waits for the budget is not looked at for each write that shows, or each token would have its own cycle.
         """
-        least = min(LONGEST_PACE, PACE_SECONDS * (len(self._cluster.nodes.items()) + self._left))
+        least = PACE_SECONDS * (len(self._cluster.nodes.items()) + self._left)
+        if len(self._checks) < self._left or not self._checks:
+            least = min(TOKEN_SECONDS, least)
         return max(least, BUDGET_SECONDS) if self._deferred else least
 
     def _rest(self, until: float, soonest: float, stop: threading.Event) -> None:
@@ -158,8 +166,24 @@ class Loop:
             if self._dirty.wait(min(left, IDLE_SECONDS)):
                 self._clock.sleep(DEBOUNCE_SECONDS)
                 break
-        if (left := soonest - self._clock.monotonic()) > 0:
-            stop.wait(left)
+        while (left := soonest - self._clock.monotonic()) > 0 and not stop.is_set():
+            stop.wait(min(left, TOKEN_SECONDS))
+            if left > TOKEN_SECONDS:
+                self.go_on(stop)
+
+    def go_on(self, stop: threading.Event) -> None:
+        """Spend what the budget has got since on the checks that the last cycle has left. Raises LeaseLost.
+
+        They stand behind nothing and wait for nothing, so no plan is needed; what follows from them is the next one's.
+        """
+        self._beat()
+        batch = self._checks[:BATCH]
+        outcome = self._applier.run(batch, stop, self._beat)
+        tried = {step.key for step in (*outcome.done, *(step for step, _ in outcome.failed))}
+        self._checks[:BATCH] = [step for step in batch if step.key not in tried]
+        self._left -= len(outcome.done)
+        if outcome.done:
+            log.info("between cycles", did=summary(tuple(outcome.done)), left=self._left)
 
     def _beat(self) -> None:
         # A cycle reads EC2 with retries of its own; what takes longer than this hangs.
@@ -294,6 +318,7 @@ class Loop:
             log.info("cycle", did=done, left=left, waits=len(waits), seconds=round(now - start, 3))
         times = [self.view.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
         self._deferred = bool(outcome.deferred or published.deferred)
+        self._checks = _checks_left(decision, outcome) if outcome.deferred else []
         if self._deferred:
             times.append(now + max(BUDGET_SECONDS, outcome.deferred, published.deferred))
         elif done or self.view.surprised:
@@ -342,6 +367,13 @@ class Loop:
 
     def _event(self, notice: Notice) -> None:
         self._kube.event(*notice)
+
+
+def _checks_left(decision: Decision, outcome: Outcome) -> list[DisableSourceDestCheck]:
+    """The source/dest checks that were to be switched off and were not tried, in the order of the plan."""
+    tried = {step.key for step in (*outcome.done, *(step for step, _ in outcome.failed))}
+    steps = decision.plan.steps
+    return [step for step in steps if isinstance(step, DisableSourceDestCheck) and step.key not in tried]
 
 
 def _route_counts(decision: Decision) -> Mapping[tuple[str, str, str], int]:
