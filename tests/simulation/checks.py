@@ -51,6 +51,8 @@ class Checks:
         """CIDRs that were ever given."""
         self.givers: set[str] = set()
         """Controllers that have given one."""
+        self.switched_off: dict[str, float] = {}
+        """When a controller last switched an interface's check off."""
         self.makers: dict[tuple[str, str], str] = {}
         """(table, CIDR) -> the controller that made the route."""
         self.pairs = Pairs(world, self)
@@ -90,6 +92,7 @@ class Checks:
             return
         self.writes += 1
         if request.action == "ModifyNetworkInterfaceAttribute":
+            self.switched_off[request.get("NetworkInterfaceId")] = world.scheduler.now
             return
         table, to = request.get("RouteTableId"), request.get(_TO[0]) or request.get(_TO[1])
         if request.action == "CreateRoute":
@@ -237,10 +240,14 @@ class Checks:
         if not after or given == ((before or {}).get("spec", {}).get("podCIDRs") or []):
             return
         name, now = after["metadata"]["name"], self.world.scheduler.now
+        journal = self.node_routes().get(name, {}).get("spec", {})
+        # Who registers anew has what its instance had, whoever has claimed that meanwhile.
+        had = journal.get("podCIDRs") == given and after["spec"]["providerID"].endswith(f"/{journal['instanceID']}")
         for item in self.world.api.list("nodes"):
             other, shared = item["metadata"]["name"], set(given) & set(item["spec"].get("podCIDRs") or ())
-            new = now - self.world.duplicates.get(other, 0.0) < KNOWN
-            require(other == name or new or not shared, 1, f"{name} was given {shared}, which is taken by {other}")
+            claimed = self.world.duplicates.get(other, 0.0)
+            knows_not = now - claimed < KNOWN or (had and claimed)
+            require(other == name or knows_not or not shared, 1, f"{name} was given {shared}, which {other} has")
         pool = parse(self.world.setup.pool)
         size = 1 << (24 - pool.length)
         for cidr in given:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from tests.simulation.checks import MEMORY
 from tests.simulation.weather import Deed
 
 if TYPE_CHECKING:
@@ -134,8 +135,10 @@ def _check_on(world: World, deed: Deed) -> None:
         world.cloud.aws.scene.ec2.modify_network_interface_attribute(
             NetworkInterfaceId=node.machine.interface_id, SourceDestCheck={"Value": True}
         )
-        world.switched_on[node.machine.interface_id] = world.scheduler.now
-        node.disturb(0)
+        now, eni = world.scheduler.now, node.machine.interface_id
+        world.switched_on[eni] = now
+        # For so long it may be hidden by our own write just before: docs/design.md says so.
+        node.disturb(max(0.0, world.checks.switched_off.get(eni, -MEMORY) + MEMORY - now))
 
 
 def _limit(world: World, deed: Deed) -> None:
