@@ -75,6 +75,13 @@ class Checks:
             return ()
         return tuple(found.object["spec"]["podCIDRs"])
 
+    def hidden(self, ours: float | None, theirs: float) -> float:
+        """Until when a controller may not know what others did at `theirs` to what it had written itself at `ours`.
+
+        For so long its own write counts for more than what EC2 shows: docs/design.md says so.
+        """
+        return ours + MEMORY if ours is not None and ours <= theirs < ours + MEMORY else theirs
+
     def holder(self) -> str:
         """Who holds the lease."""
         found = self.world.api.store.collection("leases.coordination.k8s.io").items.get(("cloudroute", "cloudroute"))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from tests.simulation.checks import MEMORY
 from tests.simulation.weather import Deed
 
 if TYPE_CHECKING:
@@ -137,8 +136,7 @@ def _check_on(world: World, deed: Deed) -> None:
         )
         now, eni = world.scheduler.now, node.machine.interface_id
         world.switched_on[eni] = now
-        # For so long it may be hidden by our own write just before: docs/design.md says so.
-        node.disturb(max(0.0, world.checks.switched_off.get(eni, -MEMORY) + MEMORY - now))
+        node.disturb(world.checks.hidden(world.checks.switched_off.get(eni), now) - now)
 
 
 def _limit(world: World, deed: Deed) -> None:

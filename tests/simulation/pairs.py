@@ -62,7 +62,8 @@ class Pairs:
         since = world.scheduler.now - HEALING
         mine = {*self.checks.cidrs(source), *self.checks.cidrs(target)}
         return max(source.disturbed, target.disturbed) > since or any(
-            when > since and to in mine for (_, to), when in world.tampered.items()
+            entry[1] in mine and self.checks.hidden(self.checks.since.get(entry), when) > since
+            for entry, when in world.tampered.items()
         )
 
     def sample(self) -> None:
