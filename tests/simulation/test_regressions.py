@@ -16,8 +16,9 @@ STORIES = {
     1795710487385: "4,5",
     1795710489860: "0,1,2",
     # Judged wrongly: a CIDR that was claimed while its owner's write was on its way; a standby that was started with
-    # another --route-limit; EC2 that shows, or has just shown, what was long ago; a check that somebody switched on
-    # just after we had switched it off.
+    # another --route-limit; EC2 that shows, or has just shown, what was long ago; a check that somebody switched on,
+    # or a route that somebody removed, just after we had written it; a node that registers anew after its CIDR was
+    # claimed.
     1795705620789: "1,2,3,5",
     1795710486396: "0,1,2",
     1795710488062: "2,3",
