@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -179,8 +179,7 @@ class Loop:
         self._beat()
         batch = self._checks[:BATCH]
         outcome = self._applier.run(batch, stop, self._beat)
-        tried = {step.key for step in (*outcome.done, *(step for step, _ in outcome.failed))}
-        self._checks[:BATCH] = [step for step in batch if step.key not in tried]
+        self._checks[:BATCH] = _checks_left(batch, outcome)
         self._left -= len(outcome.done)
         if outcome.done:
             log.info("between cycles", did=summary(tuple(outcome.done)), left=self._left)
@@ -318,7 +317,7 @@ class Loop:
             log.info("cycle", did=done, left=left, waits=len(waits), seconds=round(now - start, 3))
         times = [self.view.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
         self._deferred = bool(outcome.deferred or published.deferred)
-        self._checks = _checks_left(decision, outcome) if outcome.deferred else []
+        self._checks = _checks_left(decision.plan.steps, outcome) if outcome.deferred else []
         if self._deferred:
             times.append(now + max(BUDGET_SECONDS, outcome.deferred, published.deferred))
         elif done or self.view.surprised:
@@ -369,10 +368,9 @@ class Loop:
         self._kube.event(*notice)
 
 
-def _checks_left(decision: Decision, outcome: Outcome) -> list[DisableSourceDestCheck]:
-    """The source/dest checks that were to be switched off and were not tried, in the order of the plan."""
+def _checks_left(steps: Sequence[Step], outcome: Outcome) -> list[DisableSourceDestCheck]:
+    """Of `steps` the source/dest checks that were not tried, in their order."""
     tried = {step.key for step in (*outcome.done, *(step for step, _ in outcome.failed))}
-    steps = decision.plan.steps
     return [step for step in steps if isinstance(step, DisableSourceDestCheck) and step.key not in tried]
 
 
