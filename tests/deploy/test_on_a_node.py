@@ -269,7 +269,12 @@ def test_the_only_node_has_room_for_one_controller(site: Site) -> None:
     answer = site.upgrade(rf"controller.nodeSelector.kubernetes\.io/hostname={NODE}")
     assert "The cluster has one node, which has room for one controller" in answer.stdout
     wait_for(lambda: site.controllers().get("Running"), "a controller runs")
-    wait_for(lambda: site.deployment().get("readyReplicas") == 1, "it is ready")
+
+    def rolled() -> bool:
+        now = site.deployment()
+        return (now.get("readyReplicas"), now.get("updatedReplicas")) == (1, 2)
+
+    wait_for(rolled, "it is ready, and both are of the newest generation")
     assert {phase: len(pods) for phase, pods in site.controllers().items()} == {"Running": 1, "Pending": 1}
 
 
