@@ -94,6 +94,14 @@ class RouteKey(NamedTuple):
     length: int
     metric: int
 
+    def covers(self, other: RouteKey) -> bool:
+        """Whether it takes what `other` would take, were that not there."""
+        bits = 8 * len(self.destination)
+        if bits != 8 * len(other.destination) or self.length > other.length:
+            return False
+        differ = int.from_bytes(self.destination, "big") ^ int.from_bytes(other.destination, "big")
+        return not differ >> (bits - self.length)
+
 
 class Route(NamedTuple):
     """Where to: a nexthop's id with the source address of the host's own packets; or `unreachable` (both empty)."""

@@ -3,17 +3,20 @@
 Entries are put in the order of `dataplane.KINDS`, each kind standing on those before it, and removed in the opposite
 order, so that nothing ever points at what is not there. What failed stays pending; the rest goes on. A kind that is
 marked, because somebody else has changed it or because it falls with another, is read before it is compared.
+
+Pods may run already, reached by the default route. So the `unreachable` route of a pool comes when none of the routes
+that it covers is missing, and goes before them: it takes no packet that has another way.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cloudroute.core.tracker import Tracker
-from cloudroute.dataplane import KINDS, VTEP, AddressKey, Kind, RouteKey, written
+from cloudroute.dataplane import KINDS, VTEP, AddressKey, Kind, Route, RouteKey, written
 from cloudroute.errors import KernelError
 from cloudroute.ports import Kernel
 
@@ -106,10 +109,16 @@ class Sync:
         if kind in self.broken:
             return
         put = tracker.puts()
-        if kind == "routes" and (lost := self.trackers["nexthops"].failed):
-            put = {key: route for key, route in put.items() if route.nexthop not in lost}
+        if kind == "routes":
+            lost = self.trackers["nexthops"].failed
+            self._make(tracker, {key: to for key, to in put.items() if to.nexthop and to.nexthop not in lost}, done)
+            put = _guards(put, tracker.actual)
+        self._make(tracker, put, done)
+
+    def _make(self, tracker: Tracker[Any, Any], put: Mapping[Any, Any], done: Done) -> None:
         if not put:
             return
+        kind = tracker.kind
         fell = kind == "links" or not put.keys() <= tracker.actual.keys()
         failed = self._write(tracker, put, ())
         if count := len(put) - len(failed):
@@ -120,6 +129,8 @@ class Sync:
     def _drop(self, kind: Kind, done: Done) -> None:
         tracker = self.trackers[kind]
         if drop := tracker.drops():
+            if kind == "routes":
+                drop.sort(key=lambda key: bool(tracker.actual[key].nexthop))
             failed = self._write(tracker, {}, drop)
             done.dropped[kind] += len(drop) - len(failed)
 
@@ -131,6 +142,13 @@ class Sync:
             self.mark((tracker.kind,))
         tracker.wrote(put, drop, failed)
         return failed
+
+
+def _guards(put: Mapping[RouteKey, Route], there: Container[RouteKey]) -> dict[RouteKey, Route]:
+    """Of the routes to put those that are `unreachable`, where all that they cover are there."""
+    guards = {key: to for key, to in put.items() if not to.nexthop}
+    missing = [key for key, to in put.items() if to.nexthop and key not in there] if guards else []
+    return {guard: to for guard, to in guards.items() if not any(guard.covers(key) for key in missing)}
 
 
 def describe(kind: Kind, key: object) -> str:

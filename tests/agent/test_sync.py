@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from cloudroute.agent.cleanup import clean
 from cloudroute.core.hosttables import Composer, Shape
 from cloudroute.core.peers import base
-from cloudroute.dataplane import KINDS, METRIC, TABLE, VTEP, Kind, Nexthop, Route, RouteKey, packed
+from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, Kind, Nexthop, Route, RouteKey, packed
 from cloudroute.types import Cidr
 from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, table_report
 
@@ -144,7 +146,7 @@ def test_what_always_fails_keeps_no_other_peer_from_its_entries(kind: Kind) -> N
     report = node.settle()
     assert (report.ready, report.reason) == (False, "PeersFailed")
     assert "no memory" in report.message
-    left = {k: v for k, v in whole.kernel.state[kind].items() if k != one}
+    left = {k: v for k, v in whole.kernel.state[kind].items() if k != one and not (kind == "routes" and k.covers(one))}
     assert node.kernel.state == {**whole.kernel.state, kind: left}
 
 
@@ -266,3 +268,45 @@ def test_packets_for_pods_of_no_known_node_are_unreachable(settled: Node) -> Non
     routes = settled.kernel.tables["routes"].entries
     guards = {(key.destination, key.length) for key, to in routes.items() if to == Route(0, b"")}
     assert guards == {(base(pool), pool.length) for pool in POOLS}
+
+
+def test_a_pools_unreachable_route_comes_after_the_routes_to_all_peers_and_goes_before_them(settled: Node) -> None:
+    """Pods that run already have had another way, and get one again: nothing of theirs is refused in between."""
+    assert guards_of([key for kind, key in settled.kernel.writes if kind == "routes"]) == [False] * 8 + [True] * 2
+    settled.kernel.writes.clear()
+    clean(settled.kernel)
+    assert guards_of([key for kind, key in settled.kernel.writes if kind == "routes"]) == [True] * 2 + [False] * 8
+
+
+def test_nothing_is_refused_while_routes_to_peers_are_missing() -> None:
+    """The VXLAN device can't be made, and so no route, not even by the NIC: pods keep the ways that they had before."""
+    node = Node(*WORLD)
+    node.kernel.refuse["links", VTEP] = ("Operation not supported", 3)
+    node.kernel.refuse["addresses", None] = ("no device cr0 of ours", 12)
+    node.kernel.refuse["routes", None] = ("Invalid argument", 24)
+    assert node.turn().reason == "KernelFailed"
+    assert node.kernel.state["routes"] == {}
+    assert node.settle().ready
+    assert len(node.kernel.state["routes"]) == 10
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_route_that_is_missing_holds_up_its_own_pools_unreachable_route_alone(number: int) -> None:
+    """Of its family; once that is there it stays, whatever fails later."""
+    node = Node(*WORLD)
+    cidr = WORLD[2].spec.pod_cidrs[number]
+    node.kernel.refuse["routes", RouteKey(base(cidr), cidr.length, METRIC[cidr.family])] = ("EBUSY", 1)
+    node.turn()
+    assert {len(key.destination) for key in node.kernel.state["routes"] if key.metric == GUARD_METRIC} == {
+        [16, 4][number]
+    }
+    assert node.settle().ready
+    node.kernel.refuse["routes", key(6)] = ("EBUSY", 1)
+    node.publish(node_route(6))
+    node.turn()
+    assert guards_of(node.kernel.state["routes"]).count(True) == 2
+
+
+def guards_of(keys: Iterable[RouteKey]) -> list[bool]:
+    """Which are `unreachable` ones."""
+    return [one.metric == GUARD_METRIC for one in keys]

@@ -4,9 +4,6 @@ The kernel looks a route up by destination and metric (and type of service, whic
 takes the place of whatever it finds first there, whoever made it: with IPv6 the first route that is no multipath
 candidate, or else the first of all. So a route is first created exclusively. Where there is one already, all that
 stands at that place is looked at, and only if that is ours it is replaced.
-
-A packet takes the most specific route, and goes on while many are being written. So the more specific come first and go
-last: the `unreachable` route of a pool never takes what a peer's route is about to take, or has just left to others.
 """
 
 from __future__ import annotations
@@ -75,7 +72,6 @@ class Routes:
 
     def write(self, put: Mapping[RouteKey, Route], drop: Collection[RouteKey]) -> dict[RouteKey, str]:
         failed: dict[RouteKey, str] = {}
-        put = dict(sorted(put.items(), key=lambda entry: -entry[0].length))
         failures = self._put(
             {key: route for key, route in put.items() if key not in self._ours}, wire.CREATE | wire.EXCL
         )
@@ -90,7 +86,7 @@ class Routes:
             failures.update(self._put(mine, wire.CREATE | wire.REPLACE))
         failed.update((key, f"can't be set: {failure.words}") for key, failure in failures.items())
         self._ours.update(key for key in put if key not in failed)
-        failures = self._delete(sorted(drop, key=lambda key: key.length))
+        failures = self._delete(list(drop))
         for key, failure in failures.items():
             if failure.errno != errno.ESRCH:
                 failed[key] = f"can't be removed: {failure.words}"

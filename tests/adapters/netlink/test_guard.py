@@ -8,11 +8,15 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from cloudroute.adapters.netlink.netlink import Netlink
-from cloudroute.dataplane import GUARD_METRIC, Route
+from cloudroute.agent.sync import Sync
+from cloudroute.dataplane import GUARD_METRIC, Route, RouteKey
+from cloudroute.ports import Kernel
 from tests.adapters.netlink.kit import ADDRESSES, Peers, key
 from tests.hosts import Namespace
 
@@ -35,6 +39,14 @@ def known(host: Namespace, node: Netlink) -> Netlink:
     assert node.neighbours.write(PEERS.neighbours, ()) == {}
     assert node.nexthops.write(PEERS.nexthops, ()) == {}
     return node
+
+
+def run(netlink: Netlink, routes: dict[RouteKey, Route]) -> None:
+    """What an agent does when these are wanted."""
+    sync = Sync(cast(Kernel, SimpleNamespace(tables={"routes": netlink.routes})))
+    sync.want({"routes": routes})
+    sync.run(["routes"])
+    assert sync.failures(["routes"]) == []
 
 
 @contextmanager
@@ -69,7 +81,7 @@ def test_pods_that_run_already_lose_nothing_while_all_routes_are_made(
 ) -> None:
     """As when an agent moves in on a node whose pods another network has connected."""
     with sending(host, address) as came:
-        assert known.routes.write(ROUTES, ()) == {}
+        run(known, ROUTES)
     assert came.keys() == {"sent"}
     assert known.routes.read(()) == ROUTES
 
@@ -81,7 +93,7 @@ def test_pods_that_run_on_lose_nothing_while_all_routes_are_removed(
     """As when an agent's kernel is cleaned for another network to take over."""
     assert known.routes.write(ROUTES, ()) == {}
     with sending(host, address) as came:
-        assert known.routes.write({}, [*PEERS.routes, *GUARDS]) == {}
+        run(known, {})
     assert came.keys() == {"sent"}
     assert known.routes.read(()) == {}
 
