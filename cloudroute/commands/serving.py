@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import signal
@@ -16,9 +17,13 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what an empty host asks for
 
 
 def stop_on_signal(stop: threading.Event) -> None:
-    """Let SIGTERM and SIGINT set the event. Only the main thread may call this."""
+    """Let SIGTERM and SIGINT set the event. Only the main thread may call this.
+
+    A handler runs between any two steps of the main thread. Where that is about to wait for the event it holds the
+    event's lock: to set the event there and then would wait for that lock for ever.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: _thread.start_new_thread(stop.set, ()))
 
 
 def be_thrifty() -> None:

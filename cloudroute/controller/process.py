@@ -104,8 +104,9 @@ class Controller:
         # A standby has all that it needs before it leads: opening the clients takes half a second.
         self._telemetry.ready(False, "the first lists of the API server have not arrived")
         if self._await_cluster():
-            self._telemetry.ready(True)
+            self._telemetry.ready(False, "the clients of AWS are not there yet")
             self._loop = self._make_loop()
+            self._telemetry.ready(True)
             if self._await_lease():
                 self._complete = self._loop.run(self.stop)
         self._telemetry.forget("loop")
