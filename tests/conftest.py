@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import structlog
-import yaml
 
 from cloudroute.crds import manifests
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
-from tests import lanes
+from tests import accounts, lanes
 from tests.required import lacking
-
-RBAC = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,8 +39,9 @@ def real_kube() -> Iterator[RealKubeApi]:
     server = RealKubeApi()
     server.start()
     try:
-        for item in [*manifests(), *yaml.safe_load_all(RBAC.read_text())]:
-            server.create(item)
+        for crd in manifests():
+            server.create(crd)
+        accounts.install(server, accounts.CONTROLLER)
         yield server
     finally:
         server.close()

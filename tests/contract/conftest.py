@@ -20,7 +20,7 @@ from cloudroute.crds import manifests
 from cloudroute.lab.kube import KubeApi
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.remote import RemoteCluster
-from tests.conftest import RBAC
+from tests.accounts import CONTROLLER
 
 Json = Any
 
@@ -101,7 +101,7 @@ class Api(RemoteCluster):
 def embedded_kube() -> Iterator[Api]:
     """The embedded API with the CRDs and the manifests of the controller."""
     kube = KubeApi()
-    for item in [*manifests(), *yaml.safe_load_all(RBAC.read_text())]:
+    for item in [*manifests(), *yaml.safe_load_all(CONTROLLER.read_text())]:
         kube.create(item)
     server = kube.serve()
     api = Api(server.url, server.token, None, kube.store.compact)

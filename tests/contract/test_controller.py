@@ -15,7 +15,7 @@ from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.kube import Cluster, KubeApi
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
-from tests.conftest import RBAC
+from tests import accounts
 from tests.required import lacking
 
 POOL = "100.64.0.0/16"
@@ -29,7 +29,8 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Clus
     if request.param == "embedded":
         embedded = KubeApi()
         server = embedded.serve()
-        setup(embedded)
+        for item in [*manifests(), *yaml.safe_load_all(accounts.CONTROLLER.read_text())]:
+            embedded.create(item)
         yield embedded, server.kubeconfig(path, "controller")
         server.close()
         return
@@ -38,15 +39,12 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Clus
     real = RealKubeApi()
     real.start()
     try:
-        setup(real)
+        for crd in manifests():
+            real.create(crd)
+        accounts.install(real, accounts.CONTROLLER)
         yield real, real.kubeconfig(path, "controller")
     finally:
         real.close()
-
-
-def setup(kube: Cluster) -> None:
-    for item in [*manifests(), *yaml.safe_load_all(RBAC.read_text())]:
-        kube.create(item)
 
 
 def cloudroute(url: str, kubeconfig: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import yaml
 
 from cloudroute.lab.kube.real import RealKubeApi
-from cloudroute.lab.kube.status import StatusError
+from tests.accounts import AGENT, install
 from tests.contract.conftest import Answer, Api, Json
 from tests.contract.test_crds import ROUTE
-from tests.contract.test_rbac import REVIEWS, VERBS
+from tests.contract.test_rbac import VERBS, may
 
-MANIFEST = Path(__file__).parents[2] / "deploy" / "rbac" / "agent.yaml"
 ACCOUNT = "system:serviceaccount:cloudroute:cloudroute-agent"
 GROUP = "/apis/cloudroute.io/v1alpha1"
 
@@ -57,12 +54,7 @@ class Agent(Api):
 @pytest.fixture(scope="module")
 def agent(real_kube: RealKubeApi) -> Iterator[Agent]:
     """The real server with the manifest applied."""
-    for item in yaml.safe_load_all(MANIFEST.read_text()):
-        try:
-            real_kube.create(item)
-        except StatusError as error:
-            if error.reason != "AlreadyExists":  # the namespace is the controller's too
-                raise
+    install(real_kube, AGENT)
     agent = Agent(real_kube.url, real_kube.token, real_kube.ca_file, real_kube.compact)
     yield agent
     agent.pool.clear()
@@ -72,14 +64,7 @@ def agent(real_kube: RealKubeApi) -> Iterator[Agent]:
 @pytest.mark.parametrize(("where", "verbs"), ALLOWED.items(), ids=["-".join(filter(None, key)) for key in ALLOWED])
 def test_each_verb_is_as_the_manifest_says(agent: Agent, where: tuple[str, str, str], verbs: tuple[str, ...]) -> None:
     """Of all verbs on a resource, the listed ones are allowed and the others refused."""
-    namespace, group, resource = where
-    plural, _, subresource = resource.partition("/")
-    attributes = {"namespace": namespace, "group": group, "resource": plural, "subresource": subresource}
-    answers = {
-        verb: agent.ask("POST", REVIEWS, {"spec": {"resourceAttributes": {**attributes, "verb": verb}}}).body
-        for verb in VERBS
-    }
-    assert tuple(verb for verb, answer in answers.items() if answer["status"]["allowed"]) == verbs
+    assert tuple(verb for verb in VERBS if may(agent, *where, verb)) == verbs
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.kube.real import TOKENS, RealKubeApi, find_assets
 from cloudroute.telemetry import Telemetry
+from tests.accounts import CONTROLLER, install
 from tests.clock import FakeClock
-from tests.conftest import RBAC
 from tests.contract.conftest import Api
 from tests.contract.test_rbac import may
 from tests.controller.lab import eventually, settings_of
@@ -43,7 +43,7 @@ NOT_THE_LOOPS = {
 
 
 def roles() -> list[Any]:
-    return [one for one in yaml.safe_load_all(RBAC.read_text()) if one["kind"] in ("Role", "ClusterRole")]
+    return [one for one in yaml.safe_load_all(CONTROLLER.read_text()) if one["kind"] in ("Role", "ClusterRole")]
 
 
 def verbs() -> list[tuple[str, str]]:
@@ -66,8 +66,9 @@ def server() -> Iterator[RealKubeApi]:
     real = RealKubeApi()
     real.start()
     try:
-        for item in [*manifests(), *yaml.safe_load_all(RBAC.read_text())]:
-            real.create(item)
+        for crd in manifests():
+            real.create(crd)
+        install(real, CONTROLLER)
         yield real
     finally:
         real.close()

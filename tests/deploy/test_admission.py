@@ -7,6 +7,7 @@ does.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import yaml
 from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.status import StatusError
+from tests.accounts import may
 from tests.contract.conftest import Api
 from tests.contract.test_crds import ROUTE
 from tests.deploy.conftest import DEPLOY
@@ -100,7 +102,9 @@ def policed(cluster: RealKubeApi) -> Iterator[RealKubeApi]:
         plural = plurals.get(one["kind"], _plural(one["kind"]))
         cluster.delete(plural, one["metadata"]["name"], one["metadata"].get("namespace", ""))
     wait_for(
-        lambda: SPACE not in {one["metadata"]["name"] for one in cluster.list("namespaces")}, "the namespace is gone"
+        lambda: SPACE not in {one["metadata"]["name"] for one in cluster.list("namespaces")},
+        "the namespace is gone",
+        300,  # Kubernetes tries again up to a minute later when it could not discover what CRDs have just gone
     )
 
 
@@ -182,6 +186,7 @@ def test_what_leaves_the_spec_alone_is_free(policed: RealKubeApi) -> None:
 def test_who_may_do_everything_can_mend_things(policed: RealKubeApi) -> None:
     """A cluster administrator, and who was given the verb `overwrite`: `cloudroute cleanup` is run by people."""
     bind(policed, "admin-in-need", "cluster-admin")
+    await_right(policed, "admin-in-need", "noderoutes", "patch")
     allow(policed, "cloudroute:mender", ["patch", "overwrite"], ["noderoutes"])
     for user in ("admin-in-need", "system:serviceaccount:cloudroute:mender"):
         assert as_user(policed, user, {"spec": {"nativeIn": ["rtb-3"]}}) == ""
@@ -199,6 +204,13 @@ def allow(cluster: RealKubeApi, account: str, verbs: list[str], resources: list[
     head = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
     cluster.create({**head, "rules": rules})
     bind(cluster, f"system:serviceaccount:{account}", name)
+    for resource, verb in product(resources, verbs):
+        await_right(cluster, f"system:serviceaccount:{account}", resource, verb)
+
+
+def await_right(cluster: RealKubeApi, user: str, resource: str, verb: str) -> None:
+    """Until the server's authorizer knows that a user may do it: before, a refusal would not be the policy's."""
+    wait_for(lambda: may(cluster, user, "cloudroute.io", resource, verb), f"{user} may {verb} {resource}")
 
 
 def bind(cluster: RealKubeApi, user: str, role: str) -> None:

@@ -51,7 +51,6 @@ def forget(cluster: RealKubeApi, namespace: str) -> None:
         cluster.delete("customresourcedefinitions", name)
     cluster.delete("namespaces", namespace)
     wait_for(lambda: not CRDS & names(cluster, "customresourcedefinitions"), "the CRDs are gone")
-    wait_for(lambda: namespace not in names(cluster, "namespaces"), "the namespace is gone")
 
 
 def test_installed_upgraded_uninstalled(cluster: RealKubeApi, helm: Run, kubeconfig: Path, namespace: str) -> None:

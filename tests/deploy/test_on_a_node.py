@@ -5,6 +5,7 @@ The tests go on where the one before ended, as the life of a node does.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -51,8 +52,12 @@ class Site(NamedTuple):
 
     def process(self, command: str) -> Path:
         """The folder in /proc of the one process that runs `cloudroute COMMAND` in a pod."""
-        found = [Path(f"/proc/{pid}") for pid in self.node.kubelet.pids]
-        (one,) = [path for path in found if f"cloudroute\0{command}\0" in (path / "cmdline").read_text()]
+        found = []
+        for pid in self.node.kubelet.pids:
+            with contextlib.suppress(OSError):  # one of others that has ended meanwhile
+                if f"cloudroute\0{command}\0" in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(Path(f"/proc/{pid}"))
+        (one,) = found
         return one
 
     def upgrade(self, *changes: str) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cloudroute.clock import SystemClock
 from cloudroute.commands.doctor_facts import gather
@@ -18,12 +17,9 @@ from cloudroute.core.doctor.cluster import agent_permissions, permissions
 from cloudroute.core.doctor.findings import Unknown
 from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
-from cloudroute.lab.kube.status import StatusError
-from tests.conftest import RBAC
+from tests.accounts import AGENT, install
 from tests.doctor.test_review import granted
 from tests.doctor.world import found
-
-AGENT = RBAC.with_name("agent.yaml")
 
 
 def kubernetes(kube: RealKubeApi, tmp_path: Path, user: str = "admin", namespace: str = "cloudroute") -> list[Finding]:
@@ -42,9 +38,7 @@ def failures(findings: list[Finding]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def installed(real_kube: RealKubeApi) -> RealKubeApi:
     """Both accounts have their permissions."""
-    for item in yaml.safe_load_all(AGENT.read_text()):
-        with contextlib.suppress(StatusError):  # another test has made it
-            real_kube.create(item)
+    install(real_kube, AGENT)
     return real_kube
 
 

@@ -14,6 +14,7 @@ from cloudroute.core.doctor import node
 from cloudroute.core.doctor.facts import MachineFacts
 from cloudroute.core.doctor.findings import Unknown, known
 from cloudroute.dataplane import packed
+from cloudroute.lab.hosts.workload import wait_for
 from tests.hosts import Namespace, require_netns
 from tests.required import lacking
 
@@ -31,6 +32,8 @@ def host() -> Iterator[Namespace]:
             "ip link add eth0 type veth peer name far; ip addr add 10.9.0.2/24 dev eth0; ip link set far up;"
             "ip link set eth0 mtu 9001 up; ip route add default via 10.9.0.1"
         )
+        # The kernel says a moment later that a link is up.
+        wait_for(lambda: made.run("ip", "link").count("state UP") == 2, "both ends of the NIC to be up")
         yield made
 
 

@@ -17,7 +17,7 @@ from cloudroute.core.doctor.facts import Permission
 from cloudroute.crds import manifests
 from cloudroute.errors import Forbidden
 from cloudroute.lab.kube.real import RealKubeApi
-from tests.conftest import RBAC
+from tests.accounts import CONTROLLER
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def granted(manifest: Path) -> set[Permission]:
 
 def test_the_permissions_are_those_of_the_manifest() -> None:
     """Each verb of deploy/rbac/controller.yaml is asked for, and no other."""
-    assert set(permissions("cloudroute")) == granted(RBAC)
+    assert set(permissions("cloudroute")) == granted(CONTROLLER)
 
 
 @pytest.mark.parametrize("user", ["admin", "controller"])

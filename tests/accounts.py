@@ -1,0 +1,54 @@
+"""The accounts of deploy/rbac on a real API server."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloudroute.lab.hosts.workload import wait_for
+from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.lab.kube.status import StatusError
+
+CONTROLLER = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
+AGENT = CONTROLLER.with_name("agent.yaml")
+_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+
+def install(server: RealKubeApi, manifest: Path) -> None:
+    """Make what is in a manifest, and wait until the server judges by it: it hears of its own roles a moment later."""
+    items = list(yaml.safe_load_all(manifest.read_text()))
+    for item in items:
+        try:
+            server.create(item)
+        except StatusError as error:
+            if error.reason != "AlreadyExists":  # both manifests name the namespace, and several tests install one
+                raise
+    roles = {(item["kind"], item["metadata"]["name"]): item for item in items}
+    for item in items:
+        if item["kind"].endswith("Binding"):
+            (subject,) = item["subjects"]
+            role = roles[item["roleRef"]["kind"], item["roleRef"]["name"]]
+            wait_for(
+                partial(_knows, server, subject, role), f"the server to know {item['kind']} {role['metadata']['name']}"
+            )
+
+
+def _knows(server: RealKubeApi, subject: Any, role: Any) -> bool:
+    """Whether an account may do the first thing that a role lets it do."""
+    rule = role["rules"][0]
+    user = f"system:serviceaccount:{subject['namespace']}:{subject['name']}"
+    where = {"namespace": role["metadata"].get("namespace", ""), "name": rule.get("resourceNames", [""])[0]}
+    return may(server, user, rule["apiGroups"][0], rule["resources"][0], rule["verbs"][0], **where)
+
+
+def may(
+    server: RealKubeApi, user: str, group: str, resource: str, verb: str, namespace: str = "", name: str = ""
+) -> bool:
+    """What the server's authorizer says of a user; "noderoutes/status" is a subresource."""
+    plural, _, subresource = resource.partition("/")
+    attributes = {"group": group, "resource": plural, "subresource": subresource, "verb": verb, "name": name}
+    review = {"spec": {"user": user, "resourceAttributes": {**attributes, "namespace": namespace}}}
+    return bool(server.request("POST", _REVIEWS, review)["status"]["allowed"])
