@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,18 +27,15 @@ DURATION, DEADLINE, PERIOD = 4, 2.0, 0.5
 class Controller:
     """One process: the controller, or a `command` that takes the lead as it does."""
 
-    def __init__(self, servers: Servers, *flags: str, command: str = "controller") -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self.log = servers.folder / f"{port}.log"
+    def __init__(self, servers: Servers, log: Path, *flags: str, command: str = "controller") -> None:
+        self.log = log
         line = [
             sys.executable, "-m", "cloudroute", command, "--cluster-name=test", f"--cluster-cidr={POOL}",
-            f"--kubeconfig={servers.kubeconfig}", f"--listen=127.0.0.1:{port}", "--settle-seconds=0.1",
+            f"--kubeconfig={servers.kubeconfig}", "--listen=127.0.0.1:0", "--settle-seconds=0.1",
             f"--lease-duration={DURATION}", f"--renew-deadline={DEADLINE}", f"--retry-period={PERIOD}", *flags,
         ]  # fmt: skip
-        with self.log.open("w") as log:
-            self._process = subprocess.Popen(line, stdout=log, stderr=log, env=servers.environment)
+        with log.open("w") as said:
+            self._process = subprocess.Popen(line, stdout=said, stderr=said, env=servers.environment)
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -54,8 +51,16 @@ class Controller:
     def runs(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def url(self) -> str:
+        """Where it listens, as it has said itself; "" before that."""
+        found = re.search(r" listening .*port=(\d+)", self.log.read_text())
+        return f"http://127.0.0.1:{found[1]}" if found else ""
+
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a probe; (0, "") while nobody listens."""
+        if not self.url:
+            return 0, ""
         try:
             with urllib.request.urlopen(self.url + path, timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -100,7 +105,8 @@ class Servers:
         self._controllers: list[Controller] = []
 
     def start(self, *flags: str, command: str = "controller") -> Controller:
-        controller = Controller(self, *flags, command=command)
+        log = self.folder / f"{command}-{len(self._controllers)}.log"
+        controller = Controller(self, log, *flags, command=command)
         self._controllers.append(controller)
         return controller
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cloudroute.lab.demo.stage import Replica, Stage
+from cloudroute.lab.demo.stage import Stage
 from cloudroute.lab.hosts.workload import wait_for
+from cloudroute.lab.replica import Replica
 from tests.page.chrome import Tab
 
 
@@ -25,7 +26,7 @@ def test_the_leader_shows_what_happens_and_so_does_its_heir(tab: Tab) -> None:
             stage.join(zone, 4)
         wait_for(lambda: twelve(tab), "the nodes are on the page, which is not loaded again")
         assert tab.count("#tables-body tbody tr") == len(stage.vpc.zones)
-        tab.call("Page.navigate", url="about:blank")  # what it says of a leader that is gone is another test's
+        tab.leave()  # what it says of a leader that is gone is another test's
         stage.kill(first)
         second = leader(stage)
         assert second.page != first.page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,15 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cloudroute.crds import manifests
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Aws, Machine, Zone
 from cloudroute.lab.kube import Cluster, KubeApi
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
+from cloudroute.lab.replica import Replica
 
 POOL = "100.64.0.0/16"
 LIMIT = 50
@@ -40,36 +38,6 @@ FLAGS = {
     "--log-format": "json",
 }
 """Shorter times than the defaults, or the demo would mostly wait."""
-
-
-@dataclass
-class Replica:
-    """One controller process and its log file, JSON lines."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return self.process.poll() is None
-
-    def lines(self) -> list[dict[str, Any]]:
-        """What it has logged so far; a line that is being written is left out."""
-        text = self.log.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
-
-    @property
-    def leads(self) -> bool:
-        """Whether it has acquired the lease and still lives."""
-        return self.alive and any(line.get("did") == "acquired" for line in self.lines())
-
-    @property
-    def page(self) -> str:
-        """The address of its status page, once it listens."""
-        ports = [line["port"] for line in self.lines() if line.get("event") == "listening"]
-        return f"http://127.0.0.1:{ports[0]}/" if ports else ""
 
 
 class Stage:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.processes import remember
+from cloudroute.lab.replica import Replica
 
 FLAGS = {
     "--settle-seconds": "1",
@@ -26,6 +22,7 @@ FLAGS = {
     "--renew-deadline": "2.5",
     "--retry-period": "0.5",
     "--log-format": "json",
+    "--listen": "127.0.0.1:0",
 }
 """Shorter times than the defaults, or a lab would mostly wait."""
 NAMES = ("controller-a", "controller-b")
@@ -37,44 +34,6 @@ def flatten(flags: Mapping[str, str | Sequence[str]]) -> list[str]:
     """Flags as the words of a command line; one that is repeatable has several values."""
     pairs = [(flag, [value] if isinstance(value, str) else value) for flag, value in flags.items()]
     return [word for flag, values in pairs for value in values for word in (flag, value)]
-
-
-@dataclass(frozen=True)
-class Replica:
-    """One controller process, its log file (JSON lines), and where it serves its metrics and probes."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-    url: str
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return self.process.poll() is None
-
-    @property
-    def leads(self) -> bool:
-        """Whether it has acquired the lease and still lives."""
-        return self.alive and any(line.get("did") == "acquired" for line in self.lines())
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has read the cluster and may lead."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:  # noqa: S310 - our own process
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def lines(self) -> list[dict[str, Any]]:
-        """What it has logged so far; a line that is being written is left out."""
-        text = self.log.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
-
-    def says(self) -> str:
-        """The end of its log."""
-        return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
 
 class Controllers:
@@ -131,11 +90,14 @@ class Controllers:
         return "\n".join(f"--- {replica.name}\n{replica.says()}" for replica in self._replicas.values())
 
     def _spawn(self, name: str) -> Replica:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
-        command = [sys.executable, "-m", "cloudroute", "controller", *flatten({**self.flags, "--listen": address})]
+        command = [
+            sys.executable,
+            "-m",
+            "cloudroute",
+            "controller",
+            *flatten({**self.flags, "--listen": "127.0.0.1:0"}),
+        ]
         self._count += 1
         # A log of its own: what another process of that name has said is not what this one says.
         log = self._folder / f"{name}-{self._count}.log"
@@ -144,7 +106,7 @@ class Controllers:
                 command, env={**environment, **self._environment}, stdout=output, stderr=output
             )
         remember(self._folder, process.pid)
-        return Replica(name, process, log, f"http://{address}")
+        return Replica(name, process, log)
 
     @staticmethod
     def _stop(replica: Replica) -> None:

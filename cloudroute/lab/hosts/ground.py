@@ -15,13 +15,14 @@ from cloudroute.crds import manifests
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Aws, Vpc
 from cloudroute.lab.hosts.api import Api, EmbeddedApi, RealApi
-from cloudroute.lab.hosts.control import FLAGS, Controllers, Replica
+from cloudroute.lab.hosts.control import FLAGS, Controllers
 from cloudroute.lab.hosts.netns import leftovers
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.hosts.teardown import folder_of, prefix_of, remove_namespaces
 from cloudroute.lab.hosts.vpc import Internet, VpcNet
 from cloudroute.lab.kube import Cluster
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
+from cloudroute.lab.replica import Replica
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,19}")
 

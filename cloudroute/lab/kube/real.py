@@ -68,7 +68,8 @@ class RealKubeApi(RemoteCluster):
         self._etcd_url = ""
         self._tokens = dict(TOKENS)
         self._identities = dict(_USERS)
-        super().__init__(f"https://127.0.0.1:{_free_port()}", TOKENS["admin"], self.ca_file)
+        port, *self._more_ports = _free_ports(5)
+        super().__init__(f"https://127.0.0.1:{port}", TOKENS["admin"], self.ca_file)
 
     @property
     def token(self) -> str:
@@ -170,7 +171,7 @@ class RealKubeApi(RemoteCluster):
         return f'{self._tokens[user]},{identity},{identity},"{groups}"\n'
 
     def _start_etcd(self) -> None:
-        self._etcd_url, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
+        self._etcd_url, peer = (f"http://127.0.0.1:{self._more_ports.pop()}" for _ in range(2))
         flags = {
             "data-dir": self._folder / "etcd",
             "listen-client-urls": self._etcd_url,
@@ -192,7 +193,7 @@ class RealKubeApi(RemoteCluster):
 
     def _start_component(self, name: str, more: dict[str, Any]) -> None:
         """A client of the server that says by HTTPS that it is well: its certificate is the server's own."""
-        port = _free_port()
+        port = self._more_ports.pop()
         flags = {
             "kubeconfig": self.kubeconfig(),
             "leader-elect": "false",
@@ -244,9 +245,13 @@ def _answers(url: str, token: str = "", ca_file: str | None = None) -> bool:
     return False
 
 
-def _free_port() -> int:
-    while True:
-        port = random.choice(_PORTS)
-        with contextlib.suppress(OSError), socket.socket() as listener:
-            listener.bind(("127.0.0.1", port))
-            return port
+def _free_ports(count: int) -> list[int]:
+    """So many, and no two the same: each is held until all are chosen."""
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            listener = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                listener.bind(("127.0.0.1", random.choice(_PORTS)))
+                ports.append(listener.getsockname()[1])
+        return ports
