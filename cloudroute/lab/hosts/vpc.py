@@ -47,12 +47,17 @@ class VpcNet:
         self._lock = threading.Lock()
         self._hosts: dict[str, Namespace] = {}
         self._blocked: set[tuple[str, int]] = set()
-        self._changed = threading.Event()
+        self._news = threading.Condition()
+        """Of the next three."""
+        self._changes = 0
+        """How often EC2 has changed."""
+        self._shown = 0
+        """The change up to which the namespace has followed, or has tried to."""
         self._closing = False
         router, internet = (Namespace(namespace_prefix + name) for name in ("vpc", "inet"))
         self._router = Router(router, internet, vpc.cidrs, mtu)
         self._router.create()
-        aws.changed = self._changed.set
+        aws.changed = self._await_change
         self.sync()
         self._thread = threading.Thread(target=self._follow, name="vpc", daemon=True)
         self._thread.start()
@@ -103,20 +108,33 @@ class VpcNet:
     def close(self) -> None:
         """Remove both namespaces. The hosts' are not touched."""
         self._aws.changed = lambda: None
-        self._closing = True
-        self._changed.set()
+        with self._news:
+            self._closing = True
+            self._news.notify_all()
         self._thread.join()
         self._router.delete()
 
+    def _await_change(self) -> None:
+        """EC2 has changed: wait until packets go by it. Who was told that a route is there may rely on it."""
+        with self._news:
+            self._changes += 1
+            mine = self._changes
+            self._news.notify_all()
+            self._news.wait_for(lambda: self._shown >= mine or self._closing)
+
     def _follow(self) -> None:
         while True:
-            self._changed.wait()
-            self._changed.clear()
-            if self._closing:
-                return
+            with self._news:
+                self._news.wait_for(lambda: self._changes > self._shown or self._closing)
+                if self._closing:
+                    return
+                seen = self._changes
             try:
                 self.sync()
             except Exception as error:  # noqa: BLE001 - without this thread the VPC would silently stand still
                 self.trouble = f"{type(error).__name__}: {error}"
             else:
                 self.trouble = ""
+            with self._news:
+                self._shown = seen
+                self._news.notify_all()
