@@ -13,6 +13,7 @@ from cloudroute.agent.process import Agent
 from cloudroute.clock import SystemClock
 from cloudroute.config import AgentSettings
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts.workload import wait_for
 from tests.agent.world import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, MemoryKernel, node_route
 
 
@@ -31,7 +32,12 @@ def world() -> tuple[MemoryKernel, MemoryAgents]:
 def test_a_signal_ends_it_well_and_the_kernel_stays(world: tuple[MemoryKernel, MemoryAgents]) -> None:
     kernel, agents = world
     one = agent(kernel, agents)
-    threading.Timer(0.3, one.stop.set).start()
+
+    def signal() -> None:
+        wait_for(lambda: agents.written, "the first status")
+        one.stop.set()
+
+    threading.Thread(target=signal).start()
     one.run()
     assert CONFLIST in kernel.state["files"]
     assert agents.written[-1]["ready"] is True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -296,10 +297,14 @@ def test_missing_permissions_name_action_and_resource(world: World) -> None:
 def test_an_unreachable_api_server_is_named(world: World) -> None:
     """Exit code 1, the address, and what to look at."""
     world.api.close()
-    for words in (["status"], ["path", "a", "b"], ["plan"], ["cleanup"], ["controller"]):
-        done = world.run(*words, code=1)
-        assert world.api.url in done.stderr
-        assert "is the API server up" in done.stderr
+    host, _, port = world.api.url.removeprefix("http://").partition(":")
+    with socket.socket() as nobody:  # nor may anybody else answer there
+        nobody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        nobody.bind((host, int(port)))
+        for words in (["status"], ["path", "a", "b"], ["plan"], ["cleanup"], ["controller"]):
+            done = world.run(*words, code=1)
+            assert world.api.url in done.stderr
+            assert "is the API server up" in done.stderr
 
 
 def test_a_port_in_use_is_named(world: World) -> None:

@@ -55,7 +55,9 @@ def _tables(fleet: Fleet) -> dict[str, dict[str, str]]:
 
 def _marks(node: Mapping[str, Any]) -> tuple[str, ...]:
     metadata = node["metadata"]
-    taints = [f"{taint['key']}:{taint['effect']}" for taint in node["spec"].get("taints", ())]
+    # Of a node without a network Kubernetes drops this one by chance: two of its loops set and clear it.
+    taints = {f"{taint['key']}:{taint['effect']}" for taint in node["spec"].get("taints", ())}
+    taints.discard("node.kubernetes.io/not-ready:NoExecute")
     return tuple(sorted([*metadata.get("labels", ()), *metadata.get("annotations", ()), *taints]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import pytest
 
 from tests.controller.ends import NATIVE, OVERLAY, all_native, primary
@@ -156,10 +158,12 @@ class Rival:
 
     def __init__(self, world: Lab, table_id: str, destination: str, gateway: str) -> None:
         self._todo = [lambda: world.foreign(table_id, destination, GatewayId=gateway)]
+        self._lock = Lock()
 
     def check(self) -> None:
-        while self._todo:
-            self._todo.pop()()
+        with self._lock:  # nobody passes before it is done
+            while self._todo:
+                self._todo.pop()()
 
 
 @pytest.mark.parametrize("how", ["refused", "hanging"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from functools import partial
-from threading import Event
+from threading import Event, Lock
 from unittest.mock import patch
 
 import pytest
@@ -160,10 +160,12 @@ class Meddler:
     def __init__(self, world: Lab, name: str) -> None:
         cidr = "100.64.200.0/24"
         self._todo = [lambda: world.kube.patch("nodes", name, {"spec": {"podCIDR": cidr, "podCIDRs": [cidr]}})]
+        self._lock = Lock()
 
     def check(self) -> None:
-        while self._todo:
-            self._todo.pop()()
+        with self._lock:  # nobody passes before it is done
+            while self._todo:
+                self._todo.pop()()
 
 
 def test_events_that_can_not_be_written_hold_up_nothing() -> None:

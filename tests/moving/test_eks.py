@@ -12,7 +12,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.moving import aws_node, guide
-from tests.packets.world import first_pod, new_lab, settle
+from tests.packets.world import first_pod, new_lab, settle, wait_for_agents
 
 PAGE = "eks-without-aws-node"
 
@@ -20,9 +20,11 @@ PAGE = "eks-without-aws-node"
 @pytest.fixture
 def lab(parts: None) -> Iterator[HostLab]:
     """Two nodes on which aws-node ran, and cloudroute's agents on them."""
-    with new_lab("eks", zones=2, ipv6=False) as lab:
+    with new_lab("eks", zones=2, ipv6=False, agents=False) as lab:
         for host in [*lab.join(0), *lab.join(1)]:
             aws_node.install(host)
+            host.start_agent()
+        wait_for_agents(lab)
         settle(lab)
         yield lab
 
@@ -34,7 +36,7 @@ def test_a_node_that_is_cleaned_and_not_replaced(lab: HostLab) -> None:
         first = find_conflist(host.conf_dir)
         assert first is not None
         assert first.name == aws_node.CONFLIST
-        assert aws_node.CONFLIST in host.agent_says()
+        assert aws_node.CONFLIST in host.agent_log.read_text()
         first.unlink()
         host.add_pod("a")
     source, target = first_pod(one), first_pod(other)

@@ -47,6 +47,7 @@ def test_the_whole_move_loses_no_packet_and_leaves_nothing_of_flannel(lab: HostL
     assert {host.name: flannel.shown(host) for host in hosts} == before
     assert all(file.name == "10-flannel.conflist" for host in hosts for file in host.conf_dir.iterdir())
     assert pod_cidrs(lab) == cidrs
+    lab.wait(lambda: all(len(route["spec"].get("nativeIn", ())) == 2 for route in lab.node_routes()), "the routes")
     assert {action: count for (action, _), count in lab.aws.calls.items() if action in WRITES} == WRITES
 
     for host in hosts:  # 2. the pods

@@ -157,11 +157,23 @@ ip neigh add 100.64.250.0 lladdr 0a:58:64:40:fa:00 dev cr0 nud permanent
 bridge fdb add 0a:58:64:40:fa:00 dev cr0 dst 10.0.0.250 self permanent; ip addr add 100.64.250.0/32 dev cr0
 """
 
+
+def _unseen(script: str) -> Callable[[LabHost], object]:
+    """Several steps of which the agent sees the end alone: it would be at work between them."""
+
+    def do(host: LabHost) -> None:
+        host.freeze_agent()
+        host.run("sh", "-ec", script)
+        host.thaw_agent()
+
+    return do
+
+
 DAMAGE: dict[str, Callable[[LabHost], object]] = {
     "the VXLAN device deleted": lambda host: host.run("ip", "link", "del", "cr0"),
     "the VXLAN device down": lambda host: host.run("ip", "link", "set", "cr0", "down"),
-    "the VXLAN device made anew with learning": lambda host: host.run(
-        "sh", "-c", "ip link del cr0; ip link add cr0 type vxlan id 1 dev eth0 dstport 8472; ip link set cr0 up"
+    "the VXLAN device made anew with learning": _unseen(
+        "ip link del cr0; ip link add cr0 type vxlan id 1 dev eth0 dstport 8472; ip link set cr0 up"
     ),
     "its MAC set": lambda host: host.run("ip", "link", "set", "cr0", "address", "02:00:00:00:00:01"),
     "its MTU set": lambda host: host.run("ip", "link", "set", "cr0", "mtu", "1400"),
@@ -187,5 +199,5 @@ DAMAGE: dict[str, Callable[[LabHost], object]] = {
     "the VTEP's address removed": _own_address_removed,
     "the pods' gateway addresses removed": _gateway_removed,
     "the NIC down and up": lambda host: host.run("sh", "-c", _NIC_DOWN_AND_UP),
-    "entries of a former life": lambda host: host.run("sh", "-ec", _FORMER_LIFE),
+    "entries of a former life": _unseen(_FORMER_LIFE),
 }

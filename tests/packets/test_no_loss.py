@@ -19,6 +19,7 @@ from tests.packets.world import (
     no_loss,
     paths,
     settle,
+    wait_for_agents,
     wait_for_paths,
 )
 
@@ -55,6 +56,7 @@ def test_an_agent_killed_and_started_again(lab: HostLab) -> None:
         time.sleep(1)
         for host in lab.hosts.values():
             host.start_agent()
+        wait_for_agents(lab)
         settle(lab)
 
 
@@ -63,6 +65,7 @@ def test_an_agent_replaced_by_one_with_other_flags(lab: HostLab) -> None:
         for host in lab.hosts.values():
             host.stop_agent()
             host.start_agent(["--masquerade-except", "192.0.2.0/24", "--log-level", "debug"])
+        wait_for_agents(lab)
         settle(lab)
     for host in lab.hosts.values():
         assert "192.0.2.0" in host.run("nft", "list", "table", "inet", "cloudroute")

@@ -85,12 +85,15 @@ def test_a_connection_to_a_vpc_host_outlives_the_coming_of_the_route_and_not_its
         assert result.sources == {unrouted.addresses[0]}
         assert result.longest_gap_ms < 1000
     with Traffic([flow], 5) as traffic:
-        time.sleep(0.5)
+        lab.wait(lambda: any(result.received for result in traffic.snapshot().values()), "the first packets")
         (before,) = traffic.snapshot().values()
         assert before.sources == {first_pod(unrouted).addresses[0]}
         lab.set_route_limit(OWN_ENTRIES + 2)
         lab.wait(lambda: table not in specs(lab)[unrouted.name].native_in, "the route to go")
         settle(lab)
+        cidr = specs(lab)[unrouted.name].pod_cidrs[0]
+        lab.wait(lambda: str(cidr) not in lab.aws.scene.routes(table), "the route to be deleted")
+        time.sleep(1)  # for what is under way
         (stuck,) = traffic.snapshot().values()
         time.sleep(1)
         (after,) = traffic.stop().values()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count, permutations
@@ -9,6 +11,7 @@ from typing import Any, Protocol
 
 from cloudroute.adapters.kube.project import node_route
 from cloudroute.core.paths import Class, pair_path
+from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.host import LabHost, LabPod
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Result, Traffic
@@ -84,6 +87,19 @@ def everybody_reaches_everybody(lab: Cluster, diagnosis: Callable[[], str] = lam
 def settle(lab: HostLab) -> None:
     """Until the controllers have nothing to do for longer than they drain."""
     lab.settle(calm=2.5)
+
+
+def wait_for_agents(lab: HostLab) -> None:
+    """Until every agent that runs now has done its work itself: what the NodeRoutes say may be its predecessor's."""
+    ask = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:10256/readyz', timeout=5)"
+
+    def ready(host: LabHost) -> bool:
+        with contextlib.suppress(CloudrouteError):
+            host.run(sys.executable, "-c", ask)
+            return True
+        return False
+
+    lab.wait(lambda: all(map(ready, lab.hosts.values())), "the agents to be ready")
 
 
 def first_pod(host: LabHost) -> LabPod:

@@ -90,9 +90,15 @@ class Tab:
 
     def go(self, url: str) -> None:
         """Open a page, and wait until it shows what the leader or the standby says."""
-        self.call("Page.navigate", url=url)
+        self.leave(url)
         shown = "['lead', 'standby'].some((id) => document.getElementById(id)?.hidden === false)"
         self.until(lambda: self.run(shown) is True, "the page to draw itself")
+
+    def leave(self, url: str = "about:blank") -> None:
+        """Go elsewhere, and wait until the page that was open is gone: it may ask and complain to its last moment."""
+        self.run("window.former = true")
+        self.call("Page.navigate", url=url)
+        self.until(lambda: self.run("window.former === undefined") is True, "the former page to go")
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""

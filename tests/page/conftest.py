@@ -20,7 +20,7 @@ def browser() -> Iterator[Tab]:
 def tab(browser: Tab) -> Iterator[Tab]:
     """A fresh start; in the end the browser must have complained of nothing."""
     browser.media(prefers_color_scheme="light")
-    browser.call("Page.navigate", url="about:blank")
+    browser.leave()
     for gathered in (browser.requests, browser.statuses, browser.complaints):
         gathered.clear()
     yield browser

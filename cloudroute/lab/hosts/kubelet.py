@@ -148,7 +148,10 @@ class KubeletHost:
         wanted = {"io.kubernetes.cri.sandbox-name": name, "io.kubernetes.cri.sandbox-namespace": namespace}
         tasks = Path(f"/proc/{pids[0]}/root/run/containerd/io.containerd.runtime.v2.task/k8s.io") if pids else Path()
         for bundle in tasks.glob("*/config.json"):
-            annotations = json.loads(bundle.read_text()).get("annotations", {})
+            try:
+                annotations = json.loads(bundle.read_text()).get("annotations", {})
+            except (OSError, ValueError):  # it is being made, or removed: that pod does not run
+                continue
             if wanted.items() <= annotations.items():
                 for pid in pids:
                     if cgroups.holds(bundle.parent.name, pid):

@@ -146,8 +146,8 @@ def test_a_cut_link_costs_exactly_the_packets_sent_meanwhile(wire: Wire) -> None
     """As many are lost as the router says that it dropped, and the gap is as long as the cut."""
     with Traffic([wire.flow(family) for family in FAMILIES]) as traffic:
         eventually(received(traffic, 50))
-        started = time.monotonic()
         wire.rules(CUT)
+        started = time.monotonic()
         eventually(lambda: wire.dropped() >= 400)
         cut_ms = (time.monotonic() - started) * 1e3
         wire.router.run("nft", "insert", "rule", "inet", "test", "cut", "accept")
@@ -157,7 +157,7 @@ def test_a_cut_link_costs_exactly_the_packets_sent_meanwhile(wire: Wire) -> None
     assert sum(result.lost for result in results.values()) == dropped >= 400
     for result in results.values():
         assert result.lost == result.sent - result.received
-        assert result.longest_gap_ms > cut_ms / 2
+        assert result.longest_gap_ms >= cut_ms
 
 
 def test_losses_show_while_the_traffic_goes_on(wire: Wire) -> None:

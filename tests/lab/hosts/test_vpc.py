@@ -252,7 +252,8 @@ def test_a_stopped_instance_is_unplugged_and_its_route_a_blackhole_until_it_star
     eventually(lambda: "blackhole 100.64.3.0/24" in router.run("ip", "route", "show", "table", "all"))
     assert not world.ping(world.a, world.c.addresses[0])
     world.aws.scene.start(world.c.machine.id)
-    eventually(lambda: "eth0" in world.c.run("ip", "-br", "link"))
+    # Without its link-local address the host can't look for its gateway in a pod's name.
+    eventually(lambda: "fe80::" in world.c.run("ip", "-br", "-6", "address", "show", "dev", "eth0", "-tentative"))
     assert world.pod_ping(world.a, world.c) == {True}
 
 
