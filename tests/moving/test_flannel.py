@@ -10,6 +10,7 @@ import pytest
 
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
+from cloudroute.lab.hosts.nodes import condition
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.moving import flannel, guide
@@ -47,7 +48,7 @@ def test_the_whole_move_loses_no_packet_and_leaves_nothing_of_flannel(lab: HostL
     assert {host.name: flannel.shown(host) for host in hosts} == before
     assert all(file.name == "10-flannel.conflist" for host in hosts for file in host.conf_dir.iterdir())
     assert pod_cidrs(lab) == cidrs
-    lab.wait(lambda: all(len(route["spec"].get("nativeIn", ())) == 2 for route in lab.node_routes()), "the routes")
+    lab.wait(lambda: networked(lab) == ["False"] * 2, "the controller to say that all routes are there")
     assert {action: count for (action, _), count in lab.aws.calls.items() if action in WRITES} == WRITES
 
     for host in hosts:  # 2. the pods
@@ -106,6 +107,11 @@ def test_a_lease_of_etcd_becomes_the_nodes_pod_cidr(
 def reasons(lab: HostLab) -> list[str]:
     """What the agents say of themselves."""
     return [route.get("status", {}).get("reason", "") for route in lab.node_routes()]
+
+
+def networked(lab: HostLab) -> list[str]:
+    """What the controller says of the Nodes: the condition NetworkUnavailable."""
+    return [condition(node, "NetworkUnavailable") for node in lab.kube.list("nodes")]
 
 
 def pod_cidrs(lab: HostLab) -> dict[str, list[str]]:
