@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -50,12 +51,12 @@ def test_a_node_that_is_cleaned_and_not_replaced(lab: HostLab) -> None:
         assert reach(source.namespace.name, target.addresses[0]).seen_address == source.addresses[0]
 
 
-def test_aws_node_keeps_off_the_new_nodes(real_kube: RealKubeApi, kubectl: str) -> None:
+def test_aws_node_keeps_off_the_new_nodes(real_kube: RealKubeApi, kubectl: str, tmp_path: Path) -> None:
     """The page's patch adds a condition to those that the DaemonSet has, by kubectl against a real API server."""
     real_kube.create(aws_node.DAEMON_SET)
     try:
         command = guide.script(PAGE, "2. aws-node stays on the old nodes").replace("kubectl", kubectl, 1)
-        environment = {"KUBECONFIG": str(real_kube.kubeconfig())}
+        environment = {"KUBECONFIG": str(real_kube.kubeconfig()), "HOME": str(tmp_path)}  # it keeps a cache there
         subprocess.run(["sh", "-ec", command], env=environment, check=True, capture_output=True)
         spec = real_kube.get("daemonsets", "aws-node", "kube-system")["spec"]["template"]["spec"]
         required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
