@@ -91,13 +91,7 @@ class Controllers:
 
     def _spawn(self, name: str) -> Replica:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
-        command = [
-            sys.executable,
-            "-m",
-            "cloudroute",
-            "controller",
-            *flatten({**self.flags, "--listen": "127.0.0.1:0"}),
-        ]
+        command = [sys.executable, "-m", "cloudroute", "controller", *flatten(self.flags)]
         self._count += 1
         # A log of its own: what another process of that name has said is not what this one says.
         log = self._folder / f"{name}-{self._count}.log"
