@@ -34,8 +34,10 @@ def test_a_signal_ends_it_well_and_the_kernel_stays(world: tuple[MemoryKernel, M
     one = agent(kernel, agents)
 
     def signal() -> None:
-        wait_for(lambda: agents.written, "the first status")
-        one.stop.set()
+        try:
+            wait_for(lambda: agents.written, "the first status")
+        finally:
+            one.stop.set()
 
     threading.Thread(target=signal).start()
     one.run()
