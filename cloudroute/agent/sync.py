@@ -11,7 +11,7 @@ that it covers is missing, and goes before them: it takes no packet that has ano
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,16 +108,25 @@ class Sync:
         tracker = self.read(kind)
         if kind in self.broken:
             return
-        put = tracker.puts()
         if kind == "routes":
-            lost = self.trackers["nexthops"].failed
-            self._make(tracker, {key: to for key, to in put.items() if to.nexthop and to.nexthop not in lost}, done)
-            put = _guards(put, tracker.actual)
-        self._make(tracker, put, done)
+            self._put_routes(tracker, tracker.puts(), done)
+        else:
+            self._make(tracker, tracker.puts(), done)
 
-    def _make(self, tracker: Tracker[Any, Any], put: Mapping[Any, Any], done: Done) -> None:
+    def _put_routes(self, tracker: Tracker[RouteKey, Route], put: dict[RouteKey, Route], done: Done) -> None:
+        lost = self.trackers["nexthops"].failed
+        guards = {key: put.pop(key) for key in [key for key, to in put.items() if not to.nexthop]}
+        without = [key for key, to in put.items() if to.nexthop in lost] if lost else []
+        for key in without:
+            del put[key]
+        failed = self._make(tracker, put, done)
+        missing = [key for key in (*without, *failed) if key not in tracker.actual]
+        harmless = {key: to for key, to in guards.items() if not any(map(key.covers, missing))}
+        self._make(tracker, harmless, done)
+
+    def _make(self, tracker: Tracker[Any, Any], put: Mapping[Any, Any], done: Done) -> Mapping[Any, str]:
         if not put:
-            return
+            return {}
         kind = tracker.kind
         fell = kind == "links" or not put.keys() <= tracker.actual.keys()
         failed = self._write(tracker, put, ())
@@ -125,6 +134,7 @@ class Sync:
             done.put[kind] += count
             if fell:
                 self.mark(_FALL.get(kind, ()))
+        return failed
 
     def _drop(self, kind: Kind, done: Done) -> None:
         tracker = self.trackers[kind]
@@ -142,13 +152,6 @@ class Sync:
             self.mark((tracker.kind,))
         tracker.wrote(put, drop, failed)
         return failed
-
-
-def _guards(put: Mapping[RouteKey, Route], there: Container[RouteKey]) -> dict[RouteKey, Route]:
-    """Of the routes to put those that are `unreachable`, where all that they cover are there."""
-    guards = {key: to for key, to in put.items() if not to.nexthop}
-    missing = [key for key, to in put.items() if to.nexthop and key not in there] if guards else []
-    return {guard: to for guard, to in guards.items() if not any(guard.covers(key) for key in missing)}
 
 
 def describe(kind: Kind, key: object) -> str:
