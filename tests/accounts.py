@@ -47,8 +47,19 @@ def _knows(server: RealKubeApi, subject: Any, role: Any) -> bool:
 def may(
     server: RealKubeApi, user: str, group: str, resource: str, verb: str, namespace: str = "", name: str = ""
 ) -> bool:
-    """What the server's authorizer says of a user; "noderoutes/status" is a subresource."""
-    plural, _, subresource = resource.partition("/")
-    attributes = {"group": group, "resource": plural, "subresource": subresource, "verb": verb, "name": name}
-    review = {"spec": {"user": user, "resourceAttributes": {**attributes, "namespace": namespace}}}
+    """What the server's authorizer says of a user."""
+    review = {"spec": {"user": user, "resourceAttributes": attributes(namespace, group, resource, verb, name)}}
     return bool(server.request("POST", _REVIEWS, review)["status"]["allowed"])
+
+
+def attributes(namespace: str, group: str, resource: str, verb: str, name: str) -> dict[str, str]:
+    """What an access review asks for; "noderoutes/status" is a subresource."""
+    plural, _, subresource = resource.partition("/")
+    return {
+        "namespace": namespace,
+        "group": group,
+        "resource": plural,
+        "subresource": subresource,
+        "verb": verb,
+        "name": name,
+    }

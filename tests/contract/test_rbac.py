@@ -7,6 +7,7 @@ from itertools import chain
 import pytest
 
 from cloudroute.lab.kube.real import TOKENS, RealKubeApi
+from tests.accounts import attributes
 from tests.contract.conftest import Api
 
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
@@ -47,9 +48,7 @@ def api(real_kube: RealKubeApi) -> Api:
 
 
 def may(api: Api, namespace: str, group: str, resource: str, verb: str, name: str = "") -> bool:
-    plural, _, subresource = resource.partition("/")
-    attributes = {"namespace": namespace, "group": group, "resource": plural, "subresource": subresource}
-    review = {"spec": {"resourceAttributes": {**attributes, "verb": verb, "name": name}}}
+    review = {"spec": {"resourceAttributes": attributes(namespace, group, resource, verb, name)}}
     return bool(api.ask("POST", REVIEWS, review).body["status"]["allowed"])
 
 

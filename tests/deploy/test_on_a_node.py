@@ -275,11 +275,11 @@ def test_the_only_node_has_room_for_one_controller(site: Site) -> None:
     assert "The cluster has one node, which has room for one controller" in answer.stdout
     wait_for(lambda: site.controllers().get("Running"), "a controller runs")
 
-    def rolled() -> bool:
+    def one_waits() -> bool:
         now = site.deployment()
         return (now.get("readyReplicas"), now.get("updatedReplicas")) == (1, 2)
 
-    wait_for(rolled, "it is ready, and both are of the newest generation")
+    wait_for(one_waits, "it is ready, and both are of the newest generation")
     assert {phase: len(pods) for phase, pods in site.controllers().items()} == {"Running": 1, "Pending": 1}
 
 
