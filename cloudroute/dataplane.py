@@ -113,7 +113,7 @@ class Route(NamedTuple):
 class Ruleset(NamedTuple):
     """All that is in our nftables table: masquerade, notrack for the tunnel, and the counters.
 
-    A pod's packet is masqueraded unless it goes to one of `hosts` or `networks`, or leaves by our own devices.
+    A pod's packet is masqueraded unless it goes to one of `hosts` or `networks`, or leaves by the VXLAN device.
     """
 
     masquerade: bool

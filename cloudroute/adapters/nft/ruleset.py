@@ -8,6 +8,8 @@ prefix lengths that occur), and seldom changes. Nodes that come and go are eleme
 
 Destinations are found by hashing: there is a set for each family and prefix length, and the address is masked before
 it is looked up. That costs the same for 5 and for 5,000 networks, and knows no overlaps, which interval sets refuse.
+
+Pods are told by their addresses, never by the device they hang on: a veth of each, or a bridge of an earlier version.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from cloudroute.dataplane import BRIDGE, TABLE, VTEP, Ruleset, family_of_bytes
+from cloudroute.dataplane import TABLE, VTEP, Ruleset, family_of_bytes
 from cloudroute.types import BITS, FAMILIES, Cidr, Family
 
 Json: TypeAlias = dict[str, Any]
@@ -102,6 +104,7 @@ def _lengths(cidrs: Iterable[Cidr]) -> list[tuple[Family, int]]:
 def _chains(ruleset: Ruleset) -> Iterator[Object]:
     yield _chain("prerouting", type="filter", hook="prerouting", prio=RAW, policy="accept")
     yield _chain("output", type="filter", hook="output", prio=RAW, policy="accept")
+    yield _chain("received")
     yield _chain("count", type="filter", hook="postrouting", prio=FILTER, policy="accept")
     yield _chain("leaving")
     yield _chain("pods")
@@ -120,9 +123,12 @@ def _rules(ruleset: Ruleset) -> Iterator[Object]:
         _is({"payload": {"protocol": "udp", "field": "dport"}}, ruleset.port),
         _is({"payload": {"base": "th", "offset": 8 * UDP_HEADER_BYTES, "len": 32}}, VXLAN_FLAGS),
     )
-    # A tunnel never starts at a pod: what pods send to that port is tracked, and masqueraded, like all they send.
-    yield _rule("prerouting", _is(_meta("iifname"), BRIDGE, "!="), *tunnel, {"notrack": None})
+    yield _rule("prerouting", *tunnel, {"goto": {"target": "received"}})
     yield _rule("output", *tunnel, {"notrack": None})
+    # A tunnel never starts at a pod: what pods send to that port is tracked, and masqueraded, like all they send.
+    for pods in ruleset.pods:
+        yield _rule("received", _inside("saddr", pods), {"return": None})
+    yield _rule("received", {"notrack": None})
     yield from _counting(ruleset)
     yield from _leaving(ruleset)
     # These two chains are there without masquerade too, though nothing leads to them: a new process reads the pod
@@ -130,14 +136,14 @@ def _rules(ruleset: Ruleset) -> Iterator[Object]:
     for pods in ruleset.pods:
         yield _rule("pods", _inside("saddr", pods), {"goto": {"target": "leaving"}})
     if ruleset.masquerade:
-        for device in (BRIDGE, VTEP):
-            yield _rule("postrouting", _is(_meta("oifname"), device), {"return": None})
+        yield _rule("postrouting", _is(_meta("oifname"), VTEP), {"return": None})
         yield _rule("postrouting", {"jump": {"target": "pods"}})
 
 
 def _counting(ruleset: Ruleset) -> Iterator[Object]:
     """A lookup that succeeds adds to the counter of the element; there is no verdict."""
-    yield _rule("count", _is(_meta("oifname"), BRIDGE), {"return": None})
+    for pods in ruleset.pods:  # about half of all packets: they need no lookup
+        yield _rule("count", _inside("daddr", pods), {"return": None})
     for family, length in _lengths(ruleset.peers):
         for operator, purpose in (("==", "overlay"), ("!=", "routed")):
             destination = _is(_masked(family, length), f"@{set_name(purpose, family, length)}")

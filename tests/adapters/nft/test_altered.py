@@ -29,6 +29,7 @@ ALTERATIONS = {
     "a rule counts": f"replace rule {T} output handle @output {TUNNEL} counter notrack",
     "a rule has a comment": f"replace rule {T} output handle @output {TUNNEL} notrack comment mine",
     "the header is not looked at": f"replace rule {T} output handle @output udp dport 8472 notrack",
+    "tunnels of pods are not tracked": f"delete rule {T} received handle @received",
     "another port": f"replace rule {T} output handle @output udp dport 4789 {VXLAN} notrack",
     "a port of no number": f"replace rule {T} output handle @output udp dport {{ 1, 2 }} notrack",
     "a policy is altered": f"add chain {T} count {{ policy drop; }}",

@@ -1,4 +1,4 @@
-"""What real packets meet: masquerade, notrack and counters between the three namespaces of `world`."""
+"""What real packets meet: masquerade, notrack and counters between the namespaces of `world`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from collections.abc import Iterator
 import pytest
 
 from cloudroute.adapters.nft.client import Nft
+from cloudroute.adapters.nft.listing import ALTERED
 from cloudroute.dataplane import TABLE
 from cloudroute.types import family_of
 from tests.adapters.nft.kit import RULESET
 from tests.adapters.nft.world import (
+    GATEWAY,
     HOST,
     IP_UDP_BYTES,
     KEPT,
     MAC,
     MASQUERADED,
     MULTICAST,
+    NEIGHBOUR,
+    OLD,
     OVERLAY,
     PING,
     POD,
     PORT,
     PROTOCOL,
     ROUTED,
+    SERVICE,
     World,
+    a_flow,
     a_world,
     answered,
     bound,
     by_tunnel,
     every,
+    exchanged,
     in_brackets,
     plain,
     seen_source,
@@ -39,6 +46,7 @@ from tests.adapters.nft.world import (
     stream,
     take_part,
 )
+from tests.hosts import Namespace
 
 
 @pytest.fixture
@@ -68,6 +76,52 @@ def test_a_pod_is_masqueraded_toward_everything_else(world: World, nft: Nft) -> 
         assert (address, seen_source(world.pod, world.outside, address)) == (address, HOST[family_of(address)])
 
 
+def test_a_pod_on_a_bridge_of_an_earlier_version_is_treated_alike(world: World, nft: Nft) -> None:
+    """The rules go by pods' addresses, whatever device they hang on."""
+    for address in every(KEPT):
+        assert (address, seen_source(world.old, world.outside, address)) == (address, plain(OLD[family_of(address)]))
+    for address in every(MASQUERADED):
+        assert (address, seen_source(world.old, world.outside, address)) == (address, HOST[family_of(address)])
+
+
+def test_a_service_whose_endpoint_is_on_the_clients_node_sees_the_client(world: World, nft: Nft) -> None:
+    """A pod keeps its address toward pods of its node; its own endpoint sees the gateway's, by kube-proxy's rule."""
+    for family, service in SERVICE.items():
+        seen = [
+            served(world, service, world.neighbour, NEIGHBOUR[family]),
+            served(world, service, world.pod, POD[family]),
+        ]
+        assert seen == [plain(POD[family]), plain(GATEWAY[family])]
+
+
+def served(world: World, service: str, backend: Namespace, endpoint: str) -> str:
+    """The address that a Service's only endpoint sees as the pod asks the Service's address."""
+    protocol = PROTOCOL[family_of(service)]
+    # As kube-proxy does in nftables mode: what an endpoint sends to itself is masqueraded.
+    world.host.run(
+        "nft",
+        f"""
+        add table {protocol} service
+        delete table {protocol} service
+        table {protocol} service {{
+          chain services {{
+            type nat hook prerouting priority -100
+            {protocol} daddr {service} jump endpoint
+          }}
+          chain endpoint {{
+            {protocol} saddr {endpoint} meta mark set 0x4000
+            meta l4proto udp dnat to {endpoint}
+          }}
+          chain postrouting {{
+            type nat hook postrouting priority 100
+            meta mark 0x4000 masquerade
+          }}
+        }}""",
+    )
+    with bound(backend, endpoint) as there:
+        return answered(world.pod, there, service)
+
+
 def test_masquerade_is_switched_off(world: World, nft: Nft) -> None:
     """The same packets keep the pod's address then."""
     nft.table.write({TABLE: RULESET._replace(masquerade=False)}, ())
@@ -93,7 +147,7 @@ def test_the_hosts_own_packets_are_not_masqueraded(world: World, nft: Nft) -> No
 
 def test_multicast_is_never_masqueraded(world: World, nft: Nft) -> None:
     """A receiver of multicast sees who sends it, though the pods' addresses have no way back."""
-    for group, source in zip(MULTICAST, ("10.244.7.1", "fd00:0:0:0:7::1"), strict=True):
+    for group, source in zip(MULTICAST, GATEWAY.values(), strict=True):
         with bound(world.outside, {"ipv4": "0.0.0.0", "ipv6": "::"}[family_of(group)]) as there:
             with world.outside.inside():
                 take_part(there, group)
@@ -169,15 +223,24 @@ def test_bytes_of_large_segments_are_counted(world: World, nft: Nft) -> None:
         assert size < counted[peer] < 1.2 * size
 
 
-def test_a_reload_under_traffic_loses_nothing(world: World, nft: Nft) -> None:
-    """While the table is redefined again and again each new flow is answered, and seen from the host's address."""
+FORMER = f"""
+insert rule inet {TABLE} prerouting iifname != cbr0 udp dport {RULESET.port} @th,64,32 0x8000000 notrack
+insert rule inet {TABLE} count oifname cbr0 return
+insert rule inet {TABLE} postrouting oifname cbr0 return
+"""
+"""What makes of the table one of an earlier version, as far as it matters: it is no Ruleset."""
+
+
+def test_a_former_table_is_replaced_under_traffic_without_loss(world: World, nft: Nft) -> None:
+    """Flows that last and flows that begin meanwhile are answered, and seen from the host's address."""
     done = threading.Event()
     sources: list[object] = []
 
     def traffic() -> None:
-        with bound(world.outside, "203.0.113.1") as there:
+        with bound(world.outside, "203.0.113.1") as there, a_flow(world.pod, "203.0.113.1") as lasting:
             try:
                 while not done.is_set():
+                    sources.append(exchanged(lasting, there))
                     sources.append(answered(world.pod, there, "203.0.113.1"))
             except OSError as error:
                 sources.append(error)
@@ -185,9 +248,11 @@ def test_a_reload_under_traffic_loses_nothing(world: World, nft: Nft) -> None:
     sender = threading.Thread(target=traffic)
     sender.start()
     try:
-        for port in itertools.count(9000):
-            assert nft.table.write({TABLE: RULESET._replace(port=port)}, ()) == {}
-            if not sender.is_alive() or (len(sources) >= 100 and port >= 9030):
+        for count in itertools.count():
+            world.host.run("nft", FORMER)
+            assert nft.table.read(()) == {TABLE: ALTERED}
+            assert nft.table.write({TABLE: RULESET}, ()) == {}
+            if not sender.is_alive() or (len(sources) >= 200 and count >= 30):
                 break
     finally:
         done.set()

@@ -1,7 +1,8 @@
-"""A pod behind a host, and a world outside of it that sees where packets come from.
+"""Pods behind a host, and a world outside of it that sees where packets come from.
 
-pod 10.244.7.9 ── cbr0 │ host │ eth0 10.0.0.5 ── eth0 10.0.0.1 │ outside │ all addresses that a test sends to
-                         cr0 ═════════ VXLAN, 8472 ═════════ cr0
+pod 10.244.7.9 ─────── veth │ host │ eth0 10.0.0.5 ── eth0 10.0.0.1 │ outside │ all addresses that a test sends to
+neighbour 10.244.7.10 ─ veth        cr0 ═════════ VXLAN, 8472 ═════════ cr0
+old 10.244.7.11 ─────── cbr0, as earlier versions made it
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from cloudroute.dataplane import packed, written
@@ -19,7 +20,10 @@ from tests.adapters.nft.kit import RULESET
 from tests.hosts import Namespace
 
 PORT = 5000
+GATEWAY = {"ipv4": "10.244.7.1", "ipv6": "fd00:0:0:0:7::1"}
 POD = {"ipv4": "10.244.7.9", "ipv6": "fd00:0:0:0:7::9"}
+NEIGHBOUR = {"ipv4": "10.244.7.10", "ipv6": "fd00:0:0:0:7::a"}
+OLD = {"ipv4": "10.244.7.11", "ipv6": "fd00:0:0:0:7::b"}
 HOST = {"ipv4": "10.0.0.5", "ipv6": "fc00::5"}
 KEPT = {
     "a host": ("10.0.3.4", "fc00::3:4"),
@@ -35,6 +39,7 @@ MASQUERADED = {
     "behind a subnet": ("10.0.48.0",),
 }
 OUTSIDE = [address for places in (KEPT, MASQUERADED) for addresses in places.values() for address in addresses]
+SERVICE = {"ipv4": "10.96.0.10", "ipv6": "fd96::10"}
 ROUTED = ("10.244.9.9", "fd00:0:0:0:9::9")
 OVERLAY = ("10.244.8.8", "fd00:0:0:0:8::8")
 
@@ -49,28 +54,35 @@ IP_UDP_BYTES = {"ipv4": 28, "ipv6": 48}
 
 class World(NamedTuple):
     pod: Namespace
+    neighbour: Namespace
+    old: Namespace
     host: Namespace
     outside: Namespace
 
 
 @contextmanager
 def a_world() -> Iterator[World]:
-    """The three namespaces, joined, with forwarding on and no table yet."""
-    with Namespace("crnf-pod-") as pod, Namespace("crnf-host-") as host, Namespace("crnf-out-") as outside:
-        for space in (pod, host, outside):
+    """The namespaces, joined, with forwarding on and no table yet. Bridges hand nothing to netfilter."""
+    with ExitStack() as end:
+        world = World(*(end.enter_context(Namespace(f"crnf-{name}-")) for name in World._fields))
+        host, outside = world.host, world.outside
+        for space in world:
             space.shell("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv4.conf.all.rp_filter=0")
         host.shell(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1;"
             f"ip link add eth0 type veth peer name eth0 netns {outside.name};"
-            f"ip link add veth0 type veth peer name eth0 netns {pod.name};"
-            "ip link add cbr0 type bridge; ip link set veth0 master cbr0 up"
+            f"ip link add veth2 type veth peer name eth0 netns {world.old.name};"
+            "ip link add cbr0 type bridge; ip link set veth2 master cbr0 up"
         )
-        up(host, "cbr0", "10.244.7.1/24", "fd00:0:0:0:7::1/80")
-        up(pod, "eth0", POD["ipv4"] + "/24", POD["ipv6"] + "/80")
+        by_veth(host, "veth0", world.pod, POD)
+        by_veth(host, "veth1", world.neighbour, NEIGHBOUR)
+        up(host, "cbr0", *_wide(GATEWAY))
+        up(world.old, "eth0", *_wide(OLD))
+        for space in (world.pod, world.neighbour, world.old):
+            space.shell(";".join(f"ip {option(by)} route add default via {by}" for by in GATEWAY.values()))
         up(host, "eth0", HOST["ipv4"] + "/24", HOST["ipv6"] + "/112")
         up(outside, "eth0", "10.0.0.1/24", "fc00::1/112")
         up(outside, "lo", *OUTSIDE, *ROUTED, *OVERLAY)
-        pod.shell("ip route add default via 10.244.7.1; ip -6 route add default via fd00:0:0:0:7::1")
         host.shell("ip route add default via 10.0.0.1; ip -6 route add default via fc00::1")
         tunnel(host, HOST["ipv4"], "10.0.0.1", MAC["host"])
         tunnel(outside, "10.0.0.1", HOST["ipv4"], MAC["outside"])
@@ -78,7 +90,25 @@ def a_world() -> Iterator[World]:
             by_tunnel(host, address, MAC["outside"])
         for pods, by in zip(RULESET.pods, HOST.values(), strict=True):
             outside.shell(f"ip route add {pods} via {by}")
-        yield World(pod, host, outside)
+        yield world
+
+
+def _wide(addresses: dict[str, str]) -> list[str]:
+    return [f"{address}/{cidr.length}" for address, cidr in zip(addresses.values(), RULESET.pods, strict=True)]
+
+
+def by_veth(host: Namespace, device: str, pod: Namespace, addresses: dict[str, str]) -> None:
+    """Connect a pod as the CNI plugin ptp does: each end knows of the other's address only."""
+    host.shell(f"ip link add {device} type veth peer name eth0 netns {pod.name}")
+    up(host, device, *GATEWAY.values())
+    up(pod, "eth0", *addresses.values())
+    for gateway, address in zip(GATEWAY.values(), addresses.values(), strict=True):
+        host.shell(f"ip {option(address)} route add {address} dev {device}")
+        pod.shell(f"ip {option(gateway)} route add {gateway} dev eth0")
+
+
+def option(address: str) -> str:
+    return "-6" if ":" in address else "-4"
 
 
 def up(space: Namespace, device: str, *addresses: str) -> None:
@@ -128,13 +158,24 @@ def seen_source(sender: Namespace, receiver: Namespace, address: str) -> str:
 
 
 def answered(sender: Namespace, there: socket.socket, address: str) -> str:
-    anywhere = {"ipv4": "0.0.0.0", "ipv6": "::"}[family_of(address)]
-    with bound(sender, anywhere, port=0) as here:
-        here.sendto(PING, (address, PORT))
-        _, source = there.recvfrom(100)
-        there.sendto(b"pong", source)
-        assert here.recv(100) == b"pong"
-        return str(source[0])
+    with a_flow(sender, address) as here:
+        return exchanged(here, there)
+
+
+def a_flow(sender: Namespace, address: str) -> socket.socket:
+    """A UDP socket that takes answers from that address alone."""
+    here = bound(sender, {"ipv4": "0.0.0.0", "ipv6": "::"}[family_of(address)], port=0)
+    here.connect((address, PORT))
+    return here
+
+
+def exchanged(here: socket.socket, there: socket.socket) -> str:
+    """The source of a packet, as its receiver sees it, once its answer has arrived."""
+    here.send(PING)
+    _, source = there.recvfrom(100)
+    there.sendto(b"pong", source)
+    assert here.recv(100) == b"pong"
+    return str(source[0])
 
 
 def take_part(there: socket.socket, group: str) -> None:
