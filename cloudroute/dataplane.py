@@ -22,9 +22,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from cloudroute.types import Cidr, Family
 
 VTEP = "cr0"
-"""The VXLAN device."""
-BRIDGE = "cbr0"
-"""The bridge of the node's pods, as kubenet named it."""
+"""The VXLAN device: the only one of ours."""
 LINK_LOCAL = bytes.fromhex("fe80000000000000")
 """The network of IPv6 link-local addresses, which are 8 bytes longer."""
 PROTOCOL = 88
@@ -33,7 +31,7 @@ METRIC: dict[Family, int] = {"ipv4": 0, "ipv6": 1024}
 """Of the route to a peer: the kernel's default, so that somebody else's route to the same pods is a clash and not a
 silent winner."""
 GUARD_METRIC = 0xFFFF_FFF0
-"""Of the `unreachable` route that keeps packets for unknown pods from leaving by the default route."""
+"""Of the `unreachable` routes that keep packets for unknown pods from leaving by the default route."""
 TAKEN = "this id is taken"
 """How the words begin when somebody else has a nexthop's id: another one must be chosen."""
 TABLE = "cloudroute"
@@ -43,9 +41,11 @@ CONFLIST = "10-cloudroute.conflist"
 VXLAN_OVERHEAD: dict[Family, int] = {"ipv4": 50, "ipv6": 70}
 """What the tunnel adds to a packet, by the family of the nodes' addresses that it runs over."""
 
-Kind = Literal["links", "sysctls", "addresses", "fdb", "neighbours", "nexthops", "routes", "nftables", "files"]
+Kind = Literal[
+    "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "nexthops", "routes", "nftables", "files"
+]
 KINDS: tuple[Kind, ...] = (
-    "links", "sysctls", "addresses", "fdb", "neighbours", "nexthops", "routes", "nftables", "files",
+    "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "nexthops", "routes", "nftables", "files",
 )  # fmt: skip
 """In the order in which they are written; each stands on those before it. Removal goes the other way."""
 
@@ -62,7 +62,7 @@ class Vxlan(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A network device. `kind` is the kernel's word: "vxlan", "bridge"; "" where it names none."""
+    """A network device. `kind` is the kernel's word: "vxlan"; "" where it names none."""
 
     kind: str
     mac: bytes
@@ -73,7 +73,7 @@ class Link(NamedTuple):
 
 
 class AddressKey(NamedTuple):
-    """An address on one of our devices."""
+    """An address on our device."""
 
     device: str
     address: bytes
@@ -131,6 +131,9 @@ class Ruleset(NamedTuple):
 
 Links: TypeAlias = dict[str, Link]
 Addresses: TypeAlias = dict[AddressKey, None]
+Bridges: TypeAlias = dict[Cidr, None]
+"""Pod CIDRs of this node: bridges that another network, or an older version of cloudroute, left in such a CIDR answer
+for the pods that are not on them."""
 Sysctls: TypeAlias = dict[str, str]
 """Path below /proc/sys, as net/ipv4/ip_forward, to its value."""
 Fdb: TypeAlias = dict[bytes, bytes]

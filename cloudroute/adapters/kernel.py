@@ -1,9 +1,10 @@
 """A node's kernel and its files as one: `ports.Kernel`, joined from its parts.
 
-    links addresses fdb neighbours nexthops routes    netlink.Netlink   tells what others change at once
-    nftables                                          nft.Nft           at once
-    sysctls                                           sysctl.Sysctls    netlink tells that one may have changed; and
-    files                                             cni.Files         a glance each second
+    links addresses bridges fdb neighbours nexthops routes
+                netlink.Netlink   tells what others change at once
+    nftables    nft.Nft           at once
+    sysctls     sysctl.Sysctls    netlink tells that one may have changed; and
+    files       cni.Files         a glance each second
 
 The kernel announces forwarding and rp_filter, but for every device, those of pods too, and for our own writes. So the
 settings are compared before any word goes on. What it does not announce (accept_ra, files on any kind of mount) the
@@ -40,6 +41,7 @@ class HostKernel:
             "links": self._netlink.links,
             "addresses": self._netlink.addresses,
             "sysctls": self._sysctls,
+            "bridges": self._netlink.bridges,
             "fdb": self._netlink.fdb,
             "neighbours": self._netlink.neighbours,
             "nexthops": self._netlink.nexthops,

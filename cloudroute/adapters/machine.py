@@ -26,7 +26,7 @@ from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.sysctl import writable_root
 from cloudroute.core.doctor.facts import MachineFacts
 from cloudroute.core.doctor.findings import Unknown
-from cloudroute.dataplane import BRIDGE, TABLE, VTEP, AddressKey, Host, Link, Nexthop, Ruleset, Vxlan
+from cloudroute.dataplane import TABLE, VTEP, AddressKey, Host, Link, Nexthop, Ruleset, Vxlan
 from cloudroute.errors import KernelError
 
 _NEW_NETWORK = 0x4000_0000
@@ -120,16 +120,14 @@ def _try(port: int) -> dict[str, str]:
     try:
         netlink = Netlink()
     except KernelError as error:
-        tried |= dict.fromkeys(("vxlan", "bridge", "nexthop objects"), str(error))
+        tried |= dict.fromkeys(("vxlan", "nexthop objects"), str(error))
     else:
         try:
             tunnel = Link("vxlan", _MAC, 1450, True, Vxlan(1, port, bytes((127, 0, 0, 1)), "lo"))
-            made = netlink.links.write({VTEP: tunnel, BRIDGE: Link("bridge", _MAC, 1450, True)}, ())
-            tried |= {"vxlan": made.get(VTEP, ""), "bridge": made.get(BRIDGE, "")}
-            over = VTEP if VTEP not in made else BRIDGE
+            tried["vxlan"] = netlink.links.write({VTEP: tunnel}, ()).get(VTEP, "")
             # Without any address the namespace has no table of local ones, and takes every gateway for a broadcast.
-            netlink.addresses.write({AddressKey(over, _OWN, 32): None}, ())
-            tried["nexthop objects"] = netlink.nexthops.write({1: Nexthop(_VIA, over)}, ()).get(1, "")
+            netlink.addresses.write({AddressKey(VTEP, _OWN, 32): None}, ())
+            tried["nexthop objects"] = netlink.nexthops.write({1: Nexthop(_VIA, VTEP)}, ()).get(1, "")
         finally:
             netlink.close()
     ruleset = Ruleset(True, (), frozenset(), frozenset(), frozenset(), port)

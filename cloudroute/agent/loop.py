@@ -20,9 +20,9 @@ from cloudroute.agent.report import Report, Reporter
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.config import AgentSettings
 from cloudroute.core.conflist import conflist
-from cloudroute.core.hosttables import Composer, Shape, Wanted, bridge_mac
+from cloudroute.core.hosttables import Composer, Shape, Wanted
 from cloudroute.core.peers import Unfit
-from cloudroute.dataplane import BRIDGE, CONFLIST, KINDS, TAKEN, Host, Kind, network
+from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, Host, Kind, network
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
 from cloudroute.telemetry import ChangeLog
@@ -43,10 +43,10 @@ CALM_SECONDS = 0.5
 """The same where the last repair was just done: somebody else insists, and is not to be fought at full speed."""
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 FILES: tuple[Kind, ...] = ("files",)
-BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "nftables")
+BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "bridges", "nftables")
 """What the node's own pods stand on."""
 PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "nexthops", "routes")
-NEEDED_PLUGINS = ("bridge", "host-local")
+NEEDED_PLUGINS = ("ptp", "host-local")
 
 
 class Turn(NamedTuple):
@@ -162,7 +162,7 @@ class Loop:
             if words := self._doubts(own):
                 return Report.bad(None, "NoNodeRoute", words), done
             host = self._look_at_host()
-            self._adopt(own)
+            self._adopt()
             wanted = self._composer.compose(own, routes, self._agents.table_reports.items(), host)
         except KernelError as error:
             return Report.bad(own, "Interface", str(error)), done
@@ -197,18 +197,13 @@ class Loop:
             self._host = self._kernel.host(self._settings.interface)
         return self._host
 
-    def _adopt(self, own: NodeRoute) -> None:
-        """Once: go on with the nexthops that a former process has made, and with the bridge that is there."""
+    def _adopt(self) -> None:
+        """Once: go on with the nexthops that a former process has made."""
         if not self._adopted:
-            routes, links = self.sync.read("routes").actual, self.sync.read("links").actual
-            bridge = links.get(BRIDGE)
+            routes = self.sync.read("routes").actual
             self._composer.adopt(
-                {network(key.destination, key.length): to.nexthop for key, to in routes.items() if to[0]},
-                bridge.mac if bridge else b"",
+                {network(key.destination, key.length): to.nexthop for key, to in routes.items() if to.nexthop}
             )
-            if bridge and own.spec.pod_cidrs and bridge.mac != bridge_mac(own.spec.pod_cidrs):
-                # A bridge has the least MAC of its ports, another with each pod, until it is given one for good.
-                self._kernel.tables["links"].write({BRIDGE: bridge}, ())
             self._adopted = True
 
     def _apply(self, own: NodeRoute, wanted: Wanted, done: Done) -> tuple[Report, Done]:

@@ -42,8 +42,8 @@ COMMAND = Command(
     name="agent",
     summary="program this node's kernel: a path to every other node's pods",
     text=(
-        "Watches the NodeRoutes and RouteTables, and keeps this machine's kernel in line: the VXLAN device cr0, the "
-        "pods' bridge cbr0, for each other node one neighbour, FDB entry, nexthop and route, and the nftables table "
+        "Watches the NodeRoutes and RouteTables, and keeps this machine's kernel in line: the VXLAN device cr0, "
+        "for each other node one neighbour, FDB entry, nexthop and route, and the nftables table "
         "`inet cloudroute` that masquerades what has no way back. When all is in place it writes the CNI "
         "configuration, and the node becomes Ready. What others break is repaired at once; what others have made is "
         "never touched. SIGTERM ends the process and leaves the kernel as it is, so that pods go on and the next agent "

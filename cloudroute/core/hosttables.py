@@ -8,17 +8,16 @@ difference. What depends on nothing that has changed is taken over as it was, so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cloudroute.core.paths import node_path
-from cloudroute.core.peers import Entries, Me, Peer, base, gateway, mac_of, peer_entries, vtep_mac
+from cloudroute.core.peers import Entries, Me, Peer, base, peer_entries, vtep_mac
 from cloudroute.core.roster import Roster, apart, roster, same_membership
 from cloudroute.dataplane import (
-    BRIDGE,
     GUARD_METRIC,
     TABLE,
     VTEP,
@@ -78,7 +77,6 @@ class Composer:
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self._known: dict[Cidr, int] = {}
-        self._bridge_mac = b""
         self._taken: frozenset[int] = frozenset()
         self._seen: tuple[Me, NodeRoute, Mapping[str, NodeRoute], Host] | None = None
         """What the rest was made from."""
@@ -86,14 +84,9 @@ class Composer:
         self._peers: dict[str, Peer] = {}
         self._bulk: dict[Kind, dict[Any, Any]] = {}
 
-    def adopt(self, ids: Mapping[Cidr, int], bridge_mac: bytes) -> None:
-        """Keep the nexthops that were found in the kernel, and the bridge's MAC (b"": there is no bridge).
-
-        The CNI plugin has made the bridge for pods that started before, and they know their gateway by this MAC: of
-        what they send until they have heard of another one, packets would be lost.
-        """
+    def adopt(self, ids: Mapping[Cidr, int]) -> None:
+        """Keep the nexthops that were found in the kernel."""
         self._known = {**ids}
-        self._bridge_mac = bridge_mac
         self._seen = None
 
     def avoid(self, ids: Collection[int]) -> None:
@@ -111,7 +104,7 @@ class Composer:
         if changed is None:
             self._roster = roster(own, routes, host, self._known, self._taken, self._shape.pools)
             self._known = dict(self._roster.ids)
-            self._peers, self._bulk = {}, {"fdb": {}, "neighbours": {}, "nexthops": {}, "routes": self._guards(me)}
+            self._peers, self._bulk = {}, {"fdb": {}, "neighbours": {}, "nexthops": {}, "routes": self._guards(me, own)}
             changed = self._roster.pod_cidrs.keys()
         if changed:
             self._remake(me, routes, changed)
@@ -124,6 +117,7 @@ class Composer:
                 "links": self._links(own, me, host, mtu),
                 "sysctls": sysctls(me, host),
                 "addresses": _addresses(own),
+                "bridges": dict.fromkeys(own.spec.pod_cidrs),
                 **self._bulk,
                 "nftables": {TABLE: self._ruleset(own, reports)},
             },
@@ -169,17 +163,18 @@ class Composer:
 
     def _links(self, own: NodeRoute, me: Me, host: Host, mtu: int) -> dict[str, Link]:
         vxlan = Vxlan(self._shape.vni, self._shape.port, me.local, host.interface)
-        return {
-            VTEP: Link("vxlan", vtep_mac(own.spec.pod_cidrs), mtu, True, vxlan),
-            BRIDGE: Link("bridge", self._bridge_mac or bridge_mac(own.spec.pod_cidrs), mtu, True),
-        }
+        return {VTEP: Link("vxlan", vtep_mac(own.spec.pod_cidrs), mtu, True, vxlan)}
 
-    def _guards(self, me: Me) -> dict[RouteKey, Route]:
-        """What leads to no known node ends here, and not at the default route: unreachable, not lost."""
+    def _guards(self, me: Me, own: NodeRoute) -> dict[RouteKey, Route]:
+        """Packets for no known pod end here as unreachable.
+
+        By the default route, one for a pod of this node that is gone would go round between node and VPC until its
+        TTL is used up.
+        """
         return {
-            RouteKey(base(pool), pool.length, GUARD_METRIC): Route(0, b"")
-            for pool in self._shape.pools
-            if pool.family in me.families
+            RouteKey(base(cidr), cidr.length, GUARD_METRIC): Route(0, b"")
+            for cidr in (*self._shape.pools, *own.spec.pod_cidrs)
+            if cidr.family in me.families
         }
 
     def _ruleset(self, own: NodeRoute, reports: Mapping[str, TableReport]) -> Ruleset:
@@ -197,11 +192,6 @@ class Composer:
         )
 
 
-def bridge_mac(pod_cidrs: Sequence[Cidr]) -> bytes:
-    """The MAC of a bridge that the agent makes on a node with these pod CIDRs."""
-    return mac_of(gateway(min(pod_cidrs)))
-
-
 def accept_ra(interface: str) -> str:
     """The sysctl for router advertisements."""
     return f"net/ipv6/conf/{interface}/accept_ra"
@@ -213,22 +203,24 @@ def sysctls(me: Me, host: Host) -> dict[str, str]:
     A path may change in one direction first, and pods answer nodes by another way than they were asked: a strict
     filter would drop that. The kernel takes the higher of `all` and the device, and 2 is loose. A machine that forwards
     takes router advertisements only where accept_ra is 2, and forgets its default route before: so that comes first.
+
+    New devices do no duplicate address detection: for two seconds the host's end of a new pod's cable would answer for
+    no gateway, and ask for no pod, since its link-local address may not be used before.
     """
     wanted: dict[str, str] = {}
     if "ipv4" in me.families:
         wanted |= {f"net/ipv4/conf/{device}/rp_filter": "2" for device in (me.interface, VTEP)}
         wanted["net/ipv4/ip_forward"] = "1"
-        wanted |= {f"net/ipv4/conf/{device}/forwarding": "1" for device in (me.interface, VTEP, BRIDGE)}
+        wanted |= {f"net/ipv4/conf/{device}/forwarding": "1" for device in (me.interface, VTEP)}
     if "ipv6" in me.families:
         if host.accepts_ra:
             wanted[accept_ra(me.interface)] = "2"
-        wanted |= {f"net/ipv6/conf/{device}/disable_ipv6": "0" for device in (VTEP, BRIDGE)}
+        wanted[f"net/ipv6/conf/{VTEP}/disable_ipv6"] = "0"
+        wanted["net/ipv6/conf/default/accept_dad"] = "0"
         wanted["net/ipv6/conf/all/forwarding"] = "1"
-        wanted |= {f"net/ipv6/conf/{device}/forwarding": "1" for device in (me.interface, VTEP, BRIDGE)}
+        wanted |= {f"net/ipv6/conf/{device}/forwarding": "1" for device in (me.interface, VTEP)}
     return wanted
 
 
 def _addresses(own: NodeRoute) -> dict[AddressKey, None]:
-    vteps = (AddressKey(VTEP, base(cidr), BITS[cidr.family]) for cidr in own.spec.pod_cidrs)
-    gateways = (AddressKey(BRIDGE, gateway(cidr), cidr.length) for cidr in own.spec.pod_cidrs)
-    return dict.fromkeys((*vteps, *gateways))
+    return dict.fromkeys(AddressKey(VTEP, base(cidr), BITS[cidr.family]) for cidr in own.spec.pod_cidrs)

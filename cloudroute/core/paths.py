@@ -99,7 +99,11 @@ class Explanation(NamedTuple):
 def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]) -> Explanation:
     """Why a packet from a pod on node `a` to a pod on node `b` goes which way. Both must be in `specs`."""
     if a == b:
-        return Explanation("local", f"both are on {a}", (f"the bridge of {a} delivers it; it does not leave the host",))
+        return Explanation(
+            "local",
+            f"both are on {a}",
+            (f"{a} routes it from the one's cable to the other's; it does not leave the host",),
+        )
     path, reason = pair_reason(a, b, specs, tables)
     return Explanation(path, reason, pair_steps(a, b, specs))
 

@@ -29,11 +29,11 @@ from cloudroute.dataplane import (
 from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Path
 
 _KUBENET = bytes.fromhex("0a58")
-"""What kubenet and the bridge plugin begin a MAC with that comes from an IPv4 address."""
+"""What kubenet began a MAC with that comes from an IPv4 address."""
 _HASHED = bytes.fromhex("0e")
 """Locally administered like the other, and never equal to it. 40 bits of a hash tell 5,000 nodes apart."""
 LEAST_ADDRESSES = 4
-"""Of a pod CIDR: its base, the bridge, a pod, and one more that host-local wants."""
+"""Of a pod CIDR: its base, the pods' gateway, a pod, and one more that host-local wants."""
 LONGEST = 200
 """Characters of others' text in a message."""
 SPECIAL = tuple(
@@ -189,7 +189,7 @@ def base(cidr: Cidr) -> bytes:
 
 
 def gateway(cidr: Cidr) -> bytes:
-    """Its second address: the bridge's, which the pods know as their gateway."""
+    """Its second address: the pods' gateway, which is on the host's end of each pod's cable."""
     return (cidr.base + 1).to_bytes(BITS[cidr.family] // 8, "big")
 
 

@@ -103,9 +103,11 @@ class _Way:
             return Explanation("local", f"both are {a} itself", (f"it does not leave {a}",), "node", self._from)
         reason = f"the pod is on {a} itself"
         if kinds == ("pod", "node"):
-            return Explanation("local", reason, (f"the bridge of {a} hands it to the host",), "pod", self._from)
+            return Explanation(
+                "local", reason, (f"it comes to {a} by its cable, and goes no further",), "pod", self._from
+            )
         gateway = _nth(self._cidr(a), 1)
-        steps = (f"{a} sends it over its bridge, from the bridge's address {gateway}",)
+        steps = (f"{a} sends it by the pod's cable, from the pods' gateway {gateway}",)
         return Explanation("local", reason, steps, "node", gateway)
 
     # --- pods and nodes of the cluster ------------------------------------------------------

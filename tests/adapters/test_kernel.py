@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from cloudroute.adapters.kernel import HostKernel
-from cloudroute.dataplane import BRIDGE, KINDS, TABLE, Kind, Link, Ruleset, packed
+from cloudroute.dataplane import KINDS, TABLE, VTEP, Kind, Link, Ruleset, Vxlan, packed
 from cloudroute.types import Cidr
 from tests.hosts import Namespace, require_netns
 from tests.required import lacking
 
 SECONDS = 10.0
 """How long a change may take to be told on a busy machine: the glance comes once a second."""
-BRIDGE_LINK = Link("bridge", bytes.fromhex("0a580af40301"), 1450, True)
+TUNNEL = Link("vxlan", bytes.fromhex("0a580af40300"), 1450, True, Vxlan(1, 8472, packed("10.0.3.4"), "eth0"))
 RULESET = Ruleset(True, (Cidr.parse("10.244.3.0/24"),), frozenset(), frozenset(), frozenset(), 8472)
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
@@ -90,7 +90,7 @@ def program(kernel: HostKernel, ours: Path) -> None:
     """Write something of each sort, as the agent does: read first, then put."""
     for kind in KINDS:
         kernel.tables[kind].read(())
-    assert kernel.tables["links"].write({BRIDGE: BRIDGE_LINK}, ()) == {}
+    assert kernel.tables["links"].write({VTEP: TUNNEL}, ()) == {}
     assert kernel.tables["sysctls"].write(SYSCTLS, ()) == {}
     assert kernel.tables["nftables"].write({TABLE: RULESET}, ()) == {}
     assert kernel.tables["files"].write({str(ours): b"{}\n"}, ()) == {}
@@ -101,7 +101,7 @@ def test_there_is_a_table_for_each_kind(kernel: HostKernel, ours: Path) -> None:
     assert set(kernel.tables) == set(KINDS)
     program(kernel, ours)
     wanted: dict[Kind, dict[str, object]] = {
-        "links": {BRIDGE: BRIDGE_LINK},
+        "links": {VTEP: TUNNEL},
         "sysctls": dict(SYSCTLS),
         "nftables": {TABLE: RULESET},
         "files": {str(ours): b"{}\n"},
@@ -123,14 +123,14 @@ def test_what_cni_has_besides_ours_is_named(
     """Plugins, and the configurations that shadow ours."""
     conf_dir.mkdir()
     (conf_dir / "05-other.conf").write_text("{}")
-    (conf_dir / "bridge").touch(0o755)
+    (conf_dir / "ptp").touch(0o755)
     monkeypatch.setenv("CNI_PATH", str(conf_dir))
     assert kernel.shadowing() == ["05-other.conf"]
-    assert kernel.plugins() == (frozenset({"bridge"}), (str(conf_dir),))
+    assert kernel.plugins() == (frozenset({"ptp"}), (str(conf_dir),))
 
 
 CHANGES: dict[str, tuple[Kind, Callable[[Path], object]]] = {
-    "a device's MTU": ("links", lambda _: ip(f"link set {BRIDGE} mtu 1400")),
+    "a device's MTU": ("links", lambda _: ip(f"link set {VTEP} mtu 1400")),
     "a setting that the kernel tells of": ("sysctls", lambda _: alter("net/ipv4/conf/eth0/rp_filter", "1")),
     "a setting that it tells of in another way": ("sysctls", lambda _: alter("net/ipv4/ip_forward", "0")),
     "a setting that nobody tells of": ("sysctls", lambda _: alter("net/ipv6/conf/eth0/accept_ra", "1")),

@@ -8,7 +8,7 @@ import pytest
 
 from cloudroute.agent.report import LASTS_SECONDS, Report, Reporter
 from cloudroute.core.peers import vtep_mac
-from cloudroute.dataplane import BRIDGE, VTEP, AddressKey, Kind, Link, link_local
+from cloudroute.dataplane import VTEP, AddressKey, Kind, link_local
 from cloudroute.errors import Unreachable
 from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
 
@@ -28,19 +28,9 @@ def test_the_conflist_is_written_when_all_is_in_place_and_has_the_nodes_cidrs_an
     node = Node(*PAIR)
     assert status(node.turn()) == (True, "Ready")
     assert node.kernel.writes[-1] == ("files", CONFLIST), "after all else"
-    bridge = json.loads(conflist(node) or b"")["plugins"][0]
-    assert (bridge["bridge"], bridge["mtu"]) == ("cbr0", 8951)
-    assert [one["subnet"] for (one,) in bridge["ipam"]["ranges"]] == list(map(str, PAIR[0].spec.pod_cidrs))
-
-
-def test_a_bridge_that_is_there_keeps_its_mac_for_the_pods_that_know_it_and_is_given_it_for_good() -> None:
-    there = Link("bridge", bytes.fromhex("0a0000000002"), 8951, True)
-    kernel = MemoryKernel()
-    kernel.tables["links"].entries[BRIDGE] = there
-    node = Node(*PAIR, kernel=kernel)
-    assert node.turn().ready
-    assert kernel.tables["links"].entries[BRIDGE] == there
-    assert kernel.writes.count(("links", BRIDGE)) == 1, "a write of what is there fixes it"
+    (ptp,) = (plugin for plugin in json.loads(conflist(node) or b"")["plugins"] if plugin["type"] == "ptp")
+    assert ptp["mtu"] == 8951
+    assert [one["subnet"] for (one,) in ptp["ipam"]["ranges"]] == list(map(str, PAIR[0].spec.pod_cidrs))
 
 
 def test_after_a_reboot_the_old_conflist_goes_before_the_api_server_has_answered() -> None:
@@ -139,11 +129,11 @@ def test_without_the_plugins_there_is_no_conflist_and_the_words_say_what_to_inst
     node.kernel.installed = frozenset({"loopback"})
     report = node.turn()
     assert status(report) == (False, "CNIPluginsMissing")
-    assert "bridge and host-local are in none of /opt/cni/bin: install the CNI plugins" in report.message
+    assert "ptp and host-local are in none of /opt/cni/bin: install the CNI plugins" in report.message
     assert conflist(node) is None
-    node.kernel.installed |= {"bridge", "host-local"}
+    node.kernel.installed |= {"ptp", "host-local"}
     assert node.settle().ready
-    assert [one["type"] for one in json.loads(conflist(node) or b"")["plugins"]] == ["bridge"]
+    assert [one["type"] for one in json.loads(conflist(node) or b"")["plugins"]] == ["ptp"]
 
 
 def test_a_nic_that_is_missing_is_said_and_found_once_it_is_there() -> None:

@@ -43,8 +43,8 @@ def test_each_peer_has_its_entries_and_the_nexthop_of_its_path(settled: Node) ->
     assert hop(settled.kernel, 4) == Nexthop(packed("10.0.0.4"), "eth0"), "direct: n4 is on n1's subnet"
     assert hop(settled.kernel, 5) == Nexthop(packed("100.64.5.0"), VTEP), "routed in one of the two tables only"
     assert {kind: len(table.entries) for kind, table in settled.kernel.tables.items()} == {
-        "links": 2, "sysctls": 12, "addresses": 4, "fdb": 4, "neighbours": 8, "nexthops": 8, "routes": 10,
-        "nftables": 1, "files": 1,
+        "links": 1, "sysctls": 10, "addresses": 2, "bridges": 2, "fdb": 4, "neighbours": 8, "nexthops": 8,
+        "routes": 12, "nftables": 1, "files": 1,
     }  # fmt: skip
 
 
@@ -264,18 +264,19 @@ def test_without_a_cluster_cidr_the_cluster_is_what_the_node_routes_say() -> Non
     assert rules.networks == {*own.spec.pod_cidrs, *peer.spec.pod_cidrs}
 
 
-def test_packets_for_pods_of_no_known_node_are_unreachable(settled: Node) -> None:
+def test_packets_for_no_known_pod_are_unreachable(settled: Node) -> None:
+    """Of the cluster, and of this node: one that is gone has left no route of its own."""
     routes = settled.kernel.tables["routes"].entries
     guards = {(key.destination, key.length) for key, to in routes.items() if to == Route(0, b"")}
-    assert guards == {(base(pool), pool.length) for pool in POOLS}
+    assert guards == {(base(cidr), cidr.length) for cidr in (*POOLS, *WORLD[0].spec.pod_cidrs)}
 
 
 def test_a_pools_unreachable_route_comes_after_the_routes_to_all_peers_and_goes_before_them(settled: Node) -> None:
     """Pods that run already have had another way, and get one again: nothing of theirs is refused in between."""
-    assert guards_of([key for kind, key in settled.kernel.writes if kind == "routes"]) == [False] * 8 + [True] * 2
+    assert guards_of([key for kind, key in settled.kernel.writes if kind == "routes"]) == [False] * 8 + [True] * 4
     settled.kernel.writes.clear()
     clean(settled.kernel)
-    assert guards_of([key for kind, key in settled.kernel.writes if kind == "routes"]) == [True] * 2 + [False] * 8
+    assert guards_of([key for kind, key in settled.kernel.writes if kind == "routes"]) == [True] * 4 + [False] * 8
 
 
 def test_nothing_is_refused_while_routes_to_peers_are_missing() -> None:
@@ -283,11 +284,11 @@ def test_nothing_is_refused_while_routes_to_peers_are_missing() -> None:
     node = Node(*WORLD)
     node.kernel.refuse["links", VTEP] = ("Operation not supported", 3)
     node.kernel.refuse["addresses", None] = ("no device cr0 of ours", 12)
-    node.kernel.refuse["routes", None] = ("Invalid argument", 24)
+    node.kernel.refuse["routes", None] = ("Invalid argument", 26)
     assert node.turn().reason == "KernelFailed"
     assert node.kernel.state["routes"] == {}
     assert node.settle().ready
-    assert len(node.kernel.state["routes"]) == 10
+    assert len(node.kernel.state["routes"]) == 12
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -297,14 +298,15 @@ def test_a_route_that_is_missing_holds_up_its_own_pools_unreachable_route_alone(
     cidr = WORLD[2].spec.pod_cidrs[number]
     node.kernel.refuse["routes", RouteKey(base(cidr), cidr.length, METRIC[cidr.family])] = ("EBUSY", 1)
     node.turn()
-    assert {len(key.destination) for key in node.kernel.state["routes"] if key.metric == GUARD_METRIC} == {
-        [16, 4][number]
-    }
+    pool = POOLS[number]
+    put = [key for key in node.kernel.state["routes"] if key.metric == GUARD_METRIC]
+    assert RouteKey(base(pool), pool.length, GUARD_METRIC) not in put
+    assert len(put) == 3
     assert node.settle().ready
     node.kernel.refuse["routes", key(6)] = ("EBUSY", 1)
     node.publish(node_route(6))
     node.turn()
-    assert guards_of(node.kernel.state["routes"]).count(True) == 2
+    assert guards_of(node.kernel.state["routes"]).count(True) == 4
 
 
 def guards_of(keys: Iterable[RouteKey]) -> list[bool]:

@@ -72,7 +72,7 @@ class MemoryKernel:
         self.facts: Host | str = host
         """Or why there is none, in words."""
         self.tables: Mapping[Kind, MemoryTable] = {kind: MemoryTable(self, kind) for kind in KINDS}
-        self.installed = frozenset({"bridge", "host-local", "loopback", "portmap", "bandwidth"})
+        self.installed = frozenset({"ptp", "host-local", "loopback", "tuning", "portmap", "bandwidth"})
         self.refuse: dict[tuple[Kind, Any], tuple[str, int]] = {}
         """(kind, key) -> words and how often; a key of None stands for all of the kind."""
         self.writes: list[tuple[Kind, Any]] = []

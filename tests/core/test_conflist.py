@@ -25,18 +25,15 @@ def read(content: bytes) -> dict[str, Any]:
 
 def test_the_whole_file_of_a_node_with_both_families() -> None:
     """Every field that the plugins are given, and no other."""
-    assert read(conflist([V4, V6], 8951, {"bridge", "host-local", "loopback", "portmap", "bandwidth"})) == {
+    assert read(conflist([V4, V6], 8951, {"ptp", "host-local", "loopback", "tuning", "portmap", "bandwidth"})) == {
         "cniVersion": "1.0.0",
         "name": "cloudroute",
         "plugins": [
+            {"type": "loopback"},
+            {"type": "tuning", "sysctl": {"net.ipv6.conf.default.accept_dad": "0"}},
             {
-                "type": "bridge",
-                "bridge": "cbr0",
+                "type": "ptp",
                 "mtu": 8951,
-                "isGateway": True,
-                "forceAddress": False,
-                "hairpinMode": True,
-                "promiscMode": False,
                 "ipMasq": False,
                 "ipam": {
                     "type": "host-local",
@@ -62,17 +59,25 @@ def test_a_family_that_the_node_lacks_is_not_routed() -> None:
 
 
 def test_a_plugin_that_the_node_lacks_is_not_chained() -> None:
-    """portmap and bandwidth appear only where they are installed: a missing one would fail every pod."""
+    """The others than ptp and host-local appear only where they are: a missing one would fail every pod."""
     for present in itertools.product((True, False), repeat=2):
         names = [name for name, there in zip(("portmap", "bandwidth"), present, strict=True) if there]
-        content = read(conflist([V4], 1450, ["bridge", "host-local", *names]))
-        assert [plugin["type"] for plugin in content["plugins"]] == ["bridge", *names]
+        content = read(conflist([V4], 1450, ["ptp", "host-local", *names]))
+        assert [plugin["type"] for plugin in content["plugins"]] == ["ptp", *names]
+    for half in ("loopback", "tuning"):
+        assert [plugin["type"] for plugin in read(conflist([V6], 1450, [half]))["plugins"]] == ["ptp"]
+
+
+def test_without_ipv6_nothing_is_done_about_duplicate_address_detection() -> None:
+    """A kernel without IPv6 has no such setting, and tuning would fail every pod."""
+    content = read(conflist([V4], 1450, ["loopback", "tuning"]))
+    assert [plugin["type"] for plugin in content["plugins"]] == ["ptp"]
 
 
 def test_the_same_node_gives_the_same_bytes() -> None:
     """Whatever order the plugins were found in: a file that differs would be written again and again."""
-    first = conflist([V4, V6], 8951, ["portmap", "bandwidth", "bridge"])
-    assert conflist([V4, V6], 8951, {"bridge", "bandwidth", "portmap"}) == first
+    first = conflist([V4, V6], 8951, ["portmap", "tuning", "bandwidth", "loopback"])
+    assert conflist([V4, V6], 8951, {"loopback", "bandwidth", "tuning", "portmap"}) == first
     assert first.endswith(b"}\n")
 
 

@@ -177,7 +177,7 @@ def test_a_node_sends_to_pods_from_the_first_address_of_its_pod_cidr() -> None:
     ],
 )
 def test_local_on_one_node(source: str, target: str, seen_as: str, address: str) -> None:
-    """It never leaves the host; a host speaks to its own pods from the bridge's address."""
+    """It never leaves the host; a host speaks to its own pods from the pods' gateway."""
     found = way(source, target)
     assert (found.path, found.seen_as, found.source) == ("local", seen_as, address)
     assert found.steps

@@ -114,7 +114,7 @@ def test_what_is_remembered_changes_no_result(worlds: list[list[NodeRoute]], nat
         routes = {route.name: route for route in world} | {"n1": node_route(1, native)}
         wanted = used.compose(routes["n1"], routes, {}, HOST)
         fresh = Composer(SHAPE)
-        fresh.adopt(ids, b"")
+        fresh.adopt(ids)
         assert fresh.compose(routes["n1"], routes, {}, HOST) == wanted
         for name, peer in wanted.peers.items():
             assert peer.path == pair_path(Class.of(routes["n1"].spec), Class.of(routes[name].spec))
@@ -175,4 +175,4 @@ def test_a_peer_without_any_address_of_the_tunnels_family_is_said_and_harms_nobo
     peer = replace(node_route(2), spec=replace(node_route(2).spec, node_ips=()))
     wanted = Composer(SHAPE).compose(OWN, {"n2": peer, "n3": node_route(3)}, {}, HOST)
     assert "no ipv4 address in nodeIPs" in wanted.problems["n2"]
-    assert len(wanted.tables["routes"]) == 2 + 2
+    assert len(wanted.tables["routes"]) == 2 + len(POOLS) + len(OWN.spec.pod_cidrs)

@@ -8,7 +8,6 @@ from typing import Literal
 
 import pytest
 
-from cloudroute.dataplane import BRIDGE
 from cloudroute.lab.hosts.host import LabHost, LabPod
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Traffic
@@ -83,7 +82,7 @@ def test_without_the_links_a_new_pod_gets_the_address_of_one_that_runs(lab: Host
 
 def mac(host: LabHost) -> str:
     """Of the pods' bridge, "" where there is none."""
-    found = [link for link in json.loads(host.run("ip", "-j", "link", "show")) if link["ifname"] == BRIDGE]
+    found = [link for link in json.loads(host.run("ip", "-j", "link", "show")) if link["ifname"] == "cbr0"]
     return str(found[0]["address"]) if found else ""
 
 

@@ -19,8 +19,7 @@ def state(host: LabHost) -> dict[str, object]:
     rules = host.run("nft", "-s", "list", "table", "inet", "cloudroute").splitlines()
     return {
         "cr0": (link["address"], link["mtu"], link["operstate"], link["linkinfo"]["info_data"]["id"]),
-        "cbr0": [_json(host, "link", "show", "cbr0")[0][key] for key in ("address", "mtu")],
-        "addresses": {device: _addresses(host, device) for device in ("cr0", "cbr0")},
+        "addresses": _addresses(host, "cr0"),
         "fdb": sorted_lines("bridge", "fdb", "show", "dev", "cr0"),
         "neighbours": [sorted_lines("ip", f, "neigh", "show", "dev", "cr0", "nud", "permanent") for f in ("-4", "-6")],
         "nexthops": sorted_lines("ip", "nexthop", "show", "protocol", "88"),
@@ -36,6 +35,7 @@ _SYSCTLS = (
     "net.ipv4.conf.eth0.rp_filter",
     "net.ipv4.conf.cr0.rp_filter",
     "net.ipv6.conf.all.forwarding",
+    "net.ipv6.conf.default.accept_dad",
 )
 
 
@@ -120,12 +120,6 @@ def _own_address_removed(host: LabHost) -> None:
     host.run("ip", "addr", "del", f"{address['local']}/{address['prefixlen']}", "dev", "cr0")
 
 
-def _gateway_removed(host: LabHost) -> None:
-    for one in _json(host, "addr", "show", "cbr0")[0]["addr_info"]:
-        if one["scope"] == "global":
-            host.run("ip", "addr", "del", f"{one['local']}/{one['prefixlen']}", "dev", "cbr0")
-
-
 def _forwarding_off(host: LabHost) -> None:
     host.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
 
@@ -193,11 +187,9 @@ DAMAGE: dict[str, Callable[[LabHost], object]] = {
     "the whole ruleset flushed": lambda host: host.run("nft", "flush", "ruleset"),
     "forwarding switched off": _forwarding_off,
     "the reverse path filter made strict": _strict_filter,
-    "the bridge down": lambda host: host.run("ip", "link", "set", "cbr0", "down"),
     "the conflist deleted": _conflist_deleted,
     "the conflist altered": _conflist_altered,
     "the VTEP's address removed": _own_address_removed,
-    "the pods' gateway addresses removed": _gateway_removed,
     "the NIC down and up": lambda host: host.run("sh", "-c", _NIC_DOWN_AND_UP),
     "entries of a former life": _unseen(_FORMER_LIFE),
 }

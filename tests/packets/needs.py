@@ -17,5 +17,5 @@ def require_nftables() -> None:
 def require_cni() -> None:
     """Skip, or fail, where the CNI plugins are missing."""
     found, _ = find_plugins()
-    if not {"bridge", "host-local", "portmap", "bandwidth"} <= set(found):
+    if not {"ptp", "host-local", "portmap", "bandwidth"} <= set(found):
         lacking("cni", "install the CNI plugins (Debian: containernetworking-plugins)")

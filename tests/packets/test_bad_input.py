@@ -90,7 +90,7 @@ def test_without_nft(host: Solo) -> None:
 
 
 def test_without_cni_plugins(host: Solo, tmp_path: Path) -> None:
-    words = f"bridge and host-local are in none of {tmp_path}: install the CNI plugins there"
+    words = f"ptp and host-local are in none of {tmp_path}: install the CNI plugins there"
     host.fails("CNIPluginsMissing", words, CNI_PATH=str(tmp_path))
     assert host.conflists == []
 

@@ -16,7 +16,7 @@ from cloudroute.adapters.nft.client import _definition
 from cloudroute.core.conflist import conflist
 from cloudroute.core.hosttables import Composer, Shape, Wanted
 from cloudroute.core.peers import SPECIAL, Unfit, is_unicast
-from cloudroute.dataplane import BRIDGE, KINDS, TABLE, VTEP, Host, network
+from cloudroute.dataplane import KINDS, TABLE, VTEP, Host, network
 from cloudroute.types import Cidr, NodeRoute
 from tests.agent.world import HOST, POOLS, Node, node_route
 from tests.security import hostile
@@ -108,7 +108,7 @@ def test_a_hostile_node_route_of_its_own_stops_the_agent_in_words(
         assert not any(cidr.overlaps(other) for other in (*near, *SPECIAL))
         assert cidr.size >= 4, "host-local refuses it"
     content = json.loads(conflist(wanted.pod_cidrs, wanted.mtu, ()))
-    assert content["plugins"][0]["bridge"] == BRIDGE
+    assert content["plugins"][0]["type"] == "ptp"
 
 
 def composed(own: NodeRoute, host: Host, pools: tuple[Cidr, ...]) -> tuple[Wanted | None, str]:
@@ -144,10 +144,10 @@ def test_nft_gets_only_what_our_serializer_writes(
 
 
 OURS = re.compile(
-    r"(accept|add|addr|base|chain|cloudroute|cbr0|count|counter|cr0|daddr|delete|dport|elem|element|expr|"
+    r"(accept|add|addr|base|chain|cloudroute|count|counter|cr0|daddr|delete|dport|elem|element|expr|"
     r"family|field|filter|flags|fully-random|goto|hook|iifname|inet|ip|ip6|ipv4_addr|ipv6_addr|jump|key|"
     r"leaving|left|len|masquerade|match|meta|name|nat|notrack|offset|oifname|op|output|payload|pods|policy|"
-    r"postrouting|prefix|prerouting|prio|protocol|return|right|routed|rule|saddr|set|stmt|table|target|th|"
+    r"postrouting|prefix|prerouting|prio|protocol|received|return|right|routed|rule|saddr|set|stmt|table|target|th|"
     r"type|udp|&|==|!=)"
 )
 SETS = re.compile(r"@?(hosts|networks|overlay|routed)[46](_\d{1,3})?")

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cloudroute.dataplane import BRIDGE, METRIC, VTEP, AddressKey, RouteKey, written
-from cloudroute.types import Cidr
+from cloudroute.dataplane import METRIC, VTEP, AddressKey, RouteKey, written
+from cloudroute.types import BITS, Cidr
 
 if TYPE_CHECKING:
     from tests.simulation.node import SimNode
@@ -40,8 +40,8 @@ def lost(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
         problem = _direct(world, source, target, hop.gateway)
     if problem:
         return problem
-    if AddressKey(BRIDGE, _bytes(cidr, 1), cidr.length) not in target.kernel.tables["addresses"].entries:
-        return "the receiver has no bridge for these pods"
+    if AddressKey(VTEP, _bytes(cidr, 0), BITS[cidr.family]) not in target.kernel.tables["addresses"].entries:
+        return "the receiver does not know these pods as its own"
     return ""
 
 

@@ -10,7 +10,7 @@ from cloudroute.adapters.kube import project
 from cloudroute.agent.sync import Sync, describe
 from cloudroute.core.conflist import conflist
 from cloudroute.core.hosttables import Composer, Shape
-from cloudroute.dataplane import BRIDGE, CONFLIST, KINDS, network
+from cloudroute.dataplane import CONFLIST, KINDS, network
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.netns import Namespace, execute, leftovers
@@ -85,8 +85,7 @@ def _drift(lab: HostLab, host: LabHost) -> list[str]:
             sync = Sync(kernel)
             found = sync.read("routes").actual
             nexthops = {network(key.destination, key.length): to.nexthop for key, to in found.items() if to[0]}
-            bridge = sync.read("links").actual.get(BRIDGE)
-            composer.adopt(nexthops, bridge.mac if bridge else b"")
+            composer.adopt(nexthops)
             wanted = composer.compose(routes[host.name], routes, reports, kernel.host("eth0"))
             plugins, _ = kernel.plugins()
             file = {f"{host.conf_dir}/{CONFLIST}": conflist(wanted.pod_cidrs, wanted.mtu, plugins)}

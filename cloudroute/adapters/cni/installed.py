@@ -6,7 +6,7 @@ import os
 
 from cloudroute.dataplane import CONFLIST
 
-_PLUGINS = ("bridge", "host-local", "portmap", "bandwidth")
+_PLUGINS = ("ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning")
 _DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Upstream's, Debian's and Fedora's."""
 
@@ -14,7 +14,7 @@ _DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 def find_plugins() -> tuple[frozenset[str], tuple[str, ...]]:
     """The plugins of ours that are installed, and the directories searched: $CNI_PATH, else the usual ones.
 
-    bridge and host-local are needed; portmap and bandwidth are used where they are there.
+    ptp and host-local are needed; the others are used where they are there.
     """
     searched = tuple(filter(None, os.environ.get("CNI_PATH", "").split(":"))) or _DIRECTORIES
     return frozenset(name for name in _PLUGINS if any(_runs(os.path.join(path, name)) for path in searched)), searched

@@ -1,7 +1,7 @@
 """Which device a name or an index means, what it is, and whether it is ours.
 
-Ours are the VXLAN device and the bridge, by name and kind. A device of such a name that is something else is
-foreign: nothing on it is read as ours, and nothing on it is written.
+Ours is the VXLAN device, by name and kind. A device of that name that is something else is foreign: nothing on it is
+read as ours, and nothing on it is written.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from cloudroute.adapters.netlink import wire
 from cloudroute.adapters.netlink.channel import Channel
-from cloudroute.dataplane import BRIDGE, VTEP, Link, Vxlan
+from cloudroute.dataplane import VTEP, Link, Vxlan
 
-OWN: Mapping[str, str] = {VTEP: "vxlan", BRIDGE: "bridge"}
+OWN: Mapping[str, str] = {VTEP: "vxlan"}
 """The names of our devices and their kinds."""
 
 LINK_HEADER = struct.Struct("=BxHiII")
@@ -64,10 +64,14 @@ class Devices:
         """The device with that index."""
         return self._get(index, b"") if index else None
 
-    def all(self) -> list[Device]:
-        """Every device."""
+    def all(self, kind: str = "") -> list[Device]:
+        """Every device, or those of a kind."""
         body = LINK_HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, 0) + wire.number(IFLA_EXT_MASK, _SKIP_STATISTICS)
-        return self._channel.dump(wire.RTM_GETLINK, body, _read)
+        if kind:
+            body += wire.attribute(IFLA_LINKINFO, wire.attribute(INFO_KIND, kind.encode()))
+        found = self._channel.dump(wire.RTM_GETLINK, body, _read)
+        # A kernel that has no devices of that kind yet (its module is not loaded) answers with all.
+        return [device for device in found if kind in ("", device.link.kind)]
 
     def own_index(self, name: str) -> int:
         """The index of our device of that name; 0 when there is none, or one that is not ours."""

@@ -1,24 +1,20 @@
-"""Our two devices: the VXLAN device and the bridge.
+"""Our device, the VXLAN device.
 
-What can be changed in place is: up, MTU, MAC. A VXLAN device that differs in anything else is deleted and made anew,
-and with it goes all that stood on it. Setting a MAC, even to the same value, wipes the device's permanent neighbours:
-a tunnel's is only sent when it differs, and whoever wrote links reads the other kinds again. A bridge's is always sent:
-what it was given it keeps, and without that it has the least of its ports'.
+What can be changed in place is: up, MTU, MAC. A device that differs in anything else is deleted and made anew, and with
+it goes all that stood on it. Setting a MAC, even to the same value, wipes the device's permanent neighbours: it is only
+sent when it differs, and whoever wrote links reads the other kinds again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import struct
 import threading
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 from cloudroute.adapters.netlink import devices, wire
 from cloudroute.adapters.netlink.channel import Channel, Failure
 from cloudroute.adapters.netlink.devices import OWN, Device, Devices
-from cloudroute.adapters.sysctl import writable_root
 from cloudroute.dataplane import Link, Vxlan
 
 
@@ -84,14 +80,12 @@ class Links:
         parent = 0
         if link.vxlan is not None and not (parent := self._devices.index(link.vxlan.parent)):
             return f"can't be made: there is no network interface {link.vxlan.parent}"
-        # A bridge follows the MTU of its ports until somebody has changed its own. So it is made with another one.
-        mtu = link.mtu if link.vxlan else link.mtu - 1
         info = wire.attribute(devices.INFO_KIND, link.kind.encode() + b"\0")
         if link.vxlan is not None:
             info += wire.attribute(devices.INFO_DATA, _vxlan(link.vxlan, parent))
         body = devices.LINK_HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, 0)
         body += wire.attribute(devices.IFLA_IFNAME, name.encode() + b"\0")
-        body += wire.number(devices.IFLA_MTU, mtu)
+        body += wire.number(devices.IFLA_MTU, link.mtu)
         body += wire.attribute(devices.IFLA_ADDRESS, link.mac)
         body += wire.attribute(devices.IFLA_LINKINFO, info)
         failure = self._channel.request(wire.RTM_NEWLINK, wire.CREATE | wire.EXCL, body)
@@ -129,9 +123,7 @@ class Links:
     def _change(self, device: Device, link: Link) -> str:
         """Bring up, MTU and MAC to what they shall be, in one message."""
         body = b""
-        if device.link.mac != link.mac and link.kind == "bridge":
-            _announce(device.name)
-        if device.link.mac != link.mac or link.kind == "bridge":
+        if device.link.mac != link.mac:
             body += wire.attribute(devices.IFLA_ADDRESS, link.mac)
         if device.link.mtu != link.mtu:
             body += wire.number(devices.IFLA_MTU, link.mtu)
@@ -153,16 +145,6 @@ class Links:
         header = devices.LINK_HEADER.pack(wire.AF_UNSPEC, 0, device.ifindex, 0, 0)
         failure = self._channel.request(wire.RTM_DELLINK, 0, header)
         return None if failure is not None and failure.errno == errno.ENODEV else failure
-
-
-def _announce(bridge: str) -> None:
-    """Have the kernel tell the pods of a change of MAC: they know it as their gateway's, and would lose it for long.
-
-    The agent takes a bridge over with the MAC that it has. This is for one that somebody has given another meanwhile.
-    """
-    for setting in (f"ipv4/conf/{bridge}/arp_notify", f"ipv6/conf/{bridge}/ndisc_notify"):
-        with contextlib.suppress(OSError):  # no IPv6, or /proc/sys is read-only: the pods find out by themselves
-            Path(writable_root(), "net", setting).write_text("1", encoding="ascii")
 
 
 def _vxlan(vxlan: Vxlan, parent: int) -> bytes:

@@ -21,13 +21,14 @@ from collections.abc import Callable, Collection
 
 from cloudroute.adapters.netlink import sieve, wire
 from cloudroute.adapters.netlink.addresses import Addresses
+from cloudroute.adapters.netlink.bridges import Bridges
 from cloudroute.adapters.netlink.channel import routing_socket
 from cloudroute.adapters.netlink.devices import IFLA_IFNAME, LINK_HEADER, OWN, Device, Devices
 from cloudroute.adapters.netlink.links import Links
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
 from cloudroute.adapters.netlink.nexthops import Nexthops
 from cloudroute.adapters.netlink.routes import Routes
-from cloudroute.dataplane import BRIDGE, KINDS, PROTOCOL, VTEP, Kind
+from cloudroute.dataplane import KINDS, PROTOCOL, VTEP, Kind
 
 NAME = "netlink-events"
 """Of the thread."""
@@ -56,6 +57,7 @@ class Listener:
         devices: Devices,
         links: Links,
         addresses: Addresses,
+        bridges: Bridges,
         fdb: Fdb,
         neighbours: Neighbours,
         nexthops: Nexthops,
@@ -65,13 +67,14 @@ class Listener:
         self._devices = devices
         self._links = links
         self._addresses = addresses
+        self._bridges = bridges
         self._fdb = fdb
         self._neighbours = neighbours
         self._nexthops = nexthops
         self._routes = routes
         self._nic: Device | None = None
         self._watched: dict[int, str] = {}
-        """Index to name, of our devices and the NIC."""
+        """Index to name, of our device and the NIC."""
         self._lock = threading.Lock()
         """Of `_nic`, `_watched` and the filter that is made of them."""
         self._stopping = os.eventfd(0, os.EFD_CLOEXEC)
@@ -160,7 +163,7 @@ class Listener:
         if scope != wire.SCOPE_GLOBAL:
             return _NOTHING
         name = self._watched.get(index, "")
-        if name not in (VTEP, BRIDGE):
+        if name != VTEP:
             return frozenset({"links"})
         return frozenset({"addresses"}) if self._addresses.news(data, name, added) else _NOTHING
 
@@ -173,9 +176,7 @@ class Listener:
         if data[17] == 0 and data[21] != PROTOCOL:
             return frozenset({"links"})  # a default route: it may be by the NIC
         kinds: frozenset[Kind] = frozenset({"routes"}) if self._routes.news(data) else _NOTHING
-        if data[20] == wire.TABLE_MAIN and data[21] != PROTOCOL and self._addresses.concerned(data):
-            kinds |= {"addresses"}
-        return kinds
+        return kinds | {"bridges"} if self._bridges.concerned(data) else kinds
 
     def _link(self, data: bytes) -> frozenset[Kind]:
         _, _, index, flags, changed = LINK_HEADER.unpack_from(data, 16)
@@ -197,7 +198,7 @@ class Listener:
     def _aim(self) -> None:
         """Find out which indices count by now, and tell the filter. Under the lock."""
         nic = [self._nic.name] if self._nic is not None else []
-        found = {name: self._devices.index(name) for name in (VTEP, BRIDGE, *nic)}
+        found = {name: self._devices.index(name) for name in (VTEP, *nic)}
         self._watched = {index: name for name, index in found.items() if index}
         vtep = [found[VTEP]] if found[VTEP] else []
         sieve.attach(self._socket, self._own_port, vtep, self._watched)

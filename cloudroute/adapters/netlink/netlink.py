@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 from cloudroute.adapters.netlink import wire
 from cloudroute.adapters.netlink.addresses import Addresses
+from cloudroute.adapters.netlink.bridges import Bridges
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import Devices
 from cloudroute.adapters.netlink.host import read_host
@@ -18,6 +19,7 @@ from cloudroute.adapters.netlink.routes import Routes
 from cloudroute.dataplane import AddressKey, Host, Kind, Link, Nexthop, Route, RouteKey
 from cloudroute.errors import KernelError
 from cloudroute.ports import Table
+from cloudroute.types import Cidr
 
 
 class Netlink:
@@ -33,11 +35,14 @@ class Netlink:
             devices = Devices(channel)
             links = Links(channel, devices)
             addresses = Addresses(channel, devices)
+            bridges = Bridges(channel, devices)
             fdb = Fdb(channel, devices)
             neighbours = Neighbours(channel, devices)
             nexthops = Nexthops(channel, devices)
             routes = Routes(channel, devices)
-            self._listener = Listener(channel.port, devices, links, addresses, fdb, neighbours, nexthops, routes)
+            self._listener = Listener(
+                channel.port, devices, links, addresses, bridges, fdb, neighbours, nexthops, routes
+            )
         except BaseException:
             channel.close()
             raise
@@ -45,6 +50,7 @@ class Netlink:
         self._devices = devices
         self.links: Table[str, Link] = links
         self.addresses: Table[AddressKey, None] = addresses
+        self.bridges: Table[Cidr, None] = bridges
         self.fdb: Table[bytes, bytes] = fdb
         self.neighbours: Table[bytes, bytes] = neighbours
         self.nexthops: Table[int, Nexthop] = nexthops

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+import sys
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ ALL_DEVICES = 0xFFFF_FFFF
 _WORD, _HALF, _BYTE = 0x20, 0x28, 0x30
 _EQUAL, _ANY_BIT, _RETURN = 0x15, 0x45, 0x06
 _DROP, _PASS = 0, 0xFFFF_FFFF
+_HOST_ROUTE = int.from_bytes((wire.AF_INET6, 128, 0, 0), sys.byteorder)
+"""How the message of a route to one IPv6 address begins: family, destination length, source length, TOS."""
 _SO_ATTACH_FILTER = 26
 
 
@@ -46,7 +49,7 @@ def attach(target: socket.socket, own_port: int, vtep: Collection[int], watched:
     """Set the filter, in place of any before.
 
     `own_port` is the port id of our writes; `vtep` the index of the VXLAN device, if there is one; `watched` the
-    indices of our devices and the NIC.
+    indices of our device and the NIC.
     """
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(_rules(own_port, vtep, watched)))
     memory = ctypes.create_string_buffer(code)
@@ -68,8 +71,9 @@ def _rules(own_port: int, vtep: Collection[int], watched: Collection[int]) -> li
             (wire.RTM_NEWROUTE, wire.RTM_DELROUTE),
             True,
             (
-                _Test(_BYTE, 21, _EQUAL, (PROTOCOL, wire.KERNEL)),  # the kernel's: perhaps to the node's own pods
+                _Test(_BYTE, 21, _EQUAL, (PROTOCOL,)),
                 _Test(_BYTE, 17, _EQUAL, (0,)),  # a default route: length 0
+                _Test(_WORD, 16, _EQUAL, (_HOST_ROUTE,)),  # perhaps to a pod of the node
                 _Test(_HALF, wire.FLAGS_OFFSET, _ANY_BIT, (wire.REPLACE,)),  # perhaps in the place of ours
             ),
         ),

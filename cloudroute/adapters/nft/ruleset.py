@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 from cloudroute.dataplane import TABLE, VTEP, Ruleset, family_of_bytes
 from cloudroute.types import BITS, FAMILIES, Cidr, Family
 
+BRIDGE = "cbr0"
 Json: TypeAlias = dict[str, Any]
 Object: TypeAlias = tuple[str, Json]
 """What kind it is ("table", "set", "chain", "rule"), and what of it nft lists, without its handle."""

@@ -8,11 +8,10 @@ from cloudroute.core.doctor.facts import Facts, MachineFacts
 from cloudroute.core.doctor.findings import Check, Outcome, failed, known, listed, ok, warning
 from cloudroute.dataplane import VXLAN_OVERHEAD, family_of_bytes
 
-NEEDED_PLUGINS = ("bridge", "host-local")
+NEEDED_PLUGINS = ("ptp", "host-local")
 """As the agent demands them (a test compares): core knows nothing of it."""
 FEATURES = {
     "vxlan": "the overlay is a VXLAN device",
-    "bridge": "the node's pods are joined by a bridge",
     "nexthop objects": "a change of path is the change of one nexthop object, which loses no packet",
     "nftables": "masquerade and counters are one nftables table",
 }
@@ -25,7 +24,7 @@ def _feature(name: str) -> Callable[[Facts], Outcome]:
         if complaint:
             return failed(
                 complaint,
-                "use a kernel of Linux 5.3 or newer with its modules (vxlan, bridge, nf_tables), and install nft",
+                "use a kernel of Linux 5.3 or newer with its modules (vxlan, nf_tables), and install nft",
             )
         return ok("works: tried in a network namespace of its own")
 

@@ -26,7 +26,7 @@ PLUGIN_SECONDS = 20.0
 def find_plugins() -> Path | None:
     """The folder with the plugins that a node's chain is made of, or None."""
     folders = [*os.environ.get("CNI_PATH", "").split(":"), *PLUGIN_FOLDERS]
-    needed = ("bridge", "host-local", "portmap")
+    needed = ("ptp", "host-local", "portmap")
     return next((Path(f) for f in folders if f and all(os.access(Path(f, name), os.X_OK) for name in needed)), None)
 
 

@@ -38,7 +38,7 @@ _PROGRAMS = {"containerd": "containerd", "ctr": "containerd", "runc": "runc", "n
 def missing() -> list[str]:
     """What this machine lacks for a KubeletHost, and how to get it; one sentence for all that is missing each."""
     packages = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
-    if not (CNI_BIN / "bridge").exists():
+    if not (CNI_BIN / "ptp").exists():
         packages.add("containernetworking-plugins")
     if find_busybox() is None:
         packages.add("busybox-static")
@@ -120,7 +120,7 @@ class KubeletHost:
             )
 
     def stop(self) -> None:
-        """Shut it down. Nothing of it is left but `folder` and, in the network namespace, the CNI plugins' bridge."""
+        """Shut it down. Nothing of it is left but `folder`."""
         if self._process is None:
             return
         self._hang_up()

@@ -37,14 +37,14 @@ def test_a_directory_that_is_not_there_shadows_nothing(tmp_path: Path) -> None:
 def test_plugins_are_found_in_any_directory_of_cni_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of ours that can be run."""
     first, second = tmp_path / "first", tmp_path / "second"
-    for path in (first / "bridge", first / "vlan", second / "bridge", second / "host-local", second / "portmap"):
+    for path in (first / "ptp", first / "vlan", second / "ptp", second / "host-local", second / "portmap"):
         path.parent.mkdir(exist_ok=True)
         path.touch()
         path.chmod(0o755)
     (second / "portmap").chmod(0o644)
     (second / "loopback").mkdir()
     monkeypatch.setenv("CNI_PATH", f"{first}:{tmp_path}/missing::{second}")
-    assert find_plugins() == (frozenset({"bridge", "host-local"}), (str(first), f"{tmp_path}/missing", str(second)))
+    assert find_plugins() == (frozenset({"ptp", "host-local"}), (str(first), f"{tmp_path}/missing", str(second)))
 
 
 def test_without_cni_path_the_usual_directories_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,15 +19,10 @@ from cloudroute.dataplane import (
 )
 
 VXLAN = Vxlan(1, 8472, packed("10.0.1.10"), "eth0")
-LINKS = {
-    "cr0": Link("vxlan", bytes.fromhex("0a580af40100"), 8951, True, VXLAN),
-    "cbr0": Link("bridge", bytes.fromhex("0a580af40101"), 8951, True),
-}
+LINKS = {"cr0": Link("vxlan", bytes.fromhex("0a580af40100"), 8951, True, VXLAN)}
 ADDRESSES = {
     AddressKey("cr0", packed("10.244.1.0"), 32): None,
     AddressKey("cr0", packed("fd00:1::"), 128): None,
-    AddressKey("cbr0", packed("10.244.1.1"), 24): None,
-    AddressKey("cbr0", packed("fd00:1::1"), 80): None,
 }
 MAC = bytes.fromhex("0a580af40700")
 FDB = {MAC: packed("10.0.3.4")}

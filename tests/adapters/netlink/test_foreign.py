@@ -123,8 +123,8 @@ def test_a_nexthop_that_an_earlier_process_made_is_taken_over_unread(host: Names
     other.close()
 
 
-@pytest.mark.parametrize("name", ["cr0", "cbr0"])
-def test_a_device_of_our_name_but_another_kind_is_never_touched(host: Namespace, netlink: Netlink, name: str) -> None:
+def test_a_device_of_our_name_but_another_kind_is_never_touched(host: Namespace, netlink: Netlink) -> None:
+    name = "cr0"
     host.shell(
         f"ip link add {name} type veth peer name other; ip link set {name} up; ip link set other up;"
         f"ip address add 192.0.2.1/24 dev {name};"
@@ -140,11 +140,10 @@ def test_a_device_of_our_name_but_another_kind_is_never_touched(host: Namespace,
     assert netlink.addresses.read(()) == {}
     assert netlink.neighbours.read(()) == {}
     assert netlink.addresses.write({}, [AddressKey(name, packed("192.0.2.1"), 24)]) == {}
-    if name == "cr0":
-        assert netlink.neighbours.write({}, [packed("192.0.2.2")]) == {}
-        assert netlink.fdb.write({}, list(FDB)) == {}
-        assert netlink.nexthops.write(NEXTHOPS, ()).keys() == NEXTHOPS.keys()
-        assert NEIGHBOURS.keys().isdisjoint(netlink.neighbours.read(()))
+    assert netlink.neighbours.write({}, [packed("192.0.2.2")]) == {}
+    assert netlink.fdb.write({}, list(FDB)) == {}
+    assert netlink.nexthops.write(NEXTHOPS, ()).keys() == NEXTHOPS.keys()
+    assert NEIGHBOURS.keys().isdisjoint(netlink.neighbours.read(()))
     assert before == (host.run("ip", "address", "show", "dev", name), host.run("ip", "neigh", "show", "dev", name))
 
 
@@ -157,46 +156,3 @@ def test_a_vni_that_another_device_has_is_named_with_the_flags(host: Namespace, 
     host.run("ip", "link", "delete", "flannel.1")
     assert netlink.links.write(LINKS, ()) == {}
     assert netlink.links.read(()) == LINKS
-
-
-GATEWAYS = {where: None for where in ADDRESSES if where.device == "cbr0"}
-
-
-@pytest.mark.parametrize(
-    ("made", "undone", "said"),
-    [
-        (
-            "ip link add cni0 type bridge; ip link set cni0 up; ip address add 10.244.1.1/24 dev cni0",
-            "ip link delete cni0",
-            "10.244.1.1: the network is already routed dev cni0 by another program (protocol kernel)",
-        ),
-        (
-            "ip -6 route add fd00:1::/80 via fd01::1 metric 100 proto static",
-            "ip -6 route delete fd00:1::/80 metric 100",
-            "fd00:1::1: the network is already routed via fd01::1 dev eth0 by another program (protocol static)",
-        ),
-    ],
-)
-def test_a_foreign_route_to_the_nodes_own_pods_stays_and_is_named_until_it_goes(
-    host: Namespace, node: Netlink, made: str, undone: str, said: str
-) -> None:
-    host.shell(made)
-    for _ in range(2):
-        failed = node.addresses.write(GATEWAYS, ())
-        assert [f"{written(where.address)}: {words}".startswith(said) for where, words in failed.items()] == [True]
-        assert node.addresses.read(GATEWAYS.keys()).keys() == GATEWAYS.keys() - failed.keys()
-    host.shell(undone)
-    assert node.addresses.read(GATEWAYS.keys()) == GATEWAYS
-
-
-@pytest.mark.parametrize("route", ["10.244.1.0/24", "fd00:1::/80"])
-def test_the_route_to_the_nodes_own_pods_is_made_again_with_its_address(
-    host: Namespace, node: Netlink, route: str
-) -> None:
-    assert node.addresses.write(ADDRESSES, ()) == {}
-    host.shell(f"ip route delete {route} dev cbr0")
-    lost = ADDRESSES.keys() - node.addresses.read(ADDRESSES.keys()).keys()
-    assert len(lost) == 1
-    assert node.addresses.write(dict.fromkeys(lost), ()) == {}
-    assert node.addresses.read(ADDRESSES.keys()) == ADDRESSES
-    assert f"{route} dev cbr0" in host.run("ip", "route") + host.run("ip", "-6", "route")

@@ -1,4 +1,4 @@
-"""Our two devices: made, changed in place where that can be, made anew where not."""
+"""Our device: made, changed in place where that can be, made anew where not."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from cloudroute.dataplane import Link, packed
 from tests.adapters.netlink.kit import LINKS, NEIGHBOURS, VXLAN
 from tests.hosts import Namespace
 
-CR0, CBR0 = LINKS["cr0"], LINKS["cbr0"]
+CR0 = LINKS["cr0"]
 
 
 def ifindex(host: Namespace, name: str) -> int:
     return int(json.loads(host.run("ip", "-j", "link", "show", "dev", name))[0]["ifindex"])
 
 
-@pytest.mark.parametrize("name", ["cr0", "cbr0"])
 @pytest.mark.parametrize("change", [{"mtu": 1400}, {"mac": bytes.fromhex("0a580af40109")}, {"up": False}])
-def test_mtu_mac_and_up_are_changed_in_place(host: Namespace, node: Netlink, name: str, change: dict[str, Any]) -> None:
-    before = ifindex(host, name)
-    wanted = {**LINKS, name: LINKS[name]._replace(**change)}
+def test_mtu_mac_and_up_are_changed_in_place(host: Namespace, node: Netlink, change: dict[str, Any]) -> None:
+    before = ifindex(host, "cr0")
+    wanted = {"cr0": CR0._replace(**change)}
     for links in (wanted, LINKS):
         assert node.links.write(links, ()) == {}
         assert node.links.read(()) == links
-    assert ifindex(host, name) == before
+    assert ifindex(host, "cr0") == before
 
 
 @pytest.mark.parametrize("change", [{"vni": 7}, {"port": 4789}, {"local": packed("10.0.1.11")}, {"parent": "far"}])
@@ -37,7 +36,7 @@ def test_a_tunnel_that_differs_in_anything_else_is_made_anew(
 ) -> None:
     before = ifindex(host, "cr0")
     mtu = 1400  # what the other parent has room for
-    wanted = {**LINKS, "cr0": CR0._replace(vxlan=VXLAN._replace(**change), mtu=mtu)}
+    wanted = {"cr0": CR0._replace(vxlan=VXLAN._replace(**change), mtu=mtu)}
     assert node.links.write(wanted, ()) == {}
     assert node.links.read(()) == wanted
     assert ifindex(host, "cr0") != before
@@ -68,41 +67,16 @@ def test_a_tunnel_between_ipv6_addresses(netlink: Netlink) -> None:
 def test_a_write_of_what_is_there_keeps_the_neighbours_and_a_new_mac_wipes_them(node: Netlink) -> None:
     # Whoever writes links reads the other kinds again: this is why.
     assert node.neighbours.write(NEIGHBOURS, ()) == {}
-    assert node.links.write({**LINKS, "cr0": CR0._replace(mtu=1400)}, ()) == {}
+    assert node.links.write({"cr0": CR0._replace(mtu=1400)}, ()) == {}
     assert node.neighbours.read(()) == NEIGHBOURS
     assert node.links.write({"cr0": CR0._replace(mac=bytes.fromhex("0a580af40109"))}, ()) == {}
     assert node.neighbours.read(()) == {}
 
 
-def test_the_bridge_keeps_its_mtu_and_mac_whatever_is_plugged_in(host: Namespace, node: Netlink) -> None:
-    host.shell("ip link add p mtu 1300 address 02:00:00:00:00:01 type veth peer name q; ip link set p master cbr0")
-    assert node.links.read(()) == LINKS
-    host.run("ip", "link", "delete", "p")
-    assert node.links.read(()) == LINKS
-    assert (
-        json.loads(host.run("ip", "-j", "-d", "link", "show", "dev", "cbr0"))[0]["linkinfo"]["info_data"]["stp_state"]
-        == 0
-    )
-
-
-def test_a_bridge_of_somebody_else_that_is_written_as_it_is_keeps_its_mac_whatever_is_plugged_in(
-    host: Namespace, netlink: Netlink
-) -> None:
-    """The CNI plugin makes one without a MAC of its own, for pods that start before the agent."""
-    host.shell("ip link add cbr0 type bridge; ip link add p address 0a:00:00:00:00:02 type veth peer name q")
-    host.shell("ip link set p master cbr0; ip link set cbr0 up")
-    there = netlink.links.read(())["cbr0"]
-    assert there.mac == bytes.fromhex("0a0000000002")
-    assert netlink.links.write({"cbr0": there}, ()) == {}
-    host.shell("ip link add r address 02:00:00:00:00:01 type veth peer name s; ip link set r master cbr0")
-    host.run("ip", "link", "delete", "p")
-    assert netlink.links.read(())["cbr0"] == there
-
-
 def test_a_nic_that_is_not_there_is_named(netlink: Netlink) -> None:
-    failed = netlink.links.write({**LINKS, "cr0": CR0._replace(vxlan=VXLAN._replace(parent="eth7"))}, ())
+    failed = netlink.links.write({"cr0": CR0._replace(vxlan=VXLAN._replace(parent="eth7"))}, ())
     assert failed == {"cr0": "can't be made: there is no network interface eth7"}
-    assert netlink.links.read(()) == {"cbr0": CBR0}
+    assert netlink.links.read(()) == {}
 
 
 def test_an_mtu_that_does_not_fit_the_nic_is_a_failure_with_the_number(netlink: Netlink) -> None:

@@ -76,10 +76,9 @@ def test_the_kernel_holds_what_people_would_type(host: Namespace, netlink: Netli
     assert "10.244.7.0/24 nhid 41 via 10.244.7.0 dev cr0 proto 88 src 10.244.1.0 onlink" in routes
     assert "fd00:7::/80 nhid 42 via fe80::858:aff:fef4:700 dev cr0 proto 88 src fd00:1:: metric 1024 onlink" in routes
     assert "unreachable 10.244.0.0/16 proto 88 metric 4294967280" in routes
-    assert "10.244.1.0/24 dev cbr0 proto kernel scope link src 10.244.1.1" in routes
     assert "0a:58:0a:f4:07:00 dst 10.0.3.4 self permanent" in host.run("bridge", "fdb", "show", "dev", "cr0")
-    addresses = host.run("ip", "address", "show", "dev", "cbr0")
-    assert "fd00:1::1/80 scope global nodad" in addresses
+    addresses = host.run("ip", "address", "show", "dev", "cr0")
+    assert "fd00:1::/128 scope global nodad" in addresses
     assert "tentative" not in addresses
     assert "noprefixroute" not in addresses
 
@@ -89,9 +88,7 @@ def test_what_was_made_by_hand_with_the_right_values_is_adopted(host: Namespace,
         "ip link add cr0 mtu 8951 address 0a:58:0a:f4:01:00"
         " type vxlan id 1 local 10.0.1.10 dev eth0 dstport 8472 nolearning;"
         "ip link set cr0 addrgenmode none; ip link set cr0 up;"
-        "ip link add cbr0 mtu 8951 address 0a:58:0a:f4:01:01 type bridge; ip link set cbr0 up;"
         "ip address add 10.244.1.0/32 dev cr0; ip address add fd00:1::/128 dev cr0 nodad;"
-        "ip address add 10.244.1.1/24 dev cbr0; ip address add fd00:1::1/80 dev cbr0 nodad;"
         "bridge fdb add 0a:58:0a:f4:07:00 dev cr0 dst 10.0.3.4 self permanent;"
         "ip neigh add 10.244.7.0 lladdr 0a:58:0a:f4:07:00 dev cr0 nud permanent;"
         "ip neigh add fe80::858:aff:fef4:700 lladdr 0a:58:0a:f4:07:00 dev cr0 nud permanent;"
@@ -225,11 +222,11 @@ def test_without_the_vxlan_device_its_entries_are_refused_as_a_whole_and_nothing
 
 
 def test_an_ipv6_address_where_ipv6_is_off_names_the_sysctl(host: Namespace, node: Netlink) -> None:
-    host.run("sysctl", "-qw", "net.ipv6.conf.cbr0.disable_ipv6=1")
+    host.run("sysctl", "-qw", "net.ipv6.conf.cr0.disable_ipv6=1")
     failed = node.addresses.write(ADDRESSES, ())
     (words,) = failed.values()
-    assert "net.ipv6.conf.cbr0.disable_ipv6" in words
-    assert len(node.addresses.read(())) == 3
+    assert "net.ipv6.conf.cr0.disable_ipv6" in words
+    assert len(node.addresses.read(())) == 1
 
 
 def test_five_thousand_dual_stack_peers_make_the_round_trip(node: Netlink) -> None:
