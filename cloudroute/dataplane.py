@@ -38,6 +38,11 @@ TABLE = "cloudroute"
 """The nftables table, family inet."""
 CONFLIST = "10-cloudroute.conflist"
 """Our CNI configuration, in the folder that the container runtime reads: the first by name counts."""
+NETWORK = "cloudroute"
+"""The name in it. host-local keeps its leases in a folder of that name: under another one it would give addresses again
+that are in use."""
+LEASES = "/var/lib/cni/networks"
+"""The folder of those folders."""
 VXLAN_OVERHEAD: dict[Family, int] = {"ipv4": 50, "ipv6": 70}
 """What the tunnel adds to a packet, by the family of the nodes' addresses that it runs over."""
 

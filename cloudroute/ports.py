@@ -243,6 +243,10 @@ class Kernel(Protocol):
         """Other CNI configurations that a container runtime takes before ours, by file name."""
         ...
 
+    def leases_of_others(self) -> Mapping[str, Collection[bytes]]:
+        """Addresses that host-local gave to pods of other networks, by network; {} once ours has had pods."""
+        ...
+
     def peer_bytes(self) -> Sequence[PeerBytes]:
         """The counters; () while there is no table. Never raises."""
         ...

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudroute.adapters.cni import Files, find_plugins, shadowing
+from cloudroute.adapters.cni import Files, find_plugins, leases_of_others, shadowing
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.sysctl import Sysctls
@@ -81,6 +81,9 @@ class HostKernel:
 
     def shadowing(self) -> Sequence[str]:
         return shadowing(self._cni_conf_dir)
+
+    def leases_of_others(self) -> Mapping[str, Collection[bytes]]:
+        return leases_of_others()
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
         return self._nft.peer_bytes()

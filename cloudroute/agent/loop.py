@@ -8,7 +8,7 @@ read again in case a message was missed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from random import Random
 from typing import NamedTuple
@@ -22,11 +22,11 @@ from cloudroute.config import AgentSettings
 from cloudroute.core.conflist import conflist
 from cloudroute.core.hosttables import Composer, Shape, Wanted
 from cloudroute.core.peers import Unfit
-from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, Host, Kind, network
+from cloudroute.dataplane import CONFLIST, KINDS, LEASES, NETWORK, TAKEN, Host, Kind, network, written
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import NodeRoute
+from cloudroute.types import Cidr, NodeRoute
 
 log = structlog.get_logger()
 _chance = Random()
@@ -243,9 +243,22 @@ class Loop:
                 "(Debian: containernetworking-plugins), or name their folder by CNI_PATH"
             ]
             return report.failing("CNIPluginsMissing", words)
+        if words := list(self._taken(wanted.pod_cidrs)):
+            return report.failing("AddressesInUse", words)
         if words := self.sync.failures(PEERS):
             return report.failing("PeersFailed", words, serves=True)
         return report
+
+    def _taken(self, pod_cidrs: Collection[Cidr]) -> Iterator[str]:
+        """Which of this node's addresses have pods of other networks, in words: new pods would get them again."""
+        for name, leases in self._kernel.leases_of_others().items():
+            taken = sorted(one for one in leases if any(cidr.covers(network(one, 8 * len(one))) for cidr in pod_cidrs))
+            if taken:
+                yield (
+                    f"pods of the network {name} have {len(taken)} addresses of this node, as {written(taken[0])}: "
+                    f"link its leases into {LEASES}/{NETWORK} (docs/moving), or end these pods and remove "
+                    f"{LEASES}/{name}"
+                )
 
     # --- what people are told ---------------------------------------------------------------
 

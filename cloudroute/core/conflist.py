@@ -6,8 +6,6 @@ netfilter hooks, also between two pods of the node, so Services and policy enfor
 each field is for:
 
     cniVersion 1.0.0     the plugins of distributions refuse 1.1.0, and every pod with it
-    name                 host-local keeps its leases below /var/lib/cni/networks/NAME: another name would give addresses
-                         that are in use a second time
     mtu                  of both ends of the cable
     ipMasq false         masquerade is the agent's: the plugin's would spare the node's own pods only
     gateway              the first host address, which ptp puts on each cable's end at the host
@@ -22,7 +20,7 @@ import json
 from collections.abc import Collection, Sequence
 
 from cloudroute.core.peers import gateway
-from cloudroute.dataplane import written
+from cloudroute.dataplane import NETWORK, written
 from cloudroute.types import Cidr, Family
 
 _EVERYWHERE: dict[Family, str] = {"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
@@ -56,5 +54,5 @@ def conflist(pod_cidrs: Sequence[Cidr], mtu: int, plugins: Collection[str]) -> b
     first = _WITHOUT_DAD if any(cidr.family == "ipv6" for cidr in pod_cidrs) else ()
     before = first if all(plugin["type"] in plugins for plugin in first) else ()
     after = [plugin for plugin in _CHAINED if plugin["type"] in plugins]
-    content = {"cniVersion": "1.0.0", "name": "cloudroute", "plugins": [*before, ptp, *after]}
+    content = {"cniVersion": "1.0.0", "name": NETWORK, "plugins": [*before, ptp, *after]}
     return json.dumps(content, indent=2).encode() + b"\n"

@@ -8,7 +8,7 @@ import pytest
 
 from cloudroute.agent.report import LASTS_SECONDS, Report, Reporter
 from cloudroute.core.peers import vtep_mac
-from cloudroute.dataplane import VTEP, AddressKey, Kind, link_local
+from cloudroute.dataplane import VTEP, AddressKey, Kind, link_local, packed
 from cloudroute.errors import Unreachable
 from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
 
@@ -134,6 +134,19 @@ def test_without_the_plugins_there_is_no_conflist_and_the_words_say_what_to_inst
     node.kernel.installed |= {"ptp", "host-local"}
     assert node.settle().ready
     assert [one["type"] for one in json.loads(conflist(node) or b"")["plugins"]] == ["ptp"]
+
+
+def test_no_pod_starts_while_pods_of_another_network_have_addresses_of_this_node() -> None:
+    """host-local knows of none but its own network's leases. Addresses of other ranges do not matter."""
+    node = Node(*PAIR)
+    node.kernel.leases = {"cbr0": {packed("100.64.1.7"), packed("10.9.9.9")}, "other": {packed("172.17.0.2")}}
+    report = node.turn()
+    assert status(report) == (False, "AddressesInUse")
+    assert report.message.startswith("pods of the network cbr0 have 1 addresses of this node, as 100.64.1.7")
+    assert conflist(node) is None
+    node.kernel.leases.clear()
+    assert node.settle().ready
+    assert conflist(node)
 
 
 def test_a_nic_that_is_missing_is_said_and_found_once_it_is_there() -> None:

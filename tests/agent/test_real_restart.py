@@ -140,5 +140,5 @@ def test_killed_after_any_entry_of_a_change(kernel: Mortal, tmp_path: Path) -> N
 def test_cleanup_leaves_nothing_and_says_what_it_removed(kernel: Mortal, tmp_path: Path) -> None:
     finish(kernel, tmp_path, *WORLD)
     said = str(clean(kernel))
-    assert said.startswith("removed 1 files, 1 nftables, 8 routes, 6 nexthops")
+    assert said.startswith("removed 1 files, 1 nftables, 10 routes, 6 nexthops")
     assert str(clean(kernel)) == ""

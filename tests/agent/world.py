@@ -73,6 +73,7 @@ class MemoryKernel:
         """Or why there is none, in words."""
         self.tables: Mapping[Kind, MemoryTable] = {kind: MemoryTable(self, kind) for kind in KINDS}
         self.installed = frozenset({"ptp", "host-local", "loopback", "tuning", "portmap", "bandwidth"})
+        self.leases: dict[str, set[bytes]] = {}
         self.refuse: dict[tuple[Kind, Any], tuple[str, int]] = {}
         """(kind, key) -> words and how often; a key of None stands for all of the kind."""
         self.writes: list[tuple[Kind, Any]] = []
@@ -123,6 +124,9 @@ class MemoryKernel:
         self.tables[kind].entries.pop(key)
         self.fell(kind, key)
         self.told({kind})
+
+    def leases_of_others(self) -> Mapping[str, Collection[bytes]]:
+        return self.leases
 
     @property
     def state(self) -> dict[Kind, dict[Any, Any]]:

@@ -40,7 +40,7 @@ bridge fdb add {mac} dev flannel.1 dst {address} self permanent
 ip route add 10.244.{number}.0/24 via 10.244.{number}.0 dev flannel.1 onlink
 """
 _SHOW = """
-ip -d -o link show flannel.1; ip -o address show dev flannel.1; ip -o -4 address show dev cni0
+ip -d -o link show flannel.1; ip -o -4 address show dev flannel.1; ip -o -4 address show dev cni0
 ip route show dev flannel.1; ip route show dev cni0; ip neighbour show dev flannel.1 nud permanent
 bridge fdb show dev flannel.1; iptables -S; iptables -t nat -S
 """

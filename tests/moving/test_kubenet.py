@@ -12,6 +12,7 @@ from cloudroute.lab.hosts.host import LabHost, LabPod
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
+from cloudroute.lab.kube import Object
 from tests.moving import guide, kubenet
 from tests.packets.world import check_no_loss, new_lab, settle
 
@@ -46,7 +47,6 @@ def test_moving_in_writes_nothing_to_ec2_loses_no_packet_and_gives_no_address_tw
             guide.run(host, guide.script(PAGE, HEADING))
             host.start_agent()
             lab.wait(lambda host=host: ready(lab, host.name), "its agent")  # type: ignore[misc]
-            guide.run(host, guide.script(PAGE, "4. Old pods beside new ones"))
         settle(lab)
         assert natives(lab) == [2, 2]
         new = [host.add_pod("new") for host in hosts]
@@ -68,16 +68,17 @@ def test_moving_in_writes_nothing_to_ec2_loses_no_packet_and_gives_no_address_tw
     assert [path.name for path in leases.glob("100.*")] == list(host.pods["new"].addresses)
     assert not (host.conf_dir / kubenet.FILE).exists()
     assert "IP-MASQ" not in host.run("iptables-save")
+    assert not mac(host)
 
 
 @pytest.mark.parametrize("lab", ["ptp"], indirect=True)
-def test_without_the_links_a_new_pod_gets_the_address_of_one_that_runs(lab: HostLab) -> None:
+def test_without_the_links_no_pod_is_started_by_cloudroute(lab: HostLab) -> None:
     """What the guide's block is for: host-local keeps one list for each network's name."""
     host = next(iter(lab.hosts.values()))
     lab.start_controller()
     host.start_agent()
-    lab.wait(lambda: (host.conf_dir / "10-cloudroute.conflist").exists(), "the agent's conflist")
-    assert host.add_pod("new").addresses == host.pods["one"].addresses
+    lab.wait(lambda: "AddressesInUse" in {reason(route) for route in lab.node_routes()}, "its agent to say why")
+    assert not (host.conf_dir / "10-cloudroute.conflist").exists()
 
 
 def mac(host: LabHost) -> str:
@@ -89,6 +90,11 @@ def mac(host: LabHost) -> str:
 def natives(lab: HostLab) -> list[int]:
     """In how many tables each node is published as native."""
     return [len(route["spec"].get("nativeIn", ())) for route in lab.node_routes()]
+
+
+def reason(route: Object) -> str:
+    """What a node's agent says of itself."""
+    return str(route.get("status", {}).get("reason", ""))
 
 
 def ready(lab: HostLab, name: str) -> bool:

@@ -4,6 +4,6 @@
 """
 
 from cloudroute.adapters.cni.files import Files
-from cloudroute.adapters.cni.installed import find_plugins, shadowing
+from cloudroute.adapters.cni.installed import find_plugins, leases_of_others, shadowing
 
-__all__ = ["Files", "find_plugins", "shadowing"]
+__all__ = ["Files", "find_plugins", "leases_of_others", "shadowing"]

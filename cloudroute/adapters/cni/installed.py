@@ -1,10 +1,11 @@
-"""What else the container runtime finds on the node: plugins, and configurations that are not ours."""
+"""What else the container runtime finds on the node: plugins, and what is of other networks."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 
-from cloudroute.dataplane import CONFLIST
+from cloudroute.dataplane import CONFLIST, LEASES, NETWORK, packed
 
 _PLUGINS = ("ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning")
 _DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
@@ -35,3 +36,31 @@ def shadowing(conf_dir: str) -> list[str]:
     except OSError:
         return []
     return sorted(name for name in names if name.endswith((".conf", ".conflist", ".json")) and name < CONFLIST)
+
+
+def leases_of_others(folder: str = LEASES) -> dict[str, frozenset[bytes]]:
+    """Addresses that host-local has given out in other networks, by the network's name, before it gave one in ours.
+
+    A lease is a file with the address as its name. {} once our network has a folder: then somebody has linked the
+    others' leases into it, or pods of ours have been here. Later, leases of pods that are gone may be left: containerd
+    ends a pod by the configuration of that moment, so that the plugin looks for its lease in our folder.
+    """
+    names = sorted(_names(folder))
+    if NETWORK in names:
+        return {}
+    return {name: addresses for name in names if (addresses := _addresses(f"{folder}/{name}"))}
+
+
+def _addresses(folder: str) -> frozenset[bytes]:
+    found: set[bytes] = set()
+    for name in _names(folder):
+        with contextlib.suppress(ValueError):  # host-local's lock, and the last address that it gave
+            found.add(packed(name))
+    return frozenset(found)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

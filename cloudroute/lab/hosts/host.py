@@ -123,7 +123,9 @@ class LabHost(Vm):
             raise CloudrouteError(f"an agent runs on {self.name} already: stop or kill it first")
         own = ("--node-name", self.name, "--cni-conf-dir", str(self.conf_dir))
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
-        command = [sys.executable, "-m", "cloudroute", "agent", *own, *self._agent_flags, *extra_flags]
+        # `ip netns exec` has made the mounts private: it sees the leases of its own host.
+        there = ["sh", "-c", 'mount --bind "$0" /var/lib && exec "$@"', str(self.runtime.var_lib)]
+        command = [*there, sys.executable, "-m", "cloudroute", "agent", *own, *self._agent_flags, *extra_flags]
         with self.agent_log.open("ab") as output:
             self._agent = self.namespace.popen(command, env=environment, stdout=output, stderr=output)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudroute.adapters.cni.installed import find_plugins, shadowing
-from cloudroute.dataplane import CONFLIST
+from cloudroute.adapters.cni.installed import find_plugins, leases_of_others, shadowing
+from cloudroute.dataplane import CONFLIST, packed
 
 
 def test_configurations_that_come_before_ours_are_named_as_the_runtime_sorts_them(tmp_path: Path) -> None:
@@ -54,3 +54,14 @@ def test_without_cni_path_the_usual_directories_are_searched(monkeypatch: pytest
     assert find_plugins()[1] == usual
     monkeypatch.delenv("CNI_PATH")
     assert find_plugins()[1] == usual
+
+
+def test_leases_of_other_networks_are_found_until_ours_has_a_folder(tmp_path: Path) -> None:
+    """By the files that host-local keeps, of both families."""
+    for name in ("cbr0/10.244.3.2", "cbr0/last_reserved_ip.0", "cbr0/lock", "kind/fd00::2", "empty/lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert leases_of_others(str(tmp_path)) == {"cbr0": {packed("10.244.3.2")}, "kind": {packed("fd00::2")}}
+    (tmp_path / "cloudroute").mkdir()
+    assert leases_of_others(str(tmp_path)) == {}
+    assert leases_of_others(str(tmp_path / "nowhere")) == {}
