@@ -1,7 +1,8 @@
 """What a container runtime does with CNI: it finds the configuration, and runs its chain of real plugins for each pod.
 
 As CNI's specification says (1.0.0, sections 3 and 4): the first file by name; each plugin is given what the one before
-it answered; DEL goes backwards and is given what ADD ended with.
+it answered; DEL goes backwards and is given what ADD ended with. As containerd does it, a pod is taken off by the
+configuration of that moment, not by that of its ADD (containerd/go-cni, cni.go, Remove).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,11 @@ class Runtime:
     def delete(self, attachment: Attachment) -> None:
         """Take it off. Every plugin is asked, whatever the others answer; raises CloudrouteError with the first's."""
         failures = []
-        for plugin in reversed(attachment.conflist["plugins"]):
+        present = find_conflist(self._conf_dir) is not None
+        now = replace(attachment, conflist=self._conflist()) if present else attachment
+        for plugin in reversed(now.conflist["plugins"]):
             try:
-                self._call("DEL", attachment, plugin)
+                self._call("DEL", now, plugin)
             except CloudrouteError as error:
                 failures.append(error)
         if failures:

@@ -135,7 +135,7 @@ class RealKubeApi(RemoteCluster):
             "token-auth-file": tokens,
             "authorization-mode": "Node,RBAC" if self._control_plane else "RBAC",
             "anonymous-auth": "false",
-            "service-cluster-ip-range": "10.96.0.0/16",
+            "service-cluster-ip-range": "10.96.0.0/16,fd00:96::/112",
             "service-account-issuer": "https://kubernetes.default.svc",
             "service-account-key-file": key,
             "service-account-signing-key-file": key,

@@ -24,6 +24,8 @@ from tests.required import lacking
 CIDRS = (Cidr.parse("10.244.3.0/24"), Cidr.parse("fd00:10:244:3::/80"))
 MTU = 8951
 GATEWAYS = tuple(written(gateway(cidr)) for cidr in CIDRS)
+NODE = ("10.0.9.1", "fd09::1")
+"""The node's own addresses."""
 HEADERS = (28, 48)
 """Of a ping, by family."""
 PORT = {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}
@@ -46,6 +48,7 @@ def node(require_plugins: None) -> Iterator[Namespace]:
     with Namespace("crcn-") as node:
         node.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         node.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+        node.shell("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 || true")
         yield node
 
 
@@ -107,7 +110,6 @@ def test_packets_between_two_pods_of_a_node_pass_its_forward_hook(
 ) -> None:
     """Without br_netfilter, which EKS's images do not load: Services and policy enforcers need it so."""
     first, second = (addresses(runtime.add(pod)) for pod in pods)
-    node.shell("sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 || true")
     node.run(
         "nft",
         "table inet t { counter seen { }; "
@@ -189,9 +191,24 @@ def serve() -> Iterator[Callable[[Namespace], None]]:
             pass
 
 
-def test_a_host_port_answers_the_node_another_pod_and_the_pod_itself(
+@pytest.fixture
+def other(node: Namespace) -> Iterator[Namespace]:
+    """Another host, on the node's NIC."""
+    with Namespace("crcn-") as other:
+        node.shell(
+            f"ip link add eth0 type veth peer name eth0 netns {other.name}; ip link set eth0 up;"
+            f"ip address add {NODE[0]}/24 dev eth0; ip address add {NODE[1]}/64 dev eth0 nodad"
+        )
+        other.shell(
+            "ip link set eth0 up; ip address add 10.0.9.2/24 dev eth0; ip address add fd09::2/64 dev eth0 nodad"
+        )
+        yield other
+
+
+def test_a_host_port_answers_the_node_another_node_another_pod_and_the_pod_itself(
     runtime: Runtime,
     node: Namespace,
+    other: Namespace,
     pods: tuple[Namespace, Namespace],
     serve: Callable[[Namespace], None],
 ) -> None:
@@ -199,12 +216,12 @@ def test_a_host_port_answers_the_node_another_pod_and_the_pod_itself(
     runtime.add(pods[0], **PORT)
     runtime.add(pods[1])
     serve(pods[0])
-    for namespace in (node, *pods):
-        for address in GATEWAYS:
+    for namespace in (node, other, *pods):
+        for address in NODE:
             assert namespace.run(sys.executable, "-c", CLIENT, address, "8080") == "pod\n"
     runtime.delete(pods[0], **PORT)
     with pytest.raises(subprocess.CalledProcessError):
-        node.run(sys.executable, "-c", CLIENT, GATEWAYS[0], "8080")
+        node.run(sys.executable, "-c", CLIENT, NODE[0], "8080")
 
 
 def test_a_pods_bandwidth_is_limited_where_it_asks_for_it(

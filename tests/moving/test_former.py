@@ -1,0 +1,106 @@
+"""An upgrade from the version whose pods were on a bridge: they run on, and new pods hang on cables beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import permutations
+
+import pytest
+
+from cloudroute.core.peers import gateway, mac_of
+from cloudroute.dataplane import mac_text, written
+from cloudroute.lab.hosts.host import LabHost, LabPod
+from cloudroute.lab.hosts.lab import HostLab
+from cloudroute.lab.hosts.traffic import Flow, Traffic
+from cloudroute.lab.hosts.traffic_echo import Echo, reach
+from tests.packets.world import OWN_ENTRIES, POD_MTU, check_no_loss, new_lab, settle, specs, wait_for_agents
+
+CONFLIST = "10-cloudroute.conflist"
+
+
+@pytest.fixture
+def lab(parts: None) -> Iterator[HostLab]:
+    """Three nodes in two zones, one past the limit; what the former version's agents left, two of its pods on each."""
+    with new_lab("former", zones=2, route_limit=OWN_ENTRIES + 2) as lab:
+        hosts = [*lab.join(0, 2), *lab.join(1)]
+        settle(lab)
+        for host in hosts:
+            host.stop_agent()
+            leave_bridge(lab, host)
+            for name in ("one", "two"):
+                host.add_pod(name)
+        yield lab
+
+
+def leave_bridge(lab: HostLab, host: LabHost) -> None:
+    """The bridge as that agent made it, and its conflist."""
+    cidrs = specs(lab)[host.name].pod_cidrs
+    addresses = [f"address add {written(gateway(cidr))}/{cidr.length} dev cbr0" for cidr in cidrs]
+    host.namespace.batch(
+        [
+            f"link add cbr0 address {mac_text(mac_of(gateway(cidrs[0])))} mtu {POD_MTU} type bridge",
+            "link set cbr0 up",
+            *(f"{address} {'nodad' if ':' in address else ''}" for address in addresses),
+        ]
+    )
+    bridge = {
+        "type": "bridge", "bridge": "cbr0", "mtu": POD_MTU, "isGateway": True, "forceAddress": False,
+        "hairpinMode": True, "promiscMode": False, "ipMasq": False,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": str(cidr), "gateway": written(gateway(cidr))}] for cidr in cidrs],
+            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+        },
+    }  # fmt: skip
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+    content = {"cniVersion": "1.0.0", "name": "cloudroute", "plugins": [bridge, portmap]}
+    (host.conf_dir / CONFLIST).write_text(json.dumps(content))
+
+
+def test_the_upgrade_loses_no_packet_and_gives_no_address_twice(lab: HostLab) -> None:
+    """Of pods of one node and of several, in both families, while agents start one by one; then all reach all."""
+    hosts = list(lab.hosts.values())
+    old = pods(hosts)
+    with Traffic(flows(old)) as traffic:
+        for host in hosts:
+            host.start_agent()
+            lab.wait(lambda host=host: "ptp" in (host.conf_dir / CONFLIST).read_text(), "its conflist")  # type: ignore[misc]
+        wait_for_agents(lab)
+        for host in hosts:
+            host.add_pod("new")
+        settle(lab)
+        check_no_loss(traffic.stop())
+    new = [host.pods["new"] for host in hosts]
+    given = [address for pod in (*old, *new) for address in pod.addresses]
+    assert len(given) == len(set(given)) == 2 * 9
+
+    with Echo([pod.namespace.name for pod in (*old, *new)]):
+        for one, other in permutations((*old, *new), 2):
+            for address in other.addresses:
+                for protocol in ("udp", "tcp"):
+                    answer = reach(one.namespace.name, address, protocol, POD_MTU)
+                    assert answer.ok, f"{one.namespace.name} to {other.namespace.name}: {answer.error}"
+
+    for pod in old:
+        pod.host.remove_pod(pod)
+    for host in hosts:
+        assert host.run("ip", "-o", "link", "show", "master", "cbr0") == ""
+        host.run("ip", "link", "delete", "cbr0")
+    with Traffic(flows(new)) as traffic:
+        settle(lab)
+        check_no_loss(traffic.stop())
+
+
+def pods(hosts: list[LabHost]) -> list[LabPod]:
+    """All of theirs."""
+    return [pod for host in hosts for pod in host.pods.values()]
+
+
+def flows(among: list[LabPod]) -> list[Flow]:
+    """Between all of them, both families, UDP."""
+    return [
+        Flow(one.namespace.name, other.namespace.name, address)
+        for one, other in permutations(among, 2)
+        for address in other.addresses
+    ]
