@@ -8,7 +8,7 @@ import pytest
 
 from tests.required import lacking
 from tests.terraform.kit import Terraform
-from tests.terraform.provider import TREE, pinned_version
+from tests.terraform.provider import TREE, wanted
 
 PROBE = "environments/test"
 
@@ -25,5 +25,5 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     done = found.init(PROBE)
     if done.returncode:
         where = "put it into ~/.terraform.d/plugins, or let `terraform init` reach its registry"
-        lacking("terraform", f"the AWS provider {pinned_version()} can't be had: {where}")
+        lacking("terraform", f"no AWS provider {wanted()} can be had: {where}")
     return found

@@ -16,21 +16,41 @@ from pathlib import Path
 TREE = Path(__file__).parents[2] / "terraform"
 
 
-def pinned_version() -> str:
-    """The provider's version that all roots ask for."""
-    found = re.search(r'version = "([0-9.]+)"', (TREE / "environments" / "test" / "versions.tf").read_text())
-    assert found, "environments/test/versions.tf pins no version"
+def wanted() -> str:
+    """The versions of the provider that all folders ask for, as Terraform writes them."""
+    text = (TREE / "environments" / "test" / "versions.tf").read_text()
+    found = re.search(r'^ +version += "([^"]+)"', text, re.MULTILINE)
+    assert found, "environments/test/versions.tf asks for no version"
     return found.group(1)
 
 
+def is_wanted(version: str) -> bool:
+    """Whether a released version, such as 5.100.0, is one of those.
+
+    >>> [is_wanted(version) for version in ("5.99.1", "5.100.0", "6.23.0", "7.0.0", "6.0.0-beta1")]
+    [False, True, True, False, False]
+    """
+    bounds = re.fullmatch(r">= ([0-9.]+), < ([0-9.]+)", wanted())
+    assert bounds, f"{wanted()} is no range"
+    lowest, beyond = (_numbers(bound) for bound in bounds.groups())
+    return re.fullmatch(r"[0-9.]+", version) is not None and lowest <= _numbers(version) < beyond
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
 def find_mirror(platform: str) -> Path | None:
-    """The first folder that has the provider for a platform (linux_amd64), None if there is none."""
-    version = pinned_version()
-    patterns = (
-        f"*/hashicorp/aws/{version}/{platform}/terraform-provider-aws*",
-        f"*/hashicorp/aws/terraform-provider-aws_{version}_{platform}.zip",
-    )
-    return next((folder for folder in _folders() if any(any(folder.glob(pattern)) for pattern in patterns)), None)
+    """The first folder that has a wanted provider for a platform (linux_amd64), None if there is none."""
+    return next((folder for folder in _folders() if any(map(is_wanted, _versions(folder, platform)))), None)
+
+
+def _versions(folder: Path, platform: str) -> Iterator[str]:
+    """The provider's versions that a folder has for a platform, unpacked or packed."""
+    for path in folder.glob(f"*/hashicorp/aws/*/{platform}/terraform-provider-aws*"):
+        yield path.parts[-3]
+    for path in folder.glob(f"*/hashicorp/aws/terraform-provider-aws_*_{platform}.zip"):
+        yield path.name.split("_")[1]
 
 
 def _folders() -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Every module and root is well-formed, valid, described, pinned, and passes its own tests."""
+"""Every module and root is well-formed, valid, described, and passes its own tests."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.terraform.kit import Terraform
-from tests.terraform.provider import TREE, pinned_version
+from tests.terraform.provider import TREE, wanted
 
 FOLDERS = sorted(
     {str(path.parent.relative_to(TREE)) for path in TREE.rglob("versions.tf") if ".terraform" not in path.parts}
 )
-ROOTS = [folder for folder in FOLDERS if not folder.startswith("modules/")]
 _BLOCK = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 
 
@@ -60,10 +59,10 @@ def test_described(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_pinned(folder: str) -> None:
-    """Roots ask for one exact provider, the same in all; modules for its major version."""
-    (version,) = re.findall(r'^ +version = "([^"]+)"', (TREE / folder / "versions.tf").read_text(), re.MULTILINE)
-    assert version == (pinned_version() if folder in ROOTS else "~> " + pinned_version().rsplit(".", 1)[0])
+def test_provider(folder: str) -> None:
+    """All folders ask for the same range of providers, so that any of them can be used together."""
+    versions = re.findall(r'^ +version = "([^"]+)"', (TREE / folder / "versions.tf").read_text(), re.MULTILINE)
+    assert versions == [wanted()]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

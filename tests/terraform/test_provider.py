@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.terraform.kit import environment
-from tests.terraform.provider import find_mirror, pinned_version
+from tests.terraform.provider import find_mirror
 
 PLATFORM = "plan9_mips"
 """One that no machine here has, so that only what a test made is found."""
@@ -22,8 +22,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def put(mirror: Path, version: str = "", platform: str = PLATFORM) -> None:
-    folder = mirror / "registry.example.com" / "hashicorp" / "aws" / (version or pinned_version()) / platform
+def put(mirror: Path, version: str = "5.100.0", platform: str = PLATFORM) -> None:
+    folder = mirror / "registry.example.com" / "hashicorp" / "aws" / version / platform
     folder.mkdir(parents=True)
     (folder / "terraform-provider-aws_x5").touch()
 
@@ -40,17 +40,25 @@ def test_implied_mirrors(home: Path, place: str) -> None:
     assert find_mirror(PLATFORM) == home / place
 
 
+def test_newer_ones(home: Path) -> None:
+    """Any version of the range is one, whatever other versions lie beside it."""
+    put(home / ".terraform.d" / "plugins", version="7.0.0")
+    put(home / ".terraform.d" / "plugins", version="6.23.0")
+    assert find_mirror(PLATFORM) == home / ".terraform.d" / "plugins"
+
+
 def test_packed(home: Path) -> None:
     """A packed provider is one."""
     folder = home / ".terraform.d" / "plugins" / "registry.example.com" / "hashicorp" / "aws"
     folder.mkdir(parents=True)
-    (folder / f"terraform-provider-aws_{pinned_version()}_{PLATFORM}.zip").touch()
+    (folder / f"terraform-provider-aws_5.100.0_{PLATFORM}.zip").touch()
     assert find_mirror(PLATFORM) == home / ".terraform.d" / "plugins"
 
 
 def test_others_do_not_count(home: Path) -> None:
-    """Another version or platform is as good as none."""
-    put(home / ".terraform.d" / "plugins", version="1.0.0")
+    """Versions outside of the range and other platforms are as good as none."""
+    put(home / ".terraform.d" / "plugins", version="5.99.1")
+    put(home / ".terraform.d" / "plugins", version="7.0.0")
     put(home / ".terraform.d" / "plugins", platform="linux_6502")
     assert find_mirror(PLATFORM) is None
 
