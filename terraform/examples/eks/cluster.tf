@@ -1,6 +1,13 @@
+locals {
+  private_pods = can(regex("^(10|192\\.168|172\\.(1[6-9]|2[0-9]|3[01]))\\.", var.pod_cidr))
+
+  # The provider demands a range of hybrid nodes beside that of pods. There are none: one private address that nobody has.
+  no_hybrid_node = "192.168.255.255/32"
+}
+
 resource "aws_eks_cluster" "this" {
   name     = var.cluster_name
-  version  = var.kubernetes_version
+  version  = var.kubernetes_version # null: EKS's default when the cluster is made, and no upgrade by Terraform
   role_arn = aws_iam_role.cluster.arn
   tags     = var.tags
 
@@ -14,6 +21,22 @@ resource "aws_eks_cluster" "this" {
 
   kubernetes_network_config {
     service_ipv4_cidr = var.service_cidr
+  }
+
+  # The control plane calls webhooks and aggregated API servers at pods of this range, by its interfaces in the nodes' subnets,
+  # whose tables have the pods' routes. EKS and the provider take private ranges only (RFC 1918).
+  dynamic "remote_network_config" {
+    for_each = local.private_pods ? [var.pod_cidr] : []
+
+    content {
+      remote_node_networks {
+        cidrs = [local.no_hybrid_node]
+      }
+
+      remote_pod_networks {
+        cidrs = [remote_network_config.value]
+      }
+    }
   }
 
   vpc_config {

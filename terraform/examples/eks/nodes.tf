@@ -30,8 +30,16 @@ module "workers" {
   depends_on = [aws_eks_access_entry.workers]
 }
 
+data "aws_ec2_instance_type" "workers" {
+  instance_type = var.instance_type
+}
+
+locals {
+  architecture = contains(data.aws_ec2_instance_type.workers.supported_architectures, "arm64") ? "arm64" : "x86_64"
+}
+
 data "aws_ssm_parameter" "image" {
-  name = "/aws/service/eks/optimized-ami/${var.kubernetes_version}/amazon-linux-2023/x86_64/standard/recommended/image_id"
+  name = "/aws/service/eks/optimized-ami/${aws_eks_cluster.this.version}/amazon-linux-2023/${local.architecture}/standard/recommended/image_id"
 }
 
 resource "aws_eks_access_entry" "workers" {

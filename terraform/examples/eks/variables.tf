@@ -11,13 +11,13 @@ variable "cluster_name" {
 }
 
 variable "kubernetes_version" {
-  description = "Kubernetes' version, as EKS names it."
+  description = "Kubernetes' version, as EKS names it. Null: EKS's default when the cluster is made; later applies keep that."
   type        = string
-  default     = "1.33"
+  default     = null
 
   validation {
-    condition     = can(regex("^1\\.[0-9]{2}$", var.kubernetes_version))
-    error_message = "kubernetes_version must be like 1.33."
+    condition     = var.kubernetes_version == null || try(tonumber(regex("^1\\.([0-9]{2})$", var.kubernetes_version)[0]) >= 30, false)
+    error_message = "kubernetes_version must be 1.30 or newer, written like 1.36: cloudroute's admission policy needs that."
   }
 }
 
@@ -25,6 +25,11 @@ variable "zones" {
   description = "Availability zones, two at least. Append only."
   type        = list(string)
   default     = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+
+  validation {
+    condition     = alltrue([for zone in var.zones : startswith(zone, var.region)])
+    error_message = "zones must be those of the region."
+  }
 }
 
 variable "vpc_cidr" {
@@ -34,13 +39,13 @@ variable "vpc_cidr" {
 }
 
 variable "pod_cidr" {
-  description = "The --cluster-cidr of cloudroute: outside of the VPC and of service_cidr."
+  description = "The --cluster-cidr of cloudroute: outside of the VPC and of service_cidr. Only at pods of a private range (RFC 1918) does EKS call webhooks."
   type        = string
-  default     = "100.64.0.0/16"
+  default     = "10.64.0.0/14"
 
   validation {
-    condition     = can(cidrnetmask(var.pod_cidr))
-    error_message = "pod_cidr must be an IPv4 network like 100.64.0.0/16."
+    condition     = can(cidrnetmask(var.pod_cidr)) && try(cidrhost(var.pod_cidr, 0) == split("/", var.pod_cidr)[0], false)
+    error_message = "pod_cidr must be an IPv4 network like 10.64.0.0/14, with no bits set behind its prefix."
   }
 }
 
@@ -85,7 +90,7 @@ variable "workers" {
 }
 
 variable "instance_type" {
-  description = "The workers' instance type, x86-64."
+  description = "The workers' instance type, x86-64 or Graviton."
   type        = string
   default     = "m6i.large"
 }

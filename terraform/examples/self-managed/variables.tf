@@ -14,6 +14,11 @@ variable "zones" {
   description = "Availability zones. The control plane is in the first. Append only."
   type        = list(string)
   default     = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
+
+  validation {
+    condition     = alltrue([for zone in var.zones : startswith(zone, var.region)])
+    error_message = "zones must be those of the region."
+  }
 }
 
 variable "vpc_cidr" {
