@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from cloudroute.lab.kube.real import find_assets
 from cloudroute.telemetry import setup_logging
-from tests.bench import agents, burst, counts, memory, plans, reaction, report, throughput
+from tests.bench import agents, burst, counts, memory, plans, pods, reaction, report, throughput
 from tests.bench.replicas import Replicas
 from tests.bench.rows import Row, machine, print_rows, say
 
@@ -56,6 +56,7 @@ def _with_hosts(skipped: list[str]) -> Iterator[Row]:
         _skip(skipped, "throughput by each path", reason)
         return
     yield from throughput.measure()
+    yield from pods.measure()
 
 
 def _skip(skipped: list[str], what: str, reason: str) -> None:

@@ -62,20 +62,18 @@ def measure() -> Iterator[Row]:
         figures: dict[str, list[float]] = {what: [] for what in pairs}
         for _ in range(ROUNDS):
             for what, (source, target) in pairs.items():
-                figures[what].append(_gigabits(source, target))
-    gigabits = {what: median(found) for what, found in figures.items()}
+                figures[what].append(gigabits(source, target))
+    speeds = {what: median(found) for what, found in figures.items()}
     say("Gbit/s: " + ", ".join(f"{what} {min(f):.1f} to {max(f):.1f}" for what, f in figures.items()))
-    yield from rows(gigabits)
+    yield from rows(speeds)
 
 
-def rows(gigabits: Mapping[str, float]) -> Iterator[Row]:
+def rows(speeds: Mapping[str, float]) -> Iterator[Row]:
     """How many times longer the same takes than by plain routing."""
     targets = {"native": TARGET_NATIVE, "direct": TARGET_NATIVE, "overlay": TARGET_OVERLAY}
     for path, target in targets.items():
-        speeds = f"{gigabits['plain']:.1f} and {gigabits[path]:.1f} Gbit/s"
-        yield Row(
-            f"throughput, plain routing / {path}, MTU {MTU} ({speeds})", gigabits["plain"] / gigabits[path], target
-        )
+        both = f"{speeds['plain']:.1f} and {speeds[path]:.1f} Gbit/s"
+        yield Row(f"throughput, plain routing / {path}, MTU {MTU} ({both})", speeds["plain"] / speeds[path], target)
 
 
 def _pairs(lab: HostLab) -> dict[Path, tuple[End, End]]:
@@ -131,7 +129,7 @@ def _pod_behind(vm: Vm, network: str) -> End:
     return End(pod, f"{network}.2")
 
 
-def _gigabits(source: End, target: End) -> float:
+def gigabits(source: End, target: End) -> float:
     """Gbit/s of one TCP connection, as received."""
     server = target.namespace.popen(
         ["iperf3", "--server", "--one-off", "--port", str(PORT), "--forceflush"],

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import permutations
 
 import pytest
 
-from cloudroute.core.peers import gateway, mac_of
-from cloudroute.dataplane import mac_text, written
+from cloudroute.dataplane import CONFLIST
 from cloudroute.lab.hosts.host import LabHost, LabPod
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
+from tests.moving.former import leave_bridge
 from tests.packets.world import OWN_ENTRIES, POD_MTU, check_no_loss, new_lab, settle, specs, wait_for_agents
-
-CONFLIST = "10-cloudroute.conflist"
 
 
 @pytest.fixture
@@ -27,35 +24,10 @@ def lab(parts: None) -> Iterator[HostLab]:
         settle(lab)
         for host in hosts:
             host.stop_agent()
-            leave_bridge(lab, host)
+            leave_bridge(host, specs(lab)[host.name].pod_cidrs, POD_MTU)
             for name in ("one", "two"):
                 host.add_pod(name)
         yield lab
-
-
-def leave_bridge(lab: HostLab, host: LabHost) -> None:
-    """The bridge as that agent made it, and its conflist."""
-    cidrs = specs(lab)[host.name].pod_cidrs
-    addresses = [f"address add {written(gateway(cidr))}/{cidr.length} dev cbr0" for cidr in cidrs]
-    host.namespace.batch(
-        [
-            f"link add cbr0 address {mac_text(mac_of(gateway(cidrs[0])))} mtu {POD_MTU} type bridge",
-            "link set cbr0 up",
-            *(f"{address} {'nodad' if ':' in address else ''}" for address in addresses),
-        ]
-    )
-    bridge = {
-        "type": "bridge", "bridge": "cbr0", "mtu": POD_MTU, "isGateway": True, "forceAddress": False,
-        "hairpinMode": True, "promiscMode": False, "ipMasq": False,
-        "ipam": {
-            "type": "host-local",
-            "ranges": [[{"subnet": str(cidr), "gateway": written(gateway(cidr))}] for cidr in cidrs],
-            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
-        },
-    }  # fmt: skip
-    portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-    content = {"cniVersion": "1.0.0", "name": "cloudroute", "plugins": [bridge, portmap]}
-    (host.conf_dir / CONFLIST).write_text(json.dumps(content))
 
 
 def test_the_upgrade_loses_no_packet_and_gives_no_address_twice(lab: HostLab) -> None:
