@@ -2,6 +2,7 @@
 
     netns                             namespaces
     picture, program, router, vpc     what EC2 says, in the kernel's words, into the router's kernel, for ever
+    resolver                          the VPC's DNS server
     host, cni                         hosts, their agents and pods; the real plugins
     api, relay                        the API server, and a way to it from every host
     nodes                             what kubelets and the cloud controller would write

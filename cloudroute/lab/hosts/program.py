@@ -15,10 +15,13 @@ INTERNET_ADDRESSES = tuple(theirs for _, theirs, _ in UPLINK_NETWORKS)
 GATEWAY_V6 = "fe80::1"
 """Of every subnet: a VPC's router announces a link-local address."""
 UPLINK_TABLE = 100
-"""The kernel's table for what comes from the internet; those of the subnets follow."""
+"""The kernel's table for what comes from the internet, or from the Resolver; those of the subnets follow."""
+RESOLVER_LINK_LOCAL = ("169.254.169.253", "fd00:ec2::253")
+"""Where hosts find the Resolver in any VPC, IPv4 and IPv6."""
 
 # In the bridge family a rule sees the frames that stay in a subnet too. The sets of pairs hold the addresses of each
-# port. A VPC carries no multicast but what finds neighbours, and its router sends no redirects.
+# port. A VPC carries no multicast but what finds neighbours, and its router sends no redirects. AWS's own services at
+# link-local addresses belong to each ENI, and answer its addresses only, whether its check is on or off.
 RULES = """
 table bridge vpc {
   set checked { type ifname; }
@@ -31,6 +34,8 @@ table bridge vpc {
     ip daddr 224.0.0.0/4 drop
     ip6 daddr ff00::/8 drop
     meta l4proto . th dport @blocked counter drop
+    ip daddr 169.254.168.0/22 iifname . ip saddr != @own_v4 counter drop
+    ip6 daddr fd00:ec2::/32 iifname . ip6 saddr != @own_v6 counter drop
     iifname @checked iifname . ip saddr != @own_v4 counter drop
     iifname @checked iifname . ip6 saddr != @own_v6 counter drop
   }
@@ -112,12 +117,24 @@ def _words(destination: str, target: str, enis: Mapping[str, Eni]) -> str:
     return f"blackhole {destination}"
 
 
-def gateway_rules(cidrs: Sequence[str]) -> str:
-    """The internet gateway: it translates addresses of the VPC, and so lets out nothing else."""
-    drops = []
+def resolver_addresses(cidrs: Sequence[str]) -> tuple[str, ...]:
+    """Where the Resolver of a VPC answers: `cidrs` are the VPC's, the primary one first."""
+    primary = ipaddress.ip_network(cidrs[0])
+    return str(primary[2]), *RESOLVER_LINK_LOCAL
+
+
+def router_rules(cidrs: Sequence[str]) -> str:
+    """The internet gateway translates addresses of the VPC, and so lets out no other; the Resolver answers no other."""
+    out, asked = [], []
     for family, protocol, ipv6 in (("ip", "ipv4", False), ("ip6", "ipv6", True)):
         listed = ", ".join(cidr for cidr in cidrs if (":" in cidr) == ipv6)
-        drops.append(f"{family} saddr != {{ {listed} }} counter drop" if listed else f"meta nfproto {protocol} drop")
-    rules = "\n    ".join(f"oifname {UPLINK} {drop}" for drop in drops)
-    hook = "type filter hook forward priority 0; policy accept;"
-    return f"table inet igw {{\n  chain out {{\n    {hook}\n    {rules}\n  }}\n}}\n"
+        foreign = f"{family} saddr != {{ {listed} }} counter drop" if listed else f"meta nfproto {protocol} drop"
+        servers = ", ".join(address for address in resolver_addresses(cidrs) if (":" in address) == ipv6)
+        out.append(f"oifname {UPLINK} {foreign}")
+        asked.append(f"{family} daddr {{ {servers} }} {foreign}")
+    return f"table inet vpc {{\n{_chain('internet', 'forward', out)}{_chain('resolver', 'input', asked)}}}\n"
+
+
+def _chain(name: str, hook: str, rules: Sequence[str]) -> str:
+    lines = "".join(f"    {rule}\n" for rule in rules)
+    return f"  chain {name} {{\n    type filter hook {hook} priority 0; policy accept;\n{lines}  }}\n"

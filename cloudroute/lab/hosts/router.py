@@ -19,9 +19,10 @@ from cloudroute.lab.hosts.program import (
     dhcp,
     element_of_block,
     elements_of,
-    gateway_rules,
     gateways,
     port_of,
+    resolver_addresses,
+    router_rules,
     routes_of,
 )
 
@@ -59,7 +60,7 @@ class Router:
         for namespace in (self.namespace, self.internet):
             namespace.create()
             namespace.sysctl(_SYSCTLS)
-        self.namespace.run("nft", "-f", "-", stdin=RULES + gateway_rules(self._cidrs))
+        self.namespace.run("nft", "-f", "-", stdin=RULES + router_rules(self._cidrs))
         inner = f"eth0 mtu {INTERNET_MTU} netns {self.internet.name}"
         outer = f"{UPLINK} mtu {INTERNET_MTU} netns {self.namespace.name}"
         execute(*f"ip link add {outer} type veth peer {inner}".split())
@@ -71,7 +72,9 @@ class Router:
         # It knows no way back to anything but the VPC.
         ways = [f"route add {cidr} via {UPLINK_NETWORKS[':' in cidr][0]}" for cidr in self._cidrs]
         self.internet.batch([*out, *ways])
-        self._add_rules(UPLINK, UPLINK_TABLE)
+        for device in (UPLINK, "lo"):
+            self._add_rules(device, UPLINK_TABLE)
+        self.namespace.batch([f"address add {address} dev lo nodad" for address in resolver_addresses(self._cidrs)])
 
     def delete(self) -> None:
         """Remove both."""

@@ -8,6 +8,7 @@
   no others.
 - **The source/dest check** of an ENI is two rules on its port: a packet from it has one of its addresses as source, one
   to it as destination. They see every frame, routed or not. ARP and neighbour discovery pass.
+- **The Resolver** answers from the router, at the addresses of AWS's, queries from addresses of the VPC and no others.
 - **The internet** is another namespace. Its gateway lets out what has a source in the VPC, and drops all else.
 
 EC2 calls `changed` after each change; a thread then makes the namespace equal to it, a few tens of milliseconds later.
@@ -22,7 +23,8 @@ from typing import NamedTuple
 from cloudroute.lab.aws import Aws, Machine, Vpc
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.picture import take
-from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
+from cloudroute.lab.hosts.program import INTERNET_ADDRESSES, resolver_addresses
+from cloudroute.lab.hosts.resolver import Resolver
 from cloudroute.lab.hosts.router import Router
 
 DEFAULT_MTU = 9001
@@ -57,6 +59,9 @@ class VpcNet:
         router, internet = (Namespace(namespace_prefix + name) for name in ("vpc", "inet"))
         self._router = Router(router, internet, vpc.cidrs, mtu)
         self._router.create()
+        self.resolver_addresses = resolver_addresses(vpc.cidrs)
+        """Where the VPC's DNS server answers: in the primary CIDR, then link-local, IPv4 and IPv6."""
+        self._resolver = Resolver(router, self.resolver_addresses)
         aws.changed = self._await_change
         self.sync()
         self._thread = threading.Thread(target=self._follow, name="vpc", daemon=True)
@@ -112,6 +117,7 @@ class VpcNet:
             self._closing = True
             self._news.notify_all()
         self._thread.join()
+        self._resolver.close()
         self._router.delete()
 
     def _await_change(self) -> None:

@@ -17,6 +17,8 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Aws, Vpc
 from cloudroute.lab.hosts.host import Vm
 from cloudroute.lab.hosts.netns import leftovers
+from cloudroute.lab.hosts.resolver import ask
+from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.vpc import VpcNet
 from tests.hosts import require_netns
 
@@ -214,6 +216,38 @@ def test_the_internet_answers_hosts_and_never_pods(world: World) -> None:
         assert not world.ping(world.a, address, "-I", pod)
     assert world.ping(world.a, world.net.internet.addresses[0], "-Mdo", "-s1472")
     assert not world.ping(world.a, world.net.internet.addresses[0], "-Mdo", "-s1473")
+
+
+def test_the_resolver_answers_addresses_of_the_vpc_from_every_subnet(world: World) -> None:
+    assert world.net.resolver_addresses == ("10.0.0.2", "169.254.169.253", "fd00:ec2::253")
+    for host in (world.a, world.c):
+        for server in world.net.resolver_addresses:
+            assert resolved(host, server) == {"10.9.8.7"}
+
+
+def test_the_resolver_never_answers_pods(world: World) -> None:
+    world.check(world.a, False)
+    world.route(world.a, *world.tables)
+    for server in world.net.resolver_addresses:
+        ipv6 = ":" in server
+        gateway = "fe80::1" if ipv6 else "10.0.0.1"
+        way = f"route replace {server} via {gateway} dev eth0"
+        world.a.namespace.batch([f"{way} src {world.pods(world.a)[ipv6]}"])
+        assert resolved(world.a, server) == {"no answer"}
+        world.a.namespace.batch([f"{way} src {world.a.addresses[ipv6]}"])
+        assert resolved(world.a, server) == {"10.9.8.7"}
+
+
+def resolved(host: Vm, server: str) -> set[str]:
+    """What the Resolver says of a name by UDP and by TCP."""
+
+    def answer(protocol: Protocol) -> str:
+        try:
+            return ask(host.namespace.name, server, "ip-10-9-8-7.eu-central-1.compute.internal", protocol, 0.4)
+        except TimeoutError:
+            return "no answer"
+
+    return {answer("udp"), answer("tcp")}
 
 
 def test_a_subnet_without_a_default_route_has_no_internet(world: World) -> None:
