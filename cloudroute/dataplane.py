@@ -118,20 +118,23 @@ class Route(NamedTuple):
 class Ruleset(NamedTuple):
     """All that is in our nftables table: masquerade, notrack for the tunnel, and the counters.
 
-    A pod's packet is masqueraded unless it goes to one of `hosts` or `networks`, or leaves by the VXLAN device.
+    A pod's packet is masqueraded where it goes to one of `masqueraded`; else unless it goes to one of `hosts` or
+    `networks`, or leaves by the VXLAN device.
     """
 
     masquerade: bool
     pods: tuple[Cidr, ...]
     """The node's own pod CIDRs."""
-    networks: frozenset[Cidr]
-    """Where a pod keeps its address; no two overlap."""
-    hosts: frozenset[bytes]
-    """Addresses of nodes: the same."""
-    peers: frozenset[Cidr]
-    """Whose bytes are counted, by the device that they leave by."""
     port: int
     """UDP port of the tunnel."""
+    masqueraded: frozenset[Cidr] = frozenset()
+    """Where a pod never keeps its address; no two overlap."""
+    networks: frozenset[Cidr] = frozenset()
+    """Where a pod keeps its address; no two overlap."""
+    hosts: frozenset[bytes] = frozenset()
+    """Addresses of nodes: the same."""
+    peers: frozenset[Cidr] = frozenset()
+    """Whose bytes are counted, by the device that they leave by."""
 
 
 Links: TypeAlias = dict[str, Link]

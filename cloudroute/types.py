@@ -158,6 +158,14 @@ class Subnet:
     zone: str
     cidrs: tuple[Cidr, ...]
 
+    @property
+    def reserved(self) -> tuple[Cidr, ...]:
+        """The first four addresses of each CIDR: AWS's own (VPC user guide, "Subnet CIDR blocks").
+
+        In the subnet that begins where the VPC does, the third is the Resolver's.
+        """
+        return tuple(Cidr(cidr.family, cidr.base, max(cidr.length, BITS[cidr.family] - 2)) for cidr in self.cidrs)
+
 
 @dataclass(frozen=True, slots=True)
 class FamilyUse:

@@ -130,7 +130,7 @@ def _try(port: int) -> dict[str, str]:
             tried["nexthop objects"] = netlink.nexthops.write({1: Nexthop(_VIA, VTEP)}, ()).get(1, "")
         finally:
             netlink.close()
-    ruleset = Ruleset(True, (), frozenset(), frozenset(), frozenset(), port)
+    ruleset = Ruleset(True, (), port)
     tried["nftables"] = _complaint(lambda: Nft().table.write({TABLE: ruleset}, ()))
     return tried
 

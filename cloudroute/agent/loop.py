@@ -78,6 +78,7 @@ class Loop:
                 settings.vxlan_port,
                 settings.masquerade,
                 settings.masquerade_except,
+                settings.masquerade_always,
             )
         )
         self.sync = Sync(kernel)

@@ -181,7 +181,7 @@ COMMAND = Command(
         "one node; vpc where the packet is for no pod of another node, so that the VPC carries it without cloudroute's "
         "part, masqueraded where a reply to the pod would find no way; none where nothing leads to the pod. The last "
         "line says whose address DST sees. It reads Kubernetes alone and needs no access to AWS; it takes agents to "
-        "run with --masquerade on and without --masquerade-except."
+        "run with --masquerade on and without --masquerade-except and --masquerade-always."
     ),
     example=(
         "cloudroute path node-a node-b\ncloudroute path default/client 10.244.7.12 -o json\n"

@@ -285,6 +285,15 @@ class AgentSettings(SharedSettings):
         why="a peered VPC or an office that routes the pods' addresses back",
         repeatable=True,
     )
+    masquerade_always: tuple[Cidr, ...] = setting(
+        (),
+        cidr(),
+        _NODE,
+        "Network toward which pods never keep their address, whatever else would exempt it: pools, nodes, subnets and "
+        "--masquerade-except.",
+        why="a host that answers nodes alone; the addresses that AWS reserves in each subnet are treated so anyway",
+        repeatable=True,
+    )
     once: bool = setting(
         False,
         switch("true", "false"),

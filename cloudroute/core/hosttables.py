@@ -33,6 +33,10 @@ from cloudroute.dataplane import (
 )
 from cloudroute.types import BITS, Cidr, NodePath, NodeRoute, Path, TableReport
 
+LINK_LOCAL_SERVICES = (Cidr.parse("169.254.168.0/22"), Cidr.parse("fd00:ec2::/32"))
+"""Ranges of AWS's services on each machine, instance metadata and the Resolver among them: they answer the addresses of
+its interfaces alone, and no route leads there (VPC user guide, "Configure route tables")."""
+
 
 class Shape(NamedTuple):
     """What the operator wants alike on every node."""
@@ -42,6 +46,9 @@ class Shape(NamedTuple):
     port: int
     masquerade: bool
     exceptions: tuple[Cidr, ...]
+    """Where pods keep their address all the same."""
+    always: tuple[Cidr, ...] = ()
+    """Where they never keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +189,15 @@ class Composer:
         subnets = [cidr for report in native for subnet in report.subnets for cidr in subnet.cidrs]
         # Without --cluster-cidr the cluster is what the NodeRoutes say.
         cluster = self._shape.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
+        reserved = [cidr for report in reports.values() for subnet in report.subnets for cidr in subnet.reserved]
         return Ruleset(
             self._shape.masquerade,
             own.spec.pod_cidrs,
+            self._shape.port,
+            apart((*LINK_LOCAL_SERVICES, *reserved, *self._shape.always)),
             apart((*cluster, *subnets, *self._shape.exceptions)),
             self._roster.hosts,
             self._roster.cidrs,
-            self._shape.port,
         )
 
 

@@ -156,7 +156,7 @@ class _Way:
         a, spec = self.source.node, self.specs[self.source.node]
         interface, outside = self._interface(a), self._address(self.target)
         served = self._served(outside, spec)
-        if served and served[0].id in spec.native_in:
+        if served and served[0].id in spec.native_in and not _reserved(outside, served[1]):
             table, subnet = served
             reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {a}: the pod keeps its address"
             steps = (
@@ -166,7 +166,7 @@ class _Way:
             )
             return Explanation("vpc", reason, steps, "pod", self._from)
         host = address_of(spec, self.family)
-        reason = f"masqueraded, since {self._lacking(served, outside, a)}"
+        reason = f"masqueraded, since {self._masquerade(served, outside, a)}"
         steps = (
             f"{a} sends it from {interface} with its own address {host} in place of {self._pod}",
             self._carried(),
@@ -243,6 +243,12 @@ class _Way:
         found = sorted(_holding(address, self.tables), key=lambda one: one[0].id not in spec.native_in)
         return found[0] if found else None
 
+    def _masquerade(self, served: tuple[TableReport, Subnet] | None, outside: str, node: str) -> str:
+        if served and _reserved(outside, served[1]):
+            subnet = served[1]
+            return f"{outside} is one of the first four addresses of {subnet.id}: AWS's own answer VPC addresses only"
+        return self._lacking(served, outside, node)
+
     def _lacking(self, served: tuple[TableReport, Subnet] | None, outside: str, node: str) -> str:
         if served is None:
             return (
@@ -258,6 +264,11 @@ def _back(steps: tuple[str, ...]) -> Iterator[str]:
 
 def _holds(cidr: Cidr, family: Family, number: int) -> bool:
     return cidr.family == family and cidr.base <= number < cidr.end
+
+
+def _reserved(address: str, subnet: Subnet) -> bool:
+    family, number = family_of(address), int(ipaddress.ip_address(address))
+    return any(_holds(cidr, family, number) for cidr in subnet.reserved)
 
 
 def _holding(address: str, tables: Mapping[str, TableReport]) -> Iterator[tuple[TableReport, Subnet]]:

@@ -256,6 +256,19 @@ def test_the_list_of_where_pods_keep_their_address_is_positive() -> None:
     assert rules.hosts == {packed("10.0.0.2"), packed("fd01::2")}
 
 
+def test_pods_are_masqueraded_in_any_case_toward_aws_services_and_where_it_is_said() -> None:
+    """The first four addresses of every subnet, whether its table leads to this node or not, and link-local ones."""
+    node = Node(node_route(1, ["rtb-1"]), node_route(2), masquerade_always=(Cidr.parse("100.64.2.0/24"),))
+    reports = node.agents.table_reports.objects
+    reports["rtb-1"] = table_report("rtb-1", "10.1.0.0/20", "fd01:1::/64")
+    reports["rtb-2"] = table_report("rtb-2", "10.2.0.0/20")
+    node.settle()
+    rules = node.kernel.tables["nftables"].entries[TABLE]
+    assert set(map(str, rules.masqueraded)) == {
+        "10.1.0.0/30", "fd01:1::/126", "10.2.0.0/30", "100.64.2.0/24", "169.254.168.0/22", "fd00:ec2::/32",
+    }  # fmt: skip
+
+
 def test_without_a_cluster_cidr_the_cluster_is_what_the_node_routes_say() -> None:
     composer = Composer(Shape((), 1, 8472, True, ()))
     own, peer = node_route(1), node_route(2)

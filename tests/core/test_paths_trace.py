@@ -228,6 +228,18 @@ def test_the_internet_sees_the_node() -> None:
     assert way("fd64:1::7", "2001:db8::1").source == "fd10:1::5"
 
 
+@pytest.mark.parametrize("address", ["10.0.0.0", "10.0.0.2", "10.0.0.3", "fd10:1::3"])
+def test_addresses_that_aws_reserves_in_a_subnet_see_the_node(address: str) -> None:
+    """The Resolver is one of them: also in a subnet whose table leads to the pod."""
+    found = way("a1", address)
+    assert (found.path, found.seen_as, found.source) == ("vpc", "node", SPECS["a1"].node_ips[":" in address])
+    assert found.reason == (
+        f"masqueraded, since {address} is one of the first four addresses of subnet-a: AWS's own answer VPC addresses "
+        "only"
+    )
+    assert way("a1", "10.0.0.4").seen_as == way("a1", "fd10:1::4").seen_as == "pod"
+
+
 def test_a_host_of_the_vpc_reaches_a_pod_by_its_own_table() -> None:
     """With the entry, and with the reply on its way."""
     found = way("10.1.0.99", "100.64.1.7")

@@ -140,7 +140,7 @@ controller:
 agent:
   settings:
     {interface: ens5, vni: 10000000, vxlan-port: 4789, cni-conf-dir: /etc/other, masquerade: off,
-    masquerade-except: [10.0.0.0/8]}
+    masquerade-except: [10.0.0.0/8], masquerade-always: [10.0.0.0/30]}
 """)
     documents = rendered(helm, "--values", str(values))
     pools = (Cidr.parse("10.244.0.0/16"), Cidr.parse("fd00:10:244::/48"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Iterator
 
@@ -9,7 +10,8 @@ import pytest
 
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
-from cloudroute.lab.hosts.traffic import Flow, Traffic
+from cloudroute.lab.hosts.resolver import ask
+from cloudroute.lab.hosts.traffic import Flow, Protocol, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from tests.packets.world import OWN_ENTRIES, first_pod, new_lab, settle, specs
 
@@ -60,6 +62,18 @@ def test_a_vpc_host_sees_the_pod_exactly_where_its_subnets_table_routes_back(
             assert seen(host, vm.addresses[family], protocol) == expected, f"{host.name} to {vm.name} in {table}"
     # A table with a route and without, in the own zone and another, and one that is not ours.
     assert {(True, False, False), (False, True, False), (False, False, True)} <= cases
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+def test_every_pod_is_answered_by_the_vpcs_resolver(lab: HostLab, protocol: Protocol) -> None:
+    """Also where it lies in a subnet whose table leads to the pod: it answers addresses of the VPC alone."""
+    server, *_ = lab.net.resolver_addresses
+    assert ipaddress.ip_address(server) in ipaddress.ip_network(lab.vpc.zones[0].cidrs[0])
+    assert any(lab.vpc.zones[0].route_table_id in spec.native_in for spec in specs(lab).values())
+    for host in lab.hosts.values():
+        for server in lab.net.resolver_addresses:
+            pod = first_pod(host).namespace.name
+            assert ask(pod, server, "ip-10-9-8-7.eu-central-1.compute.internal", protocol) == "10.9.8.7"
 
 
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])

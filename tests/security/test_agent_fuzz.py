@@ -145,12 +145,12 @@ def test_nft_gets_only_what_our_serializer_writes(
 
 OURS = re.compile(
     r"(accept|add|addr|base|chain|cloudroute|count|counter|cr0|daddr|delete|dport|elem|element|expr|"
-    r"family|field|filter|flags|fully-random|goto|hook|iifname|inet|ip|ip6|ipv4_addr|ipv6_addr|jump|key|"
-    r"leaving|left|len|masquerade|match|meta|name|nat|notrack|offset|oifname|op|output|payload|pods|policy|"
+    r"family|field|filter|flags|fully-random|goto|hook|inet|ip|ip6|ipv4_addr|ipv6_addr|key|"
+    r"leaving|left|len|masquerade|match|meta|name|nat|notrack|offset|oifname|op|output|payload|policy|"
     r"postrouting|prefix|prerouting|prio|protocol|received|return|right|routed|rule|saddr|set|stmt|table|target|th|"
     r"type|udp|&|==|!=)"
 )
-SETS = re.compile(r"@?(hosts|networks|overlay|routed)[46](_\d{1,3})?")
+SETS = re.compile(r"@?(hosts|masqueraded|networks|overlay|routed)[46](_\d{1,3})?")
 
 
 def words_of(value: object) -> set[str]:

@@ -19,10 +19,10 @@ from cloudroute.adapters.nft.ruleset import WORDS, Json, Object, base, elements,
 from cloudroute.dataplane import PeerBytes, Ruleset, family_of_bytes
 from cloudroute.types import Cidr
 
-ALTERED = Ruleset(masquerade=False, pods=(), networks=frozenset(), hosts=frozenset(), peers=frozenset(), port=0)
+ALTERED = Ruleset(masquerade=False, pods=(), port=0)
 """A table that is no Ruleset of ours: others have altered it. Equal to none that is wanted, since no port is 0."""
 
-_OF_LENGTH = re.compile(r"(networks|overlay|routed)[46]_(\d{1,3})")
+_OF_LENGTH = re.compile(r"(masqueraded|networks|overlay|routed)[46]_(\d{1,3})")
 _SOCKET = {words.type: words.socket for words in WORDS.values()}
 
 
@@ -101,11 +101,12 @@ def _guess(listing: Listing) -> Ruleset:
     (output,) = (body["expr"] for body in rules if body["chain"] == "output")
     return Ruleset(
         masquerade=any(kind == "chain" and body.get("type") == "nat" for kind, body in listing.objects),
-        pods=tuple(_cidr(body["expr"][0]["match"]["right"]) for body in rules if body["chain"] == "pods"),
+        pods=tuple(_cidr(body["expr"][0]["match"]["right"]) for body in rules if body["chain"] == "postrouting"),
+        port=int(output[0]["match"]["right"]),
+        masqueraded=frozenset(cidr for cidr, _, _ in _networks(listing, "masqueraded")),
         networks=frozenset(cidr for cidr, _, _ in _networks(listing, "networks")),
         hosts=frozenset().union(*hosts),
         peers=frozenset(cidr for cidr, _, _ in _networks(listing, "overlay")),
-        port=int(output[0]["match"]["right"]),
     )
 
 

@@ -58,8 +58,9 @@ def elements(ruleset: Ruleset) -> dict[str, set[bytes]]:
     result: dict[str, set[bytes]] = {body["name"]: set() for _, body in _sets(ruleset)}
     for host in ruleset.hosts:
         result[set_name("hosts", family_of_bytes(host))].add(host)
-    for cidr in ruleset.networks:
-        result[set_name("networks", cidr.family, cidr.length)].add(_first(cidr))
+    for purpose, cidrs in _destinations(ruleset).items():
+        for cidr in cidrs:
+            result[set_name(purpose, cidr.family, cidr.length)].add(_first(cidr))
     for cidr in ruleset.peers:
         for purpose in ("overlay", "routed"):
             result[set_name(purpose, cidr.family, cidr.length)].add(_first(cidr))
@@ -87,11 +88,17 @@ def _first(cidr: Cidr) -> bytes:
 def _sets(ruleset: Ruleset) -> Iterator[Object]:
     for family in FAMILIES:
         yield _set(set_name("hosts", family), family)
-    for family, length in _lengths(ruleset.networks):
-        yield _set(set_name("networks", family, length), family)
+    for purpose, cidrs in _destinations(ruleset).items():
+        for family, length in _lengths(cidrs):
+            yield _set(set_name(purpose, family, length), family)
     for family, length in _lengths(ruleset.peers):
         for purpose in ("overlay", "routed"):
             yield _set(set_name(purpose, family, length), family, stmt=[{"counter": None}])
+
+
+def _destinations(ruleset: Ruleset) -> dict[str, frozenset[Cidr]]:
+    """What decides on a pod's address, by the purpose of its sets."""
+    return {"masqueraded": ruleset.masqueraded, "networks": ruleset.networks}
 
 
 def _set(name: str, family: Family, **more: Any) -> Object:
@@ -108,9 +115,10 @@ def _chains(ruleset: Ruleset) -> Iterator[Object]:
     yield _chain("received")
     yield _chain("count", type="filter", hook="postrouting", prio=FILTER, policy="accept")
     yield _chain("leaving")
-    yield _chain("pods")
-    if ruleset.masquerade:
-        yield _chain("postrouting", type="nat", hook="postrouting", prio=SRCNAT, policy="accept")
+    # Without masquerade it is there too, and nothing leads to it: a new process reads the pod CIDRs out of the table,
+    # and what is wanted is equal to what is found.
+    masquerade = {"type": "nat", "hook": "postrouting", "prio": SRCNAT, "policy": "accept"}
+    yield _chain("postrouting", **(masquerade if ruleset.masquerade else {}))
 
 
 def _chain(name: str, **hook: Any) -> Object:
@@ -132,13 +140,8 @@ def _rules(ruleset: Ruleset) -> Iterator[Object]:
     yield _rule("received", {"notrack": None})
     yield from _counting(ruleset)
     yield from _leaving(ruleset)
-    # These two chains are there without masquerade too, though nothing leads to them: a new process reads the pod
-    # CIDRs out of the table, and what is wanted is equal to what is found.
     for pods in ruleset.pods:
-        yield _rule("pods", _inside("saddr", pods), {"goto": {"target": "leaving"}})
-    if ruleset.masquerade:
-        yield _rule("postrouting", _is(_meta("oifname"), VTEP), {"return": None})
-        yield _rule("postrouting", {"jump": {"target": "pods"}})
+        yield _rule("postrouting", _inside("saddr", pods), {"goto": {"target": "leaving"}})
 
 
 def _counting(ruleset: Ruleset) -> Iterator[Object]:
@@ -147,23 +150,29 @@ def _counting(ruleset: Ruleset) -> Iterator[Object]:
         yield _rule("count", _inside("daddr", pods), {"return": None})
     for family, length in _lengths(ruleset.peers):
         for operator, purpose in (("==", "overlay"), ("!=", "routed")):
-            destination = _is(_masked(family, length), f"@{set_name(purpose, family, length)}")
-            yield _rule("count", _is(_meta("oifname"), VTEP, operator), destination)
+            yield _rule("count", _is(_meta("oifname"), VTEP, operator), _found_in(purpose, family, length))
 
 
 def _leaving(ruleset: Ruleset) -> Iterator[Object]:
-    """What a pod sends to the world: it keeps its address, or not.
-
-    Not toward 169.254.169.254 and fd00:ec2::254: instance metadata answers only the instance's own address.
-    """
+    """A pod's packet keeps its address, or not."""
+    masquerade = {"masquerade": {"flags": "fully-random"}}
     for family in FAMILIES:
         yield _rule("leaving", _inside("daddr", WORDS[family].multicast), {"return": None})
+    if ruleset.masquerade:
+        for family, length in _lengths(ruleset.masqueraded):
+            yield _rule("leaving", _found_in("masqueraded", family, length), masquerade)
+    yield _rule("leaving", _is(_meta("oifname"), VTEP), {"return": None})
+    for family in FAMILIES:
         yield _rule("leaving", _is(_address(family, "daddr"), f"@{set_name('hosts', family)}"), {"return": None})
     for family, length in _lengths(ruleset.networks):
-        destination = _is(_masked(family, length), f"@{set_name('networks', family, length)}")
-        yield _rule("leaving", destination, {"return": None})
+        yield _rule("leaving", _found_in("networks", family, length), {"return": None})
     if ruleset.masquerade:
-        yield _rule("leaving", {"masquerade": {"flags": "fully-random"}})
+        yield _rule("leaving", masquerade)
+
+
+def _found_in(purpose: str, family: Family, length: int) -> Json:
+    """The destination's network of that length is in the set."""
+    return _is(_masked(family, length), f"@{set_name(purpose, family, length)}")
 
 
 def _rule(chain: str, *expressions: Json) -> Object:

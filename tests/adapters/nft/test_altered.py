@@ -23,9 +23,9 @@ ALTERATIONS = {
     "a chain is flushed": f"flush chain {T} leaving",
     "the first rule is deleted": f"delete rule {T} leaving handle @leaving",
     "a rule is added": f"add rule {T} count ip daddr 10.0.0.1 drop",
-    "a rule is inserted": f"insert rule {T} pods return",
+    "a rule is inserted": f"insert rule {T} postrouting return",
     "a rule is there twice": f"add rule {T} output {TUNNEL} notrack",
-    "a rule is altered": f"replace rule {T} postrouting handle @postrouting oifname cbr1 return",
+    "a rule is altered": f"replace rule {T} postrouting handle @postrouting ip saddr 10.244.6.0/24 goto leaving",
     "a rule counts": f"replace rule {T} output handle @output {TUNNEL} counter notrack",
     "a rule has a comment": f"replace rule {T} output handle @output {TUNNEL} notrack comment mine",
     "the header is not looked at": f"replace rule {T} output handle @output udp dport 8472 notrack",
@@ -47,12 +47,14 @@ ALTERATIONS = {
     "an element is added": f"add element {T} hosts6 {{ fc00::9 }}",
     "an element is removed": f"delete element {T} networks4_20 {{ 10.0.16.0 }}",
     "all elements are removed": f"flush set {T} networks4_16",
+    "nothing is masqueraded in any case": f"flush set {T} masqueraded4_30",
     "an element has a comment": f"delete element {T} hosts4 {{ 10.0.3.4 }}; "
     f'add element {T} hosts4 {{ 10.0.3.4 comment "mine" }}',
     "half of a counter is removed": f"delete element {T} routed4_24 {{ 10.244.8.0 }}",
     "an element has host bits": f"add element {T} overlay4_24 {{ 10.244.8.1 }}; "
     f"add element {T} routed4_24 {{ 10.244.8.1 }}",
-    "another table stands there": f"delete table {T}; add table {T}; add chain {T} pods; add rule {T} pods accept",
+    "another table stands there": f"delete table {T}; add table {T}; add chain {T} postrouting; "
+    f"add rule {T} postrouting accept",
 }
 
 

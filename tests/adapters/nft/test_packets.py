@@ -45,6 +45,7 @@ from tests.adapters.nft.world import (
     send_by,
     stream,
     take_part,
+    up,
 )
 from tests.hosts import Namespace
 
@@ -134,6 +135,15 @@ def test_what_goes_through_the_tunnel_is_never_masqueraded(world: World, nft: Nf
     nft.table.write({TABLE: RULESET._replace(networks=frozenset())}, ())
     for address in OVERLAY:
         assert seen_source(world.pod, world.outside, address) == plain(POD[family_of(address)])
+
+
+def test_what_never_sees_pods_does_not_through_the_tunnel_either(world: World, nft: Nft) -> None:
+    """It sees the VXLAN device's address, as of the host's own packets."""
+    nft.table.write({TABLE: RULESET._replace(masqueraded=RULESET.peers)}, ())
+    for address, pods in zip(OVERLAY, RULESET.pods, strict=True):
+        vtep = str(pods).partition("/")[0]
+        up(world.host, "cr0", vtep)
+        assert seen_source(world.pod, world.outside, address) == vtep
 
 
 def test_the_hosts_own_packets_are_not_masqueraded(world: World, nft: Nft) -> None:

@@ -29,6 +29,7 @@ rulesets = st.builds(
     Ruleset,
     masquerade=st.booleans(),
     pods=st.lists(networks(), max_size=3, unique=True).map(tuple),
+    masqueraded=st.frozensets(networks(), max_size=5),
     networks=st.frozensets(networks(), max_size=5),
     hosts=st.frozensets(addresses, max_size=5),
     peers=st.frozensets(networks(), max_size=5),

@@ -28,15 +28,18 @@ HOST = {"ipv4": "10.0.0.5", "ipv6": "fc00::5"}
 KEPT = {
     "a host": ("10.0.3.4", "fc00::3:4"),
     "the cluster": ("10.244.200.1", "fd00:0:0:0:99::1"),
-    "the first address of a subnet": ("10.0.16.0",),
-    "the last address of a subnet": ("10.0.47.255",),
+    "the first address of a network": ("10.0.16.0",),
+    "the last address of a network": ("10.0.47.255",),
+    "behind what never sees pods": ("10.0.32.4", "10.244.78.0", "fd00:0:0:0:78::"),
 }
 MASQUERADED = {
     "the internet": ("203.0.113.1", "2001:db8::1"),
     "instance metadata": ("169.254.169.254", "fd00:ec2::254"),
     "the neighbour of a host": ("10.0.3.5", "fc00::3:5"),
-    "before a subnet": ("10.0.15.255",),
-    "behind a subnet": ("10.0.48.0",),
+    "before a network": ("10.0.15.255",),
+    "behind a network": ("10.0.48.0",),
+    "what never sees pods, though in a network": ("10.0.32.2", "10.244.77.9", "fd00:0:0:0:77::9"),
+    "what never sees pods, though a host": ("10.0.32.3",),
 }
 OUTSIDE = [address for places in (KEPT, MASQUERADED) for addresses in places.values() for address in addresses]
 SERVICE = {"ipv4": "10.96.0.10", "ipv6": "fd96::10"}
