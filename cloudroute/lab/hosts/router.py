@@ -128,6 +128,9 @@ class Router:
             lines = [f"master {bridge_of(eni.subnet_id)}", "type bridge_slave learning off flood off", "up"]
             self.namespace.batch([f"link set {port} {line}" for line in lines])
             execute(*f"bridge -n {self.namespace.name} fdb replace {eni.mac} dev {port} master static".split())
+            # Its duplicate address detection is long over when a machine's kubelet runs. Here it would hold back what
+            # pods send first, since the host may not look for its gateway meanwhile.
+            host.sysctl({"net/ipv6/conf/eth0/accept_dad": "0"})
             host.batch(dhcp(eni, cidrs))
         except CloudrouteError:
             self._unplug(eni)  # or the next attempt would find it there
