@@ -11,8 +11,20 @@ Read `aws.py` first: the way of a call. Each module then corrects one part, and 
 
 from cloudroute.lab.aws.aws import ROOT_KEY, Aws
 from cloudroute.lab.aws.faults import Fault, Faults
-from cloudroute.lab.aws.scene import Machine, Scene, Vpc, Zone
+from cloudroute.lab.aws.scene import ControlPlane, Machine, Scene, Vpc, Zone
 from cloudroute.lab.aws.server import Server
 from cloudroute.lab.aws.standalone import serve_forever
 
-__all__ = ["ROOT_KEY", "Aws", "Fault", "Faults", "Machine", "Scene", "Server", "Vpc", "Zone", "serve_forever"]
+__all__ = [
+    "ROOT_KEY",
+    "Aws",
+    "ControlPlane",
+    "Fault",
+    "Faults",
+    "Machine",
+    "Scene",
+    "Server",
+    "Vpc",
+    "Zone",
+    "serve_forever",
+]

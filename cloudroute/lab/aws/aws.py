@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from cloudroute.clock import SystemClock
-from cloudroute.lab.aws import backend, describe, iam, interfaces, machines, routes, wire
+from cloudroute.lab.aws import backend, describe, iam, interfaces, machines, routes, vpcs, wire
 from cloudroute.lab.aws.faults import Faults
 from cloudroute.lab.aws.inprocess import make_session
 from cloudroute.lab.aws.quotas import Quotas
@@ -39,7 +39,13 @@ ROOT_KEY = "AKIALABROOTUSER00000"
 
 DEFAULT_QUOTA = 50
 
-_ACTIONS: Mapping[str, Handler] = {**describe.ACTIONS, **routes.ACTIONS, **machines.ACTIONS, **interfaces.ACTIONS}
+_ACTIONS: Mapping[str, Handler] = {
+    **describe.ACTIONS,
+    **vpcs.ACTIONS,
+    **routes.ACTIONS,
+    **machines.ACTIONS,
+    **interfaces.ACTIONS,
+}
 _READS = ("Describe", "Get", "List")
 
 

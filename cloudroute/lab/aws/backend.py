@@ -18,6 +18,7 @@ from moto.core.exceptions import ServiceException
 from moto.core.model_instances import model_data
 from moto.core.request import Request as MotoRequest
 from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend, Zone
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ec2.responses import EC2Response
 from moto.iam.models import iam_backends
@@ -54,6 +55,14 @@ def _description(rule: Any) -> Any:
 
 _Rule: Any = SecurityGroupRule  # mypy lets nobody replace a method
 _Rule.description = property(_description)
+
+
+RegionsAndZonesBackend.zones["beyond the regions"] = [
+    Zone("eu-central-1-ham-1a", "eu-central-1", "euc1-ham1-az1", "local-zone"),
+    Zone("eu-central-1-wl1-ber-wlz-1", "eu-central-1", "euc1-wl1-ber-wlz1", "wavelength-zone"),
+]
+"""A Local Zone and a Wavelength Zone of the lab's region. Subnets can be made in them; DescribeAvailabilityZones does not
+list them, as for an account that has not opted in, so that nobody takes them for an availability zone by mistake."""
 
 
 class _LazyEc2(EC2Backend):

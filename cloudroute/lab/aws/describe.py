@@ -1,8 +1,8 @@
-"""The four describes that cloudroute lives on: ids, filters, pages, and reads of the past.
+"""The describes that cloudroute lives on: ids, filters, pages, and reads of the past.
 
 A filter is a path through the wire names, so the tables below are the API reference's filter lists and nothing else.
-Sources: API_DescribeRouteTables, API_DescribeInstances, API_DescribeNetworkInterfaces, API_DescribeSubnets, and
-"List and filter your resources" for wildcards and for the limit of 200 values.
+Sources: API_DescribeRouteTables, API_DescribeInstances, API_DescribeNetworkInterfaces, API_DescribeSubnets,
+API_DescribeNetworkAcls, and "List and filter your resources" for wildcards and for the limit of 200 values.
 """
 
 from __future__ import annotations
@@ -135,18 +135,44 @@ _SUBNETS = {
     "vpc-id": "vpcId",
     **_TAGS,
 }
+_ACLS = {
+    "association.association-id": "associationSet.networkAclAssociationId",
+    "association.network-acl-id": "associationSet.networkAclId",
+    "association.subnet-id": "associationSet.subnetId",
+    "default": "default",
+    "entry.cidr": "entrySet.cidrBlock",
+    "entry.egress": "entrySet.egress",
+    "entry.ipv6-cidr": "entrySet.ipv6CidrBlock",
+    "entry.port-range.from": "entrySet.portRange.from",
+    "entry.port-range.to": "entrySet.portRange.to",
+    "entry.protocol": "entrySet.protocol",
+    "entry.rule-action": "entrySet.ruleAction",
+    "entry.rule-number": "entrySet.ruleNumber",
+    "network-acl-id": "networkAclId",
+    "owner-id": "ownerId",
+    "vpc-id": "vpcId",
+    **_TAGS,
+}
 _FILTERS: Mapping[Kind, Mapping[str, str]] = {
     "RouteTable": _ROUTES,
     "Instance": _INSTANCES,
     "NetworkInterface": _INTERFACES,
     "Subnet": _SUBNETS,
+    "NetworkAcl": _ACLS,
 }
-_LARGEST_PAGE: Mapping[Kind, int] = {"RouteTable": 100, "Instance": 1000, "NetworkInterface": 1000, "Subnet": 1000}
+_LARGEST_PAGE: Mapping[Kind, int] = {
+    "RouteTable": 100,
+    "Instance": 1000,
+    "NetworkInterface": 1000,
+    "Subnet": 1000,
+    "NetworkAcl": 1000,
+}
 _RESULT: Mapping[Kind, str] = {
     "RouteTable": "routeTableSet",
     "Instance": "reservationSet",
     "NetworkInterface": "networkInterfaceSet",
     "Subnet": "subnetSet",
+    "NetworkAcl": "networkAclSet",
 }
 
 
@@ -281,4 +307,5 @@ ACTIONS: Mapping[str, Handler] = {
     "DescribeInstances": _describe("Instance"),
     "DescribeNetworkInterfaces": _describe("NetworkInterface"),
     "DescribeSubnets": _describe("Subnet"),
+    "DescribeNetworkAcls": _describe("NetworkAcl"),
 }

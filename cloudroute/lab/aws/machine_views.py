@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from cloudroute.lab.aws.views import View, present, tags
+from cloudroute.lab.aws.views import View, outpost_arn, present, tags
 
 
 def _time(value: Any) -> str | None:
@@ -116,6 +116,7 @@ def instance_view(ec2: Any, instance: Any, reservation: Any) -> View:
         "privateIpAddress": primary and primary.private_ip_address,
         "ipAddress": primary and primary.public_ip,
         "ipv6Address": primary.ipv6_addresses[0] if primary and primary.ipv6_addresses else None,
+        "outpostArn": primary and outpost_arn(primary.subnet),
         "sourceDestCheck": primary and primary.source_dest_check,
         "groupSet": _groups(primary.group_set) if primary else [],
         "networkInterfaceSet": [{**_interface_fields(eni), "attachment": _attachment(eni)} for eni in enis],

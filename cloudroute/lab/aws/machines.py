@@ -3,7 +3,7 @@
 moto changes states at once, keeps the primary ENI of a terminated instance, and launches `MinCount`. Here a state lasts
 `transition_seconds` on its way, the ENIs made at launch go with the instance, and routes follow. Sources:
 API_RunInstances, API_StopInstances, API_TerminateInstances, "Amazon EC2 instance state changes", "Elastic network
-interfaces" (delete on termination), API_ModifyInstanceAttribute.
+interfaces" (delete on termination), API_ModifyInstanceAttribute, API_ModifyInstanceMetadataOptions.
 """
 
 from __future__ import annotations
@@ -101,6 +101,23 @@ def describe_instance_attribute(world: World, request: Request) -> Answer:
         return world.backend.dispatch(request)
     checked = instance.nics[0].source_dest_check if 0 in instance.nics else None
     return {"instanceId": instance.id, "sourceDestCheck": {"value": checked}}
+
+
+def modify_metadata_options(world: World, request: Request) -> Answer:
+    """Change who gets an answer of the metadata service. What is not named stays, which moto would forget."""
+    instance = world.machine(request.required("InstanceId"))
+    request.stop_if_dry()
+    options = instance.metadata_options
+    shown = {
+        "HttpTokens": options.http_tokens,
+        "HttpPutResponseHopLimit": str(options.http_put_response_hop_limit),
+        "HttpEndpoint": options.http_endpoint,
+        "HttpProtocolIpv6": options.http_protocol_ipv6,
+        "InstanceMetadataTags": options.instance_metadata_tags,
+    }
+    response = world.backend.dispatch(request, {name: request.get(name) or value for name, value in shown.items()})
+    _look(world, instance)
+    return response
 
 
 # --- states -------------------------------------------------------------------------------------
@@ -211,4 +228,5 @@ ACTIONS: Mapping[str, Handler] = {
     "TerminateInstances": terminate_instances,
     "ModifyInstanceAttribute": modify_instance_attribute,
     "DescribeInstanceAttribute": describe_instance_attribute,
+    "ModifyInstanceMetadataOptions": modify_metadata_options,
 }

@@ -55,6 +55,14 @@ class Machine:
         return f"aws:///{self.zone.name}/{self.id}"
 
 
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """What EKS puts into a VPC: interfaces in two subnets, and the cluster's security group, which they have."""
+
+    group_id: str
+    interface_ids: tuple[str, ...]
+
+
 class Scene:
     """Builds with the client of a session."""
 
@@ -90,14 +98,24 @@ class Scene:
         for index in range(zones):
             shared = built[0].route_table_id if built and one_table else None
             cidrs = (str(next(v4)), *((str(next(v6)),) if v6 else ()))
-            built.append(self._zone(vpc_id, names[index % len(names)], cidrs, shared, tags or {}))
+            built.append(self.zone(vpc_id, names[index % len(names)], cidrs, shared, tags or {}))
         return Vpc(vpc_id, tuple(blocks), main, tuple(built))
 
-    def _zone(self, vpc_id: str, name: str, cidrs: tuple[str, ...], table: str | None, tags: Mapping[str, str]) -> Zone:
+    def zone(
+        self,
+        vpc_id: str,
+        name: str,
+        cidrs: tuple[str, ...],
+        table: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        outpost_arn: str = "",
+    ) -> Zone:
+        """A subnet in the zone of that name, with `table` or a new one that is tagged; on an Outpost if one is named."""
         extra = {"Ipv6CidrBlock": cidrs[1]} if len(cidrs) > 1 else {}
+        extra |= {"OutpostArn": outpost_arn} if outpost_arn else {}
         subnet = self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=cidrs[0], AvailabilityZone=name, **extra)["Subnet"]
         if table is None:
-            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+            listed = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
             spec = [{"ResourceType": "route-table", "Tags": listed}] if listed else []
             made = self.ec2.create_route_table(VpcId=vpc_id, TagSpecifications=spec)
             table = str(made["RouteTable"]["RouteTableId"])
@@ -108,11 +126,34 @@ class Scene:
         return list(self.ec2.describe_route_tables(Filters=filters)["RouteTables"])
 
     def launch(self, zone: Zone, count: int = 1, *, interfaces: int = 1) -> tuple[Machine, ...]:
-        """Launch instances, each with so many ENIs in the zone's subnet and an IPv6 address where that has a block."""
+        """Launch instances, each with so many ENIs in the zone's subnet and an IPv6 address where that has a block.
+
+        Their metadata service is as `terraform/modules/nodes` sets it: by token alone, and not for pods.
+        """
         ipv6 = {"Ipv6AddressCount": 1} if len(zone.cidrs) > 1 else {}
         nics = [{"DeviceIndex": index, "SubnetId": zone.subnet_id, **ipv6} for index in range(interfaces)]
-        launched = self.ec2.run_instances(ImageId=IMAGE, MinCount=count, MaxCount=count, NetworkInterfaces=nics)
+        metadata = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+        launched = self.ec2.run_instances(
+            ImageId=IMAGE, MinCount=count, MaxCount=count, NetworkInterfaces=nics, MetadataOptions=metadata
+        )
         return tuple(_machine(instance, zone) for instance in launched["Instances"])
+
+    def control_plane(self, vpc: Vpc, cluster: str) -> ControlPlane:
+        """What EKS makes for a cluster: its group, which admits itself alone, and an interface in each of two zones.
+
+        Sources: "View Amazon EKS security group requirements for clusters", "View Amazon EKS networking requirements for
+        VPC and subnets" in the Amazon EKS User Guide.
+        """
+        name = f"eks-cluster-sg-{cluster}-1234567890"
+        group = str(self.ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc.id)["GroupId"])
+        itself = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
+        self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=itself)
+        made = {"Description": f"Amazon EKS {cluster}", "Groups": [group]}
+        ids = [
+            self.ec2.create_network_interface(SubnetId=zone.subnet_id, **made)["NetworkInterface"]["NetworkInterfaceId"]
+            for zone in vpc.zones[:2]
+        ]
+        return ControlPlane(group, tuple(ids))
 
     def stop(self, *instance_ids: str) -> None:
         """Stop instances."""

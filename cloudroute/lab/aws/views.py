@@ -1,4 +1,5 @@
-"""What EC2 would show of moto's objects: route tables and subnets here, ENIs and instances in `machine_views`.
+"""What EC2 would show of moto's objects: route tables and subnets here, ENIs and instances in `machine_views`, network
+ACLs in `acl_views`.
 
 A `View` is one object in wire names, never changed once made, so that yesterday's can be kept beside today's (stale
 reads) and its XML is rendered once. The corrections of moto that concern what is *shown* are in these two modules: the
@@ -14,8 +15,8 @@ from typing import Any, Literal
 from cloudroute.lab.aws import quotas, wire
 from cloudroute.types import FAMILIES, Family
 
-Kind = Literal["RouteTable", "Instance", "NetworkInterface", "Subnet"]
-KINDS: tuple[Kind, ...] = ("RouteTable", "Subnet", "NetworkInterface", "Instance")
+Kind = Literal["RouteTable", "Instance", "NetworkInterface", "Subnet", "NetworkAcl"]
+KINDS: tuple[Kind, ...] = ("RouteTable", "Subnet", "NetworkInterface", "Instance", "NetworkAcl")
 
 PROPAGATED = "~propagated"
 """Ends the key of a route that a virtual private gateway propagates; moto knows no such routes."""
@@ -170,6 +171,12 @@ def _reachable(ec2: Any, route: Any) -> bool:
 # --- subnets ------------------------------------------------------------------------------------
 
 
+def outpost_arn(subnet: Any) -> str | None:
+    """The Outpost that the subnet is on; moto knows none, so it is kept on moto's object (see `vpcs`)."""
+    found: str | None = getattr(subnet, "outpost_arn", None)
+    return found
+
+
 def subnet_view(ec2: Any, subnet: Any, taken: int) -> View:
     """A subnet, of whose IPv4 addresses ENIs have `taken` some; AWS keeps five for itself."""
     options = subnet.private_dns_name_options_on_launch
@@ -177,6 +184,7 @@ def subnet_view(ec2: Any, subnet: Any, taken: int) -> View:
         {
             "subnetId": subnet.id,
             "subnetArn": subnet.arn,
+            "outpostArn": outpost_arn(subnet),
             "state": subnet.state,
             "vpcId": subnet.vpc_id,
             "cidrBlock": subnet.cidr_block,

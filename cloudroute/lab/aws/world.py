@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-from cloudroute.lab.aws import machine_views, views
+from cloudroute.lab.aws import acl_views, machine_views, views
 from cloudroute.lab.aws.backend import Backend
 from cloudroute.lab.aws.quotas import Quotas
 from cloudroute.lab.aws.views import Kind, TableView, View
@@ -31,6 +31,7 @@ NOT_FOUND: Mapping[Kind, tuple[str, str]] = {
     "Instance": ("InvalidInstanceID.NotFound", "instance"),
     "NetworkInterface": ("InvalidNetworkInterfaceID.NotFound", "networkInterface"),
     "Subnet": ("InvalidSubnetID.NotFound", "subnet"),
+    "NetworkAcl": ("InvalidNetworkAclID.NotFound", "networkAcl"),
 }
 
 
@@ -154,6 +155,7 @@ class World:
         self.refresh_subnets()
         self._refresh_all("NetworkInterface", self.ec2.enis, self.refresh_interface)
         self._refresh_all("Instance", self.machines, self.refresh_instance)
+        self._refresh_all("NetworkAcl", self.ec2.network_acls, self._refresh_acl)
 
     def _refresh_all(self, kind: Kind, present: Iterable[str], one: Callable[[str], None]) -> None:
         for id_ in dict.fromkeys([*self._histories[kind], *present]):
@@ -200,6 +202,10 @@ class World:
         instance, reservation = self.machines.get(instance_id, (None, None))
         view = None if instance is None else machine_views.instance_view(self.ec2, instance, reservation)
         self._put("Instance", instance_id, view)
+
+    def _refresh_acl(self, acl_id: str) -> None:
+        acl = self.ec2.network_acls.get(acl_id)
+        self._put("NetworkAcl", acl_id, None if acl is None else acl_views.acl_view(self.ec2, acl, self.subnets()))
 
     def _put(self, kind: Kind, id_: str, view: View | None) -> None:
         history = self._histories[kind].get(id_)
