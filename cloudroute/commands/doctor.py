@@ -43,8 +43,8 @@ COMMAND = Command(
         "writes nothing. IAM is asked by DryRun, for the credentials that doctor runs with: run it in the controller's "
         "pod to ask for the controller's. RBAC is asked by SubjectAccessReview for the accounts of controller and "
         "agents, which an administrator may, else for the account in use. Run it as an administrator also to see what "
-        "the controller may not: security groups, peers, other networks. Where AWS or Kubernetes does not answer, all "
-        "else is checked. Exits with 1 when a check failed."
+        "the controller may not: security groups, network ACLs, peers, other networks. Where AWS or Kubernetes does "
+        "not answer, all else is checked. Exits with 1 when a check failed."
     ),
     example=(
         "cloudroute doctor --cluster-name prod --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config\n"

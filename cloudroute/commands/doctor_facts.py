@@ -32,9 +32,11 @@ from cloudroute.core.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
 from cloudroute.core.doctor.cluster import NO_API, agent_permissions, permissions
 from cloudroute.core.doctor.facts import IN_USE, AwsFacts, Facts, KubernetesFacts, MachineFacts, Permission
 from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.doctor.networks import agent_flag
 from cloudroute.dataplane import written
 from cloudroute.errors import CloudrouteError, Forbidden
 from cloudroute.ports import Clock
+from cloudroute.types import Cidr
 
 T = TypeVar("T")
 
@@ -50,19 +52,32 @@ def gather(
 ) -> Facts:
     """All facts; `look` reads the machine. Nothing is written anywhere."""
     kubernetes, server = _kubernetes(settings, clock)
+    vxlan_port, masquerade_always = _agents(kubernetes, settings.namespace)
     facts = Facts(
         policy_of(settings),
         settings.route_limit,
-        _AGENT.vxlan_port,
+        vxlan_port,
         kubernetes,
         _no_aws(Unknown("it was not read")),
         _machine(look(), kubernetes),
         server,
+        masquerade_always,
     )
     if isinstance(session, Unknown):
         rest = _no_aws(Unknown(NO_CREDENTIALS))
         return replace(facts, aws=replace(rest, identity=session))
     return _with_aws(facts, settings, session, clock)
+
+
+def _agents(kubernetes: KubernetesFacts, namespace: str) -> tuple[int, Sequence[Cidr]]:
+    """--vxlan-port and --masquerade-always of the agents, as far as their DaemonSet tells."""
+    sets = [] if isinstance(kubernetes.daemon_sets, Unknown) else kubernetes.daemon_sets
+    ports = agent_flag(sets, namespace, "vxlan-port") or [str(_AGENT.vxlan_port)]
+    always = ",".join(agent_flag(sets, namespace, "masquerade-always")).split(",")
+    try:
+        return int(ports[0]), [Cidr.parse(text) for text in always if text]
+    except ValueError:  # the agents refuse it too, and say so
+        return _AGENT.vxlan_port, ()
 
 
 def own_session() -> boto3.Session | Unknown:
@@ -122,7 +137,7 @@ def _kubernetes(settings: ControllerSettings, clock: Clock) -> tuple[KubernetesF
 
 def _no_kubernetes(why: Unknown) -> KubernetesFacts:
     rest = Unknown(NO_API)
-    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest)
+    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest, max_pods=rest)
 
 
 def _read_kubernetes(
@@ -151,6 +166,7 @@ def _read_kubernetes(
         managers=_asked(review.managers, ours=True),
         agent_refused=_may_account(review, settings.namespace, "agent", agent_permissions()),
         account=account,
+        max_pods=_asked(review.max_pods),
     )
 
 
@@ -196,7 +212,8 @@ def _with_aws(facts: Facts, settings: ControllerSettings, session: boto3.Session
 
 
 def _no_aws(why: Unknown) -> AwsFacts:
-    return AwsFacts(why, why, why, dict.fromkeys(ACTIONS, why), why, why, why, why, why, why, why, why)
+    refusals: dict[str, str | Unknown] = dict.fromkeys(ACTIONS, why)
+    return AwsFacts(why, why, why, refusals, *[why] * 8, control_plane=why, acls=why, options=why)
 
 
 def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str) -> AwsFacts:
@@ -227,18 +244,36 @@ def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str) -> AwsFa
 
 def _without_vpc(aws: AwsFacts) -> AwsFacts:
     why = Unknown("no VPC is known: EC2 shows no node's instance; pass --vpc-id, or check --region")
-    return replace(aws, vpc_id=why, tables=why, subnets=why, prefix_lists=why)
+    aws = replace(aws, vpc_id=why, tables=why, subnets=why, prefix_lists=why)
+    return replace(aws, peers=why, control_plane=why, acls=why)
 
 
 def _ask_around(facts: Facts, survey: Survey, ec2: Ec2Client) -> AwsFacts:
     """What only doctor asks, and the permissions."""
-    aws = facts.aws
-    vpc_id, instances = aws.vpc_id, aws.instances
+    aws = _ask_around_vpc(facts.aws, facts.policy.cluster_name, survey)
     quota, quota_refusals = read_quota(facts, ec2)
     return replace(
         aws,
         quota=quota,
         refusals={**dict.fromkeys(ACTIONS, ""), **quota_refusals, **refusals(facts, survey)},
-        peers=vpc_id if isinstance(vpc_id, Unknown) else _asked(lambda: survey.peers(vpc_id), ours=True),
-        groups=instances if isinstance(instances, Unknown) else _asked(lambda: survey.groups(instances), ours=True),
+    )
+
+
+def _ask_around_vpc(aws: AwsFacts, cluster: str, survey: Survey) -> AwsFacts:
+    vpc_id, instances = aws.vpc_id, aws.instances
+    if not isinstance(vpc_id, Unknown):
+        aws = replace(
+            aws,
+            peers=_asked(lambda: survey.peers(vpc_id), ours=True),
+            control_plane=_asked(lambda: survey.control_plane(vpc_id, cluster), ours=True),
+            acls=_asked(lambda: survey.acls(vpc_id), ours=True),
+        )
+    if isinstance(instances, Unknown):
+        return replace(aws, groups=instances, options=instances)
+    planes = () if isinstance(aws.control_plane, Unknown) else aws.control_plane
+    others = {group for interface in planes for group in interface.groups}
+    return replace(
+        aws,
+        groups=_asked(lambda: survey.groups(instances, others), ours=True),
+        options=_asked(lambda: survey.options(instances)),
     )

@@ -137,7 +137,8 @@ def test_doctors_own_reads_are_no_part_of_the_controllers_policy() -> None:
     """They are in a document of their own."""
     aws = Aws()
     extra = actions(document("doctor.json", aws, "vpc-1"))
-    assert extra == {f"ec2:Describe{kind}" for kind in ("NetworkInterfaces", "SecurityGroups", "VpcPeeringConnections")}
+    kinds = ("NetworkAcls", "NetworkInterfaces", "SecurityGroups", "VpcPeeringConnections")
+    assert extra == {f"ec2:Describe{kind}" for kind in kinds}
     assert not extra & set(ACTIONS)
 
 

@@ -8,12 +8,21 @@ import pytest
 
 from cloudroute.core.doctor import CHECKS, Facts, Finding, examine, lines
 from cloudroute.core.doctor.cluster import NO_API, permissions
-from cloudroute.core.doctor.facts import AwsFacts, Groups, KubernetesFacts, Rule, Workload
-from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.doctor.facts import (
+    Acl,
+    AclRule,
+    AwsFacts,
+    Groups,
+    InstanceOptions,
+    KubernetesFacts,
+    Rule,
+    Workload,
+)
+from cloudroute.core.doctor.findings import Unknown, known
 from cloudroute.core.doctor.groups import CHECKS as GROUP_CHECKS
 from cloudroute.core.doctor.networks import writes_routes
 from cloudroute.core.model import Policy
-from cloudroute.types import Cidr, Instance, Interface, Node
+from cloudroute.types import Cidr, Instance, Interface, Node, Subnet
 
 NOTHING = Unknown("it was not read")
 POOL = Cidr.parse("100.64.0.0/16")
@@ -138,6 +147,103 @@ def test_what_security_groups_let_through(
     """Tunnels go by group or address, pods by address alone; an interface has the rules of all its groups."""
     facts = grouped(ingress, **{f"n{number}": names for number, names in enumerate(groups, 1)})
     assert [check.answer(facts).state for check in GROUP_CHECKS] == [overlay, pods]
+
+
+def test_an_eks_cluster_of_another_name() -> None:
+    """The API server is EKS's, and no interface has the cluster's name: what to set is said."""
+    facts = grouped({}, n1="sg-a")
+    facts = replace(
+        facts,
+        kubernetes=replace(facts.kubernetes, version="v1.35.1-eks-1a2b3c4"),
+        aws=replace(facts.aws, control_plane=()),
+    )
+    finding = found(facts, "groups-control-plane")
+    assert finding.state == "not checked"
+    assert "--cluster-name is to be the name of the EKS cluster" in finding.found
+
+
+# --- network ACLs -----------------------------------------------------------------------------------
+
+OPEN, SHUT = Cidr.parse("0.0.0.0/0"), Cidr.parse("::/0")
+
+
+def in_two_subnets(*addresses: str) -> Facts:
+    """A node in each of two dual-stack subnets, whose ACLs allow IPv4 alone."""
+    facts = grouped({}, n1="sg-a", n2="sg-a")
+    instances, subnets, acls = {}, {}, []
+    for name, number in (("n1", 1), ("n2", 2)):
+        interface = Interface(f"eni-{name}", 0, f"subnet-{number}", False, addresses)
+        instances[f"i-{name}"] = Instance(f"i-{name}", "running", "vpc-1", "a", (interface,))
+        cidrs = (Cidr.parse(f"10.0.{number}.0/24"), Cidr.parse(f"fd00:{number}::/64"))
+        subnets[f"subnet-{number}"] = Subnet(f"subnet-{number}", "vpc-1", "a", cidrs)
+        rules = [AclRule(100, egress, True, "-1", (0, 65535), OPEN) for egress in (True, False)]
+        rules += [AclRule(32768, egress, False, "-1", (0, 65535), SHUT) for egress in (True, False)]
+        acls.append(Acl(f"acl-{number}", frozenset({f"subnet-{number}"}), tuple(rules)))
+    return replace(facts, aws=replace(facts.aws, instances=instances, subnets=subnets, acls=acls))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "state"), [(("10.0.0.1", "fd00::1"), "ok"), (("fd00::1",), "failed"), (("10.0.0.1",), "ok")]
+)
+def test_the_family_of_the_tunnel_is_checked(addresses: tuple[str, ...], state: str) -> None:
+    """IPv4 where the nodes have it: then it does not matter that the ACLs refuse IPv6."""
+    assert found(in_two_subnets(*addresses), "acls-overlay").state == state
+
+
+def test_each_pool_passes_by_rules_of_its_family() -> None:
+    """The IPv6 pool is refused where only IPv4 is allowed, and named."""
+    facts = in_two_subnets("10.0.0.1")
+    pools = (POOL, Cidr.parse("fd64::/48"))
+    finding = found(replace(facts, policy=replace(facts.policy, pools=pools)), "acls-pods")
+    assert finding.state == "failed"
+    assert "fd64::/48" in finding.found
+    assert str(POOL) not in finding.found
+
+
+# --- pods of a node ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pod_cidrs", "state"),
+    [
+        ((), "ok"),
+        (("10.244.0.0/24",), "ok"),
+        (("10.244.0.0/25",), "ok"),
+        (("10.244.0.0/25", "fd00::/121"), "ok"),
+        (("10.244.0.0/24", "fd00::/122"), "warning"),
+        (("10.244.0.0/26",), "warning"),
+    ],
+)
+def test_the_smallest_pod_cidr_counts(pod_cidrs: tuple[str, ...], state: str) -> None:
+    """A pod gets an address of each; before a node has pod CIDRs, those that it will get count."""
+    node = Node("n1", "n1", "1", "", "i-1", pod_cidrs=tuple(map(Cidr.parse, pod_cidrs)))
+    facts = replace(UNREAD, kubernetes=replace(UNREAD.kubernetes, nodes={"n1": node}, max_pods={"n1": 125}))
+    assert found(facts, "max-pods").state == state
+
+
+@pytest.mark.parametrize(
+    ("zone", "pool", "todo"),
+    [
+        ("eu-central-1-ham-1a", "100.64.0.0/16", "--mtu 1250"),
+        ("us-east-1-atl-2a", "100.64.0.0/16", "--mtu 8751"),
+        ("eu-central-1-ham-1a", "fd64::/48", "IPv6 needs 1280"),
+        ("us-east-1-atl-2a", "fd64::/48", "--mtu 8751"),
+    ],
+)
+def test_how_long_packets_to_a_local_zone_can_be(zone: str, pool: str, todo: str) -> None:
+    """By the zone's name, less the tunnel; IPv6 can't do with what some leave to pods."""
+    facts = grouped({}, n1="sg-a")
+    instances = {"i-n1": replace(known(facts.aws.instances)["i-n1"], zone=zone)}
+    options = {"i-n1": InstanceOptions(True, True, 1)}
+    facts = replace(
+        facts,
+        policy=replace(facts.policy, pools=(Cidr.parse(pool),)),
+        kubernetes=replace(facts.kubernetes, node_routes={}),
+        aws=replace(facts.aws, instances=instances, options=options),
+    )
+    finding = found(facts, "jumbo-frames")
+    assert finding.state == "warning"
+    assert todo in finding.todo
 
 
 # --- the table --------------------------------------------------------------------------------------

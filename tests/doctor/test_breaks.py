@@ -13,7 +13,7 @@ from cloudroute.core.doctor.aws import ACTIONS
 from cloudroute.core.doctor.findings import known
 from cloudroute.core.doctor.node import FEATURES
 from tests.controller.lab import POOL
-from tests.doctor.world import PODS, UNASKED, World, bad, found, sound_machine, world
+from tests.doctor.world import API, API_FROM_PODS, PODS, UNASKED, Rule, World, bad, found, sound_machine, world
 
 UDP = {"IpProtocol": "udp", "FromPort": 8472, "ToPort": 8472}
 TCP = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": POOL}]}
@@ -82,7 +82,8 @@ def _two_more(broken: World) -> dict[str, Any]:
 def _pool(cidr: str) -> Break:
     def break_it(broken: World) -> dict[str, Any]:
         rule = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": cidr}]}]
-        broken.aws.scene.ec2.authorize_security_group_ingress(GroupId=broken.group, IpPermissions=rule)
+        for group in (broken.group, broken.plane.group_id):
+            broken.aws.scene.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rule)
         return {"cluster_cidr": (cidr,)}
 
     return break_it
@@ -100,8 +101,54 @@ def _group(*rules: dict[str, Any]) -> Break:
 def _no_way_out(broken: World) -> None:
     everywhere = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     broken.aws.scene.ec2.revoke_security_group_egress(GroupId=broken.group, IpPermissions=everywhere)
-    own = [{**UDP, "UserIdGroupPairs": [{"GroupId": broken.group}]}]
-    broken.aws.scene.ec2.authorize_security_group_egress(GroupId=broken.group, IpPermissions=own)
+    own = {**UDP, "UserIdGroupPairs": [{"GroupId": broken.group}]}
+    api = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
+    broken.aws.scene.ec2.authorize_security_group_egress(GroupId=broken.group, IpPermissions=[own, api])
+
+
+def _shut(group: Callable[[World], str], rule: Callable[[World], dict[str, Any]]) -> Break:
+    """The group lets that in no more."""
+
+    def break_it(broken: World) -> None:
+        ec2 = broken.aws.scene.ec2
+        ec2.revoke_security_group_ingress(GroupId=group(broken), IpPermissions=[rule(broken)])
+
+    return break_it
+
+
+def _plane(broken: World) -> str:
+    return broken.plane.group_id
+
+
+def _silent_plane(broken: World) -> None:
+    """The control plane's group lets nothing out but to kubelets."""
+    ec2, group = broken.aws.scene.ec2, broken.plane.group_id
+    everywhere = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+    ec2.revoke_security_group_egress(GroupId=group, IpPermissions=everywhere)
+    kubelets = {
+        "IpProtocol": "tcp",
+        "FromPort": 10250,
+        "ToPort": 10250,
+        "UserIdGroupPairs": [{"GroupId": broken.group}],
+    }
+    ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[kubelets])
+
+
+def _acl(*rules: Rule, egress: bool = False, allow_rest: bool = True) -> Break:
+    return lambda broken: void(broken.acl(*rules, egress=egress, allow_rest=allow_rest))
+
+
+def _metadata(**options: Any) -> Break:
+    return lambda broken: broken.metadata(broken.names[0], **options)
+
+
+def _many_pods(broken: World) -> None:
+    broken.kube.patch_status("nodes", broken.names[0], {"allocatable": {"pods": "254"}})
+
+
+def _outpost(broken: World) -> None:
+    arn = f"arn:aws:outposts:{broken.aws.region}:{broken.aws.account}:outpost/op-0123456789abcdef0"
+    broken.join_in(broken.vpc.zones[0].name, arn)
 
 
 def _machine(**changed: Any) -> Break:
@@ -154,6 +201,23 @@ BREAKS: list[tuple[str, str, Break]] = [
     ("groups-pods", "failed", _group({**UDP, "itself": True})),
     ("groups-pods", "warning", _group({**UDP, "itself": True}, TCP)),
     ("groups-pods", "failed", _no_way_out),
+    ("groups-control-plane", "failed", _shut(_plane, lambda _: API_FROM_PODS)),
+    ("groups-control-plane", "failed", _shut(_plane, lambda _: API)),
+    ("groups-control-plane", "warning", _shut(lambda broken: broken.group, lambda broken: broken.from_plane()[0])),
+    ("groups-control-plane", "warning", _shut(lambda broken: broken.group, lambda broken: broken.from_plane()[1])),
+    ("groups-control-plane", "warning", _silent_plane),
+    ("acls-overlay", "failed", _acl((90, "deny", "17", "10.0.0.0/8", 8472, 8472))),
+    ("acls-overlay", "failed", _acl((90, "deny", "17", "10.0.16.0/24", 8000, 9000), egress=True)),
+    ("acls-pods", "failed", _acl((90, "allow", "17", "10.0.0.0/16", 8472, 8472), allow_rest=False)),
+    ("acls-pods", "failed", _acl((90, "deny", "6", "100.64.7.0/24", 1024, 65535))),
+    ("acls-pods", "failed", _acl((90, "deny", "17", POOL, 60000, 60000), egress=True)),
+    ("acls-pods", "warning", _acl((80, "allow", "6", POOL, 80, 80), (90, "deny", "6", POOL, 1, 1023))),
+    ("metadata-service", "warning", _metadata(HttpTokens="optional")),
+    ("metadata-service", "warning", _metadata(HttpPutResponseHopLimit=2)),
+    ("max-pods", "warning", _many_pods),
+    ("jumbo-frames", "warning", lambda broken: broken.join_in("eu-central-1-ham-1a")),
+    ("jumbo-frames", "warning", lambda broken: broken.join_in("eu-central-1-wl1-ber-wlz-1")),
+    ("jumbo-frames", "warning", _outpost),
 ]
 
 SETTINGS: list[tuple[str, str, Break]] = [

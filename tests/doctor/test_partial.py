@@ -11,7 +11,7 @@ import pytest
 from cloudroute.commands.doctor_facts import own_session
 from cloudroute.core.doctor.findings import known
 from tests.controller.lab import POOL
-from tests.doctor.world import UNASKED, World, bad, found, sound_machine, world
+from tests.doctor.world import API_FROM_PODS, UNASKED, World, bad, found, sound_machine, world
 
 
 def test_without_credentials_the_rest_is_checked(shared: World) -> None:
@@ -68,7 +68,9 @@ def test_what_the_controllers_role_may_not_read(shared: World) -> None:
     """In the controller's pod: doctor's own reads are refused, which is no failure, and said."""
     session = shared.aws.session(shared._document("policy.json"))
     findings = shared.examine(session=session)
-    unread = {"overlap-peers", "groups-overlay", "groups-pods"}
+    unread = {
+        *("overlap-peers", "groups-overlay", "groups-pods", "groups-control-plane", "acls-overlay", "acls-pods"),
+    }
     assert bad(findings) == {**UNASKED, **dict.fromkeys(unread, "not checked")}
     assert all("run doctor as an administrator" in found(findings, check).found for check in unread)
 
@@ -107,7 +109,8 @@ def test_without_a_pool(shared: World) -> None:
     findings = shared.examine(cluster_cidr=())
     lacking = {one.check for one in findings if "--cluster-cidr" in one.found and one.state == "not checked"}
     assert lacking == {
-        *("free-entries", "foreign-routes", "overlap-vpc", "overlap-peers", "overlap-services", "groups-pods")
+        *("free-entries", "foreign-routes", "overlap-vpc", "overlap-peers", "overlap-services", "groups-pods"),
+        "acls-pods",
     }
     assert not [one for one in findings if one.state == "failed"]
 
@@ -120,6 +123,72 @@ def test_peers_that_do_not_matter() -> None:
         healthy.peer(*strangers)
         finding = found(healthy.examine(), "overlap-peers")
         assert (finding.state, finding.found) == ("ok", f"{POOL}: no overlap with peers (10.1.0.0/16)")
+
+
+def test_a_control_plane_that_sees_nodes_alone() -> None:
+    """Pods are masqueraded toward its interfaces: no rule for the pod range is needed.
+
+    Their subnet's table is not managed, or the agents have --masquerade-always for it.
+    """
+    with world() as healthy:
+        ec2 = healthy.aws.scene.ec2
+        ec2.revoke_security_group_ingress(GroupId=healthy.plane.group_id, IpPermissions=[API_FROM_PODS])
+        assert found(healthy.examine(), "groups-control-plane").state == "failed"
+        healthy.agents("--masquerade-always=10.0.0.0/16")
+        assert found(healthy.examine(), "groups-control-plane").state == "ok"
+        healthy.kube.delete("daemonsets", "cloudroute-agent", "cloudroute")
+        apart = healthy.aws.scene.zone(healthy.vpc.id, healthy.vpc.zones[0].name, ("10.0.64.0/20",))
+        for interface in healthy.plane.interface_ids:
+            ec2.delete_network_interface(NetworkInterfaceId=interface)
+        made = {"Description": "Amazon EKS test", "Groups": [healthy.plane.group_id]}
+        ec2.create_network_interface(SubnetId=apart.subnet_id, **made)
+        assert found(healthy.examine(), "groups-control-plane").state == "ok"
+
+
+def test_without_eks() -> None:
+    """An API server that is not EKS's has no interfaces to look for."""
+    with world() as healthy:
+        for interface in healthy.plane.interface_ids:
+            healthy.aws.scene.ec2.delete_network_interface(NetworkInterfaceId=interface)
+        finding = found(healthy.examine(), "groups-control-plane")
+        assert (finding.state, finding.found) == ("not checked", "not needed: the API server is not EKS's")
+
+
+def test_the_agents_vxlan_port_is_checked() -> None:
+    """It is read from the agents' DaemonSet: security groups and network ACLs have to let that port through."""
+    with world() as broken:
+        broken.agents("--vxlan-port=4789")
+        broken.acl((90, "deny", "17", "10.0.0.0/16", 4789, 4789))
+        findings = broken.examine()
+        assert {one.check for one in findings if one.state == "failed"} == {"groups-overlay", "acls-overlay"}
+        assert "UDP 4789" in found(findings, "acls-overlay").found
+
+
+def test_nodes_of_one_subnet() -> None:
+    """A network ACL does not filter what stays within a subnet, whatever its rules are."""
+    with world() as healthy:
+        for name in healthy.names:
+            if healthy.machine(name).zone is not healthy.vpc.zones[0]:
+                healthy.terminate(name)
+        healthy.acl((90, "deny", "6", POOL, 0, 65535))
+        assert found(healthy.examine(), "acls-pods").state == "ok"
+
+
+def test_metadata_service_that_is_off() -> None:
+    """It answers nobody, so its other options do not matter."""
+    with world() as healthy:
+        healthy.metadata(healthy.names[0], HttpEndpoint="disabled", HttpTokens="optional")
+        assert found(healthy.examine(), "metadata-service").state == "ok"
+
+
+def test_small_packets_pass_to_a_local_zone() -> None:
+    """With --mtu at all agents nothing is dropped between there and the region."""
+    with world() as healthy:
+        healthy.join_in("eu-central-1-ham-1a")
+        assert "--mtu 1250" in found(healthy.examine(), "jumbo-frames").todo
+        for name in healthy.names:
+            healthy.agent_says(name, ready=True, mtu=1250)
+        assert found(healthy.examine(), "jumbo-frames").state == "ok"
 
 
 def test_a_machine_that_is_no_node(shared: World) -> None:

@@ -24,6 +24,13 @@ UNASKED = dict.fromkeys(
 )
 """With a fixed --route-limit, and an API server that knows no accounts."""
 PODS = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": POOL}]}
+_HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
+API = {**_HTTPS, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
+API_FROM_PODS = {**_HTTPS, "IpRanges": [{"CidrIp": POOL}]}
+
+
+Rule = tuple[int, str, str, str, int, int]
+"""Of a network ACL: number, "allow" or "deny", protocol's number, CIDR, first and last port."""
 
 
 class World(Lab):
@@ -35,6 +42,7 @@ class World(Lab):
     ahead = aws_ahead = 0.0
 
     def __init__(self, **lab: Any) -> None:
+        """The API server is EKS's: its interfaces stand in both zones, and its group lets pods and nodes in."""
         super().__init__(zones=2, tagged=True, aws={"enforce_iam": True}, **lab)
         # The embedded API has what controller and agents use; doctor also asks what a real one always has.
         self.kube._registry.replace_group(
@@ -44,18 +52,26 @@ class World(Lab):
         self.run()
         for name in self.names:
             self.agent_says(name, ready=True, mtu=8951)
+            self.kube.patch_status("nodes", name, {"allocatable": {"pods": "110"}})
+        self.plane = self.aws.scene.control_plane(self.vpc, "test")
+        self.admit(self.plane.group_id, API, API_FROM_PODS)
         self.group = self.make_group(PODS, {"IpProtocol": "udp", "FromPort": 8472, "ToPort": 8472, "itself": True})
         self.use_group(self.group, *self.names)
         self.kubeconfig = str(self.server.kubeconfig())
         self.aws.clock = shifted(0)  # all has settled by the test's clock; from here on AWS tells the real time
 
-    def daemon_set(self, name: str, pods: int = NODES) -> None:
-        """A DaemonSet of kube-system that is to run on so many nodes."""
-        metadata = {"name": name, "namespace": "kube-system"}
+    def daemon_set(self, name: str, *args: str, pods: int = NODES, namespace: str = "kube-system") -> None:
+        """A DaemonSet that is to run on so many nodes, its container started with `args`."""
+        metadata = {"name": name, "namespace": namespace}
         status = {"desiredNumberScheduled": pods}
-        self.kube.create(
-            {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": {}, "status": status}
-        )
+        template = {"spec": {"containers": [{"name": "one", "image": "one", "args": list(args)}]}}
+        made = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": {"template": template}}
+        self.kube.create({**made, "status": status})
+
+    def agents(self, *flags: str) -> None:
+        """The agents' DaemonSet, as the chart makes it."""
+        self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
+        self.daemon_set("cloudroute-agent", "agent", *flags, namespace="cloudroute")
 
     def manager(self, name: str, *arguments: str) -> None:
         """A controller manager's pod."""
@@ -68,15 +84,57 @@ class World(Lab):
         self.kube.patch_status("noderoutes", name, status)
 
     def make_group(self, *ingress: Mapping[str, Any]) -> str:
-        """A security group with these rules, of which one may refer to the group `itself`; all may leave."""
+        """A security group of nodes with these rules, of which one may refer to the group `itself`; all may leave.
+
+        The control plane is let in.
+        """
         ec2 = self.aws.scene.ec2
         name = f"group-{len(ec2.describe_security_groups()['SecurityGroups'])}"
         group = str(ec2.create_security_group(GroupName=name, Description=name, VpcId=self.vpc.id)["GroupId"])
+        self.admit(group, *self.from_plane())
         for rule in ingress:
             plain = {key: value for key, value in rule.items() if key != "itself"}
             own = {"UserIdGroupPairs": [{"GroupId": group}]} if "itself" in rule else {}
-            ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[{**plain, **own}])
+            self.admit(group, {**plain, **own})
         return group
+
+    def from_plane(self) -> list[dict[str, Any]]:
+        """What EKS needs of the nodes' groups at least."""
+        plane = {"IpProtocol": "tcp", "UserIdGroupPairs": [{"GroupId": self.plane.group_id}]}
+        return [{**plane, "FromPort": port, "ToPort": port} for port in (443, 10250)]
+
+    def metadata(self, name: str, **options: Any) -> None:
+        """The metadata service of a node answers otherwise."""
+        self.aws.scene.ec2.modify_instance_metadata_options(InstanceId=self.instance(name), **options)
+
+    def acl(self, *rules: Rule, egress: bool = False, allow_rest: bool = True) -> str:
+        """The first zone's subnet gets an ACL of its own: rules of one direction, after which all else is allowed."""
+        ec2 = self.aws.scene.ec2
+        acl = str(ec2.create_network_acl(VpcId=self.vpc.id)["NetworkAcl"]["NetworkAclId"])
+        common = {"NetworkAclId": acl, "Egress": egress}
+        for number, action, protocol, cidr, first, last in rules:
+            family = "Ipv6CidrBlock" if ":" in cidr else "CidrBlock"
+            rule = {"RuleNumber": number, "RuleAction": action, "Protocol": protocol, family: cidr}
+            ec2.create_network_acl_entry(**common, **rule, PortRange={"From": first, "To": last})
+        everything = {"RuleNumber": 1000, "RuleAction": "allow", "Protocol": "-1", "CidrBlock": "0.0.0.0/0"}
+        for way in (egress, not egress) if allow_rest else (not egress,):
+            ec2.create_network_acl_entry(**{**common, "Egress": way}, **everything)
+        subnet = self.vpc.zones[0].subnet_id
+        filters = [{"Name": "association.subnet-id", "Values": [subnet]}]
+        (old,) = ec2.describe_network_acls(Filters=filters)["NetworkAcls"]
+        (held,) = [one for one in old["Associations"] if one["SubnetId"] == subnet]
+        ec2.replace_network_acl_association(AssociationId=held["NetworkAclAssociationId"], NetworkAclId=acl)
+        return acl
+
+    def admit(self, group: str, *ingress: Mapping[str, Any]) -> None:
+        """The group lets that in."""
+        self.aws.scene.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=list(ingress))
+
+    def join_in(self, zone: str, outpost_arn: str = "") -> None:
+        """A node joins in a subnet of that zone, which uses the first table."""
+        cidr = "10.0.128.0/20"
+        name = self.join(self.aws.scene.zone(self.vpc.id, zone, (cidr,), self.tables()[0], outpost_arn=outpost_arn))
+        self.use_group(self.group, name)
 
     def use_group(self, group: str, *names: str) -> None:
         """The nodes' interfaces have that group and no other."""

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 
 from cloudroute.adapters.ec2 import errors
-from cloudroute.core.doctor.facts import Groups, Peer, Rule
+from cloudroute.core.doctor.facts import Acl, AclRule, ControlPlaneInterface, Groups, InstanceOptions, Peer, Rule
 from cloudroute.errors import ApiError, Forbidden, Retryable
 from cloudroute.ports import Clock
 from cloudroute.types import Cidr
@@ -85,8 +85,33 @@ class Survey:
                     found[raw["VpcPeeringConnectionId"]] = Peer(raw["VpcPeeringConnectionId"], _cidrs(raw.get(other)))
         return list(found.values())
 
-    def groups(self, instance_ids: Collection[str]) -> Groups:
-        """The security groups of the instances' primary interfaces, with their rules."""
+    def control_plane(self, vpc_id: str, cluster: str) -> Sequence[ControlPlaneInterface]:
+        """The interfaces that EKS has made for the cluster of that name; none where there is no such cluster."""
+        filters = [
+            {"Name": "vpc-id", "Values": [vpc_id]},
+            {"Name": "description", "Values": [f"Amazon EKS {cluster}"]},
+        ]
+        pages = self._pages("DescribeNetworkInterfaces", vpc_id, Filters=filters, MaxResults=1000)
+        return [_control_plane_interface(raw) for page in pages for raw in page["NetworkInterfaces"]]
+
+    def acls(self, vpc_id: str) -> Sequence[Acl]:
+        """The VPC's network ACLs."""
+        filters = [{"Name": "vpc-id", "Values": [vpc_id]}]
+        pages = self._pages("DescribeNetworkAcls", vpc_id, Filters=filters, MaxResults=1000)
+        return [_acl(raw) for page in pages for raw in page["NetworkAcls"]]
+
+    def options(self, instance_ids: Collection[str]) -> Mapping[str, InstanceOptions]:
+        """What the controller has no use for, of each instance that EC2 shows."""
+        found = {}
+        for chunk in _chunks(instance_ids):
+            filters = [{"Name": "instance-id", "Values": chunk}]
+            for page in self._pages("DescribeInstances", chunk[0], Filters=filters, MaxResults=1000):
+                for raw in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
+                    found[raw["InstanceId"]] = _options(raw)
+        return found
+
+    def groups(self, instance_ids: Collection[str], others: Collection[str]) -> Groups:
+        """The security groups of the instances' primary interfaces; the rules of these, and of `others`."""
         of_instance = {}
         for chunk in _chunks(instance_ids):
             filters = [
@@ -97,7 +122,7 @@ class Survey:
                 for raw in page["NetworkInterfaces"]:
                     of_instance[raw["Attachment"]["InstanceId"]] = frozenset(g["GroupId"] for g in raw["Groups"])
         ingress, egress = {}, {}
-        for chunk in _chunks({group for groups in of_instance.values() for group in groups}):
+        for chunk in _chunks({*others, *(group for groups in of_instance.values() for group in groups)}):
             filters = [{"Name": "group-id", "Values": chunk}]
             for page in self._pages("DescribeSecurityGroups", chunk[0], Filters=filters, MaxResults=1000):
                 for raw in page["SecurityGroups"]:
@@ -147,6 +172,41 @@ def _cidrs(side: Raw | None) -> tuple[Cidr, ...]:
     texts = [one["CidrBlock"] for one in side.get("CidrBlockSet") or ()] or [side.get("CidrBlock")]
     texts += [one["Ipv6CidrBlock"] for one in side.get("Ipv6CidrBlockSet") or ()]
     return tuple(_network(text) for text in texts if text)
+
+
+def _control_plane_interface(raw: Raw) -> ControlPlaneInterface:
+    addresses = [one["PrivateIpAddress"] for one in raw.get("PrivateIpAddresses") or ()]
+    addresses += [one["Ipv6Address"] for one in raw.get("Ipv6Addresses") or ()]
+    return ControlPlaneInterface(raw["SubnetId"], frozenset(one["GroupId"] for one in raw["Groups"]), tuple(addresses))
+
+
+def _acl(raw: Raw) -> Acl:
+    """EC2 promises no order of the entries."""
+    rules = sorted(map(_acl_rule, raw["Entries"]), key=lambda rule: rule.number)
+    subnets = frozenset(one["SubnetId"] for one in raw.get("Associations") or ())
+    return Acl(raw["NetworkAclId"], subnets, tuple(rules))
+
+
+def _acl_rule(raw: Raw) -> AclRule:
+    ports = raw.get("PortRange") or {}
+    return AclRule(
+        number=int(raw["RuleNumber"]),
+        egress=bool(raw["Egress"]),
+        allow=raw["RuleAction"] == "allow",
+        protocol=str(raw["Protocol"]),
+        ports=(int(ports.get("From", 0)), int(ports.get("To", 65535))),
+        cidr=_network(raw.get("CidrBlock") or raw["Ipv6CidrBlock"]),
+    )
+
+
+def _options(raw: Raw) -> InstanceOptions:
+    options = raw.get("MetadataOptions") or {}
+    return InstanceOptions(
+        metadata=options.get("HttpEndpoint") != "disabled",
+        token_required=options.get("HttpTokens") == "required",
+        hop_limit=int(options.get("HttpPutResponseHopLimit") or 1),
+        outpost_arn=raw.get("OutpostArn") or "",
+    )
 
 
 def _rule(raw: Raw) -> Rule:

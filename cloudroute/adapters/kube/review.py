@@ -98,6 +98,10 @@ class Review(Transport):
         """All Nodes by name."""
         return {one.name: one for one in self._list(NODES, project.node)}
 
+    def max_pods(self) -> Mapping[str, int]:
+        """By name of each Node that tells it, how many pods its kubelet takes."""
+        return dict(one for one in self._list(NODES, _max_pods) if one[1])
+
     def node_routes(self) -> Mapping[str, NodeRoute]:
         """All NodeRoutes by name."""
         return {one.name: one for one in self._list(NODE_ROUTES, project.node_route)}
@@ -132,10 +136,22 @@ def _schemas(definition: Json) -> list[Any]:
 def _daemon_set(raw: Json) -> Workload:
     metadata, status = raw["metadata"], raw.get("status") or {}
     pods = int(status.get("desiredNumberScheduled") or 0)
-    return Workload("DaemonSet", metadata.get("namespace", ""), metadata["name"], pods)
+    template = (raw.get("spec") or {}).get("template") or {}
+    return Workload("DaemonSet", metadata.get("namespace", ""), metadata["name"], pods, _arguments(template))
 
 
 def _pod(raw: Json) -> Workload:
+    metadata = raw["metadata"]
+    return Workload("Pod", metadata.get("namespace", ""), metadata["name"], 1, _arguments(raw))
+
+
+def _arguments(raw: Json) -> tuple[str, ...]:
+    """The words that the containers of a pod or a template are started with."""
     containers = (raw.get("spec") or {}).get("containers") or ()
-    words = [word for one in containers for word in (*(one.get("command") or ()), *(one.get("args") or ()))]
-    return Workload("Pod", raw["metadata"].get("namespace", ""), raw["metadata"]["name"], 1, tuple(words))
+    return tuple(word for one in containers for word in (*(one.get("command") or ()), *(one.get("args") or ())))
+
+
+def _max_pods(raw: Json) -> tuple[str, int]:
+    status = raw.get("status") or {}
+    told = (status.get("allocatable") or {}).get("pods") or (status.get("capacity") or {}).get("pods") or 0
+    return raw["metadata"]["name"], int(told)

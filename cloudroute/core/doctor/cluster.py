@@ -18,6 +18,7 @@ from cloudroute.core.doctor.findings import (
     warning,
 )
 from cloudroute.core.notices import agent_trouble
+from cloudroute.types import Cidr
 
 OLDEST = (1, 25)
 """Before, the rules (CEL) of our CRDs are not evaluated."""
@@ -146,6 +147,40 @@ def _mtu(facts: Facts) -> Outcome:
     return ok(f"{next(iter(by_mtu))} on all {counted(len(routes), 'node')}")
 
 
+def usable_addresses(pod_cidr: Cidr) -> int:
+    """How many pods host-local gives an address: all but the network's own, the gateway's and IPv4's broadcast address.
+
+    Source: containernetworking/plugins, plugins/ipam/host-local/backend/allocator/range.go.
+
+    >>> usable_addresses(Cidr.parse("10.244.0.0/24")), usable_addresses(Cidr.parse("fd00::/120"))
+    (253, 254)
+    """
+    return max(0, pod_cidr.size - (3 if pod_cidr.family == "ipv4" else 2))
+
+
+def _max_pods(facts: Facts) -> Outcome:
+    nodes, max_pods = known(facts.kubernetes.nodes), known(facts.kubernetes.max_pods)
+    short: list[str] = []
+    fine: list[str] = []
+    for name, node in sorted(nodes.items()):
+        expected = [Cidr(family, 0, facts.policy.node_length[family]) for family in facts.policy.families]
+        room = min(map(usable_addresses, node.pod_cidrs or expected), default=None)
+        if room is None or name not in max_pods:
+            continue
+        (short if max_pods[name] > room else fine).append(
+            f"{name} takes {max_pods[name]} pods and has {room} addresses for them"
+        )
+    if short:
+        return warning(
+            listed(short),
+            "set the kubelets' maxPods to the number of addresses (pods on the host's network need none), or give new "
+            "nodes larger pod CIDRs (--node-mask-v4, --node-mask-v6)",
+        )
+    if not fine:
+        raise Lacking("no kubelet has said how many pods it takes")
+    return ok(f"no kubelet of {counted(len(fine), 'node')} takes more pods than its pod CIDR has addresses")
+
+
 def clock(ahead: float, whose: str) -> Outcome:
     """What to say of a clock that is `ahead` of ours by so many seconds."""
     if abs(ahead) <= TOLERATED_SECONDS:
@@ -170,5 +205,11 @@ CHECKS: tuple[Check[Facts], ...] = (
     ),
     Check("Kubernetes", "agents", "a node whose agent is in trouble is not sent to by the VPC's routes", _agents),
     Check("Kubernetes", "mtu", "a packet larger than what the receiving side carries is lost without a word", _mtu),
+    Check(
+        "Kubernetes",
+        "max-pods",
+        "a pod that is scheduled to a node without a free address stays ContainerCreating",
+        _max_pods,
+    ),
     Check("Kubernetes", "clock", "certificates and tokens are refused when clocks differ too much", _clock),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloudroute.core.doctor import aws, cluster, groups, networks, node, vpc
+from cloudroute.core.doctor import acls, aws, cluster, control_plane, groups, instances, networks, node, vpc
 from cloudroute.core.doctor.facts import Facts
 from cloudroute.core.doctor.findings import Check, Finding
 
@@ -14,6 +14,9 @@ CHECKS: Sequence[Check[Facts]] = (
     *aws.CHECKS,
     *vpc.CHECKS,
     *groups.CHECKS,
+    *control_plane.CHECKS,
+    *acls.CHECKS,
+    *instances.CHECKS,
     *node.CHECKS,
 )
 

@@ -69,6 +69,8 @@ class KubernetesFacts:
     """Of the permissions that an agent needs, those that the agents' account lacks."""
     account: str = field(default=IN_USE, kw_only=True)
     """Whose permissions `refused` is about."""
+    max_pods: Mapping[str, int] | Unknown = field(default=_UNREAD, kw_only=True)
+    """By name of a Node, how many pods its kubelet takes (status.allocatable)."""
 
 
 # --- AWS ----------------------------------------------------------------------------------------
@@ -102,6 +104,48 @@ class Groups(NamedTuple):
     egress: Mapping[str, Sequence[Rule]]
 
 
+class ControlPlaneInterface(NamedTuple):
+    """An interface by which EKS's control plane reaches the VPC, and is reached."""
+
+    subnet_id: str
+    groups: frozenset[str]
+    addresses: tuple[str, ...]
+
+
+class AclRule(NamedTuple):
+    """A rule of a network ACL. `cidr` is where a packet goes to or comes from, `ports` are those it goes to."""
+
+    number: int
+    egress: bool
+    allow: bool
+    protocol: str
+    """IANA's number, "-1" for all."""
+    ports: tuple[int, int]
+    """First and last; all of them where the protocol has none."""
+    cidr: Cidr
+
+
+class Acl(NamedTuple):
+    """A network ACL and the subnets that have it."""
+
+    id: str
+    subnet_ids: frozenset[str]
+    rules: tuple[AclRule, ...]
+    """In the order in which EC2 evaluates them; the last ones deny."""
+
+
+class InstanceOptions(NamedTuple):
+    """What only doctor reads of an instance."""
+
+    metadata: bool
+    """Whether its metadata service answers at all."""
+    token_required: bool
+    hop_limit: int
+    """Of the answer that carries the token."""
+    outpost_arn: str = ""
+    """The Outpost that it is on."""
+
+
 @dataclass(frozen=True, slots=True)
 class AwsFacts:
     """What AWS says."""
@@ -122,6 +166,12 @@ class AwsFacts:
     prefix_lists: Mapping[str, tuple[Family, int]] | Unknown
     peers: Sequence[Peer] | Unknown
     groups: Groups | Unknown
+    """Those of the nodes, and of the control plane's interfaces."""
+    control_plane: Sequence[ControlPlaneInterface] | Unknown = field(default=_UNREAD, kw_only=True)
+    """Empty where there is no EKS cluster of this name."""
+    acls: Sequence[Acl] | Unknown = field(default=_UNREAD, kw_only=True)
+    options: Mapping[str, InstanceOptions] | Unknown = field(default=_UNREAD, kw_only=True)
+    """By id of the instance."""
 
 
 # --- the machine --------------------------------------------------------------------------------
@@ -161,3 +211,5 @@ class Facts:
     machine: MachineFacts | Unknown
     server: str = field(default="the API server")
     """Where Kubernetes was asked, for people."""
+    masquerade_always: Sequence[Cidr] = ()
+    """--masquerade-always of the agents."""

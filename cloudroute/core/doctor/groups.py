@@ -7,18 +7,18 @@ which belong to no group: only a rule with a CIDR fits those.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from cloudroute.core.doctor.facts import Facts, Groups, Rule
 from cloudroute.core.doctor.findings import Check, Lacking, Outcome, failed, known, listed, ok, warning
 from cloudroute.types import Cidr
 
 _ALL = "-1"
-_UDP = ("udp", "17")
+_NUMBERS = {"tcp": "6", "udp": "17"}
 
 
-class _Class(NamedTuple):
-    """Nodes that have the same groups, and their primary addresses."""
+class Members(NamedTuple):
+    """Interfaces that have the same groups, and their addresses: of nodes, the primary one of each."""
 
     groups: frozenset[str]
     addresses: tuple[Cidr, ...]
@@ -27,8 +27,8 @@ class _Class(NamedTuple):
         return "+".join(sorted(self.groups)) or "no group"
 
 
-def _classes(facts: Facts) -> tuple[Groups, list[_Class]]:
-    """The nodes by their groups. Raises Lacking."""
+def nodes_by_groups(facts: Facts) -> tuple[Groups, list[Members]]:
+    """The groups, and the nodes by them. Raises Lacking."""
     groups, instances = known(facts.aws.groups), known(facts.aws.instances)
     members: dict[frozenset[str], list[Cidr]] = {}
     for node in known(facts.kubernetes.nodes).values():
@@ -38,13 +38,15 @@ def _classes(facts: Facts) -> tuple[Groups, list[_Class]]:
             found += map(Cidr.parse, instance.primary.addresses[:1])
     if not members:
         raise Lacking("no node's instance is known")
-    return groups, [_Class(key, tuple(found)) for key, found in sorted(members.items(), key=lambda one: sorted(one[0]))]
+    return groups, [
+        Members(key, tuple(found)) for key, found in sorted(members.items(), key=lambda one: sorted(one[0]))
+    ]
 
 
 def _overlay(facts: Facts) -> Outcome:
     if not facts.policy.overlay:
         raise Lacking("not needed with --overlay off")
-    groups, classes = _classes(facts)
+    groups, classes = nodes_by_groups(facts)
     port = facts.vxlan_port
     closed = []
     for here, there in ((one, other) for one in classes for other in classes):
@@ -52,7 +54,7 @@ def _overlay(facts: Facts) -> Outcome:
             (groups.egress, here, there, f"out of {here} to {there}"),
             (groups.ingress, there, here, f"into {there} from {here}"),
         ):
-            if not any(_lets_udp(rule, port) and _fits(rule, peer) for rule in _rules(rules, mine)):
+            if not any(lets(rule, "udp", port) and fits(rule, peer) for rule in rules_of(rules, mine)):
                 closed.append(words)
     if closed:
         return failed(
@@ -66,12 +68,12 @@ def _pods(facts: Facts) -> Outcome:
     pools = facts.policy.pools
     if not pools:
         raise Lacking("no --cluster-cidr is given")
-    groups, classes = _classes(facts)
+    groups, classes = nodes_by_groups(facts)
     closed, partly = [], []
     for one in classes:
         for words, rules in ((f"into {one} from", groups.ingress), (f"out of {one} to", groups.egress)):
             for pool in pools:
-                fitting = [r for r in _rules(rules, one) if r.prefix_lists or any(c.covers(pool) for c in r.cidrs)]
+                fitting = [rule for rule in rules_of(rules, one) if fits_range(rule, pool)]
                 if not fitting:
                     closed.append(f"{words} {pool}")
                 elif not any(rule.protocol == _ALL or rule.prefix_lists for rule in fitting):
@@ -84,19 +86,28 @@ def _pods(facts: Facts) -> Outcome:
     return ok(f"{listed(map(str, pools))}: open from and to pods")
 
 
-def _rules(by_group: Mapping[str, Sequence[Rule]], one: _Class) -> Iterator[Rule]:
+def rules_of(by_group: Mapping[str, Sequence[Rule]], one: Members) -> Iterator[Rule]:
+    """The rules of all groups that these interfaces have."""
     for group in one.groups:
         yield from by_group.get(group, ())
 
 
-def _lets_udp(rule: Rule, port: int) -> bool:
-    return rule.protocol == _ALL or (rule.protocol in _UDP and rule.ports[0] <= port <= rule.ports[1])
+def lets(rule: Rule, protocol: Literal["tcp", "udp"], port: int) -> bool:
+    """Whether a rule lets this port through."""
+    if rule.protocol == _ALL:
+        return True
+    return rule.protocol in (protocol, _NUMBERS[protocol]) and rule.ports[0] <= port <= rule.ports[1]
 
 
-def _fits(rule: Rule, peer: _Class) -> bool:
-    """Whether a rule fits all nodes of a class. What a prefix list holds is not read: it is believed to."""
+def fits(rule: Rule, peer: Members) -> bool:
+    """Whether a rule fits all these interfaces. What a prefix list holds is not read: it is believed to."""
     covered: Collection[Cidr] = [a for a in peer.addresses if any(cidr.covers(a) for cidr in rule.cidrs)]
     return bool(rule.prefix_lists or rule.groups & peer.groups or len(covered) == len(peer.addresses))
+
+
+def fits_range(rule: Rule, pods: Cidr) -> bool:
+    """Whether a rule fits all pods of a range, which no group's id does. A prefix list is believed to."""
+    return bool(rule.prefix_lists or any(cidr.covers(pods) for cidr in rule.cidrs))
 
 
 CHECKS: tuple[Check[Facts], ...] = (

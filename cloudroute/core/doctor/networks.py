@@ -84,6 +84,13 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
     return flags
 
 
+def agent_flag(daemon_sets: Sequence[Workload], namespace: str, name: str) -> list[str]:
+    """The values of a flag of the agents, given as `--name=value`; [] where it is not given or not seen."""
+    agents = [one for one in daemon_sets if one.namespace == namespace and one.arguments[:1] == ("agent",)]
+    start = f"--{name}="
+    return [word.removeprefix(start) for one in agents for word in one.arguments if word.startswith(start)]
+
+
 CHECKS: tuple[Check[Facts], ...] = (
     Check("Kubernetes", "other-networks", "two pod networks on a node fight for its CNI configuration", _cnis),
     Check(
