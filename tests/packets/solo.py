@@ -112,8 +112,8 @@ class Solo:
 
 
 @contextmanager
-def solo(folder: Path) -> Iterator[Solo]:
-    """A host with eth0, and an API server with the CRDs and n1's NodeRoute."""
+def solo(folder: Path, **spec: Any) -> Iterator[Solo]:
+    """A host with eth0, and an API server with the CRDs and n1's NodeRoute, of which `spec` is told."""
     with ExitStack() as end:
         namespace = Namespace(f"crsolo-{os.getpid()}")
         namespace.create()
@@ -124,7 +124,7 @@ def solo(folder: Path) -> Iterator[Solo]:
         end.callback(server.close)
         for crd in manifests():
             kube.create(crd)
-        kube.create(node_route(1))
+        kube.create(node_route(1, **spec))
         relay = Relay(server.port)
         end.callback(relay.close)
         relay.add(namespace)

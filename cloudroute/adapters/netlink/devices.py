@@ -29,6 +29,8 @@ _OTHER = (2, 16, 25)
 _OTHER_FLAGS = (23, 27)
 """Group policy, generic protocol: attributes without a payload."""
 _SKIP_STATISTICS = 8
+STATE = wire.IFF_UP | wire.IFF_RUNNING | wire.IFF_LOWER_UP
+"""Flags that tell whether a device is up and has a carrier: without, the kernel drops its nexthops and takes none."""
 
 
 class Device(NamedTuple):
@@ -41,6 +43,8 @@ class Device(NamedTuple):
     """The index of a VXLAN device's NIC; `link.vxlan.parent` is its name, except in `Devices.all`."""
     tunnel: tuple[int, int] = (0, 0)
     """VNI and port of any VXLAN device, one that learns included."""
+    state: int = 0
+    """Which flags of `STATE` are set."""
 
     @property
     def ours(self) -> bool:
@@ -119,7 +123,7 @@ def _read(data: bytes | bytearray, offset: int, length: int) -> Device:
         up=bool(flags & wire.IFF_UP),
         vxlan=_vxlan(details, tunnel) if kind == "vxlan" else None,
     )
-    return Device(index, _text(found.get(IFLA_IFNAME, b"")), link, parent, tunnel)
+    return Device(index, _text(found.get(IFLA_IFNAME, b"")), link, parent, tunnel, flags & STATE)
 
 
 def _vxlan(details: Mapping[int, bytes], tunnel: tuple[int, int]) -> Vxlan | None:

@@ -5,8 +5,8 @@ many costs a read, and one that was missed is found by the next resync. Events o
 kernel marks them by our port id, except those of links, FDB entries and IPv6 addresses, which are compared with what
 we left.
 
-A device that was down, or is another one by now, has lost routes, nexthops and IPv6 addresses, and the kernel tells of
-few of them: then all kinds are named.
+A device that was down or without carrier, or is another one by now, has lost nexthops, routes and IPv6 addresses, and
+the kernel tells of few of them: then all kinds are named. docs/dataplane.md lists what goes without a message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cloudroute.adapters.netlink import sieve, wire
 from cloudroute.adapters.netlink.addresses import Addresses
 from cloudroute.adapters.netlink.bridges import Bridges
 from cloudroute.adapters.netlink.channel import routing_socket
-from cloudroute.adapters.netlink.devices import IFLA_IFNAME, LINK_HEADER, OWN, Device, Devices
+from cloudroute.adapters.netlink.devices import IFLA_IFNAME, LINK_HEADER, OWN, STATE, Device, Devices
 from cloudroute.adapters.netlink.links import Links
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
 from cloudroute.adapters.netlink.nexthops import Nexthops
@@ -33,7 +33,7 @@ from cloudroute.dataplane import KINDS, PROTOCOL, VTEP, Kind
 NAME = "netlink-events"
 """Of the thread."""
 SHAKEN: frozenset[Kind] = frozenset({"links", "addresses", "sysctls", "fdb", "neighbours", "nexthops", "routes"})
-"""What may be gone when a device was down or has been made anew."""
+"""What may be gone when a device was down or without carrier, or has been made anew."""
 GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
 """RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NEXTHOP."""
 RECEIVE_BUFFER = 8 << 20
@@ -41,8 +41,6 @@ RECEIVE_BUFFER = 8 << 20
 
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
-_ALL_FLAGS = 0xFFFF_FFFF
-"""What a device that has just been made says of its changed flags."""
 _NOTHING: frozenset[Kind] = frozenset()
 _ADDRESS = struct.Struct("=Bi")
 """Of ifaddrmsg: scope and index."""
@@ -75,8 +73,10 @@ class Listener:
         self._nic: Device | None = None
         self._watched: dict[int, str] = {}
         """Index to name, of our device and the NIC."""
+        self._states: dict[int, int] = {}
+        """Index to the flags of `STATE`, of both as last told."""
         self._lock = threading.Lock()
-        """Of `_nic`, `_watched` and the filter that is made of them."""
+        """Of `_nic`, `_watched`, `_states` and the filter that is made of them."""
         self._stopping = os.eventfd(0, os.EFD_CLOEXEC)
         self._socket = routing_socket(RECEIVE_BUFFER)
         self._thread: threading.Thread | None = None
@@ -179,36 +179,51 @@ class Listener:
         return kinds | {"bridges"} if self._bridges.concerned(data) else kinds
 
     def _link(self, data: bytes) -> frozenset[Kind]:
-        _, _, index, flags, changed = LINK_HEADER.unpack_from(data, 16)
+        index = LINK_HEADER.unpack_from(data, 16)[2]
         told = wire.attributes(data, 32, 64).get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")  # comes first
         known = self._watched.get(index, "")
-        went_down = not flags & wire.IFF_UP and bool(changed & wire.IFF_UP) and changed != _ALL_FLAGS
         kinds = _NOTHING
         for name in {told, known} & OWN.keys():
-            before, now = self._links.seen(name)
-            kinds |= _difference(before, now, went_down and before is not None and before.ifindex == index)
+            kinds |= _difference(*self._links.seen(name))
         with self._lock:
+            if self._state_changed(data):
+                kinds |= SHAKEN
             if self._nic is not None and self._nic.name in (told, known):
                 before, self._nic = self._nic, self._devices.named(self._nic.name) or self._nic._replace(ifindex=0)
-                kinds |= _difference(before, self._nic, went_down)
+                kinds |= _difference(before, self._nic)
             if told != known and (known or told in OWN or kinds):
                 self._aim()  # an index has come, gone or changed its name
         return kinds
 
+    def _state_changed(self, data: bytes) -> bool:
+        """Whether others took a device away, up or down, or its carrier went or came. Under the lock.
+
+        What a message says counts, not what is there by now: a device can be down and up again before anybody looks.
+        Where a carrier is lost and back at once, the message may have one of RUNNING and LOWER_UP, and not the other.
+        """
+        _, kind, _, _, port = wire.HEADER.unpack_from(data)
+        _, _, index, flags, _ = LINK_HEADER.unpack_from(data, 16)
+        before = self._states.pop(index, None)
+        if before is None:
+            return False
+        if kind == wire.RTM_NEWLINK:
+            self._states[index] = flags & STATE
+        return self._states.get(index) != before and port != self._own_port
+
     def _aim(self) -> None:
         """Find out which indices count by now, and tell the filter. Under the lock."""
         nic = [self._nic.name] if self._nic is not None else []
-        found = {name: self._devices.index(name) for name in (VTEP, *nic)}
-        self._watched = {index: name for name, index in found.items() if index}
-        vtep = [found[VTEP]] if found[VTEP] else []
+        found = [self._devices.named(name) for name in (VTEP, *nic)]
+        present = [device for device in found if device is not None and (device.ours or device.name not in OWN)]
+        self._watched = {device.ifindex: device.name for device in present}
+        self._states = {device.ifindex: self._states.get(device.ifindex, device.state) for device in present}
+        vtep = [device.ifindex for device in present if device.name == VTEP]
         sieve.attach(self._socket, self._own_port, vtep, self._watched)
 
 
-def _difference(before: Device | None, now: Device | None, went_down: bool) -> frozenset[Kind]:
+def _difference(before: Device | None, now: Device | None) -> frozenset[Kind]:
     """What to read again when a device was `before` and is `now`."""
     if (before and before.ifindex) != (now and now.ifindex):
-        return SHAKEN
-    if went_down and before is not None and before.link.up:
         return SHAKEN
     if before is not None and now is not None and before.link != now.link:
         return SHAKEN if before.link.up != now.link.up else frozenset({"links"})

@@ -32,6 +32,8 @@ NEXTHOPS = {
     42: Nexthop(packed("fe80::858:aff:fef4:700"), "cr0"),
 }
 NATIVE = {41: Nexthop(packed("10.0.1.1"), "eth0"), 42: Nexthop(packed("fe80::1"), "eth0")}
+ON_NIC = {43: Nexthop(packed("10.0.1.1"), "eth0"), 44: Nexthop(packed("fe80::1"), "eth0")}
+"""Of a peer that is reached natively."""
 SOURCES = {"ipv4": packed("10.244.1.0"), "ipv6": packed("fd00:1::")}
 
 
@@ -49,6 +51,10 @@ ROUTES = {
     V6: Route(42, SOURCES["ipv6"]),
     key("10.244.0.0/16", GUARD_METRIC): Route(0, b""),
     key("fd00::/16", GUARD_METRIC): Route(0, b""),
+}
+ROUTES_BY_NIC = {
+    key("10.244.8.0/24"): Route(43, SOURCES["ipv4"]),
+    key("fd00:8::/80"): Route(44, SOURCES["ipv6"]),
 }
 
 

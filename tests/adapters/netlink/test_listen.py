@@ -21,7 +21,9 @@ from tests.adapters.netlink.kit import (
     NATIVE,
     NEIGHBOURS,
     NEXTHOPS,
+    ON_NIC,
     ROUTES,
+    ROUTES_BY_NIC,
     Peers,
     eventually,
 )
@@ -54,7 +56,11 @@ class Ear:
         """All these soon, of what happens inside."""
         self._mark()
         yield
-        assert eventually(lambda: set(kinds) <= self._heard), self._heard
+        assert self.heard(kinds), self._heard
+
+    def heard(self, kinds: Collection[Kind]) -> bool:
+        """Whether all these have been heard since the last mark, or are within a moment."""
+        return eventually(lambda: set(kinds) <= self._heard)
 
     def _mark(self) -> set[Kind]:
         """All that was heard until now. Events come in order, so one more tells that those before have been taken."""
@@ -76,12 +82,24 @@ def full(node: Netlink) -> Netlink:
     assert node.addresses.write(ADDRESSES, ()) == {}
     assert node.fdb.write(FDB, ()) == {}
     assert node.neighbours.write(NEIGHBOURS, ()) == {}
-    assert node.nexthops.write(NEXTHOPS, ()) == {}
-    assert node.routes.write(ROUTES, ()) == {}
-    for table in (node.links, node.addresses, node.fdb, node.neighbours, node.nexthops, node.routes):
-        table.read(())
+    assert node.nexthops.write(NEXTHOPS | ON_NIC, ()) == {}
+    assert node.routes.write(ROUTES | ROUTES_BY_NIC, ()) == {}
+    contents(node)
     node.host("")
     return node
+
+
+def contents(netlink: Netlink) -> dict[Kind, dict[Any, Any]]:
+    """All tables, as an agent reads them."""
+    tables: dict[Kind, Table[Any, Any]] = {
+        "links": netlink.links,
+        "addresses": netlink.addresses,
+        "fdb": netlink.fdb,
+        "neighbours": netlink.neighbours,
+        "nexthops": netlink.nexthops,
+        "routes": netlink.routes,
+    }
+    return {kind: table.read(()) for kind, table in tables.items()}
 
 
 @pytest.fixture
@@ -121,6 +139,31 @@ DAMAGE: list[tuple[str, Kind]] = [
     ("ip link set eth0 mtu 1500", "links"),
     ("ip link set eth0 down; ip link set eth0 up", "routes"),
     ("ip link delete eth0", "nexthops"),
+    ("ip link set far down", "nexthops"),
+    ("ip link set far down; ip link set far up", "nexthops"),
+    ("ip link set cr0 protodown on", "nexthops"),
+    ("ip link set cr0 protodown on; ip link set cr0 protodown off", "nexthops"),
+    ("ip netns add away; ip link set eth0 netns away; ip netns delete away", "nexthops"),
+    ("ip netns add away; ip link set cr0 netns away; ip -n away link set cr0 netns $$; ip link set cr0 up;"
+     "ip netns delete away", "nexthops"),
+    ("ip link set eth0 address 02:00:00:00:00:01", "links"),
+    ("ip link set eth0 mtu 1000; ip link set eth0 mtu 9001", "links"),
+    ("ip link set cr0 mtu 1000; ip link set cr0 mtu 8951", "addresses"),
+    ("sysctl -qw net.ipv6.conf.cr0.disable_ipv6=1", "addresses"),
+    ("sysctl -qw net.ipv6.conf.all.disable_ipv6=1", "addresses"),
+    ("sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1; sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0", "links"),
+    ("ip link set lo down", "routes"),
+    ("ip link set cr0 arp off", "neighbours"),
+    ("ip nexthop flush", "nexthops"),
+    ("sysctl -qw net.ipv4.nexthop_compat_mode=0; ip nexthop flush", "nexthops"),
+    ("sysctl -qw net.ipv4.nexthop_compat_mode=0; ip link set far down", "nexthops"),
+    ("ip nexthop replace id 43 blackhole", "nexthops"),
+    ("bridge fdb flush dev cr0", "fdb"),
+    ("ip address flush dev cr0", "addresses"),
+    ("ip address delete 10.244.1.0/32 dev cr0; ip address add 10.244.1.0/32 dev cr0", "routes"),
+    ("ip address delete 10.0.1.10/24 dev eth0", "links"),
+    ("ip address add 10.0.1.11/24 dev eth0; sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1;"
+     "ip address delete 10.0.1.10/24 dev eth0", "links"),
     ("ip address add 10.0.1.50/24 dev eth0", "links"),
     ("ip address delete fd01::10/64 dev eth0", "links"),
     ("ip route delete default", "links"),
@@ -133,9 +176,16 @@ DAMAGE: list[tuple[str, Kind]] = [
 
 
 @pytest.mark.parametrize(("script", "kind"), DAMAGE)
-def test_what_others_change_is_told_by_its_kind(host: Namespace, ear: Ear, script: str, kind: Kind) -> None:
+def test_what_others_change_is_told_by_its_kind(
+    host: Namespace, full: Netlink, ear: Ear, script: str, kind: Kind
+) -> None:
+    """And so is whatever else has changed by it, though the kernel tells of that in no message of its own."""
+    before = contents(full)
     with ear.hears_at_least(kind):
         host.shell(script)
+    now = contents(full)
+    changed = [one for one in now if now[one] != before[one]]
+    assert ear.heard(changed), changed
 
 
 def test_an_address_that_others_remove_while_it_is_being_written_is_told(
@@ -195,7 +245,7 @@ def test_what_means_nothing_to_us_is_not_told(host: Namespace, full: Netlink, ea
             "ip nexthop delete id 7; ip route add 10.244.9.0/24 via 10.0.1.1;"
             "bridge fdb add 02:00:00:00:00:07 dev pod master static; ip link delete pod"
         )
-    assert full.routes.read(()) == ROUTES
+    assert full.routes.read(()) == ROUTES | ROUTES_BY_NIC
 
 
 def test_a_device_made_anew_by_us_is_looked_out_for(host: Namespace, full: Netlink, ear: Ear) -> None:
