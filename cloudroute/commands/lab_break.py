@@ -17,6 +17,8 @@ WHATS = (
     ("thaw-agent HOST", "SIGCONT"),
     ("delete-device HOST", "the VXLAN device, and with it all that stands on it"),
     ("down-device HOST", "sets the VXLAN device down: the kernel forgets its routes and neighbours"),
+    ("drop-carrier HOST", "its NIC has no carrier: the kernel forgets the nexthops and routes by it"),
+    ("restore-carrier HOST", "and has it again"),
     ("set-mac HOST", "sets the MAC it has: the kernel forgets the neighbours"),
     ("flush-neighbours HOST", "the permanent neighbours of the VXLAN device"),
     ("delete-routes HOST", "the routes of cloudroute to other hosts' pods"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -138,6 +139,15 @@ def _conflist_altered(host: LabHost) -> None:
         file.write_text("{}")
 
 
+def _carrier_lost(host: LabHost) -> None:
+    """Until the kernel has forgotten the nexthops."""
+    host.set_carrier(False)
+    deadline = time.monotonic() + 5
+    while host.run("ip", "nexthop", "show", "dev", "eth0") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    host.set_carrier(True)
+
+
 _NIC_DOWN_AND_UP = """
 d=$(ip route show default dev eth0); e=$(ip -6 route show default dev eth0)
 a=$(ip -6 addr show dev eth0 scope global | awk '/inet6/ {print $2}')
@@ -163,6 +173,7 @@ def _unseen(script: str) -> Callable[[LabHost], object]:
     return do
 
 
+CARRIER = "the NIC's carrier lost"
 DAMAGE: dict[str, Callable[[LabHost], object]] = {
     "the VXLAN device deleted": lambda host: host.run("ip", "link", "del", "cr0"),
     "the VXLAN device down": lambda host: host.run("ip", "link", "set", "cr0", "down"),
@@ -190,6 +201,7 @@ DAMAGE: dict[str, Callable[[LabHost], object]] = {
     "the conflist deleted": _conflist_deleted,
     "the conflist altered": _conflist_altered,
     "the VTEP's address removed": _own_address_removed,
+    CARRIER: _carrier_lost,
     "the NIC down and up": lambda host: host.run("sh", "-c", _NIC_DOWN_AND_UP),
     "entries of a former life": _unseen(_FORMER_LIFE),
 }

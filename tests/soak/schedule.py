@@ -45,6 +45,7 @@ SABOTAGE = (
     "a route removed", "a nexthop removed", "an FDB entry removed", "a neighbour removed", "all neighbours flushed",
     "all nexthops flushed", "all routes removed", "the nftables table deleted", "the VXLAN device deleted",
     "the VXLAN device down", "an FDB entry altered", "a nexthop altered", "a route altered", "forwarding switched off",
+    "the NIC's carrier lost",
 )  # fmt: skip
 """Damage of tests/packets that an agent repairs."""
 _SECONDS = {"API server away": (1.0, 6.0), "node registered anew": (0.2, 1.5), "EC2's answers are lost": (8.0, 12.0)}

@@ -56,6 +56,8 @@ OF_HOST: Mapping[str, Callable[[LabHost], object]] = {
     "thaw-agent": lambda host: host.thaw_agent(),
     "delete-device": lambda host: host.run("ip", "link", "delete", VTEP),
     "down-device": lambda host: host.run("ip", "link", "set", VTEP, "down"),
+    "drop-carrier": lambda host: host.set_carrier(False),
+    "restore-carrier": lambda host: host.set_carrier(True),
     "set-mac": _set_mac,
     "flush-neighbours": _flush_neighbours,
     "delete-routes": _delete_routes,

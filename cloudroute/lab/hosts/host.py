@@ -16,6 +16,7 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Machine
 from cloudroute.lab.hosts.cni import Attachment, Runtime
 from cloudroute.lab.hosts.netns import Namespace
+from cloudroute.lab.hosts.program import ROUTER, port_of
 
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.02
@@ -59,6 +60,11 @@ class Vm:
         with self.namespace.inside():
             loaded = [setting for setting in _BRIDGE_NETFILTER if Path("/proc/sys", setting).exists()]
         self.namespace.sysctl(dict.fromkeys(loaded, "0"))
+
+    def set_carrier(self, on: bool) -> None:
+        """Let eth0 lose its carrier, as it does while an ENA device resets itself, or have it back."""
+        port = port_of(self.machine.interface_id)
+        Namespace(self.prefix + ROUTER).run("ip", "link", "set", port, "up" if on else "down")
 
     def delete(self) -> None:
         """Pull the plug."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from cloudroute.lab.hosts.picture import Eni, Picture
 
+ROUTER, INTERNET = "vpc", "inet"
+"""How the names of its two namespaces end: the router's, and the internet's."""
 UPLINK = "uplink"
 """The router's device toward the internet."""
 UPLINK_NETWORKS = (("198.51.100.254", "198.51.100.1", 24), ("2001:db8:1::fe", "2001:db8:1::1", 64))
@@ -51,9 +53,9 @@ table bridge vpc {
 """
 
 
-def port_of(eni: Eni) -> str:
+def port_of(interface_id: str) -> str:
     """The router's device for an ENI: a device's name has at most 15 characters."""
-    return f"p-{eni.id[-12:]}"
+    return f"p-{interface_id[-12:]}"
 
 
 def bridge_of(subnet_id: str) -> str:
@@ -81,7 +83,7 @@ def dhcp(eni: Eni, cidrs: Sequence[str]) -> list[str]:
 
 def elements_of(eni: Eni) -> list[str]:
     """What the sets of the rules hold of an ENI."""
-    port = f'"{port_of(eni)}"'
+    port = f'"{port_of(eni.id)}"'
     own = [f"own_v{6 if ':' in address else 4} {{ {port} . {address} }}" for address in eni.addresses]
     return [*own, *([f"checked {{ {port} }}"] if eni.checked else [])]
 

@@ -121,7 +121,7 @@ class Router:
             self.namespace.batch([rule], family)
 
     def _plug(self, eni: Eni, host: Namespace, cidrs: Sequence[str]) -> None:
-        port, mtu = port_of(eni), self._mtu
+        port, mtu = port_of(eni.id), self._mtu
         inner = f"eth0 address {eni.mac} mtu {mtu} netns {host.name}"
         execute(*f"ip link add {port} mtu {mtu} netns {self.namespace.name} type veth peer {inner}".split())
         try:
@@ -138,7 +138,7 @@ class Router:
 
     def _unplug(self, eni: Eni) -> None:
         """Take the port away; it may have gone with its host's namespace."""
-        self.namespace.batch([f"link del {port_of(eni)}"], check=False)
+        self.namespace.batch([f"link del {port_of(eni.id)}"], check=False)
 
     def _show_elements(self, wanted: set[str]) -> None:
         verbs = (("delete", self._elements - wanted), ("add", wanted - self._elements))

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from cloudroute.lab.aws import Aws, Machine, Vpc
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.picture import take
-from cloudroute.lab.hosts.program import INTERNET_ADDRESSES, resolver_addresses
+from cloudroute.lab.hosts.program import INTERNET, INTERNET_ADDRESSES, ROUTER, resolver_addresses
 from cloudroute.lab.hosts.resolver import Resolver
 from cloudroute.lab.hosts.router import Router
 
@@ -56,7 +56,7 @@ class VpcNet:
         self._shown = 0
         """The change up to which the namespace has followed, or has tried to."""
         self._closing = False
-        router, internet = (Namespace(namespace_prefix + name) for name in ("vpc", "inet"))
+        router, internet = (Namespace(namespace_prefix + name) for name in (ROUTER, INTERNET))
         self._router = Router(router, internet, vpc.cidrs, mtu)
         self._router.create()
         self.resolver_addresses = resolver_addresses(vpc.cidrs)

@@ -182,6 +182,14 @@ def test_what_is_broken_in_a_kernel_is_mended_by_its_agent(up: str, what: str) -
     eventually(lambda: answers("node-1/a", "node-2/a"))
 
 
+def test_a_carrier_goes_and_comes(up: str) -> None:
+    """Without it no packet goes; with it all go again."""
+    broken("drop-carrier", "node-2")
+    assert not answers("node-1/a", "node-2/a")
+    broken("restore-carrier", "node-2")
+    eventually(lambda: answers("node-1/a", "node-2/a"))
+
+
 def test_the_limit_and_the_tunnel(up: str) -> None:
     """With no entry for nodes their pods meet in the tunnel; when that is blocked they do not."""
     broken("limit", "2")
