@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from cloudroute.adapters import networkd
 from cloudroute.adapters.cni import find_plugins, shadowing
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import OWN, Device, Devices
@@ -65,6 +66,7 @@ def look(cni_conf_dir: str, vni: int, port: int) -> MachineFacts | Unknown:
         shadowing=shadowing(cni_conf_dir),
         devices=found,
         forward_drop=_forward_drop(),
+        networkd=networkd.look(),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from cloudroute.core.doctor import Finding
 from cloudroute.core.doctor.aws import ACTIONS
+from cloudroute.core.doctor.facts import Networkd
 from cloudroute.core.doctor.findings import known
 from cloudroute.core.doctor.node import FEATURES
 from tests.controller.lab import POOL
@@ -235,6 +236,7 @@ SETTINGS: list[tuple[str, str, Break]] = [
     ("cni-plugins", "failed", _machine(plugins=("ptp",))),
     ("cni-configuration", "failed", _machine(shadowing=("05-other.conflist",))),
     ("other-devices", "warning", _machine(devices=("flannel.1 is a VXLAN device with our id 1 and port 8472",))),
+    ("networkd", "warning", _machine(networkd=Networkd(257, frozenset({"ManageForeignRoutes"})))),
     ("forwarding", "warning", _machine(forward_drop=("nftables ip filter FORWARD",))),
 ]
 """These change nothing but settings and machine: one world is enough for all."""

@@ -197,6 +197,7 @@ def sound_machine(world: World) -> MachineFacts:
         shadowing=(),
         devices=(),
         forward_drop=(),
+        networkd=None,
     )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.packets.networkd import AL2023, DEFAULTS, Networkd, require_networkd
+from cloudroute.adapters import networkd
+from cloudroute.core.doctor import facts
+from tests.packets.networkd import AL2023, BINARY, DEFAULTS, Networkd, require_networkd
 from tests.packets.peers import back, kept, ready, with_peers
 from tests.packets.solo import Solo
 
@@ -43,6 +45,20 @@ def test_a_restart_is_repaired_within_a_second(host: Solo, tmp_path: Path, setti
         assert {one.split(":")[0] for one in removed} == taken
         time.sleep(CALM_SECONDS)
         assert (kept(host), networkd.removed()) == (before, removed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "off"), [(DEFAULTS, set()), (AL2023, {"ManageForeignRoutes", "ManageForeignRoutingPolicyRules"})]
+)
+def test_doctor_reads_its_version_and_settings(host: Solo, tmp_path: Path, settings: str, off: set[str]) -> None:
+    """Of the one that is at work in this network, as it sees its own files."""
+    with host.namespace.inside():
+        assert not isinstance(networkd.look(), facts.Networkd)
+    with Networkd(host.namespace, settings, tmp_path / "networkd.log"), host.namespace.inside():
+        found = networkd.look()
+        assert isinstance(found, facts.Networkd)
+        assert host.namespace.run(BINARY, "--version").startswith(f"systemd {found.version} ")
+        assert found.off == off
 
 
 def test_a_carrier_that_returns(host: Solo, tmp_path: Path) -> None:

@@ -177,6 +177,15 @@ class AwsFacts:
 # --- the machine --------------------------------------------------------------------------------
 
 
+class Networkd(NamedTuple):
+    """The systemd-networkd that manages the machine's NICs."""
+
+    version: int
+    """systemd's."""
+    off: frozenset[str]
+    """Settings of networkd.conf that say no."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
     """What the machine that doctor runs on can do. Of what was tried, "" is fine and everything else says why not."""
@@ -197,6 +206,8 @@ class MachineFacts:
     """Names of network devices of other pod networks, with what is wrong about them."""
     forward_drop: Sequence[str] | Unknown
     """Base chains of others that drop what is forwarded unless a rule allows it."""
+    networkd: Networkd | Unknown | None
+    """None where none is at work."""
 
 
 @dataclass(frozen=True, slots=True)

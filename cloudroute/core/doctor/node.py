@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cloudroute.core.doctor.facts import Facts, MachineFacts
+from cloudroute.core.doctor.facts import Facts, MachineFacts, Networkd
 from cloudroute.core.doctor.findings import Check, Outcome, failed, known, listed, ok, warning
 from cloudroute.dataplane import VXLAN_OVERHEAD, family_of_bytes
 
@@ -16,6 +16,8 @@ FEATURES = {
     "nftables": "masquerade and counters are one nftables table",
 }
 """What is tried of the kernel, and what it is for."""
+FOREIGN = {"ManageForeignRoutes": ("routes", 246), "ManageForeignNextHops": ("nexthops", 256)}
+"""By setting of networkd.conf: what networkd removes of others unless it is no, and the first version that knows it."""
 
 
 def _feature(name: str) -> Callable[[Facts], Outcome]:
@@ -85,6 +87,24 @@ def _forwarding(facts: Facts) -> Outcome:
     return ok("no firewall's policy drops what is forwarded")
 
 
+def judge_networkd(networkd: Networkd | None) -> Outcome:
+    """What a restart of it removes of ours, and which drop-in keeps it."""
+    if networkd is None:
+        return ok("systemd-networkd is not at work here")
+    name = f"systemd-networkd {networkd.version}"
+    missing = [one for one, (_, since) in FOREIGN.items() if since <= networkd.version and one not in networkd.off]
+    if missing:
+        lines = " and ".join(f"{one}=no" for one in missing)
+        return warning(
+            f"{name} removes {listed([FOREIGN[one][0] for one in missing])} of others when it starts again",
+            f"write [Network], {lines} into /etc/systemd/networkd.conf.d/80-cloudroute.conf, each on a line of its own",
+        )
+    taken = [what for what, since in FOREIGN.values() if since > networkd.version]
+    if taken:
+        return ok(f"{name} can't be kept from {listed(taken)} when it starts again: the agent puts them back at once")
+    return ok(f"{name} leaves routes and nexthops of others alone")
+
+
 def _nic(facts: Facts) -> Outcome:
     machine: MachineFacts = known(facts.machine)
     host = known(machine.host)
@@ -105,6 +125,10 @@ def _nic(facts: Facts) -> Outcome:
     return ok(words)
 
 
+def _networkd(facts: Facts) -> Outcome:
+    return judge_networkd(known(known(facts.machine).networkd))
+
+
 CHECKS: tuple[Check[Facts], ...] = (
     Check("Node", "nic", "it carries all traffic between nodes, and its MTU decides that of pods", _nic),
     Check("Node", "net-admin", "without it the kernel takes no route from the agent", _net_admin),
@@ -115,5 +139,6 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "Node", "other-devices", "another tunnel with our port and id takes our packets, its routes hide ours", _devices
     ),
+    Check("Node", "networkd", "packets are lost until the agent has put back what it removes", _networkd),
     Check("Node", "forwarding", "a firewall that drops by default loses pods' packets without a word", _forwarding),
 )
