@@ -3,6 +3,7 @@
 Main thread: supervision. Loop thread: all decisions and all writes to the kernel. Status thread: the one write to
 Kubernetes. Reflectors, and the threads that listen to the kernel, only mark what to look at. A thread that dies ends
 the process. However it ends, the kernel stays as it is: pods go on, and the next process takes over what it finds.
+On a signal the last status says that the agent has stopped: the controller then keeps the routes that this node uses.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ END_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
 """How long `--once` tries."""
 FLUSH_SECONDS = 5.0
+"""Longest wait for the last status at the end: half of the DaemonSet's terminationGracePeriodSeconds."""
 
 
 class Agent:
@@ -58,8 +60,9 @@ class Agent:
             self._look_after()
         if self._failure:
             raise self._failure
-        if self._settings.once:
-            self._reporter.flush(FLUSH_SECONDS)
+        if not self._settings.once and self._last and self._last.report:
+            self._reporter.say(self._last.report.stopped())
+        self._reporter.flush(FLUSH_SECONDS)
         self._reporter.stop()
         self._agents.stop()
         self._kernel.close()

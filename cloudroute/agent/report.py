@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from cloudroute.core.hosttables import Wanted
+from cloudroute.core.notices import STOPPED
 from cloudroute.errors import ApiError
 from cloudroute.ports import Agents, Clock
 from cloudroute.telemetry import ChangeLog
@@ -64,6 +65,14 @@ class Report:
         """The same, with what is wrong."""
         more = f" (and {len(words) - 3} more)" if len(words) > 3 else ""
         return replace(self, ready=False, reason=reason, message="; ".join(words[:3]) + more, serves=serves)
+
+    def stopped(self) -> Report:
+        """The same node once its agent has ended."""
+        words = (
+            "the agent has ended: pods go on, but changes of paths are not taken up until an agent runs here again; if "
+            "that lasts, see why the DaemonSet has no running pod on this node"
+        )
+        return replace(self, ready=False, reason=STOPPED, message=words)
 
     def status(self, old: Mapping[str, Any], now: float) -> dict[str, Any]:
         """The object's status. `since` moves when readiness or path do; `now` is seconds since the epoch."""

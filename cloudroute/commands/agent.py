@@ -47,7 +47,8 @@ COMMAND = Command(
         "`inet cloudroute` that masquerades what has no way back. When all is in place it writes the CNI "
         "configuration, and the node becomes Ready. What others break is repaired at once; what others have made is "
         "never touched. SIGTERM ends the process and leaves the kernel as it is, so that pods go on and the next agent "
-        "takes over; --cleanup removes all of it. It runs as root and needs of that NET_ADMIN alone, with a /proc/sys "
+        "takes over; the NodeRoute's status says so, and the controller keeps the routes that this node still uses. "
+        "--cleanup removes all of it. It runs as root and needs of that NET_ADMIN alone, with a /proc/sys "
         "that it can write or the node's /proc/sys/net at /host/proc/sys/net, and no access to AWS."
     ),
     example=(

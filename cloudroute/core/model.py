@@ -65,6 +65,8 @@ class Memory:
     """(table id or "" for the source/dest check, instance id) -> since when all was in place, monotonic seconds."""
     draining: Mapping[tuple[str, Cidr | str], float] = field(default_factory=dict, hash=False)
     """(table id, destination), or ("", name) of a leaving NodeRoute -> since when nobody is told to use it."""
+    stopped: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Name of a NodeRoute whose agent has stopped -> since when that is known, monotonic seconds."""
     learned: Mapping[tuple[str, Family], int] = field(default_factory=dict, hash=False)
     """(table id, family) -> the limit that a refusal showed, until the RouteTable object carries it."""
 

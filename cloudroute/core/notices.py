@@ -7,12 +7,25 @@ from collections.abc import Mapping, Sequence
 from cloudroute.core.members import Member
 from cloudroute.core.model import Notice
 from cloudroute.core.tables import TableUse
-from cloudroute.types import NodeRoute, NodeRouteSpec
+from cloudroute.types import Node, NodeRoute, NodeRouteSpec
 
 LONGEST = 1024
 """Characters of an agent's words: the CRD takes no more."""
 HARMLESS = "PeersFailed"
 """Why an agent may be not ready and its node be sent to all the same: it can't send to some others."""
+
+
+STOPPED = "AgentStopped"
+"""Reason in the last status of an agent that ended on a signal. It hears of no change until it starts again."""
+
+
+def is_stopped(status: Mapping[str, object]) -> bool:
+    """Whether a node's agent ended on a signal, and none has started there since.
+
+    >>> is_stopped({"ready": False, "reason": "AgentStopped"}), is_stopped({"ready": True, "reason": "Ready"})
+    (True, False)
+    """
+    return status.get("reason") == STOPPED and status.get("ready") is False
 
 
 def agent_trouble(status: Mapping[str, object]) -> str:
@@ -40,6 +53,15 @@ def held_back(member: Member, table_ids: Sequence[str], trouble: str) -> Notice:
     what = f"native from {', '.join(table_ids)}" if table_ids else "direct"
     words = f"not {what} yet: it will be when its agent is ready, which says {trouble}"
     return Notice("Node", member.name, member.node.uid, True, "AgentNotReady", words)
+
+
+def agent_missing(node: Node, seconds: float) -> Notice:
+    """Warning for a node whose agent has been stopped for longer than any route is kept for it."""
+    words = (
+        f"its agent has been stopped for {seconds:g} s: routes that other nodes no longer use are deleted without "
+        "waiting for it, and what its pods send by them is lost until an agent runs on this node"
+    )
+    return Notice("Node", node.name, node.uid, True, "AgentStopped", words)
 
 
 def withdrawn(member: Member, old: NodeRoute, spec: NodeRouteSpec, uses: Mapping[str, TableUse]) -> Notice | None:

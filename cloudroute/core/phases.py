@@ -2,8 +2,10 @@
 
 To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, an agent that does not say it is not
 ready, publish.
-To overlay: publish, `drain_seconds`, delete the route. What a dead instance leaves behind needs no drain: no packet
-comes through. The timers live in `Memory`; whoever lost it (a restart) settles and drains anew.
+To overlay: publish, `drain_seconds`, delete the route. A node whose agent is stopped meanwhile (an upgrade) goes on
+sending by that route: the deletion waits until an agent runs there again, `ABSENCE_SECONDS` at most. What a dead
+instance leaves behind needs no drain: no packet comes through. The timers live in `Memory`; whoever lost it (a restart)
+settles and drains anew.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ from cloudroute.core.model import (
     Wait,
     WriteNodeRoute,
 )
-from cloudroute.core.notices import agent_trouble, held_back, withdrawn
+from cloudroute.core.notices import agent_missing, agent_trouble, held_back, is_stopped, withdrawn
 from cloudroute.core.slots import Grants
 from cloudroute.core.tables import TableUse
 from cloudroute.types import Cidr, Family, NodeRoute, NodeRouteSpec
+
+ABSENCE_SECONDS = 300.0
+"""Longest wait of a deletion for a stopped agent: enough to pull an image, and an agent that never comes back delays
+nothing for longer."""
 
 
 @dataclass
@@ -42,6 +48,9 @@ class Phases:
     gaps: Gaps
     settling: dict[tuple[str, str], float] = field(default_factory=dict)
     draining: dict[tuple[str, Cidr | str], float] = field(default_factory=dict)
+    stopped: dict[str, float] = field(default_factory=dict)
+    awaited: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """By route table ("": any): of the agents that send by it, since when the first has been stopped, and its node."""
     waits: list[Wait] = field(default_factory=list)
     records: dict[str, WriteNodeRoute] = field(default_factory=dict)
     checks: list[DisableSourceDestCheck] = field(default_factory=list)
@@ -50,6 +59,24 @@ class Phases:
     notices: list[Notice] = field(default_factory=list)
     departing: dict[str, tuple[NodeRoute, list[Key]]] = field(default_factory=dict)
     """NodeRoutes that may go now, by name, each with the deletions of its routes."""
+
+    # --- agents that are stopped ------------------------------------------------------------
+
+    def find_stopped_agents(self) -> None:
+        """Note which deletions must wait for an agent; warn of each agent that has been awaited for too long."""
+        snapshot = self.snapshot
+        for name, record in snapshot.node_routes.items():
+            if not is_stopped(record.status):
+                continue
+            instance = snapshot.instances.get(record.spec.instance_id)
+            if instance is not None and instance.state != "running":
+                continue
+            since = self.stopped[name] = snapshot.memory.stopped.get(name, snapshot.now)
+            if since + ABSENCE_SECONDS > snapshot.now:
+                for table_id in ("", record.spec.route_table_id):
+                    self.awaited[table_id] = min((since, name), self.awaited.get(table_id, (since, name)))
+            elif node := snapshot.nodes.get(name):
+                self.notices.append(agent_missing(node, ABSENCE_SECONDS))
 
     # --- what is published ------------------------------------------------------------------
 
@@ -131,8 +158,10 @@ class Phases:
 
         No word counts as ready: there may be no agent yet, or an older one. What is published stays, whatever it says.
         """
-        trouble = agent_trouble(member.record.status if member.record else {})
-        if trouble:
+        status = member.record.status if member.record else {}
+        trouble = agent_trouble(status)
+        # An upgrade stops every agent for a moment: no Event for that.
+        if trouble and not is_stopped(status):
             self.notices.append(held_back(member, [table_id for table_id in new if table_id], trouble))
         return bool(trouble)
 
@@ -218,6 +247,11 @@ class Phases:
         since = self.snapshot.memory.draining.get((table_id, what), self.snapshot.now)
         self.draining[table_id, what] = since
         until = since + self.policy.drain_seconds
+        stopped_at, name = self.awaited.get(table_id, (until, ""))
+        # An agent that stopped after the drain has heard of the change. `cleanup` ends the pods' network: no wait.
+        if stopped_at < until and not self.policy.leave:
+            until = max(until, stopped_at + ABSENCE_SECONDS)
+            words = f"{words}: the agent of {name} is stopped and has not heard of it"
         if until > self.snapshot.now:
             self.waits.append(Wait(until, words))
         return until <= self.snapshot.now

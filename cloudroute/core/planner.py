@@ -59,6 +59,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     gaps = diff(uses, grants)
 
     phases = Phases(snapshot, policy, uses, grants, gaps)
+    phases.find_stopped_agents()
     phases.publish(membership)
     phases.withdraw(membership)
     phases.route(membership, by_cidr)
@@ -86,7 +87,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
             *tables.notices(policy, uses, snapshot.refused),
             *rivals.notices(snapshot, policy),
         ),
-        Memory(membership.ipam.cursors, phases.settling, phases.draining, _learned(snapshot, uses)),
+        Memory(membership.ipam.cursors, phases.settling, phases.draining, phases.stopped, _learned(snapshot, uses)),
         foretell,
     )
     return Decision(plan, policy, membership, managed, table_of, known, grants, uses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.process import Agent
 from cloudroute.clock import SystemClock
 from cloudroute.config import AgentSettings
-from cloudroute.errors import CloudrouteError
+from cloudroute.errors import CloudrouteError, Unreachable
 from cloudroute.lab.hosts.workload import wait_for
 from tests.agent.world import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, MemoryKernel, node_route
 
@@ -20,6 +21,21 @@ from tests.agent.world import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, Mem
 def agent(kernel: MemoryKernel, agents: MemoryAgents, **settings: Any) -> Agent:
     chosen = AgentSettings(node_name="n1", cluster_cidr=POOLS, **settings)
     return Agent(chosen, agents, kernel, SystemClock(), AgentTelemetry())
+
+
+def run_until(one: Agent, done: Callable[[], object]) -> None:
+    """Run it in this thread; a signal comes when `done` says so."""
+
+    def signal() -> None:
+        try:
+            wait_for(done, "the moment to stop it")
+        finally:
+            one.stop.set()
+
+    thread = threading.Thread(target=signal)
+    thread.start()
+    one.run()
+    thread.join()
 
 
 @pytest.fixture
@@ -30,19 +46,31 @@ def world() -> tuple[MemoryKernel, MemoryAgents]:
 
 
 def test_a_signal_ends_it_well_and_the_kernel_stays(world: tuple[MemoryKernel, MemoryAgents]) -> None:
+    """Its last word is that it has stopped, so that the controller keeps the routes that this node still uses."""
     kernel, agents = world
-    one = agent(kernel, agents)
-
-    def signal() -> None:
-        try:
-            wait_for(lambda: agents.written, "the first status")
-        finally:
-            one.stop.set()
-
-    threading.Thread(target=signal).start()
-    one.run()
+    run_until(agent(kernel, agents), lambda: agents.written)
     assert CONFLIST in kernel.state["files"]
-    assert agents.written[-1]["ready"] is True
+    assert [(said["ready"], said["reason"]) for said in agents.written] == [(True, "Ready"), (False, "AgentStopped")]
+    assert agents.written[-1]["path"] == agents.written[0]["path"], "what its node has stays said"
+
+
+def test_the_next_process_takes_its_predecessors_last_word_back(world: tuple[MemoryKernel, MemoryAgents]) -> None:
+    """In one write: the controller waits for no agent that runs."""
+    kernel, agents = world
+    run_until(agent(kernel, agents), lambda: agents.written)
+    run_until(agent(kernel, agents), lambda: len(agents.written) > 2)
+    assert [said["ready"] for said in agents.written] == [True, False, True, False]
+
+
+def test_an_end_without_an_api_server_takes_seconds(
+    world: tuple[MemoryKernel, MemoryAgents], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can't be said keeps no process from its end."""
+    monkeypatch.setattr(process, "FLUSH_SECONDS", 0.2)
+    kernel, agents = world
+    agents.errors = [Unreachable("patch noderoutes", "n1", "503", "no leader")] * 100
+    run_until(agent(kernel, agents), lambda: CONFLIST in kernel.state["files"])
+    assert not agents.written
 
 
 def test_once_ends_when_all_is_in_place(world: tuple[MemoryKernel, MemoryAgents]) -> None:

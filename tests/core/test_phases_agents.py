@@ -19,9 +19,10 @@ from tests.core.world import DUAL, POLICY, World, none_fails
 
 SETTLE, DRAIN = POLICY.settle_seconds, POLICY.drain_seconds
 FAILED: dict[str, object] = {"ready": False, "reason": "KernelFailed", "message": "no nftables: install it"}
+STOPPED: dict[str, object] = {"ready": False, "reason": "AgentStopped", "message": "its pods go on"}
 FINE: dict[str, object] = {"ready": True, "reason": "Ready", "message": ""}
 SAYINGS: st.SearchStrategy[dict[str, object]] = st.sampled_from(
-    [{}, FINE, FAILED, {"ready": False}, {"ready": False, "reason": "PeersFailed"}]
+    [{}, FINE, FAILED, STOPPED, {"ready": False}, {"ready": False, "reason": "PeersFailed"}]
 )
 
 

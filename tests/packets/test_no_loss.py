@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Traffic
 from tests.packets.world import (
+    FLAGS,
     OWN_ENTRIES,
     check_no_loss,
     first_pod,
@@ -24,6 +26,12 @@ from tests.packets.world import (
 )
 
 ROOMY = 20
+DRAIN_SECONDS = float(FLAGS["--drain-seconds"])
+
+
+def destinations(lab: HostLab, host: LabHost) -> set[str]:
+    """Of all routes in the table that a host sends by."""
+    return set(lab.aws.scene.routes(lab.vpc.zones[host.zone].route_table_id))
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +131,26 @@ def test_native_to_direct_and_back_as_a_zones_own_node_yields_its_slot() -> None
                 lab.terminate(host.name)
             wait_for_paths(lab, lambda now: set(now.values()) == {"native"}, "the slots to come back")
             settle(lab)
+
+
+def test_an_agent_that_is_stopped_while_its_peers_leave_the_native_path(lab: HostLab) -> None:
+    """An upgrade while the limit falls: their routes stay, beyond the drain, until its successor has heard of it."""
+    stopped, *others = lab.hosts.values()
+    with no_loss(lab.hosts.values()):
+        stopped.stop_agent()
+        lab.set_route_limit(OWN_ENTRIES + 1)
+        lab.wait(lambda: "overlay" in paths(lab).values(), "the limit to bite")
+        routes = destinations(lab, stopped)
+        time.sleep(3 * DRAIN_SECONDS)
+        assert destinations(lab, stopped) == routes, "what the node without an agent sends by"
+        assert destinations(lab, others[0]) < routes, "the others' tables come down to the limit meanwhile"
+        stopped.start_agent()
+        wait_for_agents(lab)
+        settle(lab)
+        assert destinations(lab, stopped) < routes
+        lab.set_route_limit(ROOMY)
+        wait_for_paths(lab, lambda now: set(now.values()) == {"native"}, "all to be native again")
+        settle(lab)
 
 
 def test_what_a_frozen_agent_loses_begins_with_the_drain_and_ends_with_the_thaw(lab: HostLab) -> None:
