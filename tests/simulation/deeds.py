@@ -11,6 +11,7 @@ from tests.simulation.machines import MACHINE_DEEDS, fraction, pick
 from tests.simulation.weather import Deed
 
 if TYPE_CHECKING:
+    from tests.simulation.node import SimNode
     from tests.simulation.replica import Replica
     from tests.simulation.world import World
 
@@ -152,6 +153,23 @@ def _agent_crash(world: World, deed: Deed) -> None:
         world.scheduler.after(deed.size, lambda: node.start() if node.running else None)
 
 
+def _agent_stop(world: World, deed: Deed) -> None:
+    """Its pod is replaced: SIGTERM, and the next one comes when its image is there. That costs no packet."""
+    if node := pick([node for node in world.nodes if node.running and node.lives], deed):
+        node.stop()
+        world.scheduler.after(deed.seconds, lambda: _agent_back(world, node, node.lives))
+
+
+def _agent_back(world: World, node: SimNode, lives: int) -> None:
+    """As soon as its predecessor has ended, unless another deed has started it by then."""
+    if node.lives != lives or not node.running:
+        return
+    if node.group.alive:
+        world.scheduler.after(1.0, lambda: _agent_back(world, node, lives))
+    else:
+        node.start()
+
+
 def _agent_pause(world: World, deed: Deed) -> None:
     if node := pick(world.nodes, deed):
         node.group.paused_until = world.scheduler.now + deed.seconds
@@ -167,6 +185,6 @@ DEEDS: Mapping[str, Callable[[World, Deed], object]] = {
     "agent slow": _agent_slow, "agent parted": _agent_parted,
     "lease stolen": _steal, "lease deleted": _delete_lease, "pause": _pause, "crash": _crash,
     "crash at write": _crash_at_write, "crash after write": _crash_at_write, "stop": _stop,
-    "agent crash": _agent_crash, "agent pause": _agent_pause,
+    "agent crash": _agent_crash, "agent stop": _agent_stop, "agent pause": _agent_pause,
     **MACHINE_DEEDS,
 }  # fmt: skip

@@ -110,6 +110,11 @@ def no_drain() -> None:
     put(Phases, "_drained", lambda *_: True)
 
 
+def stopped_agents_not_awaited() -> None:
+    """A route is deleted although an agent that sends by it is stopped and has not heard of that."""
+    put(Phases, "find_stopped_agents", lambda _: None)
+
+
 def no_settling() -> None:
     """A new route is published at once."""
     put(Phases, "_settles", lambda self, *_: self.snapshot.now)
@@ -219,7 +224,8 @@ MUTATIONS: Mapping[str, Callable[[], None]] = {
     bug.__name__: bug
     for bug in (
         no_fence, no_margin, lease_by_its_date, delete_before_create, every_route_in_the_pool_is_ours,
-        limit_off_by_one, foreign_not_counted, no_drain, no_settling, journal_after_the_route, old_tables,
+        limit_off_by_one, foreign_not_counted, no_drain, stopped_agents_not_awaited, no_settling,
+        journal_after_the_route, old_tables,
         the_living_are_dead, freed_cidr_at_once, both_keep_a_duplicate, by_name, forgotten_before_its_routes,
         condition_before_the_route, an_error_makes_a_node_unavailable, drop_before_put,
     )

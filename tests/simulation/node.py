@@ -9,12 +9,14 @@ from cloudroute.adapters.kube.agents import KubeAgents
 from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.process import Agent
 from cloudroute.config import AgentSettings
+from cloudroute.core.notices import STOPPED
 from cloudroute.dataplane import Host, Kind, packed
 from cloudroute.lab.aws.scene import Machine
 from tests.agent.world import MemoryKernel
 from tests.simulation.api import Pool
 from tests.simulation.network import Link
 from tests.simulation.scheduler import Group, VirtualClock
+from tests.simulation.weather import LONGEST_STOP
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -52,6 +54,7 @@ class SimNode:
             for network in networks
         )
         self.host = Host("eth0", 9001, addresses, gateways)
+        self.agent: Agent | None = None
         self.kernel = WatchedKernel(self.host, self)
         self.group = Group(f"{name}@{machine.id[-4:]}")
         self.link = Link(world.scheduler, self.group, 0.005)
@@ -75,10 +78,20 @@ class SimNode:
             self.world.api.cut(self.link)
         self.disturb(0)
 
+    def stop(self) -> None:
+        """SIGTERM for the agent."""
+        if self.agent and self.group.alive:
+            self.agent.stop.set()
+
     def _main(self) -> None:
         """As `cloudroute.commands.agent` does it."""
         clock = VirtualClock(self.world.scheduler, self.group)
         settings = AgentSettings(node_name=self.name, cluster_cidr=self.world.settings.cluster_cidr)
         telemetry = AgentTelemetry(self.kernel.peer_bytes, clock.monotonic)
         agents = KubeAgents(self.group.name, self.name)
-        Agent(settings, agents, self.kernel, clock, telemetry).run()
+        self.agent = Agent(settings, agents, self.kernel, clock, telemetry)
+        self.agent.run()
+        if self.world.checks.node_routes().get(self.name, {}).get("status", {}).get("reason") != STOPPED:
+            self.disturb(LONGEST_STOP)  # it could tell nobody
+        self.world.scheduler.kill(self.group)
+        self.world.api.cut(self.link)

@@ -11,6 +11,8 @@ from random import Random
 
 from tests.simulation.setup import Setup
 
+LONGEST_STOP = 40.0
+"""Seconds for which a stopped agent is away: several drains."""
 SPAN = 50.0
 """Seconds over which the deeds are spread."""
 
@@ -76,7 +78,13 @@ def plan_of(seed: int) -> Plan:
         kind = random.choice(kinds)
         at = random.uniform(-20, SPAN)
         deeds.append(Deed(at, kind, random.random(), random.uniform(*LASTS[kind]), random.randint(1, 6)))
-    return Plan(seed, _setup(random), tuple(sorted(deeds, key=lambda deed: deed.at)))
+    setup = _setup(random)
+    in_order = sorted(deeds, key=lambda deed: deed.at)
+    # Drawn last, and last in the plan: what was drawn before stays what it was, and its numbers (test_regressions).
+    if random.random() < 0.5:
+        at = random.choice(deeds).at + random.uniform(-5, 5)
+        in_order.append(Deed(at, "agent stop", random.random(), random.uniform(1, LONGEST_STOP), 1))
+    return Plan(seed, setup, tuple(in_order))
 
 
 def _setup(random: Random) -> Setup:

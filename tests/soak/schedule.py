@@ -27,14 +27,15 @@ _WHILE_NOBODY_LEADS = ("instance replaced", "foreign routes", "sabotage", "agent
 ON_TOP = {
     **dict.fromkeys(EC2, CHANGES),
     "agent killed": ("API server away", "leader killed", "status garbage", "sabotage"),
-    "agent terminated": ("leader killed", "status garbage", "sabotage"),
+    "agent terminated": ("leader killed", "sabotage", *CHANGES),
     "leader killed": _WHILE_NOBODY_LEADS,
     "leader paused": _WHILE_NOBODY_LEADS,
     "API server away": ("sabotage", "agent killed"),
     "sabotage": CHANGES,
 }
-"""What may be combined. An agent that is away while a peer leaves the native path loses packets once the route has been
-drained, as docs/dataplane.md says: that is left out, or no loss could be held against anybody."""
+"""What may be combined. A killed agent that is away while a peer leaves the native path loses packets once the route
+has been drained, as docs/dataplane.md says: that is left out, or no loss could be held against anybody. So is
+garbage in the status of an agent that was told to end: its last word would be lost."""
 DECK = (
     "limit", "limit", "instance replaced", "foreign routes", "foreign routes", "agent killed", "agent terminated",
     "leader killed", "leader paused", "API server away", *EC2, "node registered anew", "status garbage",
