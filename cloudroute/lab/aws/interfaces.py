@@ -31,9 +31,14 @@ def create(world: World, request: Request) -> Answer:
     ):
         changes["PrivateIpAddress"] = _free_address(world, subnet)
     response = world.backend.dispatch(request, changes)
-    if response.status == 200:
-        world.refresh_interface(next(reversed(world.ec2.enis)))
-        world.refresh_subnets()
+    if response.status != 200:
+        return response
+    eni = world.ec2.enis[next(reversed(world.ec2.enis))]
+    _only_ipv6(world, eni)
+    world.refresh_interface(eni.id)
+    world.refresh_subnets()
+    if eni.subnet.ipv6_native:
+        return {"networkInterface": world.chosen("NetworkInterface", [eni.id])[eni.id].fields}
     return response
 
 
@@ -135,6 +140,21 @@ def made_at_launch(world: World, request: Request, instance: Any) -> None:
         missing = int(request.get(prefix + "Ipv6AddressCount") or 0) - len(eni.ipv6_addresses)
         if missing > 0:
             world.ec2.assign_ipv6_addresses(eni.id, ipv6_count=missing)
+        _only_ipv6(world, eni)
+
+
+def _only_ipv6(world: World, eni: Any) -> None:
+    """Take the IPv4 address, for which moto has put one of IPv6, from an ENI of an IPv6-only subnet.
+
+    Such an ENI always gets an IPv6 address, asked for or not (API_CreateSubnet, Ipv6Native).
+    """
+    if not eni.subnet.ipv6_native:
+        return
+    for address in eni.private_ip_addresses:
+        eni.subnet.del_subnet_ip(address["PrivateIpAddress"])
+    eni.private_ip_address, eni.private_ip_addresses = None, []
+    if not eni.ipv6_addresses:
+        world.ec2.assign_ipv6_addresses(eni.id, ipv6_count=1)
 
 
 def delete_nat_gateway(world: World, request: Request) -> Answer:

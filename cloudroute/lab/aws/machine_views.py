@@ -101,7 +101,7 @@ def instance_view(ec2: Any, instance: Any, reservation: Any) -> View:
         "instanceId": instance.id,
         "imageId": instance.image_id,
         "instanceState": {"code": instance.state_code, "name": instance.state},
-        "privateDnsName": instance.private_dns_name if primary else "",
+        "privateDnsName": _private_dns_name(ec2, instance, primary) if primary else "",
         "dnsName": (primary and instance.public_dns_name) or "",
         "reason": instance._reason,
         "keyName": instance.key_name,
@@ -126,6 +126,13 @@ def instance_view(ec2: Any, instance: Any, reservation: Any) -> View:
     }
     hidden = {"reservationId": reservation.id, "ownerId": reservation.owner_id}
     return View(present(fields), hidden)
+
+
+def _private_dns_name(ec2: Any, instance: Any, primary: Any) -> str:
+    """By its address; by its id in an IPv6-only subnet ("Amazon EC2 instance hostname types")."""
+    if primary.private_ip_address:
+        return str(instance.private_dns_name)
+    return f"{instance.id}.{ec2.region_name}.compute.internal"
 
 
 def _machine_fields(instance: Any) -> dict[str, Any]:

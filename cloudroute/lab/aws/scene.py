@@ -16,7 +16,7 @@ IMAGE = "ami-12345678"
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A subnet in an availability zone and the route table that it uses. `cidrs`: IPv4, then IPv6 if there is one."""
+    """A subnet in an availability zone and the route table that it uses. `cidrs`: IPv4, then IPv6, or one of them."""
 
     name: str
     subnet_id: str
@@ -80,12 +80,13 @@ class Scene:
         zones: int = 3,
         *,
         ipv6: bool = False,
+        ipv6_only: int = 0,
         one_table: bool = False,
         tags: Mapping[str, str] | None = None,
     ) -> Vpc:
         """A VPC with a /20 subnet in each of `zones` zones, and a route table, tagged `tags`, per zone or for all.
 
-        With `ipv6` it has a /56 of Amazon's addresses too and each subnet a /64.
+        With `ipv6` it has a /56 of Amazon's addresses too and each subnet a /64; the last `ipv6_only` have no IPv4.
         """
         made = self.ec2.create_vpc(CidrBlock=cidr, AmazonProvidedIpv6CidrBlock=ipv6)["Vpc"]
         vpc_id = made["VpcId"]
@@ -97,7 +98,7 @@ class Scene:
         built: list[Zone] = []
         for index in range(zones):
             shared = built[0].route_table_id if built and one_table else None
-            cidrs = (str(next(v4)), *((str(next(v6)),) if v6 else ()))
+            cidrs = (*(() if index >= zones - ipv6_only else (str(next(v4)),)), *((str(next(v6)),) if v6 else ()))
             built.append(self.zone(vpc_id, names[index % len(names)], cidrs, shared, tags or {}))
         return Vpc(vpc_id, tuple(blocks), main, tuple(built))
 
@@ -110,10 +111,11 @@ class Scene:
         tags: Mapping[str, str] | None = None,
         outpost_arn: str = "",
     ) -> Zone:
-        """A subnet in the zone of that name, or on an Outpost; it uses `table`, or a new one that is tagged."""
-        extra = {"Ipv6CidrBlock": cidrs[1]} if len(cidrs) > 1 else {}
+        """A subnet in the zone of that name, with `table` or a new one that is tagged; on an Outpost if one is named."""
+        extra: dict[str, Any] = {"Ipv6CidrBlock" if ":" in cidr else "CidrBlock": cidr for cidr in cidrs}
+        extra |= {} if "CidrBlock" in extra else {"Ipv6Native": True}
         extra |= {"OutpostArn": outpost_arn} if outpost_arn else {}
-        subnet = self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=cidrs[0], AvailabilityZone=name, **extra)["Subnet"]
+        subnet = self.ec2.create_subnet(VpcId=vpc_id, AvailabilityZone=name, **extra)["Subnet"]
         if table is None:
             listed = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
             spec = [{"ResourceType": "route-table", "Tags": listed}] if listed else []
@@ -125,13 +127,14 @@ class Scene:
     def _tables(self, *filters: Mapping[str, Any]) -> list[Any]:
         return list(self.ec2.describe_route_tables(Filters=filters)["RouteTables"])
 
-    def launch(self, zone: Zone, count: int = 1, *, interfaces: int = 1) -> tuple[Machine, ...]:
-        """Launch instances, each with so many ENIs in the zone's subnet and an IPv6 address where that has a block.
+    def launch(self, zone: Zone, count: int = 1, *, interfaces: int = 1, ipv6: bool = True) -> tuple[Machine, ...]:
+        """Launch instances, each with so many ENIs in the zone's subnet.
 
-        Their metadata service is as `terraform/modules/nodes` sets it: by token alone, and not for pods.
+        Each has an IPv6 address where the subnet has a block, without `ipv6` only where it has nothing else. Their
+        metadata service is as `terraform/modules/nodes` sets it: by token alone, and not for pods.
         """
-        ipv6 = {"Ipv6AddressCount": 1} if len(zone.cidrs) > 1 else {}
-        nics = [{"DeviceIndex": index, "SubnetId": zone.subnet_id, **ipv6} for index in range(interfaces)]
+        asked = {"Ipv6AddressCount": 1} if ipv6 and any(":" in cidr for cidr in zone.cidrs) else {}
+        nics = [{"DeviceIndex": index, "SubnetId": zone.subnet_id, **asked} for index in range(interfaces)]
         metadata = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
         launched = self.ec2.run_instances(
             ImageId=IMAGE, MinCount=count, MaxCount=count, NetworkInterfaces=nics, MetadataOptions=metadata
@@ -141,8 +144,8 @@ class Scene:
     def control_plane(self, vpc: Vpc, cluster: str) -> ControlPlane:
         """What EKS makes for a cluster: its group, which admits itself alone, and an interface in each of two zones.
 
-        Sources: "View Amazon EKS security group requirements for clusters" and "View Amazon EKS networking requirements
-        for VPC and subnets" in the Amazon EKS User Guide.
+        Sources: "View Amazon EKS security group requirements for clusters", "View Amazon EKS networking requirements for
+        VPC and subnets" in the Amazon EKS User Guide.
         """
         name = f"eks-cluster-sg-{cluster}-1234567890"
         group = str(self.ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc.id)["GroupId"])
@@ -176,6 +179,7 @@ class Scene:
 
 def _machine(instance: Mapping[str, Any], zone: Zone) -> Machine:
     enis = instance["NetworkInterfaces"]
-    addresses = [enis[0]["PrivateIpAddress"], *(a["Ipv6Address"] for a in enis[0]["Ipv6Addresses"])]
+    ipv4 = [enis[0]["PrivateIpAddress"]] if "PrivateIpAddress" in enis[0] else []
+    addresses = (*ipv4, *(a["Ipv6Address"] for a in enis[0]["Ipv6Addresses"]))
     ids = tuple(eni["NetworkInterfaceId"] for eni in enis)
-    return Machine(instance["InstanceId"], ids[0], ids, zone, tuple(addresses))
+    return Machine(instance["InstanceId"], ids[0], ids, zone, addresses)

@@ -188,7 +188,7 @@ def subnet_view(ec2: Any, subnet: Any, taken: int) -> View:
             "state": subnet.state,
             "vpcId": subnet.vpc_id,
             "cidrBlock": subnet.cidr_block,
-            "availableIpAddressCount": subnet._available_ip_addresses - taken,
+            "availableIpAddressCount": 0 if subnet.ipv6_native else subnet._available_ip_addresses - taken,
             "availabilityZone": subnet.availability_zone,
             "availabilityZoneId": subnet.availability_zone_id,
             "defaultForAz": subnet.default_for_az,
@@ -206,7 +206,7 @@ def subnet_view(ec2: Any, subnet: Any, taken: int) -> View:
                 if association["ipv6CidrBlockState"]["State"] == "associated"
             ],
             "privateDnsNameOptionsOnLaunch": {
-                "hostnameType": options["HostnameType"],
+                "hostnameType": "resource-name" if subnet.ipv6_native else options["HostnameType"],
                 "enableResourceNameDnsARecord": options["EnableResourceNameDnsARecord"],
                 "enableResourceNameDnsAAAARecord": options["EnableResourceNameDnsAAAARecord"],
             },

@@ -36,6 +36,7 @@ class Ground:
         zones: int,
         route_limit: int,
         ipv6: bool,
+        ipv6_only: int,
         mtu: int,
         pools: Sequence[str],
         real_kube: bool | None,
@@ -54,7 +55,8 @@ class Ground:
         self.controllers: Controllers
         self.kubeconfig = self.folder / "kubeconfig"
         self.pools = [pool for pool in pools if ipv6 or ":" not in pool]
-        self._zones, self._ipv6, self._mtu, self._quota = zones, ipv6, mtu, route_limit
+        self._zones, self._ipv6, self._ipv6_only = zones, ipv6, ipv6_only
+        self._mtu, self._quota = mtu, route_limit
         self._real = find_assets() is not None if real_kube is None else real_kube
         self._controller_flags = controller_flags
         self._say = on_progress
@@ -118,7 +120,7 @@ class Ground:
 
     def _build_vpc(self) -> None:
         self.aws = Aws(throttle=True, route_quota=self._quota)
-        self.vpc = self.aws.scene.vpc(zones=self._zones, ipv6=self._ipv6)
+        self.vpc = self.aws.scene.vpc(zones=self._zones, ipv6=self._ipv6, ipv6_only=self._ipv6_only)
         ec2 = self.aws.scene.ec2
         gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc.id)

@@ -97,6 +97,8 @@ class LabHost(Vm):
         self.conf_dir = folder / "net.d"
         self.agent_log = folder / "agent.log"
         self.pods: dict[str, LabPod] = {}
+        self.pod_cidrs: tuple[str, ...] = ()
+        """Those that its Node is registered with; () where the controller gives them."""
         self._agent_flags = agent_flags
         self._agent: subprocess.Popen[bytes] | None = None
         self.conf_dir.mkdir(parents=True, exist_ok=True)

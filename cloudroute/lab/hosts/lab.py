@@ -30,9 +30,10 @@ LOOK_SECONDS = 0.1
 class HostLab(Ground):
     """A lab. Entering it, or `start`, builds it without hosts: those `join`.
 
-    `route_limit` is the controllers' and AWS's. `mtu` in bytes. `real_kube` None: a real kube-apiserver where there is
-    one. Flags are as on the command line, with their dashes. Without `agents` nodes are registered all the same, and
-    program nothing. `on_progress` is told what is being done, a sentence each.
+    The subnets of the last `ipv6_only` zones have no IPv4. `route_limit` is the controllers' and AWS's. `mtu` in bytes.
+    `real_kube` None: a real kube-apiserver where there is one. Flags are as on the command line, with their dashes.
+    Without `agents` nodes are registered all the same, and program nothing. `on_progress` is told what is being done, a
+    sentence each.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class HostLab(Ground):
         zones: int = 3,
         route_limit: int = 50,
         ipv6: bool = True,
+        ipv6_only: int = 0,
         mtu: int = DEFAULT_MTU,
         pools: Sequence[str] = POOLS,
         real_kube: bool | None = None,
@@ -50,7 +52,9 @@ class HostLab(Ground):
         agents: bool = True,
         on_progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        super().__init__(name, zones, route_limit, ipv6, mtu, pools, real_kube, controller_flags, on_progress)
+        super().__init__(
+            name, zones, route_limit, ipv6, ipv6_only, mtu, pools, real_kube, controller_flags, on_progress
+        )
         self.hosts: dict[str, LabHost] = {}
         self.vms: dict[str, Vm] = {}
         self.nodes: NodeKeeper
@@ -65,21 +69,25 @@ class HostLab(Ground):
 
     # --- hosts ------------------------------------------------------------------------------------
 
-    def join(self, zone: int, count: int = 1, name: str = "") -> list[LabHost]:
+    def join(
+        self, zone: int, count: int = 1, name: str = "", *, ipv6: bool = True, pod_cidrs: Sequence[str] = ()
+    ) -> list[LabHost]:
         """Launch instances in a zone, by index, and register them as Nodes; an agent starts on each.
 
-        They are called `name` (several: with a number behind), or node-1, node-2 ...
+        They are called `name` (several: with a number behind), or node-1, node-2 ... Without `ipv6` they have no IPv6
+        address though the subnet has a block. A Node with `pod_cidrs` has got them from somebody else already.
         """
         names = [self._name(name, index, count) for index in range(count)]
         if taken := [one for one in names if one in self.hosts or one in self.vms]:
             raise CloudrouteError(f"there is a host {taken[0]} already")
-        machines = self.aws.scene.launch(self.vpc.zones[zone], count)
+        machines = self.aws.scene.launch(self.vpc.zones[zone], count, ipv6=ipv6)
         flags = self._flags_of_agents()
         hosts = [
             self._make(one, zone, machine, self.folder / "hosts" / one, flags)
             for one, machine in zip(names, machines, strict=True)
         ]
         for host in hosts:
+            host.pod_cidrs = tuple(pod_cidrs)
             host.create()
             self.hosts[host.name] = host
         self.net.attach_all({host.machine.id: host.namespace for host in hosts})

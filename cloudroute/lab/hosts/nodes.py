@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,15 +20,15 @@ TROUBLE = (StatusError, urllib3.exceptions.HTTPError)
 _STRATEGIC = "application/strategic-merge-patch+json"
 
 
-def node_object(name: str, machine: Machine) -> Object:
-    """A Node as a kubelet and the cloud provider register it, with addresses of both families."""
+def node_object(name: str, machine: Machine, pod_cidrs: Sequence[str] = ()) -> Object:
+    """A Node as a kubelet and the cloud provider register it, with all addresses of its machine."""
     addresses = [{"type": "InternalIP", "address": address} for address in machine.addresses]
     labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": machine.zone.name}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": labels},
-        "spec": {"providerID": machine.provider_id},
+        "spec": {"providerID": machine.provider_id, **({"podCIDRs": list(pod_cidrs)} if pod_cidrs else {})},
         "status": {"addresses": [*addresses, {"type": "Hostname", "address": name}]},
     }
 
@@ -55,7 +55,7 @@ class NodeKeeper:
 
     def register(self, host: LabHost) -> None:
         """Create the Node."""
-        self._api.objects.create(node_object(host.name, host.machine))
+        self._api.objects.create(node_object(host.name, host.machine, host.pod_cidrs))
 
     def remove(self, name: str) -> None:
         """Delete the Node: now, or once the API server is there again."""

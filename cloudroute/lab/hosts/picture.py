@@ -18,7 +18,7 @@ _ALIVE = ("pending", "running", "stopping")
 
 @dataclass(frozen=True, slots=True)
 class Eni:
-    """The primary ENI of an instance that runs. `addresses`: the primary IPv4 one first, then all others."""
+    """The primary ENI of an instance that runs. `addresses`: the primary IPv4 one first (if any), then all others."""
 
     id: str
     instance_id: str
@@ -68,7 +68,8 @@ def take(aws: Aws, vpc_id: str) -> Picture:
 
 def _cidrs(subnet: Mapping[str, Any]) -> tuple[str, ...]:
     blocks = subnet.get("Ipv6CidrBlockAssociationSet", [])
-    return (subnet["CidrBlock"], *(block["Ipv6CidrBlock"] for block in blocks))
+    ipv4 = [subnet["CidrBlock"]] if "CidrBlock" in subnet else []  # an IPv6-only subnet has none
+    return (*ipv4, *(block["Ipv6CidrBlock"] for block in blocks))
 
 
 def _primary(instance: Mapping[str, Any]) -> Iterator[Eni]:
@@ -84,7 +85,7 @@ def _primary(instance: Mapping[str, Any]) -> Iterator[Eni]:
                 addresses=tuple(
                     dict.fromkeys(
                         [
-                            eni["PrivateIpAddress"],
+                            *([eni["PrivateIpAddress"]] if "PrivateIpAddress" in eni else []),
                             *(one["PrivateIpAddress"] for one in eni["PrivateIpAddresses"]),
                             *(one["Ipv6Address"] for one in eni.get("Ipv6Addresses", [])),
                         ]

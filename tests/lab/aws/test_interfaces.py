@@ -99,3 +99,27 @@ def test_a_nat_gateway_takes_its_interface_along(aws: Aws, ec2: Any, vpc: Vpc) -
     assert ec2.describe_network_interfaces()["NetworkInterfaces"] == []
     assert aws.scene.routes(zone.route_table_id)["0.0.0.0/0"]["State"] == "blackhole"
     assert refused(ec2.delete_nat_gateway, NatGatewayId="nat-0123456789abcdef0") == "NatGatewayNotFound"
+
+
+def test_an_ipv6_only_subnet_gives_no_ipv4_address(aws: Aws, ec2: Any) -> None:
+    """An instance there has an IPv6 address, asked for or not, no IPv4 one, and a name by its id (API_CreateSubnet,
+    Ipv6Native; Amazon EC2 instance hostname types)."""
+    made = aws.scene.vpc(zones=2, ipv6=True, ipv6_only=1)
+    zone = made.zones[1]
+    (subnet,) = ec2.describe_subnets(SubnetIds=[zone.subnet_id])["Subnets"]
+    assert "CidrBlock" not in subnet
+    assert (subnet["Ipv6Native"], subnet["AvailableIpAddressCount"]) == (True, 0)
+    node, _ = (aws.scene.launch(zone, ipv6=asked)[0] for asked in (True, False))
+    assert len(node.addresses) == 1
+    assert ":" in node.addresses[0]
+    (instance,) = ec2.describe_instances(InstanceIds=[node.id])["Reservations"][0]["Instances"]
+    (eni,) = instance["NetworkInterfaces"]
+    alone = ec2.create_network_interface(SubnetId=zone.subnet_id)["NetworkInterface"]
+    for one in (eni, alone, *ec2.describe_network_interfaces()["NetworkInterfaces"]):
+        assert "PrivateIpAddress" not in one
+        assert one["PrivateIpAddresses"] == []
+        assert len(one["Ipv6Addresses"]) == 1
+    assert "PrivateIpAddress" not in instance
+    assert instance["PrivateDnsName"].startswith(node.id)
+    both = {"VpcId": made.id, "Ipv6CidrBlock": zone.cidrs[0], "Ipv6Native": True}
+    assert refused(ec2.create_subnet, **both, CidrBlock="10.0.240.0/20") == "InvalidParameterCombination"

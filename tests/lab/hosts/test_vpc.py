@@ -36,12 +36,12 @@ def eventually(true: Callable[[], bool]) -> None:
 
 
 class World:
-    """Hosts a and b in the first zone, c in the second."""
+    """Hosts a and b in the first zone, c in the second; the third has no IPv4."""
 
     def __init__(self) -> None:
         self.aws = Aws()
         self.ec2 = self.aws.scene.ec2
-        self.vpc: Vpc = self.aws.scene.vpc(zones=2, ipv6=True)
+        self.vpc: Vpc = self.aws.scene.vpc(zones=3, ipv6=True, ipv6_only=1)
         self.tables = self.vpc.route_table_ids
         gateway = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc.id)
@@ -50,9 +50,10 @@ class World:
                 self.ec2.create_route(RouteTableId=table, GatewayId=gateway, **_named(destination))
         self.net = VpcNet(PREFIX, self.aws, self.vpc, 9001)
         self.hosts: dict[str, Vm] = {}
-        self.a, self.b, self.c = (self._host(*words) for words in (("a", 0), ("b", 0), ("c", 1)))
+        self.a, self.b, self.c = (self.host(*words) for words in (("a", 0), ("b", 0), ("c", 1)))
 
-    def _host(self, name: str, zone: int) -> Vm:
+    def host(self, name: str, zone: int) -> Vm:
+        """One more, with two addresses for pods."""
         (machine,) = self.aws.scene.launch(self.vpc.zones[zone])
         host = self.hosts[name] = Vm(name, zone, machine, PREFIX)
         host.create()
@@ -248,6 +249,19 @@ def resolved(host: Vm, server: str) -> set[str]:
             return "no answer"
 
     return {answer("udp"), answer("tcp")}
+
+
+def test_a_host_of_an_ipv6_only_subnet_has_no_ipv4_and_is_handed_none(world: World) -> None:
+    """A route may lead IPv4 packets to it all the same; to IPv6 it is a host as any other."""
+    d = world.host("d", 2)
+    (address,) = d.addresses
+    for other in (world.a, world.c):
+        assert world.ping(other, address)
+        assert world.ping(d, other.addresses[1])
+    assert d.run("ip", "-4", "route", "show", "dev", "eth0") == ""
+    world.route(d, *world.tables)
+    world.check(d, False)
+    assert [world.ping(world.a, pod) for pod in world.pods(d)] == [False, True]
 
 
 def test_a_subnet_without_a_default_route_has_no_internet(world: World) -> None:
