@@ -43,7 +43,7 @@ def _diff_table(use: TableUse, granted: Mapping[int, Member]) -> dict[int, Gap]:
     route_to = use.ours.get
     for index, member in granted.items():
         eni = member.interface_id
-        for cidr in member.cidrs:
+        for cidr in member.routed:
             route = route_to(cidr)
             if route is None or route.target != eni or route.blackhole:
                 gaps[index] = _gap(use, member)
@@ -53,7 +53,7 @@ def _diff_table(use: TableUse, granted: Mapping[int, Member]) -> dict[int, Gap]:
 
 def _gap(use: TableUse, member: Member) -> Gap:
     missing, astray = [], []
-    for cidr in member.cidrs:
+    for cidr in member.routed:
         route = use.ours.get(cidr)
         if route is None:
             missing.append(cidr)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cloudroute.core.ipam import Ipam, NodeSized
 from cloudroute.core.model import AssignPodCidrs, Notice, Policy, Snapshot
-from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute
+from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute, family_of
 
 DEAD = ("shutting-down", "terminated")
 OLDEST_FIRST = attrgetter("created", "name")
@@ -25,6 +25,8 @@ class Member(NamedTuple):
     name: str
     node: Node
     cidrs: tuple[Cidr, ...]
+    routed: tuple[Cidr, ...]
+    """Those of them that get routes: the IPv6 ones alone where the ENI has no IPv4 address."""
     instance_id: str
     interface_id: str
     """The primary ENI."""
@@ -269,7 +271,7 @@ def _member(
     if not {*node.node_ips}.issubset(primary.addresses):
         node = _with_own_addresses(node, instance, notices)
     return Member(
-        node.name, node, cidrs, instance.id, primary.id, primary.subnet_id, table_id,
+        node.name, node, cidrs, _routed(cidrs, primary.addresses), instance.id, primary.id, primary.subnet_id, table_id,
         primary.source_dest_check, True, False, record,
     )  # fmt: skip
 
@@ -297,9 +299,20 @@ def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None,
     if node.node_ips != spec.node_ips:
         node = replace(node, node_ips=spec.node_ips)
     return Member(
-        node.name, node, cidrs, node.instance_id, spec.network_interface_id, spec.subnet_id, spec.route_table_id,
-        False, False, dead, record,
+        node.name, node, cidrs, _routed(cidrs, spec.node_ips), node.instance_id, spec.network_interface_id,
+        spec.subnet_id, spec.route_table_id, False, False, dead, record,
     )  # fmt: skip
+
+
+def _routed(cidrs: tuple[Cidr, ...], addresses: Sequence[str]) -> tuple[Cidr, ...]:
+    """The CIDRs that routes can lead to.
+
+    An ENI of an IPv6-only subnet has no IPv4 address. AWS does not say whether the VPC would hand it IPv4 packets, so
+    its node's IPv4 pods have the overlay.
+    """
+    if not addresses or any(family_of(address) == "ipv4" for address in addresses):
+        return cidrs
+    return tuple([cidr for cidr in cidrs if cidr.family == "ipv6"])
 
 
 def _given_up(leaving: Sequence[NodeRoute], own: Mapping[str, NodeRoute]) -> dict[str, tuple[Cidr, ...]]:

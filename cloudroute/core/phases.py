@@ -195,8 +195,10 @@ class Phases:
             freed: dict[Family, list[Key]] = {family: [] for family in use.families}
             for cidr in use.ours:
                 index = by_cidr.get(cidr)
-                if index not in granted and cidr not in elsewhere:
-                    self._drain(use, cidr, None if index is None else members[index], freed)
+                member = None if index is None else members[index]
+                kept = index in granted and member is not None and cidr in member.routed
+                if not kept and cidr not in elsewhere:
+                    self._drain(use, cidr, member, freed)
             self._leave_in(use, membership.given_up, freed)
             self._fill(use, freed)
 
@@ -229,6 +231,7 @@ class Phases:
         """Take away a route that has no slot: at once if it leads nowhere, else when no agent uses it any more."""
         record = member.record if member else None
         withdrawn = record is None or use.table.id not in record.spec.native_in
+        withdrawn = withdrawn or (member is not None and cidr not in member.routed)
         name = member.name if member else ""
         if use.ours[cidr].blackhole or (member and member.dead):
             self._delete(use, cidr, name, self._after(name), freed)

@@ -1,7 +1,8 @@
 """Who gets a slot in a route table that may be too small for all.
 
 One sort, and the first that fit: nodes that senders of this table can't reach directly before nodes that they can;
-then who has the slot; then priority, age and name. A slot is for the node: all of its families or none.
+then who has the slot; then priority, age and name. A slot is for the node: all of its families that can be routed, or
+none.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class _Candidates:
 
     def __init__(self, members: Sequence[Member], by_cidr: Mapping[Cidr, int]) -> None:
         self.members, self.by_cidr = members, by_cidr
-        self.families: list[Families] = [tuple([cidr.family for cidr in member.cidrs]) for member in members]
+        self.families: list[Families] = [tuple([cidr.family for cidr in member.routed]) for member in members]
         self.kinds = set(self.families)
         self._unsure = [index for index, member in enumerate(members) if member.dead or not member.known]
+        self._unrouted = [index for index, families in enumerate(self.families) if not families]
         self.on_subnet: defaultdict[str, set[int]] = defaultdict(set)
         for index, member in enumerate(members):
             self.on_subnet[member.subnet_id].add(index)
@@ -45,12 +47,12 @@ class _Candidates:
     def holders(self, use: TableUse) -> list[int]:
         """Those that have all of their routes in a table, in order."""
         entries = Counter(map(self.by_cidr.get, use.ours))
-        return sorted([i for i, count in entries.items() if i is not None and count == len(self.families[i])])
+        return sorted([i for i, count in entries.items() if i is not None and count >= len(self.families[i])])
 
     def barred(self, use: TableUse) -> set[int]:
         """Those that can't be routed in a table: no route can lead to them, or somebody else's takes their CIDR."""
         taken = {self.by_cidr[cidr] for cidr in use.foreign if cidr in self.by_cidr}
-        return taken.union([index for index in self._unsure if not _routable(self.members[index], use)])
+        return taken.union(self._unrouted, [index for index in self._unsure if not _routable(self.members[index], use)])
 
 
 def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[int, Member]:

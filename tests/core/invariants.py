@@ -105,7 +105,7 @@ def _has_room(world: World, table: str, spec: NodeRouteSpec) -> bool:
     if any((table, cidr) in world.foreigners for cidr in spec.pod_cidrs):
         return False
     report = world.reports[table]
-    for cidr in spec.pod_cidrs:
+    for cidr in world.routable(spec):
         use = report.families[cidr.family]
         limit = use.limit if use.learned_limit is None else use.learned_limit
         if limit - use.used <= world.policy.route_reserve:

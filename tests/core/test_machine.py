@@ -41,13 +41,16 @@ class ClusterMachine(RuleBasedStateMachine):
     world: World
 
     @initialize(
-        direct=DIRECT, dual=st.booleans(), overlay=st.booleans(), reserve=st.integers(0, 2), zones=st.lists(ZONES)
-    )
-    def start(self, direct: DirectRouting, dual: bool, overlay: bool, reserve: int, zones: list[str]) -> None:
+        direct=DIRECT, dual=st.booleans(), overlay=st.booleans(), reserve=st.integers(0, 2), zones=st.lists(ZONES),
+        ipv6_only=st.booleans(),
+    )  # fmt: skip
+    def start(
+        self, direct: DirectRouting, dual: bool, overlay: bool, reserve: int, zones: list[str], ipv6_only: bool
+    ) -> None:
         base = DUAL if dual else POLICY
         pools = (SMALL, *base.pools[1:])
         policy = replace(base, pools=pools, direct_routing=direct, overlay=overlay, route_reserve=reserve)
-        self.world = World(policy, "ab", limit=7)
+        self.world = World(policy, "ab", ipv6_only="b" if dual and ipv6_only else "", limit=7)
         self.names: list[str] = []
         for zone in zones:
             self.join(zone)

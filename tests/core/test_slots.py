@@ -275,3 +275,22 @@ def test_a_zones_own_nodes_yield_to_the_reserve_too() -> None:
         world.settle()
     assert {world.highest[table, "ipv4"] for table in world.tables} == {18}
     check_settled(world)
+
+
+def test_a_node_without_an_ipv4_address_gets_ipv6_routes_alone_and_counts_as_routed() -> None:
+    """Whether the VPC would hand IPv4 packets to its ENI nobody says."""
+    world = World(DUAL, ipv6_only="c")
+    for zone in "abc":
+        world.join(zone)
+    world.settle()
+    narrow = max(world.records)
+    spec = world.spec(narrow)
+    ipv4, ipv6 = spec.pod_cidrs
+    assert spec.native_in == ("rtb-a", "rtb-b", "rtb-c")
+    for table in world.tables.values():
+        assert [to for to, one in table.routes.items() if one.target == spec.network_interface_id] == [ipv6]
+    # A version before this one has made this route.
+    world.do(ChangeRoute("create", "rtb-a", ipv4, spec.network_interface_id, narrow))
+    world.settle()
+    assert ipv4 not in world.tables["rtb-a"].routes
+    assert world.spec(narrow) == spec

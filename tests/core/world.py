@@ -66,6 +66,8 @@ class World:
     policy: Policy = POLICY
     zones: str = "abc"
     one_table: bool = False
+    ipv6_only: str = ""
+    """Zones whose subnets have no IPv4."""
     limit: int = 50
     real_limit: dict[tuple[str, Family], int] = field(default_factory=dict)
     """What AWS allows where that is less than anybody configured."""
@@ -104,7 +106,7 @@ class World:
                 if local.family in self.policy.families:
                     self._foreign(name, Route(local, "local"))
         for number, zone in enumerate(self.zones):
-            cidr = Cidr.parse(f"10.{number}.0.0/16")
+            cidr = Cidr.parse(f"fd10:0:0:{number}::/64" if zone in self.ipv6_only else f"10.{number}.0.0/16")
             self.subnets[f"subnet-{zone}"] = Subnet(f"subnet-{zone}", VPC, f"zone-{zone}", (cidr,))
 
     # --- what others do ---------------------------------------------------------------------
@@ -112,7 +114,10 @@ class World:
     def launch(self, zone: str = "a", checked: bool = True, interfaces: int = 1) -> str:
         """Start an instance; its id."""
         number = next(self.ids)
-        address = f"10.{self.zones.index(zone)}.{number // 250}.{number % 250 + 4}"
+        index = self.zones.index(zone)
+        address = f"10.{index}.{number // 250}.{number % 250 + 4}"
+        if zone in self.ipv6_only:
+            address = f"fd10:0:0:{index}::{number + 4:x}"
         enis = tuple(
             Interface(f"eni-{number:04}{'x' * index}", index, f"subnet-{zone}", checked, (address,))
             for index in range(interfaces)
@@ -319,8 +324,14 @@ class World:
         """Whether a packet by `table` reaches the node: an active route per family, and the check off."""
         routes = self.tables[table].routes
         return not self.checked(spec.network_interface_id) and all(
-            routes.get(cidr) == Route(cidr, spec.network_interface_id) for cidr in spec.pod_cidrs
+            routes.get(cidr) == Route(cidr, spec.network_interface_id) for cidr in self.routable(spec)
         )
+
+    def routable(self, spec: NodeRouteSpec) -> tuple[Cidr, ...]:
+        """The CIDRs whose packets its ENI can take: without an IPv4 address, no IPv4 ones."""
+        found = self._interface(spec.network_interface_id)
+        ipv6_only = found is not None and found[1].subnet_id[-1] in self.ipv6_only
+        return tuple(cidr for cidr in spec.pod_cidrs if not ipv6_only or cidr.family == "ipv6")
 
     def checked(self, eni: str) -> bool:
         """Whether an ENI's source/dest check is on."""
