@@ -17,12 +17,18 @@ FDB entry stay for the way back.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from cloudroute.types import Cidr, Family
 
 VTEP = "cr0"
-"""The VXLAN device: the only one of ours."""
+"""The VXLAN device: over IPv4 on a node that has an IPv4 address, else over IPv6."""
+VTEP6 = "cr6"
+"""The second one, over IPv6, on a node with both addresses while a peer has IPv6 alone.
+
+A VXLAN device takes FDB entries of one family (Linux, drivers/net/vxlan/vxlan_core.c, vxlan_fdb_add).
+"""
 LINK_LOCAL = bytes.fromhex("fe80000000000000")
 """The network of IPv6 link-local addresses, which are 8 bytes longer."""
 PROTOCOL = 88
@@ -47,12 +53,16 @@ VXLAN_OVERHEAD: dict[Family, int] = {"ipv4": 50, "ipv6": 70}
 """What the tunnel adds to a packet, by the family of the nodes' addresses that it runs over."""
 
 Kind = Literal[
-    "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "nexthops", "routes", "nftables", "files"
-]
+    "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes",
+    "nftables", "files",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = (
-    "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "nexthops", "routes", "nftables", "files",
+    "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes",
+    "nftables", "files",
 )  # fmt: skip
 """In the order in which they are written; each stands on those before it. Removal goes the other way."""
+TUNNELS: Mapping[str, tuple[Kind, Kind]] = {VTEP: ("fdb", "neighbours"), VTEP6: ("fdb6", "neighbours6")}
+"""The VXLAN devices with the kinds of their FDB entries and of their neighbours."""
 
 
 class Vxlan(NamedTuple):
@@ -147,7 +157,7 @@ Sysctls: TypeAlias = dict[str, str]
 Fdb: TypeAlias = dict[bytes, bytes]
 """MAC of a peer's VTEP to the peer's address."""
 Neighbours: TypeAlias = dict[bytes, bytes]
-"""Address of a peer's VTEP to its MAC, on our VXLAN device."""
+"""Address of a peer's VTEP to its MAC, on one of our VXLAN devices."""
 Nexthops: TypeAlias = dict[int, Nexthop]
 Routes: TypeAlias = dict[RouteKey, Route]
 Nftables: TypeAlias = dict[str, Ruleset]

@@ -1,6 +1,6 @@
 """A node's kernel and its files as one: `ports.Kernel`, joined from its parts.
 
-    links addresses bridges fdb neighbours nexthops routes
+    links addresses bridges fdb[6] neighbours[6] nexthops routes
                 netlink.Netlink   tells what others change at once
     nftables    nft.Nft           at once
     sysctls     sysctl.Sysctls    netlink tells that one may have changed; and
@@ -44,6 +44,8 @@ class HostKernel:
             "bridges": self._netlink.bridges,
             "fdb": self._netlink.fdb,
             "neighbours": self._netlink.neighbours,
+            "fdb6": self._netlink.fdb6,
+            "neighbours6": self._netlink.neighbours6,
             "nexthops": self._netlink.nexthops,
             "routes": self._netlink.routes,
             "nftables": self._nft.table,

@@ -22,7 +22,7 @@ from cloudroute.config import AgentSettings
 from cloudroute.core.conflist import conflist
 from cloudroute.core.hosttables import Composer, Shape, Wanted
 from cloudroute.core.peers import Unfit
-from cloudroute.dataplane import CONFLIST, KINDS, LEASES, NETWORK, TAKEN, Host, Kind, network, written
+from cloudroute.dataplane import CONFLIST, KINDS, LEASES, NETWORK, TAKEN, VTEP6, Host, Kind, network, written
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
 from cloudroute.telemetry import ChangeLog
@@ -44,8 +44,8 @@ CALM_SECONDS = 0.5
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 FILES: tuple[Kind, ...] = ("files",)
 BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "bridges", "nftables")
-"""What the node's own pods stand on."""
-PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "nexthops", "routes")
+"""What the node's own pods stand on; what is of `cr6` serves some of the peers alone."""
+PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes")
 NEEDED_PLUGINS = ("ptp", "host-local")
 
 
@@ -235,7 +235,7 @@ class Loop:
 
     def _judge(self, own: NodeRoute, wanted: Wanted, plugins: Collection[str], searched: Collection[str]) -> Report:
         report = Report.of(own, wanted)
-        if words := self.sync.failures(BASE):
+        if words := self.sync.failures(BASE, but=VTEP6):
             return report.failing("KernelFailed", words)
         if lacking := [name for name in NEEDED_PLUGINS if name not in plugins]:
             where = ", ".join(searched)
@@ -246,7 +246,7 @@ class Loop:
             return report.failing("CNIPluginsMissing", words)
         if words := list(self._taken(wanted.pod_cidrs)):
             return report.failing("AddressesInUse", words)
-        if words := self.sync.failures(PEERS):
+        if words := self.sync.failures((*BASE, *PEERS)):
             return report.failing("PeersFailed", words, serves=True)
         return report
 

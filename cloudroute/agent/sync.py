@@ -95,13 +95,17 @@ class Sync:
                 self._drop(kind, done)
         return done
 
-    def failures(self, kinds: Collection[Kind]) -> list[str]:
-        """What is wrong in these kinds, in words."""
+    def failures(self, kinds: Collection[Kind], but: str = "") -> list[str]:
+        """What is wrong in these kinds, in words; not what is wrong with the device `but` and its settings."""
         words: list[str] = []
         for kind in KINDS:
             if kind in kinds:
                 words += filter(None, [self.broken.get(kind)])
-                words += (f"{describe(kind, key)}: {why}" for key, why in self.trackers[kind].failed.items())
+                words += (
+                    f"{describe(kind, key)}: {why}"
+                    for key, why in self.trackers[kind].failed.items()
+                    if not (isinstance(key, str) and but in key.split("/"))
+                )
         return words
 
     def _put(self, kind: Kind, done: Done) -> None:
@@ -157,7 +161,7 @@ class Sync:
 def describe(kind: Kind, key: object) -> str:
     """An entry's key, as people write it."""
     if isinstance(key, bytes):
-        return f"{kind} {key.hex(':') if kind == 'fdb' else written(key)}"
+        return f"{kind} {key.hex(':') if kind in ('fdb', 'fdb6') else written(key)}"
     if isinstance(key, AddressKey):
         return f"{written(key.address)}/{key.length} on {key.device}"
     if isinstance(key, RouteKey):

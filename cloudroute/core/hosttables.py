@@ -8,7 +8,7 @@ difference. What depends on nothing that has changed is taken over as it was, so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -20,7 +20,9 @@ from cloudroute.core.roster import Roster, apart, roster, same_membership
 from cloudroute.dataplane import (
     GUARD_METRIC,
     TABLE,
+    TUNNELS,
     VTEP,
+    VTEP6,
     VXLAN_OVERHEAD,
     AddressKey,
     Host,
@@ -69,9 +71,15 @@ class Wanted:
     """By the name of a NodeRoute: why it is not used, or not as it should be."""
 
 
+def _on(device: str, what: str) -> Callable[[Entries], Iterable[tuple[Any, Any]]]:
+    """A field of the entries for a peer, if its tunnel is on that device."""
+    field = attrgetter(what)
+    return lambda entries: field(entries) if entries.device == device else ()
+
+
 _ENTRIES: Mapping[Kind, Callable[[Entries], Iterable[tuple[Any, Any]]]] = {
-    "fdb": attrgetter("fdb"),
-    "neighbours": attrgetter("neighbours"),
+    **{fdb: _on(device, "fdb") for device, (fdb, _) in TUNNELS.items()},
+    **{neighbours: _on(device, "neighbours") for device, (_, neighbours) in TUNNELS.items()},
     "nexthops": attrgetter("nexthops"),
     "routes": attrgetter("routes"),
 }
@@ -111,18 +119,19 @@ class Composer:
         if changed is None:
             self._roster = roster(own, routes, host, self._known, self._taken, self._shape.pools)
             self._known = dict(self._roster.ids)
-            self._peers, self._bulk = {}, {"fdb": {}, "neighbours": {}, "nexthops": {}, "routes": self._guards(me, own)}
+            self._peers, self._bulk = {}, {**{kind: {} for kind in _ENTRIES}, "routes": self._guards(me, own)}
             changed = self._roster.pod_cidrs.keys()
         if changed:
             self._remake(me, routes, changed)
         self._seen = (me, own, routes, host)
         mtu = host.mtu - VXLAN_OVERHEAD[me.underlay]
+        tunnels = (VTEP, VTEP6) if self._bulk["fdb6"] else (VTEP,)
         counts = Counter(peer.path for peer in self._peers.values())
         poor = {name: peer.problem for name, peer in self._peers.items() if peer.problem}
         return Wanted(
             {
-                "links": self._links(own, me, host, mtu),
-                "sysctls": sysctls(me, host),
+                "links": self._links(own, me, host, tunnels),
+                "sysctls": sysctls(me, host, tunnels),
                 "addresses": _addresses(own),
                 "bridges": dict.fromkeys(own.spec.pod_cidrs),
                 **self._bulk,
@@ -168,9 +177,12 @@ class Composer:
                     table.pop(key, None)
                 table.update(new)
 
-    def _links(self, own: NodeRoute, me: Me, host: Host, mtu: int) -> dict[str, Link]:
-        vxlan = Vxlan(self._shape.vni, self._shape.port, me.local, host.interface)
-        return {VTEP: Link("vxlan", vtep_mac(own.spec.pod_cidrs), mtu, True, vxlan)}
+    def _links(self, own: NodeRoute, me: Me, host: Host, tunnels: Sequence[str]) -> dict[str, Link]:
+        mac, vnis = vtep_mac(own.spec.pod_cidrs), (self._shape.vni, self._shape.port)
+        return {
+            device: Link("vxlan", mac, host.mtu - VXLAN_OVERHEAD[family], True, Vxlan(*vnis, end, host.interface))
+            for device, (family, end) in zip(tunnels, me.ends.items(), strict=False)
+        }
 
     def _guards(self, me: Me, own: NodeRoute) -> dict[RouteKey, Route]:
         """Packets for no known pod end here as unreachable.
@@ -206,7 +218,7 @@ def accept_ra(interface: str) -> str:
     return f"net/ipv6/conf/{interface}/accept_ra"
 
 
-def sysctls(me: Me, host: Host) -> dict[str, str]:
+def sysctls(me: Me, host: Host, tunnels: Sequence[str] = (VTEP,)) -> dict[str, str]:
     """Forwarding for each family, and loose reverse path filters.
 
     A path may change in one direction first, and pods answer nodes by another way than they were asked: a strict
@@ -218,16 +230,16 @@ def sysctls(me: Me, host: Host) -> dict[str, str]:
     """
     wanted: dict[str, str] = {}
     if "ipv4" in me.families:
-        wanted |= {f"net/ipv4/conf/{device}/rp_filter": "2" for device in (me.interface, VTEP)}
+        wanted |= {f"net/ipv4/conf/{device}/rp_filter": "2" for device in (me.interface, *tunnels)}
         wanted["net/ipv4/ip_forward"] = "1"
-        wanted |= {f"net/ipv4/conf/{device}/forwarding": "1" for device in (me.interface, VTEP)}
+        wanted |= {f"net/ipv4/conf/{device}/forwarding": "1" for device in (me.interface, *tunnels)}
     if "ipv6" in me.families:
         if host.accepts_ra:
             wanted[accept_ra(me.interface)] = "2"
-        wanted[f"net/ipv6/conf/{VTEP}/disable_ipv6"] = "0"
+        wanted |= {f"net/ipv6/conf/{device}/disable_ipv6": "0" for device in tunnels}
         wanted["net/ipv6/conf/default/accept_dad"] = "0"
         wanted["net/ipv6/conf/all/forwarding"] = "1"
-        wanted |= {f"net/ipv6/conf/{device}/forwarding": "1" for device in (me.interface, VTEP)}
+        wanted |= {f"net/ipv6/conf/{device}/forwarding": "1" for device in (me.interface, *tunnels)}
     return wanted
 
 

@@ -2,17 +2,20 @@
 
 A pair is native only if each node is routed in the table that the other sends by; else direct if both stand on one
 subnet; else overlay. The same answer from both ends, so that no path is asymmetric.
+
+Nodes may have IPv4, IPv6 or both. `family_path` says which families the pair's path carries, and `tunnel_family` over
+which one the tunnel carries the rest.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from cloudroute.core.tables import limit_of
-from cloudroute.types import Family, NodePath, NodeRouteSpec, Path, TableReport, family_of
+from cloudroute.types import FAMILIES, Family, NodePath, NodeRouteSpec, Path, TableReport, family_of
 
 
 class Class(NamedTuple):
@@ -38,6 +41,30 @@ def pair_path(a: Class, b: Class) -> Path:
     if a.subnet_id and a.subnet_id == b.subnet_id:
         return "direct"
     return "overlay"
+
+
+def family_path(path: Path, family: Family, a: Container[Family], b: Container[Family]) -> Path:
+    """The path of a pair's packets of one family. `a`, `b`: the families of the two nodes' own addresses (nodeIPs).
+
+    The VPC carries a family natively between two subnets that both have it. If one of the nodes has an address of the
+    family and the other has none, the overlay carries that family in both directions. If neither has one, their
+    kubelets may not have reported it: native stands, and each agent goes by its gateway. Direct needs both addresses,
+    since it sends to the MAC of one.
+    """
+    here, there = family in a, family in b
+    if (path == "native" and here != there) or (path == "direct" and not (here and there)):
+        return "overlay"
+    return path
+
+
+def tunnel_family(a: Container[Family], b: Container[Family]) -> Family | None:
+    """The family that the tunnel between two nodes runs over: IPv4 where both have it. None if they share none."""
+    return next((family for family in FAMILIES if family in a and family in b), None)
+
+
+def node_families(spec: NodeRouteSpec) -> frozenset[Family]:
+    """The families of a node's own addresses."""
+    return frozenset(map(family_of, spec.node_ips))
 
 
 def node_paths(specs: Mapping[str, NodeRouteSpec]) -> dict[str, NodePath]:
@@ -105,13 +132,31 @@ def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[
             (f"{a} routes it from the one's cable to the other's; it does not leave the host",),
         )
     path, reason = pair_reason(a, b, specs, tables)
-    return Explanation(path, reason, pair_steps(a, b, specs))
+    return Explanation(path, reason, pair_steps(a, b, specs), "" if path == "none" else "pod")
 
 
 def pair_reason(
+    a: str,
+    b: str,
+    specs: Mapping[str, NodeRouteSpec],
+    tables: Mapping[str, TableReport],
+    family: Family | None = None,
+) -> tuple[Path | Literal["none"], str]:
+    """The path of packets of a family (None: any) between two nodes, and why it is not a better one."""
+    path, reason = _class_reason(a, b, specs, tables)
+    source, target = node_families(specs[a]), node_families(specs[b])
+    if family and (carried := family_path(path, family, source, target)) != path:
+        lacking = " and ".join(name for name, own in ((a, source), (b, target)) if family not in own)
+        reason = f"{path} does not carry {family}, since {lacking} has no {family} address ({reason})"
+        path = carried
+    if path == "overlay" and tunnel_family(source, target) is None:
+        return "none", f"{a} and {b} share no address family, so no tunnel leads from one to the other; {reason}"
+    return path, reason
+
+
+def _class_reason(
     a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]
 ) -> tuple[Path, str]:
-    """The path between two nodes, and why it is not a better one."""
     source, target = specs[a], specs[b]
     path = pair_path(Class.of(source), Class.of(target))
     if path == "native":
@@ -129,9 +174,14 @@ def pair_reason(
 def pair_steps(
     a: str, b: str, specs: Mapping[str, NodeRouteSpec], family: Family | None = None, receiver: str = "the pod"
 ) -> tuple[str, ...]:
-    """The way of a packet of a family (None: any) from node `a` to a pod CIDR of `b`, which hands it to `receiver`."""
+    """The way of a packet of a family (None: any) from node `a` to a pod CIDR of `b`, which hands it to `receiver`.
+
+    () where there is none.
+    """
     source, target = specs[a], specs[b]
     path = pair_path(Class.of(source), Class.of(target))
+    if family:
+        path = family_path(path, family, node_families(source), node_families(target))
     takes = f"{b} takes it, its source/dest check being off, and delivers it to {receiver}"
     if path == "native":
         return (
@@ -142,8 +192,11 @@ def pair_steps(
     if path == "direct":
         mac = f"the MAC of {address_of(target, family)}"
         return (f"{a} sends the frame to {mac} on {source.subnet_id}; no route table applies", takes)
+    over = tunnel_family(node_families(source), node_families(target))
+    if over is None:
+        return ()
     return (
-        f"{a} wraps it in VXLAN from {_tunnel_end(source)} to {_tunnel_end(target)}",
+        f"{a} wraps it in VXLAN from {address_of(source, over)} to {address_of(target, over)}",
         "the VPC carries that as traffic between two nodes",
         f"{b} unwraps it and delivers it to {receiver}",
     )
@@ -158,11 +211,6 @@ def entries(spec: NodeRouteSpec, family: Family | None = None) -> str:
 def address_of(spec: NodeRouteSpec, family: Family | None = None) -> str:
     """A node's own address of a family (None: its first), or words for one that is not known."""
     return next((ip for ip in spec.node_ips if family in (None, family_of(ip))), "an unknown address")
-
-
-def _tunnel_end(spec: NodeRouteSpec) -> str:
-    """IPv4 where the node has it, as the agents choose it."""
-    return address_of(spec, "ipv4") if any(family_of(ip) == "ipv4" for ip in spec.node_ips) else address_of(spec)
 
 
 def lack(node: str, table: TableReport | None, table_id: str, spec: NodeRouteSpec) -> str:

@@ -2,7 +2,7 @@
 
 All four are there whatever the path is. Only the nexthop depends on it, so that a change of path is one replacement:
 
-    overlay   via the peer's VTEP   dev cr0
+    overlay   via the peer's VTEP   dev cr0 (cr6: see `dataplane`)
     native    via the gateway       dev NIC
     direct    via the peer itself   dev NIC
 """
@@ -13,10 +13,11 @@ import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from cloudroute.core.paths import Class, pair_path
+from cloudroute.core.paths import Class, family_path, node_families, pair_path, tunnel_family
 from cloudroute.dataplane import (
     METRIC,
     VTEP,
+    VTEP6,
     Host,
     Nexthop,
     Route,
@@ -60,9 +61,10 @@ class Me(NamedTuple):
     families: tuple[Family, ...]
     sources: Mapping[Family, bytes]
     """The address of the host's own packets to pods: the base of its pod CIDR."""
-    underlay: Family
-    """Of the nodes' addresses that the tunnel runs over."""
-    local: bytes
+    addressed: frozenset[Family]
+    """The families of its own addresses, as its NodeRoute has them and all peers see them."""
+    ends: Mapping[Family, bytes]
+    """Those of its own addresses from which tunnels start: IPv4 first."""
     gateways: Mapping[Family, bytes]
     interface: str
 
@@ -79,25 +81,32 @@ class Me(NamedTuple):
             for other in (*near(host), *SPECIAL):
                 if cidr.overlaps(other):
                     raise Unfit("NoPodCIDR", f"{cidr} in its NodeRoute overlaps {other}, which is no pod's")
-        local = _local(spec, host)
         return cls(
             Class.of(spec),
             tuple(cidr.family for cidr in spec.pod_cidrs),
             {cidr.family: base(cidr) for cidr in spec.pod_cidrs},
-            family_of_bytes(local),
-            local,
+            node_families(spec),
+            _ends(spec, host),
             {family_of_bytes(gateway): gateway for gateway in host.gateways},
             host.interface,
         )
 
+    @property
+    def underlay(self) -> Family:
+        """The family that `cr0` runs over."""
+        return next(iter(self.ends))
 
-def _local(spec: NodeRouteSpec, host: Host) -> bytes:
-    """IPv4 first, alike on every node: a tunnel has one family, and both ends must mean the same."""
+
+def _ends(spec: NodeRouteSpec, host: Host) -> dict[Family, bytes]:
+    """IPv4 first, alike on every node."""
     present = {address for address, _ in host.addresses}
     mine = sorted((address for text in spec.node_ips if (address := packed_or_none(text))), key=len)
+    found: dict[Family, bytes] = {}
     for address in mine:
         if address in present:
-            return address
+            found.setdefault(family_of_bytes(address), address)
+    if found:
+        return found
     says = ", ".join(spec.node_ips)[:LONGEST] or "no address"
     raise Unfit(
         "Interface",
@@ -117,6 +126,8 @@ class Entries(NamedTuple):
     """The entries for one peer, ready to be joined with those of the others: made when they are needed, not kept."""
 
     peer: Peer
+    device: str
+    """The VXLAN device that `fdb` and `neighbours` are on."""
     fdb: tuple[tuple[bytes, bytes], ...]
     neighbours: tuple[tuple[bytes, bytes], ...]
     nexthops: tuple[tuple[int, Nexthop], ...]
@@ -127,17 +138,18 @@ def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: M
     """What to hold for a peer of the roster, whose CIDRs all have an id. `addresses` are its nodeIPs."""
     path = pair_path(me.kind, Class.of(spec))
     by_family = {family_of_bytes(address): address for address in reversed(addresses)}
-    end = by_family.get(me.underlay)
+    over = tunnel_family(me.ends, by_family)
+    device = VTEP if over in (None, me.underlay) else VTEP6
     mac = vtep_mac(spec.pod_cidrs)
     neighbours, nexthops, routes, problems = [], [], [], []
     for cidr in spec.pod_cidrs:
         family, _, length = cidr
         if family not in me.families:
             continue
-        via = vtep(cidr, mac) if end else None
-        if via:
-            neighbours.append((via, mac))
-        nexthop, problem = _nexthop(me, path, family, by_family, via)
+        tunnel = Nexthop(vtep(cidr, mac), device) if over else None
+        if tunnel:
+            neighbours.append((tunnel.gateway, mac))
+        nexthop, problem = _nexthop(me, path, family, by_family, tunnel)
         if problem:
             problems.append(problem)
         if nexthop:
@@ -146,7 +158,8 @@ def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: M
             routes.append((RouteKey(base(cidr), length, METRIC[family]), Route(id_, me.sources[family])))
     return Entries(
         Peer(path, "; ".join(dict.fromkeys(problems))),
-        ((mac, end),) if end else (),
+        device,
+        ((mac, by_family[over]),) if over else (),
         tuple(neighbours),
         tuple(nexthops),
         tuple(routes),
@@ -154,20 +167,20 @@ def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: M
 
 
 def _nexthop(
-    me: Me, path: Path, family: Family, addresses: Mapping[Family, bytes], via: bytes | None
+    me: Me, path: Path, family: Family, addresses: Mapping[Family, bytes], tunnel: Nexthop | None
 ) -> tuple[Nexthop | None, str]:
-    """Where to send packets for pods of a family, and what is not as it should be. `via` None: by no tunnel."""
+    """Where to send packets for pods of a family, and what is not as it should be."""
     problem = ""
+    path = family_path(path, family, me.addressed, addresses)
+    if path == "direct":
+        return Nexthop(addresses[family], me.interface), ""
     if path == "native":
         if gateway := me.gateways.get(family):
             return Nexthop(gateway, me.interface), ""
         problem = f"{me.interface} has no {family} gateway, so its {family} pods are sent to by the overlay"
-    elif path == "direct" and (address := addresses.get(family)):
-        # Where the node has no address of that family both ends see so, and both take the overlay.
-        return Nexthop(address, me.interface), ""
-    if via:
-        return Nexthop(via, VTEP), problem
-    return None, f"its NodeRoute has no {me.underlay} address in nodeIPs, so no tunnel can lead to it"
+    if tunnel:
+        return tunnel, problem
+    return None, f"its NodeRoute has no {' or '.join(me.ends)} address in nodeIPs, so no tunnel can lead to it"
 
 
 def outside(cidr: Cidr, pools: Sequence[Cidr]) -> str:

@@ -114,13 +114,19 @@ class _Way:
 
     def between_pods(self) -> Explanation:
         a, b = self.source.node, self.target.node
-        path, reason = pair_reason(a, b, self.specs, self.tables)
+        path, reason = pair_reason(a, b, self.specs, self.tables, self.family)
+        if path == "none":
+            return _no_way(reason)
         return Explanation(path, reason, pair_steps(a, b, self.specs, self.family), "pod", self._from)
 
     def to_node(self) -> Explanation:
         """The VPC knows the way to a node; only the reply is for a pod CIDR."""
         a, b = self.source.node, self.target.node
-        path, reason = pair_reason(a, b, self.specs, self.tables)
+        if self._cut_off(a):
+            return _no_way(self._why_cut_off(a))
+        path, reason = pair_reason(a, b, self.specs, self.tables, self.family)
+        if path == "none":
+            return _no_way(reason)
         steps = (
             f"{a} sends it from {self._interface(a)} with {self._pod}: toward nodes no pod is masqueraded",
             self._carried(),
@@ -132,7 +138,9 @@ class _Way:
     def from_node(self) -> Explanation:
         """Both ways go by the pair's path, as the host uses the one address for all paths."""
         a, b = self.source.node, self.target.node
-        path, reason = pair_reason(a, b, self.specs, self.tables)
+        path, reason = pair_reason(a, b, self.specs, self.tables, self.family)
+        if path == "none":
+            return _no_way(reason)
         base = _nth(self._cidr(a), 0)
         steps = (
             f"{a} sends from {base}, the first address of its pod CIDR, so that the reply comes by the same path",
@@ -154,6 +162,8 @@ class _Way:
     def out(self) -> Explanation:
         """From a pod to the outside: with its own address only where the reply finds its way."""
         a, spec = self.source.node, self.specs[self.source.node]
+        if self._cut_off(a):
+            return _no_way(self._why_cut_off(a))
         interface, outside = self._interface(a), self._address(self.target)
         served = self._served(outside, spec)
         if served and served[0].id in spec.native_in and not _reserved(outside, served[1]):
@@ -177,11 +187,13 @@ class _Way:
     def into(self) -> Explanation:
         """From the outside to a pod: only by an entry of the table that the sender's subnet uses."""
         b, spec = self.target.node, self.specs[self.target.node]
+        if self._cut_off(b):
+            return _no_way(self._why_cut_off(b))
         outside = self._address(self.source)
         served = self._served(outside, spec)
         if not served or served[0].id not in spec.native_in:
             reason = f"{self._lacking(served, outside, b)}: only nodes reach this pod"
-            return Explanation("none", reason, (), "")
+            return _no_way(reason)
         table, subnet = served
         reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {b}"
         steps = (
@@ -190,6 +202,15 @@ class _Way:
             f"reply: {b} sends it from {self._interface(b)} with the pod's address, and the VPC carries it",
         )
         return Explanation("vpc", reason, steps, "outside", outside)
+
+    def _cut_off(self, node: str) -> bool:
+        """Whether the VPC carries no packet of this family to or from a node: its subnet is known to have none."""
+        spec = self.specs[node]
+        subnet = next((s for t in self.tables.values() for s in t.subnets if s.id == spec.subnet_id), None)
+        return subnet is not None and all(cidr.family != self.family for cidr in subnet.cidrs)
+
+    def _why_cut_off(self, node: str) -> str:
+        return f"{self.specs[node].subnet_id} has no {self.family}: {self.family} pods of {node} reach pods alone"
 
     # --- words ------------------------------------------------------------------------------
 
@@ -256,6 +277,10 @@ class _Way:
             )
         table, subnet = served
         return f"{outside} is in {subnet.id}, and {lack(node, table, table.id, self.specs[node])}"
+
+
+def _no_way(reason: str) -> Explanation:
+    return Explanation("none", reason, (), "")
 
 
 def _back(steps: tuple[str, ...]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from cloudroute.agent.report import LASTS_SECONDS, Report, Reporter
 from cloudroute.core.peers import vtep_mac
-from cloudroute.dataplane import VTEP, AddressKey, Kind, link_local, packed
+from cloudroute.dataplane import VTEP, VTEP6, AddressKey, Kind, link_local, packed
 from cloudroute.errors import Unreachable
 from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
 
@@ -121,6 +121,19 @@ def test_a_failure_later_on_does_not_take_the_conflist_away() -> None:
     node.kernel.break_("links", VTEP)
     assert status(node.turn()) == (False, "KernelFailed")
     assert conflist(node)
+    assert node.settle().ready
+
+
+def test_a_second_tunnel_that_fails_keeps_the_node_from_none_but_its_peers() -> None:
+    """Another program may have its VNI or port over IPv6."""
+    narrow = node_route(3, ips=["fd01::3"])
+    node = Node(*PAIR, narrow)
+    node.kernel.refuse["links", VTEP6] = ("can't be made: VNI 1 on UDP port 8472 is taken", 1_000_000)
+    report = node.settle()
+    assert status(report) == (False, "PeersFailed")
+    assert "VNI 1 on UDP port 8472 is taken" in report.message
+    assert conflist(node)
+    node.withdraw("n3")
     assert node.settle().ready
 
 

@@ -10,11 +10,14 @@ import pytest
 from cloudroute.agent.cleanup import clean
 from cloudroute.core.hosttables import Composer, Shape
 from cloudroute.core.peers import base
-from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, Kind, Nexthop, Route, RouteKey, packed
+from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, VTEP6, Kind, Nexthop, Route, RouteKey, packed
 from cloudroute.types import Cidr
 from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, table_report
 
-WORLD = (node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4), node_route(5, TABLES[:1]))
+WORLD = (
+    node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4),
+    node_route(5, TABLES[:1], ips=["fd01::5"]),
+)  # fmt: skip
 
 
 def key(number: int) -> RouteKey:
@@ -41,10 +44,12 @@ def test_each_peer_has_its_entries_and_the_nexthop_of_its_path(settled: Node) ->
     assert hop(settled.kernel, 2) == Nexthop(HOST.gateways[0], "eth0"), "native: both tables route both nodes"
     assert hop(settled.kernel, 3) == Nexthop(packed("100.64.3.0"), VTEP), "overlay"
     assert hop(settled.kernel, 4) == Nexthop(packed("10.0.0.4"), "eth0"), "direct: n4 is on n1's subnet"
-    assert hop(settled.kernel, 5) == Nexthop(packed("100.64.5.0"), VTEP), "routed in one of the two tables only"
-    assert {kind: len(table.entries) for kind, table in settled.kernel.tables.items()} == {
-        "links": 1, "sysctls": 10, "addresses": 2, "bridges": 2, "fdb": 4, "neighbours": 8, "nexthops": 8,
-        "routes": 12, "nftables": 1, "files": 1,
+    assert hop(settled.kernel, 5) == Nexthop(packed("100.64.5.0"), VTEP6), (
+        "routed in one of the two tables only; it has IPv6 alone"
+    )
+    assert {kind: len(table.entries) for kind, table in settled.kernel.tables.items() if table.entries} == {
+        "links": 2, "sysctls": 14, "addresses": 2, "bridges": 2, "fdb": 3, "neighbours": 6, "fdb6": 1, "neighbours6": 2,
+        "nexthops": 8, "routes": 12, "nftables": 1, "files": 1,
     }  # fmt: skip
 
 
@@ -136,7 +141,7 @@ def test_what_fails_once_is_done_by_the_next_turns(kind: Kind) -> None:
         assert node.kernel.state == whole.kernel.state
 
 
-@pytest.mark.parametrize("kind", ["fdb", "neighbours", "routes"])
+@pytest.mark.parametrize("kind", ["fdb", "neighbours", "fdb6", "neighbours6", "routes"])
 def test_what_always_fails_keeps_no_other_peer_from_its_entries(kind: Kind) -> None:
     whole = Node(*WORLD)
     whole.settle()

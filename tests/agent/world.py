@@ -14,7 +14,7 @@ from cloudroute.agent.loop import Loop
 from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
-from cloudroute.dataplane import KINDS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
+from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, Subnet, TableReport
 from tests.clock import FakeClock
@@ -25,7 +25,6 @@ HOST = Host(
 )
 CONFLIST = "/etc/cni/net.d/10-cloudroute.conflist"
 TABLES = ("rtb-1", "rtb-2", "rtb-3")
-ONE_DEVICE: Collection[Kind] = ("addresses", "fdb", "neighbours", "nexthops", "routes")
 
 
 class Killed(BaseException):
@@ -98,16 +97,29 @@ class MemoryKernel:
     def before_put(self, kind: Kind, key: Any, value: Any) -> str:
         """What a change takes along; and the kernel's refusal where something lacks that it stands on."""
         tables = self.tables
-        if kind == "links" and key == VTEP and tables["links"].entries.get(key) != value:
-            for other in ("neighbours", "fdb", "nexthops", "routes"):
-                tables[other].entries.clear()
+        if kind == "links" and key in TUNNELS and tables["links"].entries.get(key) != value:
+            self._shake(key)
         if kind == "nexthops" and AddressKey(VTEP, value.gateway, 64) in tables["addresses"].entries:
             return "Gateway can not be a local address"
         if kind == "routes" and value.nexthop and value.nexthop not in tables["nexthops"].entries:
             return "Nexthop id does not exist"
-        if kind in ("fdb", "neighbours", "addresses") and VTEP not in tables["links"].entries:
-            return "No such device"
+        for device, (fdb, neighbours) in TUNNELS.items():
+            tunnel = tables["links"].entries.get(device)
+            stands = kind in (fdb, neighbours) or device == (key.device if kind == "addresses" else None)
+            if tunnel is None and (stands or (kind == "nexthops" and value.device == device)):
+                return "No such device"
+            if tunnel and kind == fdb and len(value) != len(tunnel.vxlan.local):
+                return "Address family not supported by protocol"
         return ""
+
+    def _shake(self, device: str) -> None:
+        """A VXLAN device takes along what stands on it, and routes with their nexthops."""
+        for kind in TUNNELS[device]:
+            self.tables[kind].entries.clear()
+        hops = self.tables["nexthops"].entries
+        for number in [number for number, hop in hops.items() if hop.device == device]:
+            del hops[number]
+            self.fell("nexthops", number)
 
     def fell(self, kind: Kind, key: Any) -> None:
         """A nexthop takes its routes along, a device everything."""
@@ -115,9 +127,14 @@ class MemoryKernel:
         if kind == "nexthops":
             for route in [route for route, to in routes.items() if to.nexthop == key]:
                 del routes[route]
-        if kind == "links" and key == VTEP:
-            for other in ONE_DEVICE:
-                self.tables[other].entries.clear()
+        if kind == "links" and key in TUNNELS:
+            self._shake(key)
+            addresses = self.tables["addresses"].entries
+            for address in [address for address in addresses if address.device == key]:
+                del addresses[address]
+            sysctls = self.tables["sysctls"].entries
+            for setting in [setting for setting in sysctls if key in setting.split("/")]:
+                del sysctls[setting]
 
     def break_(self, kind: Kind, key: Any) -> None:
         """Somebody else removes an entry, and the kernel tells."""

@@ -332,3 +332,53 @@ def test_who_is_seen_is_who_the_agents_rules_let_through() -> None:
     for name, address in itertools.product(SPECS, ["10.0.0.99", "10.1.0.99", "10.2.0.99", "192.0.2.1"]):
         kept = any(f"10.{'abc'.index(table[-1])}." in address[:5] for table in SPECS[name].native_in)
         assert way(name, address).seen_as == ("pod" if kept else "node")
+
+
+# --- nodes without one of the families ----------------------------------------------------------
+
+NARROW = Subnet("subnet-d", "vpc-1", "c", (Cidr.parse("fd10:4::/64"),))
+MIXED = {
+    "a1": spec(1, "a", "a", "d"),
+    "d6": replace(
+        spec(6, "a", "a", "d"), node_ips=("fd10:4::6",), subnet_id="subnet-d", route_table_id="rtb-d"
+    ),
+    "a7": replace(spec(7, "a"), node_ips=("10.0.0.11",)),
+}  # fmt: skip
+"""d6 is in an IPv6-only subnet, a7 has no IPv6 address."""
+TABLES = {**REPORTS, "rtb-d": TableReport("rtb-d", "1", "vpc-1", (NARROW,), REPORTS["rtb-a"].families)}
+
+
+def mixed(source: str, target: str) -> Explanation:
+    """The way between two places of that cluster."""
+    return trace(end_at(source, MIXED), end_at(target, MIXED), MIXED, TABLES)
+
+
+def test_a_family_that_one_of_two_nodes_has_not_goes_by_the_tunnel_over_the_other() -> None:
+    """The pair is native, and that carries IPv6; IPv4 goes over IPv6 from both ends."""
+    assert mixed("fd64:1::7", "fd64:6::7").path == "native"
+    found = mixed("100.64.1.7", "100.64.6.7")
+    assert found.path == "overlay"
+    assert found.reason == (
+        "native does not carry ipv4, since d6 has no ipv4 address (rtb-a routes d6 and rtb-d routes a1)"
+    )
+    assert found.steps[0] == "a1 wraps it in VXLAN from fd10:1::5 to fd10:4::6"
+    assert mixed("100.64.6.7", "100.64.1.7").steps[0] == "d6 wraps it in VXLAN from fd10:4::6 to fd10:1::5"
+    assert mixed("fd64:1::7", "fd64:7::7").steps[0] == "a1 wraps it in VXLAN from 10.0.0.5 to 10.0.0.11"
+
+
+def test_nodes_without_a_family_in_common_have_no_way() -> None:
+    """No tunnel, and no route of theirs would be used from both ends."""
+    found = mixed("100.64.7.7", "100.64.6.7")
+    assert (found.path, found.steps, found.seen_as) == ("none", (), "")
+    assert found.reason.startswith("a7 and d6 share no address family, so no tunnel leads from one to the other; ")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("100.64.6.7", "10.1.0.99"), ("100.64.6.7", "10.0.0.5"), ("10.0.0.99", "100.64.6.7")],
+)
+def test_ipv4_pods_of_an_ipv6_only_subnet_and_other_hosts_do_not_reach_each_other(source: str, target: str) -> None:
+    """Their node has no IPv4 address to send them on by."""
+    found = mixed(source, target)
+    assert (found.path, found.steps) == ("none", ())
+    assert found.reason == "subnet-d has no ipv4: ipv4 pods of d6 reach pods alone"

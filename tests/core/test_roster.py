@@ -171,8 +171,8 @@ def replace_gateways() -> Host:
     return HOST._replace(gateways=HOST.gateways[:1])
 
 
-def test_a_peer_without_any_address_of_the_tunnels_family_is_said_and_harms_nobody() -> None:
+def test_a_peer_that_shares_no_address_family_is_said_and_harms_nobody() -> None:
     peer = replace(node_route(2), spec=replace(node_route(2).spec, node_ips=()))
     wanted = Composer(SHAPE).compose(OWN, {"n2": peer, "n3": node_route(3)}, {}, HOST)
-    assert "no ipv4 address in nodeIPs" in wanted.problems["n2"]
+    assert "no ipv4 or ipv6 address in nodeIPs" in wanted.problems["n2"]
     assert len(wanted.tables["routes"]) == 2 + len(POOLS) + len(OWN.spec.pod_cidrs)

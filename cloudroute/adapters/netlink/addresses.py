@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from cloudroute.adapters.netlink import wire
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import OWN, Devices
-from cloudroute.dataplane import LINK_LOCAL, VTEP, AddressKey
+from cloudroute.dataplane import LINK_LOCAL, TUNNELS, AddressKey
 
 HEADER = struct.Struct("=BBBBi")
 """ifaddrmsg: family, prefix length, flags, scope, index."""
@@ -68,7 +68,7 @@ class Addresses:
             if index := self._devices.own_index(name):
                 body = HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, index)
                 for scope, address, length in self._channel.dump(wire.RTM_GETADDR, body, read):
-                    unwanted = name == VTEP and address.startswith(LINK_LOCAL)
+                    unwanted = name in TUNNELS and address.startswith(LINK_LOCAL)
                     if unwanted or (scope == wire.SCOPE_GLOBAL and address):
                         found[AddressKey(name, address, length)] = None
         return found

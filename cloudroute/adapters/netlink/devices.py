@@ -1,7 +1,7 @@
 """Which device a name or an index means, what it is, and whether it is ours.
 
-Ours is the VXLAN device, by name and kind. A device of that name that is something else is foreign: nothing on it is
-read as ours, and nothing on it is written.
+Ours are the VXLAN devices, by name and kind. A device of such a name that is something else is foreign: nothing on it
+is read as ours, and nothing on it is written.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from cloudroute.adapters.netlink import wire
 from cloudroute.adapters.netlink.channel import Channel
-from cloudroute.dataplane import VTEP, Link, Vxlan
+from cloudroute.dataplane import TUNNELS, Link, Vxlan
 
-OWN: Mapping[str, str] = {VTEP: "vxlan"}
+OWN: Mapping[str, str] = dict.fromkeys(TUNNELS, "vxlan")
 """The names of our devices and their kinds."""
 
 LINK_HEADER = struct.Struct("=BxHiII")

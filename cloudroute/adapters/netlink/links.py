@@ -1,4 +1,4 @@
-"""Our device, the VXLAN device.
+"""Our devices, the VXLAN devices.
 
 What can be changed in place is: up, MTU, MAC. A device that differs in anything else is deleted and made anew, and with
 it goes all that stood on it. Setting a MAC, even to the same value, wipes the device's permanent neighbours: it is only

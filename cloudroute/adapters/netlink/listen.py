@@ -17,7 +17,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from cloudroute.adapters.netlink import sieve, wire
 from cloudroute.adapters.netlink.addresses import Addresses
@@ -28,11 +28,11 @@ from cloudroute.adapters.netlink.links import Links
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
 from cloudroute.adapters.netlink.nexthops import Nexthops
 from cloudroute.adapters.netlink.routes import Routes
-from cloudroute.dataplane import KINDS, PROTOCOL, VTEP, Kind
+from cloudroute.dataplane import KINDS, PROTOCOL, TUNNELS, Kind
 
 NAME = "netlink-events"
 """Of the thread."""
-SHAKEN: frozenset[Kind] = frozenset({"links", "addresses", "sysctls", "fdb", "neighbours", "nexthops", "routes"})
+SHAKEN: frozenset[Kind] = frozenset(KINDS) - {"nftables", "files"}
 """What may be gone when a device was down or without carrier, or has been made anew."""
 GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
 """RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NEXTHOP."""
@@ -44,6 +44,8 @@ _ADD_MEMBERSHIP = 1
 _NOTHING: frozenset[Kind] = frozenset()
 _ADDRESS = struct.Struct("=Bi")
 """Of ifaddrmsg: scope and index."""
+_INDEX = struct.Struct("=i")
+"""Of ndmsg."""
 
 
 class Listener:
@@ -56,8 +58,7 @@ class Listener:
         links: Links,
         addresses: Addresses,
         bridges: Bridges,
-        fdb: Fdb,
-        neighbours: Neighbours,
+        tunnels: Mapping[str, tuple[Fdb, Neighbours]],
         nexthops: Nexthops,
         routes: Routes,
     ) -> None:
@@ -66,8 +67,7 @@ class Listener:
         self._links = links
         self._addresses = addresses
         self._bridges = bridges
-        self._fdb = fdb
-        self._neighbours = neighbours
+        self._tunnels = tunnels
         self._nexthops = nexthops
         self._routes = routes
         self._nic: Device | None = None
@@ -163,14 +163,16 @@ class Listener:
         if scope != wire.SCOPE_GLOBAL:
             return _NOTHING
         name = self._watched.get(index, "")
-        if name != VTEP:
+        if name not in OWN:
             return frozenset({"links"})
         return frozenset({"addresses"}) if self._addresses.news(data, name, added) else _NOTHING
 
     def _neighbour(self, data: bytes, added: bool) -> frozenset[Kind]:
-        if data[16] == wire.AF_BRIDGE:
-            return frozenset({"fdb"}) if self._fdb.news(data, added) else _NOTHING
-        return frozenset({"neighbours"}) if self._neighbours.news(data, added) else _NOTHING
+        name = self._watched.get(_INDEX.unpack_from(data, 20)[0], "")
+        if name not in self._tunnels:
+            return _NOTHING  # it has gone meanwhile
+        which = data[16] != wire.AF_BRIDGE
+        return frozenset({TUNNELS[name][which]}) if self._tunnels[name][which].news(data, added) else _NOTHING
 
     def _route(self, data: bytes) -> frozenset[Kind]:
         if data[17] == 0 and data[21] != PROTOCOL:
@@ -213,12 +215,12 @@ class Listener:
     def _aim(self) -> None:
         """Find out which indices count by now, and tell the filter. Under the lock."""
         nic = [self._nic.name] if self._nic is not None else []
-        found = [self._devices.named(name) for name in (VTEP, *nic)]
+        found = [self._devices.named(name) for name in (*OWN, *nic)]
         present = [device for device in found if device is not None and (device.ours or device.name not in OWN)]
         self._watched = {device.ifindex: device.name for device in present}
         self._states = {device.ifindex: self._states.get(device.ifindex, device.state) for device in present}
-        vtep = [device.ifindex for device in present if device.name == VTEP]
-        sieve.attach(self._socket, self._own_port, vtep, self._watched)
+        vteps = [device.ifindex for device in present if device.name in self._tunnels]
+        sieve.attach(self._socket, self._own_port, vteps, self._watched)
 
 
 def _difference(before: Device | None, now: Device | None) -> frozenset[Kind]:

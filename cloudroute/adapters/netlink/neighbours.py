@@ -1,4 +1,4 @@
-"""Neighbours and FDB entries of the VXLAN device: which MAC a peer's VTEP has, and which node a MAC is behind.
+"""Neighbours and FDB entries of a VXLAN device: which MAC a peer's VTEP has, and which node a MAC is behind.
 
 Both are the same message. The device is ours, so every permanent neighbour and every FDB entry on it is ours too.
 The kernel tells of changed FDB entries as if nobody had asked for them, of our own as well: `Fdb` knows what it has
@@ -16,7 +16,7 @@ from typing import Any
 from cloudroute.adapters.netlink import wire
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import Devices
-from cloudroute.dataplane import VTEP, mac_text, written
+from cloudroute.dataplane import mac_text, written
 from cloudroute.errors import KernelError
 
 HEADER = struct.Struct("=BxxxiHBB")
@@ -34,15 +34,16 @@ _ENTRY_KEY = struct.Struct("=IHHII BxxxiHBB HH6s2x")
 
 
 class Neighbours:
-    """ports.Table of `dataplane.Neighbours`."""
+    """ports.Table of `dataplane.Neighbours` on the VXLAN device of that name."""
 
-    def __init__(self, channel: Channel, devices: Devices) -> None:
+    def __init__(self, channel: Channel, devices: Devices, name: str) -> None:
         self._channel = channel
         self._devices = devices
+        self._name = name
         self._read = wire.Reader("8xHxx", {NDA_DST: "s", NDA_LLADDR: "s"})  # state
 
     def read(self, _wanted: Collection[bytes]) -> dict[bytes, bytes]:
-        if not (index := self._devices.own_index(VTEP)):
+        if not (index := self._devices.own_index(self._name)):
             return {}
         body = HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, 0) + wire.number(NDA_IFINDEX, index)
         return {
@@ -52,14 +53,15 @@ class Neighbours:
         }
 
     def write(self, put: Mapping[bytes, bytes], drop: Collection[bytes]) -> dict[bytes, str]:
-        index = _vtep(self._devices, put)
+        index = _vtep(self._devices, self._name, put)
         failures = self._channel.submit(list(put), lambda first: _pack_neighbours(index, put, first))
         failed = {
-            key: f"can't be set to {mac_text(put[key])} on {VTEP}: {failure.words}" for key, failure in failures.items()
+            key: f"can't be set to {mac_text(put[key])} on {self._name}: {failure.words}"
+            for key, failure in failures.items()
         }
         failures = self._channel.submit(list(drop) if index else [], lambda first: _pack_keys(index, drop, first))
         failed.update(
-            (key, f"can't be removed from {VTEP}: {failure.words}")
+            (key, f"can't be removed from {self._name}: {failure.words}")
             for key, failure in failures.items()
             if failure.errno not in _GONE
         )
@@ -73,11 +75,15 @@ class Neighbours:
 
 
 class Fdb:
-    """ports.Table of `dataplane.Fdb`. An entry that is not just "MAC behind node" reads as b""."""
+    """ports.Table of `dataplane.Fdb` on the VXLAN device of that name.
 
-    def __init__(self, channel: Channel, devices: Devices) -> None:
+    An entry that is not just "MAC behind node" reads as b"".
+    """
+
+    def __init__(self, channel: Channel, devices: Devices, name: str) -> None:
         self._channel = channel
         self._devices = devices
+        self._name = name
         self._lock = threading.Lock()
         """Held during a write: who asks whether an entry has changed waits until what we leave is there."""
         self._left: dict[bytes, bytes] | None = None
@@ -86,7 +92,7 @@ class Fdb:
         self._read = wire.Reader("4xiHBx", dict.fromkeys((NDA_LLADDR, NDA_DST, *others), "s"))  # index, state, flags
 
     def read(self, _wanted: Collection[bytes]) -> dict[bytes, bytes]:
-        if not (index := self._devices.own_index(VTEP)):
+        if not (index := self._devices.own_index(self._name)):
             return {}
         self._left = None
         body = HEADER.pack(wire.AF_BRIDGE, index, 0, 0, 0)
@@ -100,7 +106,7 @@ class Fdb:
         return found
 
     def write(self, put: Mapping[bytes, bytes], drop: Collection[bytes]) -> dict[bytes, str]:
-        index = _vtep(self._devices, put)
+        index = _vtep(self._devices, self._name, put)
         with self._lock:
             if self._left is not None:
                 self._left.update(put)
@@ -128,11 +134,12 @@ class Fdb:
     def _write(self, index: int, put: Mapping[bytes, bytes], drop: Collection[bytes]) -> dict[bytes, str]:
         failures = self._channel.submit(list(put), lambda first: _pack_entries(index, put, first))
         failed = {
-            mac: f"can't be set to {written(put[mac])} on {VTEP}: {failure.words}" for mac, failure in failures.items()
+            mac: f"can't be set to {written(put[mac])} on {self._name}: {failure.words}"
+            for mac, failure in failures.items()
         }
         failures = self._channel.submit(list(drop) if index else [], lambda first: _pack_macs(index, drop, first))
         failed.update(
-            (mac, f"can't be removed from {VTEP}: {failure.words}")
+            (mac, f"can't be removed from {self._name}: {failure.words}")
             for mac, failure in failures.items()
             if failure.errno not in _GONE
         )
@@ -146,11 +153,11 @@ def _destination(fields: tuple[Any, ...]) -> bytes:
     return node if lasting and not any(others) else b""
 
 
-def _vtep(devices: Devices, put: Mapping[bytes, bytes]) -> int:
+def _vtep(devices: Devices, name: str, put: Mapping[bytes, bytes]) -> int:
     """The index of the VXLAN device; 0 when there is none and nothing to put either."""
-    index = devices.own_index(VTEP)
+    index = devices.own_index(name)
     if put and not index:
-        raise KernelError(f"there is no VXLAN device {VTEP} of ours to hold the entries of the peers' VTEPs")
+        raise KernelError(f"there is no VXLAN device {name} of ours to hold the entries of the peers' VTEPs")
     return index
 
 

@@ -16,7 +16,7 @@ from cloudroute.adapters.netlink.listen import Listener
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
 from cloudroute.adapters.netlink.nexthops import Nexthops
 from cloudroute.adapters.netlink.routes import Routes
-from cloudroute.dataplane import AddressKey, Host, Kind, Link, Nexthop, Route, RouteKey
+from cloudroute.dataplane import TUNNELS, VTEP, VTEP6, AddressKey, Host, Kind, Link, Nexthop, Route, RouteKey
 from cloudroute.errors import KernelError
 from cloudroute.ports import Table
 from cloudroute.types import Cidr
@@ -36,13 +36,10 @@ class Netlink:
             links = Links(channel, devices)
             addresses = Addresses(channel, devices)
             bridges = Bridges(channel, devices)
-            fdb = Fdb(channel, devices)
-            neighbours = Neighbours(channel, devices)
+            tunnels = {name: (Fdb(channel, devices, name), Neighbours(channel, devices, name)) for name in TUNNELS}
             nexthops = Nexthops(channel, devices)
             routes = Routes(channel, devices)
-            self._listener = Listener(
-                channel.port, devices, links, addresses, bridges, fdb, neighbours, nexthops, routes
-            )
+            self._listener = Listener(channel.port, devices, links, addresses, bridges, tunnels, nexthops, routes)
         except BaseException:
             channel.close()
             raise
@@ -51,8 +48,10 @@ class Netlink:
         self.links: Table[str, Link] = links
         self.addresses: Table[AddressKey, None] = addresses
         self.bridges: Table[Cidr, None] = bridges
-        self.fdb: Table[bytes, bytes] = fdb
-        self.neighbours: Table[bytes, bytes] = neighbours
+        self.fdb: Table[bytes, bytes] = tunnels[VTEP][0]
+        self.neighbours: Table[bytes, bytes] = tunnels[VTEP][1]
+        self.fdb6: Table[bytes, bytes] = tunnels[VTEP6][0]
+        self.neighbours6: Table[bytes, bytes] = tunnels[VTEP6][1]
         self.nexthops: Table[int, Nexthop] = nexthops
         self.routes: Table[RouteKey, Route] = routes
 

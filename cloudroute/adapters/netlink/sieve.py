@@ -45,26 +45,26 @@ class _Rule(NamedTuple):
     tests: tuple[_Test, ...]
 
 
-def attach(target: socket.socket, own_port: int, vtep: Collection[int], watched: Collection[int]) -> None:
+def attach(target: socket.socket, own_port: int, vteps: Collection[int], watched: Collection[int]) -> None:
     """Set the filter, in place of any before.
 
-    `own_port` is the port id of our writes; `vtep` the index of the VXLAN device, if there is one; `watched` the
-    indices of our device and the NIC.
+    `own_port` is the port id of our writes; `vteps` the indices of the VXLAN devices that there are; `watched` the
+    indices of our devices and the NIC.
     """
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(_rules(own_port, vtep, watched)))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(_rules(own_port, vteps, watched)))
     memory = ctypes.create_string_buffer(code)
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))
     target.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-def _rules(own_port: int, vtep: Collection[int], watched: Collection[int]) -> list[_Rule]:
+def _rules(own_port: int, vteps: Collection[int], watched: Collection[int]) -> list[_Rule]:
     """In order; each type of message ends at the first rule that names it. What no rule names, passes."""
     own = (_Test(_WORD, 12, _EQUAL, (own_port,)),)
     return [
         # A bridge tells of its ports. Own writes of links pass: a new device has a new index to look out for.
         _Rule((wire.RTM_NEWLINK, wire.RTM_DELLINK), False, (_Test(_BYTE, 16, _EQUAL, (wire.AF_BRIDGE,)),)),
         _Rule((), False, own),
-        _Rule((wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH), True, (_Test(_WORD, 20, _EQUAL, vtep),)),
+        _Rule((wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH), True, (_Test(_WORD, 20, _EQUAL, vteps),)),
         _Rule((wire.RTM_NEWADDR, wire.RTM_DELADDR), True, (_Test(_WORD, 20, _EQUAL, watched),)),
         _Rule((wire.RTM_NEWNETCONF, wire.RTM_DELNETCONF), True, (_Test(_WORD, 24, _EQUAL, (*watched, ALL_DEVICES)),)),
         _Rule(

@@ -18,7 +18,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from cloudroute.dataplane import TABLE, VTEP, Ruleset, family_of_bytes
+from cloudroute.dataplane import TABLE, TUNNELS, Ruleset, family_of_bytes
 from cloudroute.types import BITS, FAMILIES, Cidr, Family
 
 BRIDGE = "cbr0"
@@ -29,6 +29,8 @@ Object: TypeAlias = tuple[str, Json]
 RAW, FILTER, SRCNAT = -300, 0, 100
 """Priorities of base chains."""
 UDP_HEADER_BYTES = 8
+_TUNNELS: Json = {"set": list(TUNNELS)}
+"""The VXLAN devices, whether they are there or not."""
 VXLAN_FLAGS = 0x0800_0000
 """The first 32 bits of the header of VXLAN (RFC 7348): a VNI is given, all else is 0."""
 
@@ -150,7 +152,7 @@ def _counting(ruleset: Ruleset) -> Iterator[Object]:
         yield _rule("count", _inside("daddr", pods), {"return": None})
     for family, length in _lengths(ruleset.peers):
         for operator, purpose in (("==", "overlay"), ("!=", "routed")):
-            yield _rule("count", _is(_meta("oifname"), VTEP, operator), _found_in(purpose, family, length))
+            yield _rule("count", _is(_meta("oifname"), _TUNNELS, operator), _found_in(purpose, family, length))
 
 
 def _leaving(ruleset: Ruleset) -> Iterator[Object]:
@@ -161,7 +163,7 @@ def _leaving(ruleset: Ruleset) -> Iterator[Object]:
     if ruleset.masquerade:
         for family, length in _lengths(ruleset.masqueraded):
             yield _rule("leaving", _found_in("masqueraded", family, length), masquerade)
-    yield _rule("leaving", _is(_meta("oifname"), VTEP), {"return": None})
+    yield _rule("leaving", _is(_meta("oifname"), _TUNNELS), {"return": None})
     for family in FAMILIES:
         yield _rule("leaving", _is(_address(family, "daddr"), f"@{set_name('hosts', family)}"), {"return": None})
     for family, length in _lengths(ruleset.networks):

@@ -61,8 +61,8 @@ RegionsAndZonesBackend.zones["beyond the regions"] = [
     Zone("eu-central-1-ham-1a", "eu-central-1", "euc1-ham1-az1", "local-zone"),
     Zone("eu-central-1-wl1-ber-wlz-1", "eu-central-1", "euc1-wl1-ber-wlz1", "wavelength-zone"),
 ]
-"""A Local Zone and a Wavelength Zone of the lab's region. Subnets can be made in them; DescribeAvailabilityZones does not
-list them, as for an account that has not opted in, so that nobody takes them for an availability zone by mistake."""
+"""A Local Zone and a Wavelength Zone of the lab's region, for subnets. DescribeAvailabilityZones lists neither, as in
+an account that has not opted in, so that nobody takes them for an availability zone by mistake."""
 
 
 class _LazyEc2(EC2Backend):

@@ -111,7 +111,7 @@ class Scene:
         tags: Mapping[str, str] | None = None,
         outpost_arn: str = "",
     ) -> Zone:
-        """A subnet in the zone of that name, with `table` or a new one that is tagged; on an Outpost if one is named."""
+        """A subnet in the zone of that name, or on an Outpost; it uses `table`, or a new one that is tagged."""
         extra: dict[str, Any] = {"Ipv6CidrBlock" if ":" in cidr else "CidrBlock": cidr for cidr in cidrs}
         extra |= {} if "CidrBlock" in extra else {"Ipv6Native": True}
         extra |= {"OutpostArn": outpost_arn} if outpost_arn else {}
@@ -144,8 +144,8 @@ class Scene:
     def control_plane(self, vpc: Vpc, cluster: str) -> ControlPlane:
         """What EKS makes for a cluster: its group, which admits itself alone, and an interface in each of two zones.
 
-        Sources: "View Amazon EKS security group requirements for clusters", "View Amazon EKS networking requirements for
-        VPC and subnets" in the Amazon EKS User Guide.
+        Sources: "View Amazon EKS security group requirements for clusters" and "View Amazon EKS networking requirements
+        for VPC and subnets" in the Amazon EKS User Guide.
         """
         name = f"eks-cluster-sg-{cluster}-1234567890"
         group = str(self.ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc.id)["GroupId"])

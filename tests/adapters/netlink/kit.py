@@ -20,6 +20,8 @@ from cloudroute.dataplane import (
 
 VXLAN = Vxlan(1, 8472, packed("10.0.1.10"), "eth0")
 LINKS = {"cr0": Link("vxlan", bytes.fromhex("0a580af40100"), 8951, True, VXLAN)}
+SECOND = {"cr6": Link("vxlan", LINKS["cr0"].mac, 8931, True, VXLAN._replace(local=packed("fd01::10")))}
+"""The second tunnel, with VNI and port of the first."""
 ADDRESSES = {
     AddressKey("cr0", packed("10.244.1.0"), 32): None,
     AddressKey("cr0", packed("fd00:1::"), 128): None,
@@ -27,6 +29,9 @@ ADDRESSES = {
 MAC = bytes.fromhex("0a580af40700")
 FDB = {MAC: packed("10.0.3.4")}
 NEIGHBOURS = {packed("10.244.7.0"): MAC, packed("fe80::858:aff:fef4:700"): MAC}
+MAC6 = bytes.fromhex("0a580af40800")
+FDB6 = {MAC6: packed("fd01:3::4")}
+NEIGHBOURS6 = {packed("10.244.8.0"): MAC6, packed("fe80::858:aff:fef4:800"): MAC6}
 NEXTHOPS = {
     41: Nexthop(packed("10.244.7.0"), "cr0"),
     42: Nexthop(packed("fe80::858:aff:fef4:700"), "cr0"),

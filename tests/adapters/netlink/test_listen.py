@@ -17,13 +17,16 @@ from cloudroute.ports import Table
 from tests.adapters.netlink.kit import (
     ADDRESSES,
     FDB,
+    FDB6,
     LINKS,
     NATIVE,
     NEIGHBOURS,
+    NEIGHBOURS6,
     NEXTHOPS,
     ON_NIC,
     ROUTES,
     ROUTES_BY_NIC,
+    SECOND,
     Peers,
     eventually,
 )
@@ -82,6 +85,9 @@ def full(node: Netlink) -> Netlink:
     assert node.addresses.write(ADDRESSES, ()) == {}
     assert node.fdb.write(FDB, ()) == {}
     assert node.neighbours.write(NEIGHBOURS, ()) == {}
+    assert node.links.write(SECOND, ()) == {}
+    assert node.fdb6.write(FDB6, ()) == {}
+    assert node.neighbours6.write(NEIGHBOURS6, ()) == {}
     assert node.nexthops.write(NEXTHOPS | ON_NIC, ()) == {}
     assert node.routes.write(ROUTES | ROUTES_BY_NIC, ()) == {}
     contents(node)
@@ -96,6 +102,8 @@ def contents(netlink: Netlink) -> dict[Kind, dict[Any, Any]]:
         "addresses": netlink.addresses,
         "fdb": netlink.fdb,
         "neighbours": netlink.neighbours,
+        "fdb6": netlink.fdb6,
+        "neighbours6": netlink.neighbours6,
         "nexthops": netlink.nexthops,
         "routes": netlink.routes,
     }
@@ -125,6 +133,10 @@ DAMAGE: list[tuple[str, Kind]] = [
     ("bridge fdb delete 0a:58:0a:f4:07:00 dev cr0", "fdb"),
     ("bridge fdb replace 0a:58:0a:f4:07:00 dev cr0 dst 10.0.3.99 self permanent", "fdb"),
     ("bridge fdb add 0a:58:0a:f4:08:00 dev cr0 dst 10.0.3.99 self permanent", "fdb"),
+    ("bridge fdb delete 0a:58:0a:f4:08:00 dev cr6", "fdb6"),
+    ("ip neigh delete fe80::858:aff:fef4:800 dev cr6", "neighbours6"),
+    ("ip link set cr6 down", "neighbours6"),
+    ("ip link delete cr6", "fdb6"),
     ("ip address delete 10.244.1.0/32 dev cr0", "addresses"),
     ("ip address add 192.0.2.1/32 dev cr0", "addresses"),
     ("ip address delete fd00:1::/128 dev cr0", "addresses"),
@@ -212,6 +224,8 @@ def test_own_writes_are_not_told(full: Netlink, ear: Ear) -> None:
             (full.addresses, ADDRESSES),
             (full.fdb, FDB),
             (full.neighbours, NEIGHBOURS),
+            (full.fdb6, FDB6),
+            (full.neighbours6, NEIGHBOURS6),
             (full.nexthops, NEXTHOPS),
             (full.routes, ROUTES),
         ]

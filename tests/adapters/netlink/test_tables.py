@@ -14,12 +14,16 @@ from cloudroute.ports import Table
 from tests.adapters.netlink.kit import (
     ADDRESSES,
     FDB,
+    FDB6,
     LINKS,
     MAC,
+    MAC6,
     NATIVE,
     NEIGHBOURS,
+    NEIGHBOURS6,
     NEXTHOPS,
     ROUTES,
+    SECOND,
     V4,
     V6,
     Peers,
@@ -30,10 +34,12 @@ from tests.hosts import Namespace
 def tables(netlink: Netlink) -> list[tuple[Table[Any, Any], dict[Any, Any]]]:
     """In the order in which they are written, with what is put."""
     return [
-        (netlink.links, LINKS),
+        (netlink.links, {**LINKS, **SECOND}),
         (netlink.addresses, ADDRESSES),
         (netlink.fdb, FDB),
         (netlink.neighbours, NEIGHBOURS),
+        (netlink.fdb6, FDB6),
+        (netlink.neighbours6, NEIGHBOURS6),
         (netlink.nexthops, NEXTHOPS),
         (netlink.routes, ROUTES),
     ]
@@ -88,6 +94,12 @@ def test_what_was_made_by_hand_with_the_right_values_is_adopted(host: Namespace,
         "ip link add cr0 mtu 8951 address 0a:58:0a:f4:01:00"
         " type vxlan id 1 local 10.0.1.10 dev eth0 dstport 8472 nolearning;"
         "ip link set cr0 addrgenmode none; ip link set cr0 up;"
+        "ip link add cr6 mtu 8931 address 0a:58:0a:f4:01:00"
+        " type vxlan id 1 local fd01::10 dev eth0 dstport 8472 nolearning;"
+        "ip link set cr6 addrgenmode none; ip link set cr6 up;"
+        "bridge fdb add 0a:58:0a:f4:08:00 dev cr6 dst fd01:3::4 self permanent;"
+        "ip neigh add 10.244.8.0 lladdr 0a:58:0a:f4:08:00 dev cr6 nud permanent;"
+        "ip neigh add fe80::858:aff:fef4:800 lladdr 0a:58:0a:f4:08:00 dev cr6 nud permanent;"
         "ip address add 10.244.1.0/32 dev cr0; ip address add fd00:1::/128 dev cr0 nodad;"
         "bridge fdb add 0a:58:0a:f4:07:00 dev cr0 dst 10.0.3.4 self permanent;"
         "ip neigh add 10.244.7.0 lladdr 0a:58:0a:f4:07:00 dev cr0 nud permanent;"
@@ -119,6 +131,13 @@ def test_an_ipv6_gateway_inside_the_routed_cidr_is_refused_on_the_way_back(netli
     assert netlink.nexthops.write(NATIVE, ()) == {}
     assert "device mismatch" in netlink.nexthops.write(inside, ())[42]
     assert netlink.nexthops.read(()) == NATIVE
+
+
+def test_a_tunnel_takes_nodes_of_its_own_family_alone(netlink: Netlink) -> None:
+    """Why there are two."""
+    fill(netlink)
+    assert "Address family not supported" in netlink.fdb.write(FDB6, ())[MAC6]
+    assert "Address family not supported" in netlink.fdb6.write(FDB, ())[MAC]
 
 
 def test_a_vtep_has_no_address_that_may_once_be_a_gateway(host: Namespace, netlink: Netlink) -> None:
