@@ -220,7 +220,7 @@ class Checks:
             for cidr in spec["podCIDRs"]:
                 if (same and table in old.get("nativeIn", ())) or not alive:
                     continue
-                if world.tampered.get((table, cidr), 0.0) > seen - MEMORY:
+                if world.tampered.get((table, cidr), 0.0) > seen - MEMORY or not world.cloud.takes(eni, cidr):
                     continue
                 found = world.cloud.routes(table).get(cidr)
                 require(found == (eni, True), 4, f"{cidr} is published as native in {table}, where it leads to {found}")
@@ -290,6 +290,8 @@ class Checks:
             direct = world.setup.direct != "off" and subnets == {node.machine.zone.subnet_id}
             known = world.scheduler.now - self.used_since.get(table, world.scheduler.now) > CYCLE
             for cidr in self.cidrs(node):
+                if not world.cloud.takes(node.machine.interface_id, cidr):
+                    continue
                 if direct or not known or world.tampered.get((table, cidr), 0.0) > seen - MEMORY:
                     continue
                 to = world.cloud.routes(table).get(cidr, ("", False))[0]

@@ -30,8 +30,11 @@ SPARE = 3
 """Instances that run in each zone before a story begins."""
 READ_TIMEOUT = 2.5
 """Of the controller's clients: two thirds of three quarters of the lease's margin."""
-LAYOUTS = {"zones": (2, False, False), "one table": (2, True, False), "dual": (2, False, True)}
-"""By name: zones, whether they share a table, IPv6."""
+LAYOUTS = {
+    "zones": (2, False, False, 0), "one table": (2, True, False, 0), "dual": (2, False, True, 0),
+    "mixed": (2, False, True, 1),
+}  # fmt: skip
+"""By name: zones, whether they share a table, IPv6, how many of them have nothing else."""
 WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 
 
@@ -102,10 +105,10 @@ class Cloud:
     """One account with a VPC, made before the story."""
 
     def __init__(self, layout: str) -> None:
-        zones, one_table, ipv6 = LAYOUTS[layout]
+        zones, one_table, ipv6, ipv6_only = LAYOUTS[layout]
         self.clock = SwitchedClock()
         self.aws = Aws(clock=self.clock, throttle=True)
-        self.vpc: Vpc = self.aws.scene.vpc(zones=zones, one_table=one_table, ipv6=ipv6)
+        self.vpc: Vpc = self.aws.scene.vpc(zones=zones, one_table=one_table, ipv6=ipv6, ipv6_only=ipv6_only)
         made = self.aws.scene.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         self.aws.scene.ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=self.vpc.id)
         self.gateway = str(made)
@@ -156,6 +159,11 @@ class Cloud:
         """Whether an interface has its source/dest check on."""
         found = self.aws._world.ec2.enis.get(interface_id)
         return found is None or bool(found.source_dest_check)
+
+    def takes(self, interface_id: str, destination: str) -> bool:
+        """Whether an interface can be handed packets of that family: none of IPv4 without an IPv4 address."""
+        found = self.aws._world.ec2.enis.get(interface_id)
+        return ":" in destination or found is None or bool(found.private_ip_addresses)
 
     def state(self, instance_id: str) -> str:
         """The state of an instance."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cloudroute.dataplane import METRIC, VTEP, AddressKey, RouteKey, written
+from cloudroute.dataplane import METRIC, TUNNELS, VTEP, AddressKey, RouteKey, written
 from cloudroute.types import BITS, Cidr
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def lost(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
     hop = tables["nexthops"].entries.get(route.nexthop)
     if hop is None:
         return "the route's nexthop is not there"
-    if hop.device == VTEP:
-        problem = _tunnel(world, source, target, hop.gateway)
+    if hop.device in TUNNELS:
+        problem = _tunnel(source, target, hop.device, hop.gateway)
     elif hop.gateway in source.host.gateways:
         problem = _vpc(world, source, target, cidr)
     else:
@@ -50,23 +50,26 @@ def path(source: SimNode, cidr: Cidr) -> str:
     tables = source.kernel.tables
     route = tables["routes"].entries[RouteKey(_bytes(cidr, 0), cidr.length, METRIC[cidr.family])]
     hop = tables["nexthops"].entries[route.nexthop]
-    if hop.device == VTEP:
+    if hop.device in TUNNELS:
         return "overlay"
     return "native" if hop.gateway in source.host.gateways else "direct"
 
 
-def _tunnel(world: World, source: SimNode, target: SimNode, gateway: bytes) -> str:
+def _tunnel(source: SimNode, target: SimNode, device: str, gateway: bytes) -> str:
     tables = source.kernel.tables
-    mac = tables["neighbours"].entries.get(gateway)
+    fdb, neighbours = TUNNELS[device]
+    mac = tables[neighbours].entries.get(gateway)
     if mac is None:
         return "overlay: no neighbour for the VTEP"
-    end = tables["fdb"].entries.get(mac)
+    end = tables[fdb].entries.get(mac)
     if end is None:
         return "overlay: no FDB entry for the VTEP"
     if not any(written(end) == address for address in target.machine.addresses):
         return f"overlay: the tunnel leads to {written(end)}"
-    link = target.kernel.tables["links"].entries.get(VTEP)
-    if link is None or link.mac != mac:
+    links = [link for link in target.kernel.tables["links"].entries.values() if link.vxlan.local == end]
+    if not links:
+        return f"overlay: the receiver has no tunnel at {written(end)}"
+    if links[0].mac != mac:
         return "overlay: the receiver's VTEP has another MAC"
     return ""
 
@@ -79,6 +82,8 @@ def _vpc(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
         return f"native: {table} leads to {to or 'nowhere'}"
     if not active:
         return f"native: the route in {table} is a blackhole"
+    if not world.cloud.takes(to, destination):
+        return f"native: {to} has no IPv4 address"
     return _checks(world, source, target, "native")
 
 

@@ -47,7 +47,7 @@ class World:
         self.lag = 0.0
         """How old what EC2 shows is, in seconds."""
         self._names = 0
-        pools = (setup.pool, POOL6) if setup.layout == "dual" else (setup.pool,)
+        pools = (setup.pool, POOL6) if setup.layout in ("dual", "mixed") else (setup.pool,)
         self.settings = replace(
             ControllerSettings(cluster_name="storm", cluster_cidr=tuple(map(Cidr.parse, pools))),
             route_limit=setup.limit,
