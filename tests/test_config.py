@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cloudroute.config import (
     Address,
+    AgentSettings,
     ControllerSettings,
     OutputSettings,
     Setting,
@@ -269,6 +270,25 @@ def test_values_that_do_not_fit_together_are_reported(
     (problem,) = problems_of(given)
     assert problem.startswith(names)
     assert says in problem
+
+
+def test_an_agents_mtu_is_one_that_the_families_of_its_pods_work_with() -> None:
+    """IPv6 needs 1280 bytes; 1250 is what the tunnel leaves of the 1300 to a Local Zone."""
+    for pool, mtu, expected in (
+        ("10.244.0.0/16", "1250", ()),
+        ("fd00:10:244::/48", "1280", ()),
+        ("fd00:10:244::/48", "auto", ()),
+        ("fd00:10:244::/48", "1279", ("--mtu 1279: expected at least 1280",)),
+        ("10.244.0.0/16", "575", ("--mtu 575: expected a whole number from 576 to 65485, or auto",)),
+    ):
+        given: dict[str, list[str | None]] = {"cluster_cidr": [pool], "mtu": [mtu], "node_name": ["n1"]}
+        try:
+            load((AgentSettings,), given, {})
+            problems: tuple[str, ...] = ()
+        except UsageError as error:
+            problems = error.problems
+        assert len(problems) == len(expected)
+        assert all(problem.startswith(start) for problem, start in zip(problems, expected, strict=True))
 
 
 def test_relations_on_their_bounds_are_accepted() -> None:

@@ -79,6 +79,7 @@ class Loop:
                 settings.masquerade,
                 settings.masquerade_except,
                 settings.masquerade_always,
+                None if settings.mtu == "auto" else settings.mtu,
             )
         )
         self.sync = Sync(kernel)

@@ -24,6 +24,8 @@ class Rule(NamedTuple):
     broken: Callable[..., Iterator[str]]
 
 
+LEAST_IPV6_MTU = 1280
+"""RFC 8200, section 5."""
 NEVER_ROUTED = tuple(
     map(Cidr.parse, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8"))
 )
@@ -94,11 +96,21 @@ def _agent_knows_its_node(settings: AgentSettings, said: Said) -> Iterator[str]:
         )
 
 
+def _mtu_carries_ipv6(settings: AgentSettings, said: Said) -> Iterator[str]:
+    ipv6 = [index for index, pool in enumerate(settings.cluster_cidr) if pool.family == "ipv6"]
+    if ipv6 and settings.mtu != "auto" and settings.mtu < LEAST_IPV6_MTU:
+        yield (
+            f"{said('mtu', 0)}: expected at least {LEAST_IPV6_MTU}, the least that IPv6 works with, since "
+            f"{said('cluster_cidr', ipv6[0])} is IPv6"
+        )
+
+
 RULES = (
     Rule(SharedSettings, ("cluster_cidr",), _pools_are_usable),
     Rule(SharedSettings, ("cluster_cidr",), _pools_are_apart),
     Rule(SharedSettings, ("cluster_cidr", "node_mask_v4", "node_mask_v6"), _pools_hold_a_node),
     Rule(AgentSettings, ("node_name", "cleanup"), _agent_knows_its_node),
+    Rule(AgentSettings, ("mtu", "cluster_cidr"), _mtu_carries_ipv6),
     Rule(ControllerSettings, ("cluster_cidr", "reserved_cidr"), _reserved_lies_in_a_pool),
     Rule(ControllerSettings, ("route_limit", "route_reserve"), _reserve_leaves_routes),
     Rule(ControllerSettings, ("lease_duration", "renew_deadline"), _lease_outlasts_renewal),

@@ -264,6 +264,15 @@ class AgentSettings(SharedSettings):
         "UDP port of the overlay; the same on every node, and open between them in the security groups.",
         why="what flannel uses: groups that were made for it fit",
     )
+    mtu: int | Literal["auto"] = setting(
+        "auto",
+        either("auto", whole(576, 65485)),
+        _NODE,
+        "MTU of the pods and of the overlay, the same on every node; auto takes the NIC's less what the tunnel adds "
+        "(50, over IPv6 70).",
+        why="less where something on the way carries less than the NIC: Local Zones, Wavelength, Outposts",
+        unit="bytes",
+    )
     cni_conf_dir: str = setting(
         "/etc/cni/net.d",
         matching(r"/[^\0\n]*", "an absolute path", "DIR"),

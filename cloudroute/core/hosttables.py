@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cloudroute.core.paths import node_path
-from cloudroute.core.peers import Entries, Me, Peer, base, peer_entries, vtep_mac
+from cloudroute.core.peers import Entries, Me, Peer, Unfit, base, peer_entries, vtep_mac
 from cloudroute.core.roster import Roster, apart, roster, same_membership
 from cloudroute.dataplane import (
     GUARD_METRIC,
@@ -51,6 +51,8 @@ class Shape(NamedTuple):
     """Where pods keep their address all the same."""
     always: tuple[Cidr, ...] = ()
     """Where they never keep it."""
+    mtu: int | None = None
+    """Of the pods and of the tunnels, in bytes; None: what the NIC leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Composer:
         if changed:
             self._remake(me, routes, changed)
         self._seen = (me, own, routes, host)
-        mtu = host.mtu - VXLAN_OVERHEAD[me.underlay]
+        mtu = self._mtu(me, host)
         tunnels = (VTEP, VTEP6) if self._bulk["fdb6"] else (VTEP,)
         counts = Counter(peer.path for peer in self._peers.values())
         poor = {name: peer.problem for name, peer in self._peers.items() if peer.problem}
@@ -180,9 +182,28 @@ class Composer:
     def _links(self, own: NodeRoute, me: Me, host: Host, tunnels: Sequence[str]) -> dict[str, Link]:
         mac, vnis = vtep_mac(own.spec.pod_cidrs), (self._shape.vni, self._shape.port)
         return {
-            device: Link("vxlan", mac, host.mtu - VXLAN_OVERHEAD[family], True, Vxlan(*vnis, end, host.interface))
+            device: Link(
+                "vxlan",
+                mac,
+                min(self._mtu(me, host), host.mtu - VXLAN_OVERHEAD[family]),
+                True,
+                Vxlan(*vnis, end, host.interface),
+            )
             for device, (family, end) in zip(tunnels, me.ends.items(), strict=False)
         }
+
+    def _mtu(self, me: Me, host: Host) -> int:
+        """Of the pods. Raises Unfit when that of the operator does not fit the NIC."""
+        largest = host.mtu - VXLAN_OVERHEAD[me.underlay]
+        if self._shape.mtu is None:
+            return largest
+        if self._shape.mtu > largest:
+            raise Unfit(
+                "Interface",
+                f"--mtu {self._shape.mtu} does not fit: {host.interface} has an MTU of {host.mtu}, which leaves "
+                f"{largest} beside the tunnel: give all agents that or less",
+            )
+        return self._shape.mtu
 
     def _guards(self, me: Me, own: NodeRoute) -> dict[RouteKey, Route]:
         """Packets for no known pod end here as unreachable.

@@ -171,6 +171,20 @@ def test_a_nic_that_is_missing_is_said_and_found_once_it_is_there() -> None:
     assert node.settle().ready
 
 
+def test_mtu_is_that_of_pods_and_tunnel_as_long_as_the_nic_has_room_for_it() -> None:
+    node = Node(*PAIR, mtu=1400)
+    assert node.settle().mtu == 1400
+    assert node.kernel.state["links"][VTEP].mtu == 1400
+    assert b'"mtu": 1400' in (conflist(node) or b"")
+    assert not isinstance(node.kernel.facts, str)
+    node.kernel.facts = node.kernel.facts._replace(mtu=1440)
+    node.kernel.told({"links"})
+    report = node.turn()
+    assert status(report) == (False, "Interface")
+    assert "--mtu 1400 does not fit: eth0 has an MTU of 1440, which leaves 1390 beside the tunnel" in report.message
+    assert b'"mtu": 1400' in (conflist(node) or b""), "pods that start get what the others have"
+
+
 def test_a_nic_that_gets_another_mtu_changes_device_and_conflist() -> None:
     node = Node(*PAIR)
     node.settle()

@@ -139,7 +139,7 @@ controller:
     status-page: off}
 agent:
   settings:
-    {interface: ens5, vni: 10000000, vxlan-port: 4789, cni-conf-dir: /etc/other, masquerade: off,
+    {interface: ens5, vni: 10000000, vxlan-port: 4789, mtu: 1400, cni-conf-dir: /etc/other, masquerade: off,
     masquerade-except: [10.0.0.0/8], masquerade-always: [10.0.0.0/30]}
 """)
     documents = rendered(helm, "--values", str(values))
@@ -150,6 +150,7 @@ agent:
     assert controller.status_page is False
     assert (controller.route_table, controller.settle_seconds) == (("rtb-0a1b2c3d", "rtb-0a1b2c3e"), 0.5)
     assert (agent.vni, agent.masquerade, agent.interface, agent.node_name) == (10_000_000, False, "ens5", "the-node")
+    assert agent.mtu == 1400
     flags = {flag.partition("=")[0].lstrip("-") for name in COMPONENTS for flag in args(documents, name)}
     declared = {setting.key for _, kind in COMPONENTS.values() for setting in settings_of(kind)}
     assert flags == declared - NOT_IN_A_POD - {"node-name"}
