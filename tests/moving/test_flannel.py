@@ -88,7 +88,8 @@ def test_a_lease_of_etcd_becomes_the_nodes_pod_cidr(
     (tmp_path / "subnet.env").write_text(flannel.subnet_env(subnet))
     real_kube.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
     commands = guide.script(PAGE, "Leases in etcd").replace("/run/flannel", str(tmp_path)).replace("$(hostname)", name)
-    environment = {"PATH": f"{Path(kubectl).parent}:/usr/bin:/bin", "KUBECONFIG": str(real_kube.kubeconfig())}
+    paths = {"PATH": f"{Path(kubectl).parent}:/usr/bin:/bin", "HOME": str(tmp_path)}  # kubectl's cache goes there
+    environment = {**paths, "KUBECONFIG": str(real_kube.kubeconfig())}
     subprocess.run(["sh", "-ec", commands], env=environment, check=True, capture_output=True)
     assert real_kube.get("nodes", name)["spec"]["podCIDRs"] == [cidr]
     real_kube.delete("nodes", name)
