@@ -16,7 +16,7 @@ from cloudroute.adapters.nft.client import _definition
 from cloudroute.core.conflist import conflist
 from cloudroute.core.hosttables import Composer, Shape, Wanted
 from cloudroute.core.peers import SPECIAL, Unfit, is_unicast
-from cloudroute.dataplane import KINDS, TABLE, VTEP, Host, network
+from cloudroute.dataplane import KINDS, TABLE, TUNNELS, Host, network
 from cloudroute.types import Cidr, NodeRoute
 from tests.agent.world import HOST, POOLS, Node, node_route
 from tests.security import hostile
@@ -57,13 +57,13 @@ def check_kernel(wanted: Wanted, pools: tuple[Cidr, ...]) -> None:
         if route.nexthop:
             assert not any(destination.overlaps(own) for own in OWN.spec.pod_cidrs)
             assert route.nexthop in tables["nexthops"]
-    for host in (*tables["fdb"].values(), *tables["nftables"][TABLE].hosts):
+    for host in (*tables["fdb"].values(), *tables["fdb6"].values(), *tables["nftables"][TABLE].hosts):
         assert is_unicast(host)
         assert host not in MINE
-    for address in tables["neighbours"]:
+    for address in (*tables["neighbours"], *tables["neighbours6"]):
         assert len(address) == 16 or any(pool.covers(network(address, 32)) for pool in pools or EVERYWHERE)
     for nexthop in tables["nexthops"].values():
-        assert nexthop.device in (VTEP, HOST.interface)
+        assert nexthop.device in (*TUNNELS, HOST.interface)
     for cidr in tables["nftables"][TABLE].peers:
         assert any(pool.covers(cidr) for pool in pools or EVERYWHERE)
 
@@ -83,7 +83,7 @@ def test_hostile_node_routes_are_left_out_and_said(bodies: list[dict[str, Any]],
     wanted = Composer(shape).compose(OWN, routes, {}, HOST)
     check_kernel(wanted, pools)
     check_words(wanted)
-    for kind in ("fdb", "neighbours", "nexthops", "routes"):
+    for kind in ("fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes"):
         assert alone.tables[kind].items() <= wanted.tables[kind].items()
     for name in routes.keys() - {"n1"}:
         assert (name in wanted.peers) or (name in wanted.problems)
@@ -144,7 +144,7 @@ def test_nft_gets_only_what_our_serializer_writes(
 
 
 OURS = re.compile(
-    r"(accept|add|addr|base|chain|cloudroute|count|counter|cr0|daddr|delete|dport|elem|element|expr|"
+    r"(accept|add|addr|base|chain|cloudroute|count|counter|cr0|cr6|daddr|delete|dport|elem|element|expr|"
     r"family|field|filter|flags|fully-random|goto|hook|inet|ip|ip6|ipv4_addr|ipv6_addr|key|"
     r"leaving|left|len|masquerade|match|meta|name|nat|notrack|offset|oifname|op|output|payload|policy|"
     r"postrouting|prefix|prerouting|prio|protocol|received|return|right|routed|rule|saddr|set|stmt|table|target|th|"
