@@ -46,7 +46,7 @@ scale: $(READY) ## How cost grows from 100 to 20,000 nodes, and two days, into d
 docs: $(READY) ## Build the site of all pages into dist/docs, to be opened from there: no server, no network
 	$(BIN)/sphinx-build -W -q -b html -c docs . dist/docs
 
-image: $(READY) ## Build the container images into dist/, without a registry (root; Debian's buildah and mmdebstrap)
+image: $(READY) ## Build the image of amd64 and arm64 into dist/, without a registry (root; says which of Debian's packages)
 	PYTHON=$(CURDIR)/$(BIN)/python deploy/image/build.sh dist
 
 release: $(READY) ## Build all files of a release into dist/, always the same bytes; FINAL=1 refuses a snapshot (as make image; git)

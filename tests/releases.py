@@ -54,18 +54,12 @@ def built(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
     """The folder with all files of that release."""
     if _BUILT not in config.stash:
         if problem := _cannot_build():
-            lacking("buildah", f"be root, with buildah and mmdebstrap installed ({problem})")
+            lacking("buildah", f"be root, with what deploy/image/build.sh needs ({problem})")
         out = factory.mktemp("release")
         done = release(sources(config, factory), out, "--final")
         assert done.returncode == 0, done.stderr
         config.stash[_BUILT] = out
     return config.stash[_BUILT]
-
-
-def archive(folder: Path, image: str) -> Path:
-    """The archive of `cloudroute` or `cloudroute-cni-plugins` among the files of a release."""
-    (found,) = folder.glob(f"{image}-[0-9]*-image-*.tar")
-    return found
 
 
 def _copy(folder: Path) -> Path:
@@ -82,6 +76,8 @@ def _copy(folder: Path) -> Path:
 
 
 def _cannot_build() -> str:
-    if os.geteuid() != 0:
-        return "this is not root"
-    return "; ".join(f"no {name}" for name in ("buildah", "mmdebstrap") if shutil.which(name) is None)
+    """What deploy/image/build.sh misses; "" if nothing."""
+    command = [str(ROOT / "deploy" / "image" / "build.sh"), "--check"]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    checked = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    return "; ".join(checked.stderr.splitlines())

@@ -1,7 +1,6 @@
-"""What an image consists of, as a CycloneDX document on stdout.
+"""What an image consists of, as a CycloneDX document on stdout: cloudroute, Python's packages and Debian's.
 
-    python sbom.py DPKG_STATUS                             cloudroute, Python's packages and all of Debian's
-    python sbom.py DPKG_STATUS IMAGE VERSION PACKAGE...    an image of these packages of Debian's alone
+    python sbom.py DPKG_STATUS
 
 Runs in the build of the image, on the standard library alone, by the Python whose packages are listed. The same
 packages give the same bytes.
@@ -72,14 +71,5 @@ def of_cloudroute(status: str) -> Json:
     return document(python.pop("cloudroute"), [*python.values(), *debian_packages(status)])
 
 
-def of_packages(status: str, image: str, version: str, *names: str) -> Json:
-    """An image of nothing but these Debian packages. KeyError: one of them is not installed."""
-    installed = {component["name"]: component for component in debian_packages(status)}
-    subject = _component(image, version, f"pkg:generic/{image}@{quote(version)}")
-    return document(subject, [installed[name] for name in names])
-
-
 if __name__ == "__main__":
-    path, *image = sys.argv[1:]
-    listed = Path(path).read_text(encoding="utf-8")
-    json.dump(of_packages(listed, *image) if image else of_cloudroute(listed), sys.stdout, indent=1)
+    json.dump(of_cloudroute(Path(sys.argv[1]).read_text(encoding="utf-8")), sys.stdout, indent=1)

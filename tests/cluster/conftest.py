@@ -14,12 +14,12 @@ from cloudroute.lab.kube.real import CONTROL_PLANE, find_assets
 from tests.cluster.fleet import NAME, Fleet
 from tests.cluster.phases import Phases
 from tests.cluster.release import Release
-from tests.deploy.conftest import Run, helm, image, plugins_image
+from tests.deploy.conftest import Run, helm, image
 from tests.required import lacking
 from tests.terraform.conftest import terraform
 from tests.terraform.kit import Terraform
 
-__all__ = ["helm", "image", "plugins_image", "terraform"]
+__all__ = ["helm", "image", "terraform"]
 
 
 @pytest.fixture(scope="session")
@@ -38,21 +38,21 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="module")
-def phases(say: Callable[[str], None], terraform: Terraform, image: Path, plugins_image: Path) -> Phases:
+def phases(say: Callable[[str], None], terraform: Terraform, image: Path) -> Phases:
     """They begin when all that they need has been built."""
     say("\nA cold start, by the second:")
     return Phases(say)
 
 
 @pytest.fixture(scope="module")
-def fleet(terraform: Terraform, image: Path, plugins_image: Path, phases: Phases) -> Iterator[Fleet]:
+def fleet(terraform: Terraform, image: Path, phases: Phases) -> Iterator[Fleet]:
     """Nodes that wait for their network."""
     if problems := missing():
         lacking("kubelet", "; ".join(problems))
     if find_assets([*CONTROL_PLANE, "kube-proxy"]) is None:
         lacking("kubelet", "build Kubernetes' programs with tests/tools/kube-assets.sh")
     tear_down(NAME)  # what a killed run has left
-    with Fleet(terraform, [image, plugins_image], phases) as fleet:
+    with Fleet(terraform, [image], phases) as fleet:
         yield fleet
 
 

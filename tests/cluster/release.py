@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-from cloudroute import __version__
 from cloudroute.lab.kube import Object
 from tests.cluster.fleet import CNI_BIN_DIR, CNI_CONF_DIR, Fleet
 from tests.cluster.traces import take
@@ -56,7 +55,6 @@ class Release:
             "agent": {
                 "settings": {"cni-conf-dir": str(CNI_CONF_DIR)},
                 "cniBinDir": str(CNI_BIN_DIR),
-                "cniPlugins": {"image": f"cloudroute-cni-plugins:{__version__}"},
             },
         }
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudroute.lab.kube.real import CONTROL_PLANE, RealKubeApi, find_assets
-from tests.releases import archive, built
+from tests.releases import built
 from tests.required import lacking
 
 ROOT = Path(__file__).parents[2]
@@ -54,14 +54,9 @@ def cluster() -> Iterator[RealKubeApi]:
 
 @pytest.fixture(scope="session")
 def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of cloudroute's image."""
-    return archive(built(request.config, tmp_path_factory), "cloudroute")
-
-
-@pytest.fixture(scope="session")
-def plugins_image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of the image of the CNI plugins."""
-    return archive(built(request.config, tmp_path_factory), "cloudroute-cni-plugins")
+    """The archive of the image."""
+    (found,) = built(request.config, tmp_path_factory).glob("*-image.tar")
+    return found
 
 
 def named(documents: list[Any], kind: str, name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -18,6 +17,7 @@ from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.config import AgentSettings, ControllerSettings, load
 from cloudroute.config.declare import Settings, settings_of
 from cloudroute.config.settings import SharedSettings
+from cloudroute.dataplane import LEASES
 from cloudroute.telemetry import Telemetry
 from cloudroute.types import Cidr
 from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run, named
@@ -176,7 +176,9 @@ def test_what_an_agent_says_is_mounted(helm: Run) -> None:
     container, volumes = pod(documents, "agent")["containers"][0], pod(documents, "agent")["volumes"]
     paths = {volume["name"]: volume["hostPath"]["path"] for volume in volumes}
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert paths == {"cni-conf": "/etc/other", "cni-bin": "/usr/lib/cni", "sysctls": "/proc/sys/net"}
+    assert paths == {
+        "cni-conf": "/etc/other", "cni-bin": "/usr/lib/cni", "sysctls": "/proc/sys/net", "leases": LEASES,
+    }  # fmt: skip
     assert mounts == {**paths, "sysctls": "/host/proc/sys/net"}
     assert {"name": "CNI_PATH", "value": "/usr/lib/cni"} in container["env"]
     assert settings(documents, "agent").cni_conf_dir == "/etc/other"
@@ -196,7 +198,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*VALUES, "--set", "controller.resources.limits.memory=lots"), "'/controller/resources/limits/memory': 'lots'"),
     ((*VALUES, "--set", "agent.port=10456"), "controller.port and agent.port are both 10456"),
     ((*VALUES, "--set", "agent.maxUnavailable=all"), "'/agent/maxUnavailable'"),
-    ((*VALUES, "--set", "agent.cniPlugins.image=plugins"), "'plugins' does not match pattern"),
+    ((*VALUES, "--set", "agent.cniPlugins=plugins"), "'/agent/cniPlugins': got string, want boolean"),
     ((*VALUES, "--set", "agent.env[0].name=CLOUDROUTE_VNI"), "'/agent/env/0/name'"),
     ((*VALUES, "--set", "agent.appArmorProfile.type=None"), "'/agent/appArmorProfile/type': value must be one of"),
     ((*VALUES, "--set", "image.digest=latest"), "'/image/digest': 'latest' does not match pattern"),
@@ -299,24 +301,13 @@ def test_alerts_and_dashboard_ask_for_what_there_is(helm: Run) -> None:
     assert set(re.findall(r"cloudroute_\w+", " ".join(asked))) <= given
 
 
-def test_the_init_container_installs_plugins(helm: Run, tmp_path: Path) -> None:
-    """What is missing or differs is replaced in one rename; others, and what is the same, are left as they are."""
-    words = ("--set", "agent.cniPlugins.image=plugins:1")
-    (container,) = pod(rendered(helm, *words), "agent")["initContainers"]
-    source, target = tmp_path / "from", tmp_path / "to"
-    for folder in (source, target):
-        folder.mkdir()
-    plugins = ("bridge", "host-local", "loopback", "portmap", "bandwidth")
-    for name in (*plugins, "vlan"):
-        (source / name).write_text(f"new {name}")
-    (target / "bridge").write_text("old bridge")
-    (target / "loopback").write_text("new loopback")
-    (target / "aws-cni").write_text("somebody's")
-    kept = (target / "loopback").stat().st_ino
-    environment = {"PATH": os.environ["PATH"], "FROM": str(source), "TO": str(target)}
-    assert {one["name"] for one in container["env"]} == {"FROM", "TO"}
-    subprocess.run(container["command"], env=environment, check=True)
-    found = {path.name: path.read_text() for path in target.iterdir()}
-    assert found == {**{name: f"new {name}" for name in plugins}, "aws-cni": "somebody's"}
-    assert (target / "loopback").stat().st_ino == kept
-    assert os.access(target / "bridge", os.X_OK)
+def test_plugins_are_installed_unless_the_node_brings_them(helm: Run) -> None:
+    """By an init container of the same image, as root without capabilities, that alone can write their folder."""
+    words = ("--set", "agent.cniBinDir=/usr/libexec/cni,image.repository=example.org/cloudroute")
+    spec = pod(rendered(helm, *VALUES, *words), "agent")
+    (init,), (agent,) = spec["initContainers"], spec["containers"]
+    assert init["image"] == agent["image"]
+    assert init["command"][-1] == init["volumeMounts"][0]["mountPath"] == "/host/usr/libexec/cni"
+    assert init["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {"name": "cni-bin", "hostPath": {"path": "/usr/libexec/cni", "type": "DirectoryOrCreate"}} in spec["volumes"]
+    assert "initContainers" not in pod(rendered(helm, *VALUES, "--set", "agent.cniPlugins=false"), "agent")

@@ -226,7 +226,7 @@ def test_it_does_all_of_its_work_so(site: Site) -> None:
     host = site.node.namespace
     wait_for(lambda: host.run("ip", "route", "show", "10.8.3.0/24"), "there is a route to the peer")
     wait_for(lambda: "dst 10.9.0.3" in host.run("bridge", "fdb", "show", "dev", "cr0"), "there is an FDB entry")
-    assert "mtu 1450" in host.run("ip", "link", "show", "cbr0")
+    assert "mtu 1450" in host.run("ip", "link", "show", "type", "veth")
     assert "masquerade" in host.run("nft", "list", "table", "inet", "cloudroute")
     assert site.sysctl("net/ipv4/ip_forward") == "1"
     for device in ("eth0", "cr0"):

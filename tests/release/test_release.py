@@ -55,10 +55,8 @@ def test_another_clone_gives_the_same_bytes(
 
 
 def test_all_files_are_there_of_one_version(built: Path) -> None:
-    """The program, the chart, its manifests, the images, what is in those, and the sums of all of it."""
-    machine = run("dpkg", "--print-architecture", where=built).strip()
-    stems = [f"{image}-{__version__}-image-{machine}" for image in ("cloudroute", "cloudroute-cni-plugins")]
-    images = {f"{stem}{end}" for stem in stems for end in (".tar", ".cdx.json")}
+    """The program, the chart, its manifests, the image, what is in it, and the sums of all of it."""
+    images = {f"cloudroute-{__version__}-image{end}" for end in (".tar", "-amd64.cdx.json", "-arm64.cdx.json")}
     program = {f"cloudroute-{__version__}-py3-none-any.whl", f"cloudroute-{__version__}.tar.gz"}
     chart = {f"cloudroute-{__version__}.tgz", "cloudroute.yaml"}
     assert digests(built).keys() == {*images, *program, *chart, "SHA256SUMS"}
@@ -191,7 +189,7 @@ class TestRefusals:
 
     def test_a_program_that_is_missing(self, clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tools := tmp_path / "bin").mkdir()
-        for name in ("bash", "env", "git", "dirname", "realpath", "buildah"):
+        for name in ("bash", "env", "git", "dirname", "realpath", "buildah", "arch-test"):
             (tools / name).symlink_to(Path("/usr/bin") / name)
         monkeypatch.setenv("PATH", str(tools))
         done = release(clone("sources"), tmp_path / "out")

@@ -49,7 +49,7 @@ class Files:
         with self._lock:
             for path, content in put.items():
                 try:
-                    self._known[path] = _replace(path, content)
+                    self._known[path] = _seen(replace(path, content))
                 except OSError as error:
                     failed[path] = _words(path, error)
             for path in drop:
@@ -86,8 +86,8 @@ def _content(path: str) -> bytes | None:
         return None
 
 
-def _replace(path: str, content: bytes) -> _Seen:
-    """Write the file anew and rename it into place."""
+def replace(path: str, content: bytes, mode: int = 0o644) -> os.stat_result:
+    """Write the file anew, rename it into place and return what `stat` says of it. Raises OSError."""
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)
     _sweep(directory, name)
@@ -96,9 +96,9 @@ def _replace(path: str, content: bytes) -> _Seen:
         with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(descriptor, 0o644)
+            os.fchmod(descriptor, mode)
             os.fsync(descriptor)  # or the renamed file may be empty after a crash of the machine
-            seen = _seen(os.fstat(descriptor))
+            seen = os.fstat(descriptor)
         os.rename(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):

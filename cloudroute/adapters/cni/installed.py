@@ -7,7 +7,8 @@ import os
 
 from cloudroute.dataplane import CONFLIST, LEASES, NETWORK, packed
 
-_PLUGINS = ("ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning")
+PLUGINS = ("ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning")
+"""Those that our configuration names, and `loopback`, which containerd calls for every pod."""
 _DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Upstream's, Debian's and Fedora's."""
 
@@ -18,7 +19,7 @@ def find_plugins() -> tuple[frozenset[str], tuple[str, ...]]:
     ptp and host-local are needed; the others are used where they are there.
     """
     searched = tuple(filter(None, os.environ.get("CNI_PATH", "").split(":"))) or _DIRECTORIES
-    return frozenset(name for name in _PLUGINS if any(_runs(os.path.join(path, name)) for path in searched)), searched
+    return frozenset(name for name in PLUGINS if any(_runs(os.path.join(path, name)) for path in searched)), searched
 
 
 def _runs(path: str) -> bool:
