@@ -44,7 +44,7 @@ CALM_SECONDS = 0.5
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 FILES: tuple[Kind, ...] = ("files",)
 BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "bridges", "nftables")
-"""What the node's own pods stand on; what is of `cr6` serves some of the peers alone."""
+"""Kinds that the node's own pods need; entries of `cr6` among them serve only peers with IPv6 alone."""
 PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes")
 NEEDED_PLUGINS = ("ptp", "host-local")
 

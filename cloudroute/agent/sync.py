@@ -96,7 +96,7 @@ class Sync:
         return done
 
     def failures(self, kinds: Collection[Kind], but: str = "") -> list[str]:
-        """What is wrong in these kinds, in words; not what is wrong with the device `but` and its settings."""
+        """Return a sentence for each failure in these kinds, except those of the device `but` and its settings."""
         words: list[str] = []
         for kind in KINDS:
             if kind in kinds:

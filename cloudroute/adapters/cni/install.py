@@ -37,7 +37,7 @@ def install(source: str, target: str) -> tuple[list[str], bool]:
 
 
 def _put(name: str, source: str, target: str) -> list[str]:
-    """What was done for this plugin, in words. Raises OSError."""
+    """Install one plugin. Returns a word for each step that was taken; raises OSError."""
     link, ours, done = f"{target}/{name}", f"{FOLDER}/{name}", []
     there = os.path.lexists(link)
     if there and not (os.path.islink(link) and os.readlink(link) == ours):

@@ -1,4 +1,4 @@
-"""What else the container runtime finds on the node: plugins, and what is of other networks."""
+"""CNI plugins on the node, and configurations and leases of other networks."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Survey:
         return [_acl(raw) for page in pages for raw in page["NetworkAcls"]]
 
     def options(self, instance_ids: Collection[str]) -> Mapping[str, InstanceOptions]:
-        """What the controller has no use for, of each instance that EC2 shows."""
+        """Options of each instance that only doctor looks at."""
         found = {}
         for chunk in _chunks(instance_ids):
             filters = [{"Name": "instance-id", "Values": chunk}]

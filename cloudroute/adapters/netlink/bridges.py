@@ -60,7 +60,7 @@ class Bridges:
         return failed
 
     def concerned(self, data: bytes) -> bool:
-        """Whether a route's event is about a pod beside such a bridge."""
+        """Tell whether a route's event is about a pod that a bridge has to answer for."""
         length, _, protocol, _, destination, _ = self._read_route(data, 0, len(data))
         if length != BITS["ipv6"] or protocol == PROTOCOL or len(destination) != 16 or data[20] != wire.TABLE_MAIN:
             return False
@@ -69,7 +69,7 @@ class Bridges:
     # --- what is there ------------------------------------------------------------------------------
 
     def _bridges(self, cidr: Cidr) -> Iterator[Device]:
-        """Those with an address in a pod CIDR of this node."""
+        """Bridges that have an address in this pod CIDR."""
         for device in self._devices.all("bridge"):
             body = addresses.HEADER.pack(wire.FAMILY[BITS[cidr.family] // 8], 0, 0, 0, device.ifindex)
             for _, address, length in self._channel.dump(wire.RTM_GETADDR, body, addresses.read):
@@ -84,7 +84,7 @@ class Bridges:
         )
 
     def _pods(self, cidr: Cidr, bridge: Device) -> set[bytes]:
-        """The addresses that it must have an entry for: those that the host routes one by one."""
+        """Addresses that the bridge needs a proxy entry for: the host has a route to each, by another device."""
         if cidr.family == "ipv4":
             return set()
         body = routes.HEADER.pack(wire.AF_INET6, 0, 0, 0, wire.TABLE_MAIN, 0, 0, 0, 0)
@@ -111,7 +111,7 @@ class Bridges:
     # --- what is made -------------------------------------------------------------------------------
 
     def _settle(self, bridge: Device, cidr: Cidr) -> str:
-        """What went wrong, in words."""
+        """Set the bridge up. Returns the reason of a failure, "" for none."""
         for path, value in _settings(bridge, cidr).items():
             try:
                 Path(writable_root(), "net", path).write_text(value, encoding="ascii")

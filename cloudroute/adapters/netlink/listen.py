@@ -33,7 +33,7 @@ from cloudroute.dataplane import KINDS, PROTOCOL, TUNNELS, Kind
 NAME = "netlink-events"
 """Of the thread."""
 SHAKEN: frozenset[Kind] = frozenset(KINDS) - {"nftables", "files"}
-"""What may be gone when a device was down or without carrier, or has been made anew."""
+"""Kinds to read again after a device was down, without carrier, or made anew."""
 GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
 """RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NEXTHOP."""
 RECEIVE_BUFFER = 8 << 20
