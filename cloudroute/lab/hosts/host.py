@@ -29,9 +29,6 @@ _SYSCTLS = {
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/accept_dad": "1",
 }
-_BRIDGE_NETFILTER = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
-"""Off, as where br_netfilter is not loaded: EKS's images do not load it (the modules-load files of amazon-eks-ami and
-bottlerocket-core-kit), and kubeadm no longer demands it."""
 
 
 class Vm:
@@ -57,9 +54,6 @@ class Vm:
         """Boot it; the VPC gives it eth0."""
         self.namespace.create()
         self.namespace.sysctl(_SYSCTLS)
-        with self.namespace.inside():
-            loaded = [setting for setting in _BRIDGE_NETFILTER if Path("/proc/sys", setting).exists()]
-        self.namespace.sysctl(dict.fromkeys(loaded, "0"))
 
     def set_carrier(self, on: bool) -> None:
         """Let eth0 lose its carrier, as it does while an ENA device resets itself, or have it back."""

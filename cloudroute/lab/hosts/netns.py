@@ -22,6 +22,9 @@ FOLDER = Path("/run/netns")
 """Where iproute2 binds the namespaces that have a name."""
 END_SECONDS = 5.0
 """How long killed processes may take to be gone: one that waits for a disk needs a moment."""
+_BRIDGE_NETFILTER = [Path(f"/proc/sys/net/bridge/bridge-nf-call-{what}") for what in ("iptables", "ip6tables")]
+"""Off, as where br_netfilter is not loaded: EKS's images do not load it (the modules-load files of amazon-eks-ami and
+bottlerocket-core-kit), and kubeadm no longer demands it."""
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +52,10 @@ class Namespace:
         """Make it, with its loopback up. Raises CloudrouteError when it is there or can't be made."""
         execute("ip", "netns", "add", self.name)
         execute("ip", "-n", self.name, "link", "set", "lo", "up")
+        with self.inside():
+            for setting in _BRIDGE_NETFILTER:
+                if setting.exists():
+                    setting.write_text("0", encoding="ascii")
 
     def delete(self) -> None:
         """Kill what runs in it, then remove it. One that is gone is no failure."""
