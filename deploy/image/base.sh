@@ -34,10 +34,10 @@ logs='rm -rf "$1"/var/cache/ldconfig "$1"/var/cache/debconf "$1"/var/log/* "$1"/
 
 # "essential" is Debian without apt: nothing can be added to it. Whoever wants newer packages builds anew. With /usr
 # merged from the start, no program has to merge it: that one would bring 50 MB of Perl.
-mmdebstrap --quiet --variant=essential --mode=root --format=tar --architectures="$architecture" \
+mmdebstrap --verbose --variant=essential --mode=root --format=tar --architectures="$architecture" \
   --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
   --aptopt='APT::Install-Recommends "false"' "${options[@]}" --include="$(IFS=, && echo "${packages[*]}")" \
   --customize-hook="$iptables" --customize-hook="$compile" --customize-hook="$logs" \
-  bookworm "$out.partial" >"$out.log" 2>&1 || { cat "$out.log" >&2; exit 1; }
+  bookworm "$out.partial" >"$out.log" 2>&1 || { tail -n 40 "$out.log" >&2; exit 1; }
 rm "$out.log"
 mv "$out.partial" "$out"
