@@ -104,7 +104,7 @@ class Sync:
                 words += (
                     f"{describe(kind, key)}: {why}"
                     for key, why in self.trackers[kind].failed.items()
-                    if not (isinstance(key, str) and but in key.split("/"))
+                    if not (but and isinstance(key, str) and but in key.split("/"))
                 )
         return words
 
