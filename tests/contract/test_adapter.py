@@ -256,4 +256,5 @@ def test_the_range_of_the_services_is_known(client: KubeClient) -> None:
     """By the ServiceCIDRs, or by the address of the Service `kubernetes`, the first of the range."""
     known = client.service_cidrs()
     assert known
-    assert all(Cidr.parse("10.96.0.0/16").covers(cidr) for cidr in known)
+    ranges = [Cidr.parse(text) for text in ("10.96.0.0/16", "fd00:96::/112")]
+    assert all(any(range_.covers(cidr) for range_ in ranges) for cidr in known)
