@@ -159,7 +159,7 @@ class Bench:
         took: list[Took] = []
         with _stopwatch(took):
             listing = self.listing()
-        assert len(listing.routes) == 2 * len(self._peers) + len(POOLS), len(listing.routes)
+        assert len(listing.routes) == 2 * len(self._peers) + 2 * len(POOLS), len(listing.routes)
         return took[0]
 
     def listing(self) -> Listing:

@@ -138,7 +138,7 @@ class RawNetlink:
                         size + 4, 1, base, 8, 6, METRIC[size], size + 4, 7, sources[size], 8, 30, number,
                     )
                 )  # fmt: skip
-        for pool in pools:
+        for pool in (*pools, *own.pod_cidrs):
             base = base_of(pool)
             layout = GUARD[len(base)]
             routes.append(
