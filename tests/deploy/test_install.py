@@ -50,7 +50,9 @@ def forget(cluster: RealKubeApi, namespace: str) -> None:
     for name in CRDS:
         cluster.delete("customresourcedefinitions", name)
     cluster.delete("namespaces", namespace)
-    wait_for(lambda: not CRDS & names(cluster, "customresourcedefinitions"), "the CRDs are gone")
+    # The API server looks for a minute whether a CRD's objects are gone, and only then begins anew
+    # (apiextensions-apiserver, pkg/controller/finalizer/crd_finalizer.go, deleteInstances).
+    wait_for(lambda: not CRDS & names(cluster, "customresourcedefinitions"), "the CRDs are gone", 180)
 
 
 def test_installed_upgraded_uninstalled(cluster: RealKubeApi, helm: Run, kubeconfig: Path, namespace: str) -> None:
