@@ -18,6 +18,7 @@ from cloudroute.core.model import (
     SetCondition,
     Step,
     WriteNodeRoute,
+    WriteTableReport,
 )
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
 from cloudroute.ports import Clock
@@ -33,6 +34,8 @@ DOUBLINGS = 7
 GLANCE_SECONDS = 0.1
 UNDONE_SECONDS = 60.0
 """Who writes the same again so soon after it was done writes against somebody."""
+REPORT_SECONDS = 2.0
+"""From one write of a RouteTable object to the next: a burst changes it with each route, and every agent watches it."""
 FORGET_SECONDS = 600.0
 """Nobody has wanted a step for that long after its pause: whoever wants it again starts anew."""
 EC2_ACTIONS = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
@@ -58,6 +61,8 @@ class BackOff:
         """Steps that were forbidden when last asked: tried after the others of their lane, so that they starve none."""
         self._done: dict[Key, tuple[object, int, float]] = {}
         """Of writes that say something: what was said last, how often in a row, and when."""
+        self._reported: dict[str, float] = {}
+        """By route table: until when it is not to be reported again."""
         self._changes = ChangeLog()
 
     def failed(self, step: Step, error: ApiError) -> None:
@@ -84,6 +89,8 @@ class BackOff:
         self._refused.discard(step.key)
         if self._failures.pop(step.key, None):
             self._changes.forget(step.key)
+        if isinstance(step, WriteTableReport):
+            self._reported[step.report.id] = self._clock.monotonic() + REPORT_SECONDS
         self._note_repetition(step)
 
     def was_refused(self, step: Step) -> bool:
@@ -95,7 +102,8 @@ class BackOff:
         if not isinstance(step, SetCondition | WriteNodeRoute):
             return
         now = self._clock.monotonic()
-        said: object = step.condition if isinstance(step, SetCondition) else step.spec
+        # A Node of the same name that was made anew has not been told yet.
+        said: object = (step.node.uid, step.condition) if isinstance(step, SetCondition) else step.spec
         last, times, at = self._done.get(step.key, (None, 0, now))
         times = times + 1 if last == said and now - at < UNDONE_SECONDS else 0
         self._done[step.key] = (said, times, now)
@@ -111,9 +119,13 @@ class BackOff:
         self._failures = {key: f for key, f in self._failures.items() if f.until > recent}
         self._refusals = {ground: f for ground, f in self._refusals.items() if f.until > recent}
         self._done = {key: done for key, done in self._done.items() if done[2] > recent}
+        now = self._clock.monotonic()
+        self._reported = {table_id: until for table_id, until in self._reported.items() if until > now}
 
     def holds(self, step: Step) -> bool:
         """Whether a step may not be tried now."""
+        if isinstance(step, WriteTableReport) and self._reported.get(step.report.id, 0) > self._clock.monotonic():
+            return True
         if not self._failures and not self._refusals:  # asked of thousands of steps, and mostly so
             return False
         now = self._clock.monotonic()
@@ -129,8 +141,8 @@ class BackOff:
     def next_due(self) -> float:
         """When the first pause ends, monotonic seconds; infinity when there is none."""
         now = self._clock.monotonic()
-        times = [f.until for f in (*self._failures.values(), *self._refusals.values()) if f.until > now]
-        return min(times, default=float("inf"))
+        times = [f.until for f in (*self._failures.values(), *self._refusals.values())]
+        return min([at for at in (*times, *self._reported.values()) if at > now], default=float("inf"))
 
     def notices(self) -> list[Notice]:
         """What a person should know: which action was refused, for which resource."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.controller.ends import NATIVE, all_native
 from tests.controller.lab import lab
 
@@ -32,6 +34,31 @@ def test_a_wave_of_nodes_takes_what_the_buckets_allow() -> None:
         world.run()
         all_native(world, names)
         assert {code for _, code in world.aws.calls} == {"OK"}
+
+
+def test_a_wave_is_reported_every_two_seconds_and_at_its_end() -> None:
+    """300 nodes on 3 tables take 4 writes each and one in 2 s per table; the last one tells how it ended."""
+    with lab(3, aws=AWS, cluster_cidr=("100.64.0.0/14",), route_limit=1000) as world:
+        world.join_many(NODES)
+        versions: dict[str, str] = {}
+        reported: dict[str, list[float]] = {}
+        turn = world.turn()
+        while not turn.settled:
+            for table in world.kube.list("routetables"):
+                name, version = table["metadata"]["name"], table["metadata"]["resourceVersion"]
+                if versions.get(name) != version:
+                    versions[name] = version
+                    reported.setdefault(name, []).append(world.clock.time)
+            world.clock.time = max(world.clock.time, turn.next_at)
+            turn = world.turn()
+        writes = world.writes()
+        assert len(reported) == 3
+        for times in reported.values():
+            assert all(later - earlier >= 2 for earlier, later in pairwise(times))
+        assert writes.pop(("create", "routetables")) == 3
+        assert writes.pop(("patch", "routetables/status")) == sum(map(len, reported.values()))
+        assert sum(writes.values()) == 4 * NODES
+        assert {world.use(table)["used"] for table in world.tables()} == {NODES + 1}
 
 
 def test_somebody_else_empties_the_buckets() -> None:
