@@ -235,6 +235,7 @@ class Loop:
 
     def look(self) -> Snapshot | None:
         """Read what is due; None while no VPC is known though there are nodes. Raises ApiError and UsageError."""
+        self.view.doubt(self._replaced())
         self.view.refresh(self._wanted(), self._cluster.table_reports.items().values())
         if not self.view.complete and self._wanted():
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
@@ -280,6 +281,15 @@ class Loop:
         """Ids of all instances that matter."""
         wanted = {node.instance_id for node in self._cluster.nodes.items().values() if node.instance_id}
         return wanted | {record.spec.instance_id for record in self._cluster.node_routes.items().values()}
+
+    def _replaced(self) -> list[str]:
+        """Ids of instances whose name is another's by now."""
+        nodes = self._cluster.nodes.items()
+        return [
+            record.spec.instance_id
+            for name, record in self._cluster.node_routes.items().items()
+            if (node := nodes.get(name)) and node.instance_id not in ("", record.spec.instance_id)
+        ]
 
     def _snapshot(self) -> Snapshot:
         view, cluster = self.view, self._cluster

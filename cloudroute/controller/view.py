@@ -42,6 +42,8 @@ class View:
         self.refused: set[tuple[str, Family]] = set()
         self.strangers: dict[str, Stranger] = {}
         """By ENI: instances that are none of ours, though a route in our cluster CIDR leads there."""
+        self._doubted: set[str] = set()
+        """Instances that were asked for again since the last resync, since another has their Node's name."""
         self._met: set[str] = set()
         """ENIs whose instance was asked for since the last resync."""
         self.next_resync = 0.0
@@ -89,6 +91,7 @@ class View:
         if resync:
             self.strangers.clear()
             self._met.clear()
+            self._doubted.clear()
             self.next_resync = now + self._resync_seconds
 
     def meet(self, interface_ids: Collection[str]) -> None:
@@ -96,6 +99,14 @@ class View:
         if due := set(interface_ids) - self._met:
             self.strangers |= self._ec2.strangers(due)
             self._met |= due
+
+    def doubt(self, instance_ids: Collection[str]) -> None:
+        """Mark instances to be read again, once a resync: they may be gone, and their routes dead."""
+        due = set(instance_ids) - self._doubted
+        self.surprised = self.surprised or bool(due)
+        for id_ in due:
+            self.instances.pop(id_, None)
+        self._doubted |= due
 
     def _find_vpc(self, reported: str) -> None:
         """The VPC of most nodes: one stray node must not lead the cluster elsewhere."""

@@ -52,6 +52,9 @@ class Membership:
     assign: tuple[AssignPodCidrs, ...]
     superseded: tuple[tuple[Member, NodeRoute], ...]
     """NodeRoutes of a member's instance and CIDRs under a name that it no longer has."""
+    predecessors: Mapping[str, NodeRoute]
+    """By member: the NodeRoute of a terminated instance whose name and CIDRs it has. It gives way at once, and its
+    routes are turned to the member."""
     leaving: tuple[NodeRoute, ...]
     """NodeRoutes whose Node is gone, or is another instance by now: their routes go, then they go."""
     given_up: Mapping[str, tuple[Cidr, ...]]
@@ -93,7 +96,9 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
             members.append(member)
             if old:
                 renamed.extend((member, record) for record in old)
-    leaving = tuple([record for name, record in snapshot.node_routes.items() if name not in kept])
+    strays = [record for name, record in snapshot.node_routes.items() if name not in kept]
+    predecessors = _predecessors(strays, members, snapshot)
+    leaving = tuple([record for record in strays if record.name not in predecessors])
     members.sort(key=attrgetter("node.priority"), reverse=True)  # they come by age, and a sort keeps that
     given_up = _given_up(leaving, claims.own)
     ready, blocked = _unblocked(members, given_up)
@@ -103,6 +108,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
         ready,
         tuple(assign),
         superseded,
+        predecessors,
         leaving,
         given_up,
         blocked,
@@ -313,6 +319,23 @@ def _routed(cidrs: tuple[Cidr, ...], addresses: Sequence[str]) -> tuple[Cidr, ..
     if not addresses or any(family_of(address) == "ipv4" for address in addresses):
         return cidrs
     return tuple([cidr for cidr in cidrs if cidr.family == "ipv6"])
+
+
+def _predecessors(strays: Sequence[NodeRoute], members: Sequence[Member], snapshot: Snapshot) -> dict[str, NodeRoute]:
+    """NodeRoutes that a member replaces by one of its own, by its name.
+
+    The ENI of a terminated instance is deleted, so its routes are blackholes, which stay ours without the NodeRoute.
+    """
+    if not strays:
+        return {}
+    cidrs = {member.name: member.cidrs for member in members if member.known and member.record is None}
+    return {
+        record.name: record
+        for record in strays
+        if cidrs.get(record.name) == record.spec.pod_cidrs
+        and (instance := snapshot.instances.get(record.spec.instance_id))
+        and instance.state == "terminated"
+    }
 
 
 def _given_up(leaving: Sequence[NodeRoute], own: Mapping[str, NodeRoute]) -> dict[str, tuple[Cidr, ...]]:

@@ -55,6 +55,7 @@ class Phases:
     records: dict[str, WriteNodeRoute] = field(default_factory=dict)
     checks: list[DisableSourceDestCheck] = field(default_factory=list)
     routes: list[ChangeRoute] = field(default_factory=list)
+    replaced: list[DeleteNodeRoute] = field(default_factory=list)
     gone: list[DeleteNodeRoute] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     departing: dict[str, tuple[NodeRoute, list[Key]]] = field(default_factory=dict)
@@ -82,12 +83,14 @@ class Phases:
 
     def publish(self, membership: Membership) -> None:
         """The NodeRoute of every member, and the source/dest checks that are still on."""
-        assigned = {step.node.name: step.key for step in membership.assign}
+        self.replaced = [DeleteNodeRoute(record) for record in membership.predecessors.values()]
+        before: dict[str, Key] = {step.node.name: step.key for step in membership.assign}
+        before |= {step.old.name: step.key for step in self.replaced}
         reached, lacking = self._granted()
         for index, member in enumerate(membership.members):
             spec, old = self._spec(member, reached.get(index, ()), lacking.get(index, ())), member.record
             if old is None or old.name != member.name or (old.spec is not spec and old.spec != spec):
-                after = (assigned[member.name],) if member.name in assigned else ()
+                after = (before[member.name],) if member.name in before else ()
                 own = old if old and old.name == member.name else None
                 self.records[member.name] = WriteNodeRoute(member.name, own, spec, after)
             if old and old.spec is not spec and (notice := withdrawn(member, old, spec, self.uses)):

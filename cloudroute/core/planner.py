@@ -67,6 +67,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
 
     steps: tuple[Step, ...] = (
         *membership.assign,
+        *phases.replaced,
         *phases.records.values(),
         *phases.checks,
         *phases.routes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.controller.lab import NATIVE, POOL, POOL6
 from tests.controller.lab import lab as any_lab
@@ -47,6 +48,30 @@ def test_routes_of_the_instance_before() -> None:
         world.calls()
         world.run()
         assert world.changes() == {"ReplaceRoute": 3, "ModifyNetworkInterfaceAttribute": 1}
+        assert world.conditions() == {name: NATIVE, other: NATIVE}
+        assert_nothing_else(world, [name, other])
+
+
+def test_a_node_replaced_under_its_name_and_cidr() -> None:
+    """A new instance with the name and the CIDR of one that was terminated costs one ReplaceRoute per table."""
+    with lab() as world:
+        name, other = world.join(0), world.join(1)
+        world.run()
+        cidrs = world.pod_cidrs(name)
+        world.terminate(name)
+        world.join(0, name=name, pod_cidrs=cidrs)
+        world.calls()
+        world.writes()
+        with capture_logs() as logs:
+            world.run()
+        assert [line for line in logs if line["log_level"] != "info"] == []
+        assert world.calls() == {
+            "DescribeInstances": 1, "DescribeRouteTables": 1, "ReplaceRoute": 3, "ModifyNetworkInterfaceAttribute": 1,
+        }  # fmt: skip
+        assert world.writes() == {
+            ("delete", "noderoutes"): 1, ("create", "noderoutes"): 1, ("patch", "noderoutes"): 1,
+            ("patch", "nodes/status"): 1,
+        }  # fmt: skip
         assert world.conditions() == {name: NATIVE, other: NATIVE}
         assert_nothing_else(world, [name, other])
 

@@ -164,6 +164,52 @@ def test_a_node_recreated_with_another_instance_waits_for_the_old_one_to_go() ->
     check_settled(world)
 
 
+@pytest.mark.parametrize("policy", [POLICY, DUAL], ids=["ipv4", "dual"])
+def test_a_node_replaced_under_its_name_and_cidrs_turns_the_routes_to_itself(policy: Policy) -> None:
+    """One ReplaceRoute per table and CIDR, no delete; the dead instance's NodeRoute gives way in the same plan."""
+    world, (a, *_) = settled(world=World(policy))
+    old = world.spec(a)
+    world.state(old.instance_id, "terminated")
+    del world.nodes[a]
+    world.join("a", name=a, cidrs=old.pod_cidrs)
+    world.cycle()
+    assert world.spec(a).instance_id == world.nodes[a].instance_id
+    assert world.counts()["replace"] == 3 * len(old.pod_cidrs)
+    world.settle()
+    assert world.counts() == {
+        "replace": 3 * len(old.pod_cidrs), "DeleteNodeRoute": 1, "WriteNodeRoute": 2, "DisableSourceDestCheck": 1,
+        "SetCondition": 1,
+    }  # fmt: skip
+    check_settled(world)
+
+
+def test_a_replaced_node_whose_predecessor_still_runs_waits_for_it() -> None:
+    """Two machines have one CIDR: what the first one has is withdrawn, drained and deleted."""
+    world, (a, *_) = settled()
+    old = world.spec(a)
+    world.join("a", name=a, cidrs=old.pod_cidrs)
+    world.cycle()
+    assert (world.spec(a).instance_id, world.spec(a).native_in) == (old.instance_id, ())
+    world.settle()
+    assert world.counts()["delete"] == 3
+    check_settled(world)
+
+
+@pytest.mark.parametrize("crash", ["noderoute-gone", "noderoute", "route"])
+def test_a_replacement_survives_a_crash_in_the_middle(crash: str) -> None:
+    """At each step the routes are still known for ours: no delete, no create, the same end."""
+    world, (a, *_) = settled()
+    old = world.spec(a)
+    world.state(old.instance_id, "terminated")
+    del world.nodes[a]
+    world.join("a", name=a, cidrs=old.pod_cidrs)
+    world.cycle(lambda step: step.key[0] == crash)
+    world.restart()
+    world.settle()
+    check_settled(world)
+    assert not world.counts().keys() & {"create", "delete"}
+
+
 def test_a_node_deleted_by_mistake_gets_all_back() -> None:
     """Registered again before the drain has ended: the same CIDR, and no route touched."""
     world, (a, *_) = settled()

@@ -40,11 +40,12 @@ def _die(world: World, deed: Deed) -> None:
 
 
 def _replace(world: World, deed: Deed) -> None:
-    """Another instance comes up under the name of one that has died."""
+    """Another instance comes up under the name of one that has died, and half of the times with its pod CIDRs."""
     if node := _running(world, deed):
+        cidrs = world.checks.cidrs(node) if fraction(deed) < 0.5 else ()
         world.die(node)
         zone = deed.size if deed.size < 3 else world.cloud.vpc.zones.index(node.machine.zone)
-        world.join(zone, node.name)
+        world.join(zone, node.name, pod_cidrs=cidrs)
 
 
 def _rename(world: World, deed: Deed) -> None:

@@ -87,7 +87,7 @@ class World:
 
     # --- machines ---------------------------------------------------------------------------
 
-    def join(self, zone: int, name: str = "", *, spare: bool = False) -> SimNode:
+    def join(self, zone: int, name: str = "", *, spare: bool = False, pod_cidrs: tuple[str, ...] = ()) -> SimNode:
         """An instance starts (a `spare` one runs already), its kubelet registers, an agent comes up."""
         zones = self.cloud.vpc.zones
         machine = self.cloud.launch(zones[zone % len(zones)], spare)
@@ -95,7 +95,7 @@ class World:
         node = SimNode(self, machine, name or f"n{self._names}")
         self.nodes.append(node)
         after, random = self.scheduler.after, self.scheduler.random
-        after(random.uniform(0, 2), lambda: self.register(node))
+        after(random.uniform(0, 2), lambda: self.register(node, pod_cidrs))
         after(random.uniform(0, 3), lambda: node.start() if node.running else None)
         return node
 
