@@ -44,7 +44,8 @@ class Tracker(Generic[K, V]):
         if not self.actual:
             return dict(self.wanted)
         if self.wanted == self.actual:  # in C
-            self._settled = self.wanted
+            # As read, entries are equal but other objects, which each change of the table would compare field by field.
+            self.actual, self._settled = dict(self.wanted), self.wanted
             return {}
         has = self.actual.get
         return {key: value for key, value in self.wanted.items() if has(key, _ABSENT) != value}

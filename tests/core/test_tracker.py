@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudroute.core.tracker import Tracker
+from cloudroute.dataplane import Nexthop
 
 TABLES = st.dictionaries(st.integers(0, 8), st.integers(0, 3))
 
@@ -35,3 +36,25 @@ def test_what_failed_and_became_right_by_itself_is_no_failure_any_more() -> None
     tracker.wrote(tracker.puts(), (), {"forwarding": "does not exist"})
     tracker.found({"forwarding": "1"})
     assert tracker.failed == {}
+
+
+def test_entries_that_were_read_and_are_right_are_compared_once() -> None:
+    compared = 0
+
+    class Address(bytes):
+        __hash__ = bytes.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__eq__(other)
+
+    wanted = {id_: Nexthop(Address(bytes((10, 0, 0, id_))), "eth0") for id_ in range(100)}
+    tracker: Tracker[int, Nexthop] = Tracker("nexthops")
+    tracker.want(wanted)
+    tracker.found({id_: Nexthop(bytes(to.gateway), "eth0") for id_, to in wanted.items()})
+    assert tracker.puts() == {}
+    assert compared == 100
+    tracker.want({**wanted, 7: Nexthop(b"\x0a\0\0\x07", "cr0")})
+    assert tracker.puts().keys() == {7}
+    assert compared - 100 == 2, "the one that differs, by the whole table and then by itself"
