@@ -27,9 +27,10 @@ def leave_bridge(host: LabHost, cidrs: Sequence[Cidr], mtu: int) -> None:
         "ipam": {
             "type": "host-local",
             "ranges": [[{"subnet": str(cidr), "gateway": written(gateway(cidr))}] for cidr in cidrs],
-            "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+            "routes": [{"dst": "0.0.0.0/0" if cidr.family == "ipv4" else "::/0"} for cidr in cidrs],
         },
     }  # fmt: skip
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-    content = {"cniVersion": "1.0.0", "name": NETWORK, "plugins": [bridge, portmap]}
+    bandwidth = {"type": "bandwidth", "capabilities": {"bandwidth": True}}
+    content = {"cniVersion": "1.0.0", "name": NETWORK, "plugins": [bridge, portmap, bandwidth]}
     (host.conf_dir / CONFLIST).write_text(json.dumps(content))
