@@ -21,8 +21,10 @@ Path = Literal["native", "direct", "overlay"]
 """How one pair of nodes exchanges pod traffic."""
 PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
 """The best first."""
-NodePath = Literal["native", "direct", "overlay", "mixed"]
-"""How a node exchanges pod traffic with all the others."""
+NodePath = Literal["native", "direct", "partial", "overlay"]
+"""In which tables a node is routed, of those that its senders send by: `core.paths.node_path`."""
+NODE_PATHS: tuple[NodePath, ...] = ("native", "direct", "partial", "overlay")
+"""The best first."""
 
 
 class Cidr(NamedTuple):

@@ -74,6 +74,7 @@ def test_what_the_loops_tell_is_what_is_scraped(told: Telemetry) -> None:
         {("rtb-1", "ipv4", "ours"): 48, ("rtb-1", "ipv4", "foreign"): 2},
         {("rtb-1", "ipv4"): 50},
         {"native": 48, "overlay": 3},
+        {"native": 1128, "overlay": 147},
         {"10.0.0.0/8": 7},
     )
     found = metrics(told)
@@ -83,6 +84,7 @@ def test_what_the_loops_tell_is_what_is_scraped(told: Telemetry) -> None:
     assert found['cloudroute_routes{family="ipv4",state="ours",table="rtb-1"}'] == 48
     assert found['cloudroute_route_limit{family="ipv4",table="rtb-1"}'] == 50
     assert found['cloudroute_nodes{path="overlay"}'] == 3
+    assert found['cloudroute_pairs{path="overlay"}'] == 147
     assert found['cloudroute_ipam_free{cidr="10.0.0.0/8"}'] == 7
     assert found["cloudroute_leader"] == 1
     assert found["cloudroute_reconcile_seconds_count"] == 1
@@ -91,8 +93,8 @@ def test_what_the_loops_tell_is_what_is_scraped(told: Telemetry) -> None:
 
 def test_a_table_that_is_gone_takes_its_series_along(told: Telemetry) -> None:
     """The world is replaced as a whole."""
-    told.world({("rtb-1", "ipv4", "ours"): 1}, {("rtb-1", "ipv4"): 50}, {"native": 1}, {"10.0.0.0/8": 1})
-    told.world({("rtb-2", "ipv4", "ours"): 1}, {("rtb-2", "ipv4"): 50}, {}, {})
+    told.world({("rtb-1", "ipv4", "ours"): 1}, {("rtb-1", "ipv4"): 50}, {"native": 1}, {"native": 0}, {"10.0.0.0/8": 1})
+    told.world({("rtb-2", "ipv4", "ours"): 1}, {("rtb-2", "ipv4"): 50}, {}, {}, {})
     assert not any("rtb-1" in name or "native" in name for name in metrics(told))
 
 

@@ -4,7 +4,8 @@ Every agent watches every NodeRoute, so a status that followed each change of a 
 written on the node's own transitions: readiness, reason, the generation that it speaks of, the MTU, and the node's
 path. The counts of peers by path go along and are as of then. A change of path alone, which many nodes may see at one
 time, is told when it has lasted for some seconds, after a random delay that grows with the number of peers: of a node
-that joins, which is on the overlay until its routes have settled, the others say nothing.
+that joins, which is on nobody's subnet until its source/dest check is off, its neighbours say nothing; and of the first
+that sends by another table, nobody whose own NodeRoute soon says that it is routed there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cloudroute.types import PATHS, NodePath, NodeRoute, Path
 _chance = Random()
 
 LASTS_SECONDS = 5.0
-"""How long a change of path must last: longer than `--settle-seconds`, for which a new node is on the overlay."""
+"""How long a change of path must last: longer than `--settle-seconds`, for which a new node is on nobody's subnet."""
 SPREAD_SECONDS = 0.01
 """Per peer: 5,000 agents that see one change spread their words over 50 s."""
 FIRST_RETRY, LAST_RETRY = 0.5, 60.0

@@ -57,8 +57,8 @@ COMMAND = Command(
     name="lab status",
     summary="show the hosts and pods of a lab, their paths, and how full its route tables are",
     text=(
-        "PATH is what a host's agent says in its NodeRoute: native, direct, overlay or mixed. AGENT is running, frozen "
-        "or stopped. What EC2 says of a route table is shown as entries against the limit, in each family."
+        "PATH is what a host's agent says in its NodeRoute: native, direct, partial or overlay. AGENT is running, "
+        "frozen or stopped. What EC2 says of a route table is shown as entries against the limit, in each family."
     ),
     example="sudo cloudroute lab status\nsudo cloudroute lab status -o json | jq '.hosts[] | {name, path}'",
     run=run,

@@ -183,12 +183,12 @@ COMMAND = Command(
     summary="show each node's path and how full each route table is",
     text=(
         "Reads Nodes, NodeRoutes, RouteTables and Events from Kubernetes, needs no access to AWS, and prints tables. "
-        "PATH is native where all pairs of a node go through a route or the subnet, direct where all stay on its "
-        "subnet, overlay where all take the tunnel, else mixed. READY is what the node's agent says: yes, no, behind "
-        "where it has not taken up the latest NodeRoute yet, - where it has said nothing. TABLES are the route tables "
-        "with a route to the node. LIMIT, USED, OURS and FOREIGN count entries of one family. What is wrong with a "
-        "node stands below, in words, and last what the controller has warned of lately: refused calls, full tables, "
-        "routes of others, nodes that lost a route or wait for their agents."
+        "PATH is native where the node is routed in every table that nodes of other subnets send by, partial where in "
+        "some, overlay where in none, direct where all other nodes are on its subnet. READY is what the node's agent "
+        "says: yes, no, behind where it has not taken up the latest NodeRoute yet, - where it has said nothing. "
+        "TABLES are the route tables with a route to the node. LIMIT, USED, OURS and FOREIGN count entries of one "
+        "family. What is wrong with a node stands below, in words, and last what the controller has warned of lately: "
+        "refused calls, full tables, routes of others, nodes that lost a route or wait for their agents."
     ),
     example=(
         "cloudroute status --kubeconfig ~/.kube/config\n"

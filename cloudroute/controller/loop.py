@@ -370,7 +370,8 @@ class Loop:
                 for table_id, use in decision.uses.items()
                 for family in use.families
             },
-            {path: paths[path] for path in ("native", "direct", "overlay", "mixed")},
+            paths.nodes,
+            paths.pairs,
             {str(pool): free for pool, free in decision.free.items()},
         )
 

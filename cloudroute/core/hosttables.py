@@ -128,7 +128,10 @@ class Composer:
         self._seen = (me, own, routes, host)
         mtu = self._mtu(me, host)
         tunnels = (VTEP, VTEP6) if self._bulk["fdb6"] else (VTEP,)
-        counts = Counter(peer.path for peer in self._peers.values())
+        alike = Counter(self._peers.values())
+        counts: Counter[Path] = Counter()
+        for peer, number in alike.items():
+            counts[peer.path] += number
         poor = {name: peer.problem for name, peer in self._peers.items() if peer.problem}
         return Wanted(
             {
@@ -141,7 +144,7 @@ class Composer:
             },
             own.spec.pod_cidrs,
             mtu,
-            node_path(set(counts), me.kind),
+            node_path(me.kind, {peer.sends_by for peer in alike}),
             counts,
             self._peers,
             self._roster.pod_cidrs,

@@ -3,19 +3,34 @@
 A pair is native only if each node is routed in the table that the other sends by; else direct if both stand on one
 subnet; else overlay. The same answer from both ends, so that no path is asymmetric.
 
+The path of one node says how far the VPC leads to it, whatever the other ends lack: `native` if it is routed in each
+table that its senders send by, the nodes that are not on its subnet; `partial` if in some of these tables, `overlay` if
+in none; `direct` if all other nodes are on its subnet.
+
 Nodes may have IPv4, IPv6 or both. `family_path` says which families the pair's path carries, and `tunnel_family` over
 which one the tunnel carries the rest.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Set
+from itertools import combinations_with_replacement
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from cloudroute.core.tables import limit_of
-from cloudroute.types import FAMILIES, Family, NodePath, NodeRouteSpec, Path, TableReport, family_of
+from cloudroute.types import (
+    FAMILIES,
+    NODE_PATHS,
+    PATHS,
+    Family,
+    NodePath,
+    NodeRouteSpec,
+    Path,
+    TableReport,
+    family_of,
+)
 
 
 class Class(NamedTuple):
@@ -67,44 +82,67 @@ def node_families(spec: NodeRouteSpec) -> frozenset[Family]:
     return frozenset(map(family_of, spec.node_ips))
 
 
-def node_paths(specs: Mapping[str, NodeRouteSpec]) -> dict[str, NodePath]:
-    """Each node's path by name: the sum over its pairs.
-
-    Nodes are compared class by class, so 5,000 nodes cost a few hundred comparisons and not 12 million.
-    """
-    members: defaultdict[Class, list[str]] = defaultdict(list)
-    for name, spec in specs.items():
-        members[Class.of(spec)].append(name)
-    sizes = {of_class: len(names) for of_class, names in members.items()}
-    result: dict[str, NodePath] = {}
-    for mine, names in members.items():
-        result.update(dict.fromkeys(names, _path_of(mine, sizes)))
-    return result
+def sends_by(sender: Class, receiver: Class) -> str | None:
+    """The table by which a node of class `sender` sends to one of class `receiver`; None: they are on one subnet."""
+    return None if sender.subnet_id and sender.subnet_id == receiver.subnet_id else sender.route_table_id
 
 
-def path_counts(specs: Iterable[NodeRouteSpec]) -> Counter[NodePath]:
-    """How many nodes have which path: `node_paths` without the names."""
-    sizes = {Class(*parts): number for parts, number in Counter(map(_PARTS, specs)).items()}
-    counts: Counter[NodePath] = Counter()
-    for mine, number in sizes.items():
-        counts[_path_of(mine, sizes)] += number
-    return counts
-
-
-def _path_of(mine: Class, sizes: Mapping[Class, int]) -> NodePath:
-    """The path of a node of class `mine`, where there are so many nodes of each class."""
-    return node_path({pair_path(mine, other) for other, size in sizes.items() if other != mine or size > 1}, mine)
-
-
-def node_path(paths: set[Path], mine: Class) -> NodePath:
-    """A node's path: the sum over those of its pairs, `paths`."""
-    if not paths:  # the only node: by what it has
+def node_path(mine: Class, tables: Set[str | None]) -> NodePath:
+    """A node's path, where `tables` has `sends_by` of each other node. "" counts as a table that it is not in."""
+    if not tables:  # the only node: by what it has
         return "native" if mine.native_in else "direct" if mine.subnet_id else "overlay"
-    if paths == {"overlay"}:
-        return "overlay"
-    if paths == {"direct"}:
+    needed, lacking = tables - {None}, lacking_tables(mine, tables)
+    if not needed:
         return "direct"
-    return "mixed" if "overlay" in paths else "native"
+    return "native" if not lacking else "overlay" if lacking == needed else "partial"
+
+
+def lacking_tables(mine: Class, tables: Set[str | None]) -> Set[str]:
+    """Those of a node's senders' tables that do not lead to it; `tables` as for `node_path`."""
+    return {table_id for table_id in tables if table_id is not None and table_id not in mine.native_in}
+
+
+def senders_tables(sizes: Mapping[Class, int]) -> dict[Class, frozenset[str | None]]:
+    """By class: `sends_by` of each node but one of that class, to that one. `sizes`: how many nodes a class has."""
+    places: Counter[Class] = Counter()
+    for one, size in sizes.items():
+        places[_place(one)] += size
+    tables = {
+        mine: frozenset(sends_by(other, mine) for other, size in places.items() if other != mine or size > 1)
+        for mine in places
+    }
+    return {one: tables[_place(one)] for one in sizes}
+
+
+def _place(one: Class) -> Class:
+    """The same, routed nowhere. There are fewer of these than classes, and where a node is routed is not asked."""
+    return Class(one.route_table_id, one.subnet_id, ())
+
+
+def node_paths(specs: Mapping[str, NodeRouteSpec]) -> dict[str, NodePath]:
+    """Each node's path by name."""
+    classes = {name: Class.of(spec) for name, spec in specs.items()}
+    paths = {mine: node_path(mine, tables) for mine, tables in senders_tables(Counter(classes.values())).items()}
+    return {name: paths[mine] for name, mine in classes.items()}
+
+
+class PathCounts(NamedTuple):
+    """How many nodes, and how many unordered pairs of nodes, have which path. Each path is there."""
+
+    nodes: Mapping[NodePath, int]
+    pairs: Mapping[Path, int]
+
+
+def path_counts(specs: Iterable[NodeRouteSpec]) -> PathCounts:
+    """Count them class by class: 5,000 nodes cost a few hundred comparisons and not 12 million."""
+    sizes = {Class(*parts): number for parts, number in Counter(map(_PARTS, specs)).items()}
+    nodes = dict.fromkeys(NODE_PATHS, 0)
+    for mine, tables in senders_tables(sizes).items():
+        nodes[node_path(mine, tables)] += sizes[mine]
+    pairs = dict.fromkeys(PATHS, 0)
+    for (a, many), (b, others) in combinations_with_replacement(sizes.items(), 2):
+        pairs[pair_path(a, b)] += many * (many - 1) // 2 if a is b else many * others
+    return PathCounts(nodes, pairs)
 
 
 class Explanation(NamedTuple):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from cloudroute.core.paths import Class, family_path, node_families, pair_path, tunnel_family
+from cloudroute.core.paths import Class, family_path, node_families, pair_path, sends_by, tunnel_family
 from cloudroute.dataplane import (
     METRIC,
     VTEP,
@@ -115,11 +116,17 @@ def _ends(spec: NodeRouteSpec, host: Host) -> dict[Family, bytes]:
 
 
 class Peer(NamedTuple):
-    """How a peer is reached."""
+    """How a peer is reached, and how it reaches this node."""
 
     path: Path
+    sends_by: str | None
+    """See `paths.sends_by`."""
     problem: str
     """Why it can't be reached as it should be, in words; "" while it can."""
+
+
+_peer = lru_cache(256)(Peer)
+"""Thousands of peers have a handful of values: one object each, quick to count."""
 
 
 class Entries(NamedTuple):
@@ -136,7 +143,8 @@ class Entries(NamedTuple):
 
 def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: Mapping[Cidr, int]) -> Entries:
     """What to hold for a peer of the roster, whose CIDRs all have an id. `addresses` are its nodeIPs."""
-    path = pair_path(me.kind, Class.of(spec))
+    kind = Class.of(spec)
+    path = pair_path(me.kind, kind)
     by_family = {family_of_bytes(address): address for address in reversed(addresses)}
     over = tunnel_family(me.ends, by_family)
     device = VTEP if over in (None, me.underlay) else VTEP6
@@ -157,7 +165,7 @@ def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: M
             nexthops.append((id_, nexthop))
             routes.append((RouteKey(base(cidr), length, METRIC[family]), Route(id_, me.sources[family])))
     return Entries(
-        Peer(path, "; ".join(dict.fromkeys(problems))),
+        _peer(path, sends_by(kind, me.kind), "; ".join(dict.fromkeys(problems))),
         device,
         ((mac, by_family[over]),) if over else (),
         tuple(neighbours),

@@ -2,7 +2,7 @@
 // Everything is drawn by textContent: what a Node is called, or an agent says, is never markup.
 
 const PATHS = ["native", "direct", "overlay"];
-const LETTER = { native: "N", direct: "D", overlay: "O", mixed: "M", none: "–" };
+const LETTER = { native: "N", direct: "D", overlay: "O", partial: "P", none: "–" };
 const byId = (id) => document.getElementById(id);
 const many = (number) => number.toLocaleString("en-US");
 const counted = (number, noun) => `${many(number)} ${noun}${number === 1 ? "" : "s"}`;
@@ -69,7 +69,7 @@ function drawNow(status) {
 
 function drawPaths({ paths, pairs }) {
   byId("paths-count").textContent = `(${many(sum(Object.values(paths)))})`;
-  draw("tiles", paths, () => ["native", "direct", "mixed", "overlay", "none"].map((path) =>
+  draw("tiles", paths, () => ["native", "direct", "partial", "overlay", "none"].map((path) =>
     el("li", "", letter(path), el("strong", "", many(paths[path])), el("span", "", path === "none" ? "not published yet" : path))));
   draw("pairs", pairs, () => {
     const whole = sum(Object.values(pairs));

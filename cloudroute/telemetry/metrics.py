@@ -12,13 +12,15 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from cloudroute.telemetry.vitals import Vitals
+from cloudroute.types import NodePath, Path
 
 
 @dataclass(frozen=True, slots=True)
 class _World:
     routes: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     limits: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    nodes: Mapping[str, int] = field(default_factory=dict)
+    nodes: Mapping[NodePath, int] = field(default_factory=dict)
+    pairs: Mapping[Path, int] = field(default_factory=dict)
     ipam_free: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -62,15 +64,16 @@ class Telemetry(Vitals, Collector):
         self,
         routes: Mapping[tuple[str, str, str], int],
         limits: Mapping[tuple[str, str], int],
-        nodes: Mapping[str, int],
+        nodes: Mapping[NodePath, int],
+        pairs: Mapping[Path, int],
         ipam_free: Mapping[str, int],
     ) -> None:
         """Replace what is known of the world.
 
-        Keys: `routes` (table, family, state ours|foreign|blackhole), `limits` (table, family), `nodes` path,
-        `ipam_free` cluster CIDR.
+        Keys: `routes` (table, family, state ours|foreign|blackhole), `limits` (table, family), `nodes` and
+        `pairs` path, `ipam_free` cluster CIDR.
         """
-        self._world = _World(dict(routes), dict(limits), dict(nodes), dict(ipam_free))
+        self._world = _World(dict(routes), dict(limits), dict(nodes), dict(pairs), dict(ipam_free))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Draw the series of the world (prometheus_client's Collector)."""
@@ -78,6 +81,8 @@ class Telemetry(Vitals, Collector):
         yield _family("routes", "Entries of a route table.", ("table", "family", "state"), world.routes)
         yield _family("route_limit", "Entries a route table may have.", ("table", "family"), world.limits)
         yield _family("nodes", "Nodes by path.", ("path",), {(path,): n for path, n in world.nodes.items()})
+        pairs = {(path,): n for path, n in world.pairs.items()}
+        yield _family("pairs", "Pairs of nodes by the path between them.", ("path",), pairs)
         free = {(cidr,): n for cidr, n in world.ipam_free.items()}
         yield _family("ipam_free", "Pod CIDRs left in a cluster CIDR.", ("cidr",), free)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -262,28 +263,30 @@ def pending(node: Node) -> bool:
 
 
 def test_the_status_says_how_the_node_stands() -> None:
-    node = Node(*PAIR, node_route(3), node_route(4))
+    node = Node(node_route(1, ["rtb-3"]), node_route(2), node_route(3), node_route(4))
     node.settle()
     assert written(node) == 1
     assert node.agents.written[0] == {
-        "ready": True, "reason": "Ready", "message": "", "observedGeneration": 1, "mtu": 8951, "path": "mixed",
+        "ready": True, "reason": "Ready", "message": "", "observedGeneration": 1, "mtu": 8951, "path": "partial",
         "paths": {"native": 0, "direct": 1, "overlay": 2}, "since": node.clock.timestamp(),
     }  # fmt: skip
 
 
 def test_the_status_is_written_on_own_transitions_only() -> None:
     """N agents watch N NodeRoutes: a status that followed each peer would cost N x N events."""
-    node = Node(node_route(1, TABLES), *(node_route(number) for number in range(2, 21)))
+    node = Node(node_route(1, ["rtb-3"]), *(node_route(number) for number in range(2, 21)))
     node.settle()
     assert written(node) == 1
-    for number in range(2, 20):
+    for number in range(2, 21):
         node.publish(node_route(number, TABLES))
         node.settle()
-    assert written(node) == 1, "some peers are native, some not, all the while: mixed"
-    node.publish(node_route(20, TABLES))
-    node.settle()
-    assert written(node) == 2, "native to all"
-    node.publish(node_route(1, TABLES, generation=2))
+    assert written(node) == 1, "where its peers are routed is not told by this node"
+    for number in range(3, 19, 3):
+        node.withdraw(f"n{number}")
+        node.settle()
+    assert written(node) == 2, "one of three tables has no senders any more"
+    assert [said["path"] for said in node.agents.written] == ["partial", "native"]
+    node.publish(node_route(1, ["rtb-3"], generation=2))
     node.settle()
     assert written(node) == 3, "its own spec has changed"
     node.start()
@@ -292,15 +295,16 @@ def test_the_status_is_written_on_own_transitions_only() -> None:
 
 
 def test_a_path_that_lasts_a_moment_is_not_told() -> None:
-    """A node that joins is on the overlay until its routes have settled: N others would say so twice."""
-    node = Node(node_route(1, TABLES), node_route(2, TABLES))
+    """A node that joins is on nobody's subnet until its check is off: all on that subnet would say so twice."""
+    node = Node(node_route(1, ["rtb-3"]), node_route(2))
     node.settle()
     assert written(node) == 1
-    node.publish(node_route(3))
+    neighbour = node_route(4)
+    node.publish(replace(neighbour, spec=replace(neighbour.spec, subnet_id="")))
     node.turn()
-    assert pending(node), "mixed"
+    assert pending(node), "partial: the neighbour sends by rtb-2"
     assert node.reporter._not_before >= node.clock.time + LASTS_SECONDS
-    node.publish(node_route(3, TABLES))
+    node.publish(neighbour)
     node.turn()
     assert not pending(node)
     assert written(node) == 1

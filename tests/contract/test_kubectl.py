@@ -172,7 +172,7 @@ def test_get_watch_goes_on_with_changes(kube_api: Api, kubectl: str, kubeconfig:
 
     def change() -> None:
         # Again and again: kubectl drops what changes between its first look and its watch.
-        for path in itertools.cycle(("overlay", "mixed")):
+        for path in itertools.cycle(("overlay", "partial")):
             kube_api.patch_status("noderoutes", name, {"path": path})
             if done.wait(0.3):
                 return
@@ -189,7 +189,7 @@ def test_get_watch_goes_on_with_changes(kube_api: Api, kubectl: str, kubeconfig:
         done.set()
         changes.join()
         process.kill()
-    assert row[2] in ("overlay", "mixed")
+    assert row[2] in ("overlay", "partial")
 
 
 def test_delete_waits_until_it_is_gone(run: Kubectl, kube_api: Api, name: str) -> None:

@@ -102,7 +102,7 @@ def test_it_can_do_its_work(agent: Agent, real_kube: RealKubeApi, name: str) -> 
         "message": "no nftables: install it",
         "observedGeneration": 1,
         "mtu": 8951,
-        "path": "mixed",
+        "path": "partial",
         "paths": {"native": 2, "direct": 1, "overlay": 7},
         "since": "2026-01-01T00:00:00Z",
     }

@@ -42,18 +42,20 @@ def test_routes_and_limits() -> None:
         assert _metric(world, "route_limit")[table, "ipv4"] == 10
 
 
-def test_nodes_by_path() -> None:
-    """`nodes` counts native, direct, overlay and mixed nodes; all four series are always there."""
-    with lab(one_table=True, route_limit=3) as world:
-        world.join_many(4)
+def test_nodes_and_pairs_by_path() -> None:
+    """`nodes` counts those routed everywhere, somewhere and nowhere, `pairs` the ways between; all series are there."""
+    with lab(2, one_table=True, route_limit=10) as world:
+        world.foreign(world.table(), "0.0.0.0/0", GatewayId=world.gateway())
+        world.join_many(12)
         world.run()
-        # Two are routed. Of the two others one stands on a subnet with a routed one: those two are direct.
-        assert sum(_metric(world, "nodes").values()) == 4
-        assert _metric(world, "nodes") == {("native",): 0, ("direct",): 0, ("overlay",): 1, ("mixed",): 3}
+        assert _metric(world, "nodes") == {("native",): 8, ("direct",): 0, ("partial",): 0, ("overlay",): 4}
+        # 6 stand on each of two subnets: of its 15 pairs 6 are of two nodes with entries.
+        assert _metric(world, "pairs") == {("native",): 8 * 7 // 2, ("direct",): 2 * (15 - 6), ("overlay",): 20}
     with lab(1, route_limit=1) as world:
         world.join_many(3)
         world.run()
-        assert _metric(world, "nodes") == {("native",): 0, ("direct",): 3, ("overlay",): 0, ("mixed",): 0}
+        assert _metric(world, "nodes") == {("native",): 0, ("direct",): 3, ("partial",): 0, ("overlay",): 0}
+        assert _metric(world, "pairs") == {("native",): 0, ("direct",): 3, ("overlay",): 0}
 
 
 def test_free_addresses() -> None:
@@ -146,6 +148,7 @@ def _metric(world: Lab, name: str) -> dict[tuple[str, ...], float]:
         "routes": ("table", "family", "state"),
         "route_limit": ("table", "family"),
         "nodes": ("path",),
+        "pairs": ("path",),
         "ipam_free": ("cidr",),
     }[name]
     samples = [s for metric in world.telemetry.registry.collect() for s in metric.samples]

@@ -114,8 +114,9 @@ answers in Prometheus' text format, `/healthz` and `/readyz` with 200, or with 5
 both, with `cloudroute_leader` 0.
 """
 _LABELS = """`family` is `ipv4` or `ipv6`, `state` is `ours`, `foreign` or `blackhole`; `code` is `OK` or AWS's error
-code, and each attempt counts. `path` of `cloudroute_nodes` is `native` (all pairs of the node are native or
-direct), `direct` (all are direct), `overlay` (none is either), else `mixed`.
+code, and each attempt counts. `path` of `cloudroute_nodes` is `native` (routed in every table that nodes of
+other subnets send by), `partial` (in some), `overlay` (in none) or `direct` (all other nodes are on its subnet).
+`cloudroute_pairs` counts each two nodes once, by the path between them: `native`, `direct` or `overlay`.
 """
 _METRIC = ("metric", "type", "labels", "meaning")
 

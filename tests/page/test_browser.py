@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from cloudroute.controller.status import Status
-from tests.core.world import World, settled_world
+from tests.core.world import POLICY, World, settled_world
 from tests.page.chrome import Tab
 from tests.page.stage import Election, agents_say, served, shown
 from tests.page.test_compose import cycle_of
@@ -37,6 +37,21 @@ def test_each_part_is_drawn(tab: Tab) -> None:
         assert {address.removeprefix(url) for address in tab.requests if not address.startswith("data:")} == {
             "/", "/api/status",
         }  # fmt: skip
+
+
+def test_nodes_are_counted_by_path(tab: Tab) -> None:
+    """Of 12 nodes 8 have one of the entries that others leave: a tile for each path, a row for each of its nodes."""
+    world = World(POLICY, one_table=True, limit=10)
+    world.foreign("rtb-main", "0.0.0.0/0")
+    for zone in "abc" * 4:
+        world.join(zone)
+    world.settle()
+    with served(leading(world)) as url:
+        tab.go(url)
+        tiles = "N 8 native D 0 direct P 0 partial O 4 overlay \N{EN DASH} 0 not published yet"
+        assert tab.text("#tiles").split() == tiles.split()
+        rows = tab.text("#space").split()
+        assert (rows.count("native"), rows.count("overlay")) == (8, 4)
 
 
 def test_few_nodes_are_shown_with_each_other(tab: Tab) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from random import Random
 
 from cloudroute.agent.report import LASTS_SECONDS, SPREAD_SECONDS, Report
-from cloudroute.core.paths import Class, node_path, pair_path
+from cloudroute.core.paths import Class, node_path, pair_path, senders_tables
 from cloudroute.types import NodePath, NodeRoute, Path
 from tests.scale.cluster import LightCluster
 
@@ -73,8 +73,9 @@ class Agents:
     def _see(self, now: float) -> None:
         """Who is on another path by now waits a while before it says so; who is back again has nothing to say."""
         spread = SPREAD_SECONDS * len(self._class)
+        tables = senders_tables({of_class: len(names) for of_class, names in self._members.items()})
         for mine in self._members:
-            path = node_path(set(self._counts(mine)), mine)
+            path = node_path(mine, tables[mine])
             if self._paths.get(mine) == path and not self._changed:
                 continue
             self._paths[mine] = path

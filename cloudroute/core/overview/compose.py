@@ -12,7 +12,7 @@ from cloudroute.core.overview.findings import findings
 from cloudroute.core.overview.pairs import Pairs, count_pairs
 from cloudroute.core.overview.why import LONGEST, Reasons
 from cloudroute.core.tables import TableUse
-from cloudroute.types import PATHS, Family, Node, NodeRoute
+from cloudroute.types import NODE_PATHS, PATHS, Family, Node, NodeRoute
 
 MOST_WARNINGS = 100
 MOST_WAITS = 5
@@ -71,10 +71,7 @@ def _parts(cycle: Cycle, family: Family, length: int) -> int:
 def _paths(pairs: Pairs, nodes: int) -> dict[str, int]:
     """Nodes by path; `none` have no NodeRoute."""
     counts = Counter(pairs.path.values())
-    return {
-        **{path: counts[path] for path in ("native", "direct", "mixed", "overlay")},
-        "none": nodes - len(pairs.path),
-    }
+    return {**{path: counts[path] for path in NODE_PATHS}, "none": nodes - len(pairs.path)}
 
 
 def _zone(cycle: Cycle, name: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from itertools import combinations_with_replacement
 from typing import Literal, NamedTuple
 
-from cloudroute.core.paths import Class, node_path, pair_path
-from cloudroute.types import PATHS, NodePath, NodeRouteSpec, Path
+from cloudroute.core.paths import Class, lacking_tables, node_path, pair_path, senders_tables
+from cloudroute.types import PATHS, NodePath, NodeRouteSpec
 
 MOST_NODES = 30
 """With more, the matrix is one of zones."""
@@ -24,7 +24,9 @@ class Pairs(NamedTuple):
     """All pairs, counted."""
 
     path: Mapping[str, NodePath]
-    """By node: the sum over its pairs."""
+    """By node, as `paths.node_path` has it."""
+    lacking: Mapping[str, tuple[str, ...]]
+    """By node: the tables, sorted, that its senders send by and that do not lead to it."""
     peers: Mapping[str, Counts]
     """By node: how many others it reaches by which path."""
     by: Literal["node", "zone"]
@@ -36,7 +38,7 @@ class Pairs(NamedTuple):
 
 
 def count_pairs(specs: Mapping[str, NodeRouteSpec], zone_of: Mapping[str, str]) -> Pairs:
-    """Count them class by class, as `paths.node_paths` does: 12 million pairs cost a few hundred comparisons.
+    """Count them class by class, as `paths.path_counts` does: 12 million pairs cost a few hundred comparisons.
 
     `zone_of` has the zone of each node; a node that is not in it has none ("").
     """
@@ -54,13 +56,14 @@ def count_pairs(specs: Mapping[str, NodeRouteSpec], zone_of: Mapping[str, str]) 
         which = PATHS.index(pair_path(mine, other))
         _count(peers, cells, which, mine, other, shares)
     path: dict[str, NodePath] = {}
+    lacking: dict[str, tuple[str, ...]] = {}
     each: dict[str, Counts] = {}
-    for mine, nodes in members.items():
-        used: set[Path] = {name for name, number in zip(PATHS, peers[mine], strict=True) if number}
-        path.update(dict.fromkeys(nodes, node_path(used, mine)))
-        each.update(dict.fromkeys(nodes, peers[mine]))
+    for mine, tables in senders_tables({one: len(nodes) for one, nodes in members.items()}).items():
+        path.update(dict.fromkeys(members[mine], node_path(mine, tables)))
+        lacking.update(dict.fromkeys(members[mine], tuple(sorted(lacking_tables(mine, tables)))))
+        each.update(dict.fromkeys(members[mine], peers[mine]))
     total = [sum(counts[which] for counts in each.values()) // 2 for which in range(len(PATHS))]
-    return Pairs(path, each, by, names, cells, total)
+    return Pairs(path, lacking, each, by, names, cells, total)
 
 
 def _count(

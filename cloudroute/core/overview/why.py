@@ -33,8 +33,6 @@ class Reasons:
         self._grants = {table_id: granted for table_id, granted in decision.grants.items() if granted}
         self._full = {table_id: self._is_full(use) for table_id, use in self._managed.items()}
         self._foreign = {table_id: frozenset(use.foreign) for table_id, use in self._managed.items()}
-        self._lacking: dict[tuple[tuple[str, ...], str], tuple[str, ...]] = {}
-        """By what is published of a node: the tables that lead to it in no way. Few nodes differ in that."""
 
     def of(self, name: str) -> str:
         """Why the node is not native; "" when it is."""
@@ -49,7 +47,7 @@ class Reasons:
         words = [*self._of_itself(name, record), *self._by_table(name, record)]
         if path == "direct":
             words.insert(0, "all others are on its subnet")
-        return "; ".join(words) or f"others have no route in its table {record.spec.route_table_id}"
+        return "; ".join(words)
 
     def _is_full(self, use: TableUse) -> bool:
         reserve = self._policy.route_reserve
@@ -79,9 +77,6 @@ class Reasons:
             yield "EC2 does not show its instance"
         elif self._checked(record):
             yield "its source/dest check is on"
-        table_id = record.spec.route_table_id
-        if table_id not in self.uses or not self.uses[table_id].managed:
-            yield f"its subnet sends by {table_id or 'an unknown table'}, which is not kept"
 
     def _checked(self, record: NodeRoute) -> bool:
         instance = self._snapshot.instances.get(record.spec.instance_id)
@@ -89,28 +84,25 @@ class Reasons:
         return primary is not None and primary.source_dest_check
 
     def _by_table(self, name: str, record: NodeRoute) -> Iterator[str]:
-        """What it lacks in single tables: those with the same lack together."""
+        """What it lacks in the tables that its senders send by: those with the same lack together."""
         lacking: defaultdict[str, list[str]] = defaultdict(list)
         index, member = self._members.get(name, (-1, None))
-        for table_id in self._tables_without(record):
+        for table_id in self._tables_without(name, record):
             granted = member if index in self._grants.get(table_id, ()) else None
-            lacking[self._lack(table_id, record, granted)].append(table_id)
+            lacking[self._lack(table_id, record, granted)].append(table_id or "a table that is not known")
         for words, table_ids in lacking.items():
             yield f"{words} in {', '.join(table_ids)}"
 
-    def _tables_without(self, record: NodeRoute) -> tuple[str, ...]:
-        key = (record.spec.native_in, record.spec.subnet_id)
-        if key not in self._lacking:
-            native, subnet_id = key
-            self._lacking[key] = tuple(
-                table_id
-                for table_id, use in self._managed.items()
-                if table_id not in native and not (subnet_id and use.only_subnet == subnet_id)
-            )
-        return self._lacking[key]
+    def _tables_without(self, name: str, record: NodeRoute) -> tuple[str, ...]:
+        """The only node needs none yet: of it, its own table stands for those of later nodes."""
+        if len(self._pairs.path) == 1 and self._pairs.path[name] == "overlay":
+            return (record.spec.route_table_id,)
+        return self._pairs.lacking[name]
 
     def _lack(self, table_id: str, record: NodeRoute, granted: Member | None) -> str:
         """Why a node has no route in a table; `granted` if it shall have one."""
+        if table_id not in self._managed:
+            return "cloudroute keeps no routes"
         cidrs = record.spec.pod_cidrs
         if not self._foreign[table_id].isdisjoint(cidrs):
             return "somebody else's route has its pod CIDR"

@@ -22,7 +22,7 @@ STATUS: dict[str, Any] = {
     "message": "",
     "observedGeneration": 3,
     "mtu": 8951,
-    "path": "mixed",
+    "path": "partial",
     "paths": {"native": 400, "direct": 300, "overlay": 4299},
     "since": "2026-01-01T00:00:00Z",
 }
