@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -63,6 +64,7 @@ class Cloud:
 
     def __post_init__(self) -> None:
         self.meta = _Meta()
+        self._endpoint = SimpleNamespace(http_session=SimpleNamespace(_pool_classes_by_scheme={}))
         self._buckets = Buckets(self.clock.monotonic)
         self._numbers = iter(range(1, 1 << 32))
         length = 16 + (self.zones - 1).bit_length()

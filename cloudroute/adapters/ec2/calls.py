@@ -23,7 +23,7 @@ from tenacity import (
 from cloudroute import __version__
 from cloudroute.adapters.ec2 import errors
 from cloudroute.adapters.ec2.budget import Budget
-from cloudroute.errors import Deferred, Retryable, Throttled
+from cloudroute.errors import Deferred, LeaseLost, Retryable, Throttled
 from cloudroute.ports import Clock, Fence
 
 Raw = Mapping[str, Any]
@@ -33,34 +33,62 @@ Method = Callable[..., Raw]
 _WRITES: Final = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 _CONNECTIONS = 24
 """The controller's 16 writers and one large read, without opening a connection anew each time."""
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 20.0
+"""Of reads. Only writes must end within the lease's margin; a describe of a large cluster, or in a bad hour of EC2,
+takes seconds, and without it nobody is served."""
 _READ_ATTEMPTS = 5
 _READ_SECONDS = 30.0
 """No retry begins later than this: the loop should soon know that EC2 does not answer."""
 
 
-def open_client(session: boto3.Session, service: str, region: str, timeout_seconds: float, fence: Fence) -> Any:
-    """A boto3 client whose attempts take `timeout_seconds` at most and whose writes are fenced."""
+def open_reader(session: boto3.Session, service: str, region: str) -> Any:
+    """A boto3 client for calls that change nothing: a slow answer is better than none."""
+    return _open(session, service, region, _CONNECT_SECONDS, _ANSWER_SECONDS)
+
+
+def open_writer(session: boto3.Session, region: str, timeout_seconds: float, fence: Fence) -> Any:
+    """A boto3 client of EC2 whose writes are fenced; no answer is awaited for longer than `timeout_seconds`."""
+    client = _open(session, "ec2", region, timeout_seconds / 3, timeout_seconds * 2 / 3)
+
+    def check(**_: object) -> None:
+        fence.check()
+
+    for action in _WRITES:
+        # Just before a request is written to a connection that stands already: signing may have fetched new
+        # credentials, which takes seconds, and the lease may have run out meanwhile.
+        client.meta.events.register_first(f"before-send.ec2.{action}", check)
+    # And just after a new connection stands: no timeout holds for its name lookup. One dict for direct connections and
+    # for those by a proxy; botocore has no public way to it.
+    pools = client._endpoint.http_session._pool_classes_by_scheme
+    for scheme, pool in pools.items():
+        pools[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": _fenced(pool.ConnectionCls, fence)})
+    return client
+
+
+def _fenced(connection: Any, fence: Fence) -> type:
+    """A class of urllib3's connections that check the fence once they stand, before the first byte of a request."""
+
+    def connect(self: Any) -> None:
+        connection.connect(self)
+        fence.check()
+
+    return type(connection.__name__, (connection,), {"connect": connect})
+
+
+def _open(session: boto3.Session, service: str, region: str, connect: float, answer: float) -> Any:
     # boto3-stubs type a client by the literal name of its service, which is a variable here.
     client: BaseClient = session.client(  # type: ignore[call-overload]
         service,
         config=Config(
             region_name=region,
-            connect_timeout=timeout_seconds / 3,
-            read_timeout=timeout_seconds * 2 / 3,
+            connect_timeout=connect,
+            read_timeout=answer,
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=_CONNECTIONS,
             tcp_keepalive=True,
             user_agent_extra=f"cloudroute/{__version__}",
         ),
     )
-
-    def check(**_: object) -> None:
-        fence.check()
-
-    for action in _WRITES:
-        # At the last moment before the bytes leave: signing may have fetched new credentials, which takes seconds,
-        # and the lease may have run out meanwhile.
-        client.meta.events.register_first(f"before-send.ec2.{action}", check)
     return client
 
 
@@ -111,6 +139,8 @@ class Calls:
         try:
             answer = method(**params)
         except errors.FAILURES as cause:
+            if isinstance(cause.__context__, LeaseLost):  # botocore wraps whatever a connection raises
+                raise cause.__context__ from None
             error = errors.translate(action, resource, cause)
             self._observe(action, error.code or type(cause).__name__, self._clock.monotonic() - started)
             if isinstance(error, Throttled):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 
 from cloudroute.adapters.ec2 import errors, parse
-from cloudroute.adapters.ec2.calls import Calls, Method, Raw, open_client
+from cloudroute.adapters.ec2.calls import Calls, Method, Raw, open_reader, open_writer
 from cloudroute.adapters.ec2.memory import OwnWrites
 from cloudroute.adapters.ec2.model import lean_session
 from cloudroute.errors import LostRace
@@ -30,9 +30,9 @@ _QUOTA = {"ServiceCode": "vpc", "QuotaCode": "L-93826ACB"}
 class Ec2Client:
     """EC2 and Service Quotas in one region.
 
-    `session` is where credentials and endpoints come from, None for the environment's. No attempt takes longer than
-    `timeout_seconds`, which must be below the lease's margin. `observe(action, code, seconds)` is called once for each
-    attempt, with code "OK", AWS's own, or what stood between us and AWS ("ReadTimeoutError").
+    `session` is where credentials and endpoints come from, None for the environment's. No write is awaited for longer
+    than `write_seconds`, which must be below the lease's margin. `observe(action, code, seconds)` is called once for
+    each attempt, with code "OK", AWS's own, or what stood between us and AWS ("ReadTimeoutError").
     """
 
     def __init__(
@@ -41,12 +41,13 @@ class Ec2Client:
         region: str,
         fence: Fence,
         clock: Clock,
-        timeout_seconds: float,
+        write_seconds: float,
         observe: Callable[[str, str, float], None],
     ) -> None:
         session = session or lean_session()
-        self._ec2 = open_client(session, "ec2", region, timeout_seconds, fence)
-        self._quotas = open_client(session, "service-quotas", region, timeout_seconds, fence)
+        self._ec2 = open_reader(session, "ec2", region)
+        self._quotas = open_reader(session, "service-quotas", region)
+        self._writer = open_writer(session, region, write_seconds, fence)
         self._clock = clock
         self._calls = Calls(clock, observe)
         self._own = OwnWrites()
@@ -100,16 +101,16 @@ class Ec2Client:
         return int(answer["Quota"]["Value"])
 
     def create_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
-        self._write_route("CreateRoute", self._ec2.create_route, table_id, destination, interface_id)
+        self._write_route("CreateRoute", self._writer.create_route, table_id, destination, interface_id)
         self._own.created(table_id, destination, interface_id, self._clock.monotonic())
 
     def replace_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
-        self._write_route("ReplaceRoute", self._ec2.replace_route, table_id, destination, interface_id)
+        self._write_route("ReplaceRoute", self._writer.replace_route, table_id, destination, interface_id)
         self._own.replaced(table_id, destination, interface_id, self._clock.monotonic())
 
     def delete_route(self, table_id: str, destination: Cidr) -> None:
         try:
-            self._write_route("DeleteRoute", self._ec2.delete_route, table_id, destination)
+            self._write_route("DeleteRoute", self._writer.delete_route, table_id, destination)
         except LostRace as error:
             if not errors.is_missing_route(error):
                 raise
@@ -117,7 +118,7 @@ class Ec2Client:
 
     def disable_source_dest_check(self, interface_id: str) -> None:
         params = {"NetworkInterfaceId": interface_id, "SourceDestCheck": {"Value": False}}
-        method = self._ec2.modify_network_interface_attribute
+        method = self._writer.modify_network_interface_attribute
         self._calls.write("ModifyNetworkInterfaceAttribute", interface_id, method, params)
         self._own.check_disabled(interface_id, self._clock.monotonic())
 

@@ -302,6 +302,15 @@ def test_a_slow_answer_after_the_write_was_done_counts_as_no_answer() -> None:
     assert world.observed["CreateRoute", "ReadTimeoutError"] == 1
 
 
+def test_a_slow_describe_is_awaited() -> None:
+    """Reads need not end within the lease's margin: an answer that takes 19 s is one attempt."""
+    world = World()
+    vpc = world.aws.scene.vpc(zones=1)
+    world.aws.faults.delay("DescribeRouteTables", 19)
+    assert len(world.ec2.route_tables(vpc.id)) == 2
+    assert world.observed == {("DescribeRouteTables", "OK"): 1}
+
+
 def test_without_the_lease_no_write_leaves() -> None:
     """All four writes raise LeaseLost and reach AWS not at all; reads go on."""
     world = World()
