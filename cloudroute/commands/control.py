@@ -37,8 +37,8 @@ from cloudroute.telemetry import Telemetry
 log = structlog.get_logger()
 
 LEASE = "cloudroute"
-TIMEOUT_SHARE = 0.75
-"""Of the margin between a lease's end and its renewals' deadline: how long one call to AWS may take."""
+WRITE_SHARE = 0.75
+"""Of the margin between a lease's end and its renewals' deadline: how long one write may take."""
 
 FLUSH_SECONDS = 0.3
 """For the last Events: a process that was told to end does so within a second."""
@@ -50,6 +50,11 @@ class ReadOnly:
     def check(self) -> None:
         """Refuse."""
         raise LeaseLost("this command only reads")
+
+
+def write_seconds(settings: ControllerSettings) -> float:
+    """How long a write to AWS or to Kubernetes may take, so that it ends before another process may lead."""
+    return WRITE_SHARE * (settings.lease_duration - settings.renew_deadline)
 
 
 def make_loop(
@@ -68,8 +73,7 @@ def make_loop(
     clock = SystemClock()
     zones = (node.zone_hint for node in cluster.nodes.items().values())
     region = settings.region or find_region(None, zones)
-    timeout = TIMEOUT_SHARE * (settings.lease_duration - settings.renew_deadline)
-    ec2 = Ec2Client(None, region, fence, clock, timeout, telemetry.ec2_request)
+    ec2 = Ec2Client(None, region, fence, clock, write_seconds(settings), telemetry.ec2_request)
     settings = replace(settings, vpc_id=settings.vpc_id or find_vpc(None))
     return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave, status)
 
@@ -108,7 +112,7 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
         with listening(settings.listen):
             port = telemetry.serve(*settings.listen)
         log.info("listening", port=port, page=settings.status_page)
-    kube = KubeClient(cluster.transport, cluster)
+    kube = KubeClient(cluster.transport, cluster, write_seconds(settings))
     controller = Controller(
         settings, cluster, lease, lambda: make_loop(settings, kube, cluster, lease, telemetry, leave, status), telemetry
     )

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES, KubeCluster
 from cloudroute.adapters.kube.events import EventWriter
-from cloudroute.adapters.kube.transport import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Json, Transport
+from cloudroute.adapters.kube.transport import JSON, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Json, Transport
 from cloudroute.errors import LostRace, Refused
 from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, TableReport
 
@@ -25,11 +25,16 @@ _PAGE = 500
 
 
 class KubeClient:
-    """ports.Kube, showing its own writes in the stores of `cluster`."""
+    """ports.Kube, showing its own writes in the stores of `cluster`.
 
-    def __init__(self, transport: Transport, cluster: KubeCluster) -> None:
+    No request that writes takes longer than `write_seconds`, which must be below the lease's margin; a process that
+    only reads leaves it out.
+    """
+
+    def __init__(self, transport: Transport, cluster: KubeCluster, write_seconds: float | None = None) -> None:
         self._transport = transport
         self._cluster = cluster
+        self._write_seconds = write_seconds
         self.events = EventWriter(transport, cluster.clock)
 
     # --- Nodes ------------------------------------------------------------------------------------
@@ -60,7 +65,7 @@ class KubeClient:
         # The uid makes it fail where another Node has got that name meanwhile.
         body = {"metadata": {"uid": node.uid}, **patch}
         path = _path(NODES, node.name) + subresource
-        raw = self._transport.request("PATCH", path, body=body, content_type=STRATEGIC_MERGE_PATCH)
+        raw = self._write("PATCH", path, body=body, content_type=STRATEGIC_MERGE_PATCH)
         answer = project.node(raw)
         self._cluster.nodes.put(project.meta(raw), answer)
         return answer
@@ -69,12 +74,12 @@ class KubeClient:
 
     def create_node_route(self, name: str, spec: NodeRouteSpec) -> NodeRoute:
         body = _object("NodeRoute", name, project.node_route_spec(spec))
-        return self._show_node_route(self._transport.request("POST", NODE_ROUTES, body=body))
+        return self._show_node_route(self._write("POST", NODE_ROUTES, body=body))
 
     def update_node_route(self, old: NodeRoute, spec: NodeRouteSpec) -> NodeRoute:
         body = {"metadata": {"resourceVersion": old.version}, "spec": project.node_route_spec(spec)}
         path = _path(NODE_ROUTES, old.name)
-        return self._show_node_route(self._transport.request("PATCH", path, body=body, content_type=MERGE_PATCH))
+        return self._show_node_route(self._write("PATCH", path, body=body, content_type=MERGE_PATCH))
 
     def delete_node_route(self, old: NodeRoute) -> None:
         self._delete(_path(NODE_ROUTES, old.name), old.uid)
@@ -92,7 +97,7 @@ class KubeClient:
         spec, status = project.table_report_spec(report), project.table_report_status(report)
         if old is None:
             body = _object("RouteTable", report.id, spec)
-            now = self._show_table_report(self._transport.request("POST", ROUTE_TABLES, body=body))
+            now = self._show_table_report(self._write("POST", ROUTE_TABLES, body=body))
         elif project.table_report_spec(old) != spec:
             now = self._patch_table_report(path, old, {"spec": spec})
         else:
@@ -108,7 +113,7 @@ class KubeClient:
 
     def _patch_table_report(self, path: str, old: TableReport, patch: Json) -> TableReport:
         body = {"metadata": {"resourceVersion": old.version}, **patch}
-        return self._show_table_report(self._transport.request("PATCH", path, body=body, content_type=MERGE_PATCH))
+        return self._show_table_report(self._write("PATCH", path, body=body, content_type=MERGE_PATCH))
 
     def _show_table_report(self, raw: Json) -> TableReport:
         answer = project.table_report(raw)
@@ -159,10 +164,13 @@ class KubeClient:
                 return
             query["continue"] = more
 
+    def _write(self, method: str, path: str, body: Json, content_type: str = JSON) -> Json:
+        return self._transport.request(method, path, body=body, content_type=content_type, timeout=self._write_seconds)
+
     def _delete(self, path: str, uid: str) -> None:
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
-            self._transport.request("DELETE", path, body=body)
+            self._write("DELETE", path, body=body)
         except LostRace as error:
             if error.code != "404" and self._uid(path) == uid:
                 raise  # a conflict of another kind than the uid: that very object is still there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,29 @@ def test_an_answer_lost_after_the_write_shows_by_watch(api: KubeApi, cluster: Ku
     with pytest.raises(LostRace):
         client.create_node_route("n1", SPEC)
     assert cluster.node_routes.items()["n1"].spec == SPEC
+
+
+def test_only_writes_end_within_the_margin_of_the_lease(cluster: KubeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request that writes has the timeout that the lease leaves it; a read has that of the transport."""
+    asked: list[tuple[str, float | None]] = []
+    request = cluster.transport.request
+
+    def noted(method: str, *args: Any, **more: Any) -> Any:
+        asked.append((method, more.get("timeout")))
+        return request(method, *args, **more)
+
+    monkeypatch.setattr(cluster.transport, "request", noted)
+    client = KubeClient(cluster.transport, cluster, 3.75)
+    found = client.set_condition(cluster.nodes.items()["n1"], FINE)
+    client.assign_pod_cidrs(found, SPEC.pod_cidrs)
+    route = client.create_node_route("n1", SPEC)
+    client.delete_node_route(client.update_node_route(route, replace(SPEC, node_ips=())))
+    report = TableReport("rtb-1", "", "vpc-1", (), {"ipv4": FamilyUse(50, None, 1, 1, 0)}, "")
+    client.delete_table_report(client.write_table_report(None, report))
+    client.service_cidrs()
+    writes = ["PATCH", "PATCH", "POST", "PATCH", "DELETE", "POST", "PATCH", "DELETE"]
+    assert asked[: len(writes)] == [(method, 3.75) for method in writes]
+    assert {(method, timeout) for method, timeout in asked[len(writes) :]} == {("GET", None)}
 
 
 def test_a_condition_for_a_predecessor_does_not_reach_its_successor(
