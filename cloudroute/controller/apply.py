@@ -31,7 +31,6 @@ from cloudroute.errors import ApiError, Deferred, LeaseLost, LimitExceeded, Lost
 from cloudroute.ports import Clock, Ec2, Fence, Kube
 
 WORKERS = 16
-BEAT_SECONDS = 1.0
 
 
 @dataclass
@@ -72,7 +71,7 @@ class Applier:
         self._back_off = BackOff(clock, resync_seconds)
 
     def run(self, steps: Sequence[Step], stop: threading.Event, beat: Callable[[], None]) -> Outcome:
-        """Do what can be done now. Once `stop` is set no step starts.
+        """Do what can be done now; `beat` is called as each step ends. Once `stop` is set no step starts.
 
         Raises LeaseLost once all that was under way has ended.
         """
@@ -183,11 +182,8 @@ class _Run:
         for lane in list(self._lanes):
             self._pump(lane)
         while self._under_way:
+            step, error = self._ended.get()
             beat()
-            try:
-                step, error = self._ended.get(timeout=BEAT_SECONDS)
-            except queue.Empty:
-                continue
             self._under_way -= 1
             if self._judge(step, error):
                 yield step, error if isinstance(error, ApiError) else None

@@ -48,7 +48,8 @@ class Telemetry(Vitals, Collector):
     # --- metrics ----------------------------------------------------------------------------------
 
     def ec2_request(self, action: str, code: str, seconds: float) -> None:
-        """Count one attempt of an AWS call; `code` is "OK" or AWS's error code."""
+        """Count one attempt of an AWS call, which is progress of the loop; `code` is "OK" or AWS's error code."""
+        self.progress("loop")
         self._ec2_requests.labels(action, code).inc()
         self._ec2_seconds.labels(action).observe(seconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -43,6 +43,12 @@ class Vitals:
         """Tell that the calling thread, known as `thread`, is well and will tell so again `within_seconds`."""
         with self._lock:
             self._beats[thread] = _Beat(threading.current_thread(), self._monotonic(), within_seconds)
+
+    def progress(self, thread: str) -> None:
+        """Tell of `thread`, which waits for what the calling one does, that this gets on: its time begins anew."""
+        with self._lock:
+            if beat := self._beats.get(thread):
+                self._beats[thread] = replace(beat, at=self._monotonic())
 
     def forget(self, thread: str) -> None:
         """Expect nothing more of `thread`: it has ended as it should."""

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any, cast
+
 import pytest
 
+from cloudroute.adapters.ec2.client import Ec2Client
+from cloudroute.controller import Loop, NoLease
 from cloudroute.errors import UsageError
-from tests.controller.lab import POOL, POOL6, Lab, lab
+from cloudroute.lab.aws.inprocess import make_session
+from cloudroute.lab.aws.wire import Request, Response
+from cloudroute.telemetry import Telemetry
+from cloudroute.types import Node
+from tests.clock import FakeClock
+from tests.controller.lab import POOL, POOL6, Lab, lab, settings_of
+from tests.controller.test_apply import World, condition
 
 
 def test_requests_as_aws_counted_them() -> None:
@@ -157,3 +168,66 @@ def _metric(world: Lab, name: str) -> dict[tuple[str, ...], float]:
         for sample in samples
         if sample.name == f"cloudroute_{name}"
     }
+
+
+# --- health ---------------------------------------------------------------------------------
+
+NONE = b'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><reservationSet/></DescribeInstancesResponse>'
+
+
+def test_a_long_read_of_many_batches_is_alive() -> None:
+    """5,000 nodes, 10 s a batch: /healthz says so after each, though all of it takes longer than a beat may."""
+    clock = FakeClock()
+    telemetry = Telemetry(clock.monotonic)
+    health: list[int] = []
+
+    def describe(_: Request) -> Response:
+        clock.sleep(10)
+        health.append(telemetry.answer("/healthz")[0])
+        return Response(200, NONE)
+
+    session = make_session(describe, clock, "eu-central-1", "key")
+    ec2 = Ec2Client(session, "eu-central-1", NoLease(), clock, 3.0, telemetry.ec2_request)
+    cluster = cast(Any, Nodes(5000))
+    loop = Loop(settings_of(), cluster, cast(Any, None), ec2, NoLease(), clock, telemetry)
+    loop.turn(threading.Event())
+    assert health == [200] * 25
+    assert clock.time >= 1000 + 120
+
+
+class Nodes:
+    """A cluster's stores with so many Nodes, and nothing else."""
+
+    def __init__(self, count: int) -> None:
+        self._nodes = {f"n{number}": Node(f"n{number}", "", "", "", f"i-{number:017x}") for number in range(count)}
+        self.nodes = self
+        self.node_routes = self.table_reports = type("", (), {"items": lambda _: {}})()
+
+    def items(self) -> dict[str, Node]:
+        return self._nodes
+
+
+def test_a_step_that_hangs_is_found() -> None:
+    """Beats belong to steps that end: while one hangs for ever /healthz tells, however long the loop waits for it."""
+    world = World()
+    telemetry = Telemetry(world.clock.monotonic)
+    hangs, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hangs.set()
+        over.wait(20)
+
+    world.answers["condition n1"] = hang
+
+    def work() -> None:
+        telemetry.beat("loop", 120)
+        world.applier.run([condition(1)], world.stop, lambda: telemetry.beat("loop", 120))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert hangs.wait(20)
+    world.clock.time += 121
+    over.wait(1.2)  # a beat by time would come meanwhile
+    assert telemetry.answer("/healthz")[0] == 503
+    over.set()
+    thread.join()
