@@ -57,8 +57,9 @@ class Fence(Protocol):
 class Ec2(Protocol):
     """The ten EC2 and Service Quotas calls that cloudroute makes, and no others.
 
-    Reads wait for their token and retry; they raise only when that was in vain. Writes do neither: they check the
-    fence, raise Deferred at once when no token is left, make one attempt, and leave retrying to the loop.
+    Reads wait for their token and retry (`strangers` aside); they raise only when that was in vain. Writes do neither:
+    they check the fence, raise Deferred at once when no token is left, make one attempt, and leave retrying to the
+    loop.
     """
 
     def route_tables(self, vpc_id: str) -> Sequence[RouteTable]:
@@ -70,7 +71,10 @@ class Ec2(Protocol):
         ...
 
     def strangers(self, interface_ids: Collection[str]) -> Mapping[str, Stranger]:
-        """DescribeInstances, by ENI. An ENI that is gone, or on no instance or a terminated one, is absent."""
+        """DescribeInstances, by ENI. An ENI that is gone, or on no instance or a terminated one, is absent.
+
+        One attempt: nobody's service hangs on it.
+        """
         ...
 
     def subnets(self, vpc_id: str) -> Mapping[str, Subnet]:

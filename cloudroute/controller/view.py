@@ -15,6 +15,7 @@ import structlog
 from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, Step
 from cloudroute.errors import ApiError
 from cloudroute.ports import Clock, Ec2
+from cloudroute.telemetry import ChangeLog
 from cloudroute.types import Cidr, Family, Instance, Route, RouteTable, Stranger, Subnet, TableReport
 
 log = structlog.get_logger()
@@ -24,6 +25,8 @@ FALLBACK_LIMIT = 50
 """Routes per table where Service Quotas can't be asked: what every account has always had."""
 UNKNOWN_RETRY = 1.0
 """Seconds until an instance that EC2 did not know is asked for again; doubled up to the resync."""
+UNKNOWN_OWNER = Stranger("", frozenset())
+"""Stands for the instance of an interface while EC2 does not say which it is."""
 
 
 class View:
@@ -41,14 +44,15 @@ class View:
         self.prefix_lists: dict[str, tuple[Family, int]] = {}
         self.refused: set[tuple[str, Family]] = set()
         self.strangers: dict[str, Stranger] = {}
-        """By ENI: instances that are none of ours, though a route in our cluster CIDR leads there."""
+        """By ENI: instances that are none of ours, though a route in our cluster CIDR leads there; or UNKNOWN_OWNER."""
+        self._changes = ChangeLog()
         self._doubted: set[str] = set()
         """Instances that were asked for again since the last resync, since another has their Node's name."""
         self._met: set[str] = set()
         """ENIs whose instance was asked for since the last resync."""
         self.next_resync = 0.0
         self.tables_read = 0.0
-        """When the tables were read last, monotonic seconds."""
+        """When the last reading of the tables ended, monotonic seconds."""
         self.reading = 0
         """How often the tables were read."""
         self._next_hourly = 0.0
@@ -92,13 +96,21 @@ class View:
             self.strangers.clear()
             self._met.clear()
             self._doubted.clear()
-            self.next_resync = now + self._resync_seconds
+            self.next_resync = self._clock.monotonic() + self._resync_seconds
 
     def meet(self, interface_ids: Collection[str]) -> None:
-        """Learn whose these ENIs are; each is asked for once a resync. Raises ApiError."""
-        if due := set(interface_ids) - self._met:
+        """Learn whose these ENIs are; each is asked for once a resync, whatever comes of it."""
+        due = set(interface_ids) - self._met
+        if not due:
+            return
+        try:
             self.strangers |= self._ec2.strangers(due)
-            self._met |= due
+            self._changes.forget("owners")
+        except ApiError as error:
+            # Nobody must go without a network for it. Of an unknown owner a route is foreign: it is left alone.
+            self.strangers |= dict.fromkeys(due, UNKNOWN_OWNER)
+            self._changes.say("owners", "owners of interfaces", warning=True, problem=str(error))
+        self._met |= due
 
     def doubt(self, instance_ids: Collection[str]) -> None:
         """Mark instances to be read again, once a resync: they may be gone, and their routes dead."""

@@ -95,7 +95,7 @@ class Snapshot:
     """Steps that failed and wait for their back-off: others need not wait for them."""
     memory: Memory = Memory()
     strangers: Mapping[str, Stranger] = field(default_factory=dict, hash=False)
-    """By ENI: instances that are none of ours, as far as EC2 was asked (`core.rivals`)."""
+    """By ENI: instances that are none of ours, or of an owner that EC2 did not tell (`core.rivals`)."""
 
 
 # --- steps --------------------------------------------------------------------------------------

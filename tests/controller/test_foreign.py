@@ -133,6 +133,30 @@ def test_a_dead_node_sized_route_in_the_pool_is_ours() -> None:
         assert world.routes(world.table()).keys() == {"100.64.128.0/20", world.pod_cidrs(name)[0]}
 
 
+def test_owners_that_ec2_does_not_tell() -> None:
+    """A read for one decision that fails stops nobody: asked once a resync, said once; the dead route is left alone."""
+    with lab(zones=1, one_table=True) as world:
+        fault = world.aws.faults.fail(
+            "DescribeInstances", "InternalError", times=None, status=500,
+            match=lambda p: p["Filter.1.Name"] == "network-interface.network-interface-id",
+        )  # fmt: skip
+        gone = world.interface()
+        world.foreign(world.table(), "100.64.99.0/24", NetworkInterfaceId=gone)
+        world.aws.scene.ec2.delete_network_interface(NetworkInterfaceId=gone)
+        name = world.join(0)
+        world.run()
+        assert world.condition(name) == NATIVE
+        assert world.routes(world.table()).keys() == {"100.64.99.0/24", *world.pod_cidrs(name)}
+        assert world.aws.calls["DescribeInstances", "InternalError"] == 1
+        world.calls()
+        world.pass_seconds(120)
+        assert world.aws.calls["DescribeInstances", "InternalError"] == 2
+        fault.times = 0
+        world.pass_seconds(61)
+        world.run()
+        assert world.routes(world.table()).keys() == set(world.pod_cidrs(name))
+
+
 def test_both_families() -> None:
     """What belongs to others is as sacred in IPv6."""
     with lab(1, ipv6=True, cluster_cidr=(POOL, POOL6)) as world:

@@ -106,13 +106,13 @@ class Calls:
             raise Deferred(action, resource, seconds)
         self._attempt(action, resource, method, params)
 
-    def read(self, action: str, resource: str, method: Method, params: Raw) -> Raw:
+    def read(self, action: str, resource: str, method: Method, params: Raw, attempts: int = _READ_ATTEMPTS) -> Raw:
         """The answer, after some attempts if need be."""
         give_up_at = self._clock.monotonic() + _READ_SECONDS
 
         def enough(state: RetryCallState) -> bool:
             too_late = self._clock.monotonic() + state.upcoming_sleep > give_up_at
-            return too_late or state.attempt_number >= _READ_ATTEMPTS
+            return too_late or state.attempt_number >= attempts
 
         def attempt() -> Raw:
             self._budget.take(action, wait=True)
@@ -126,12 +126,14 @@ class Calls:
             reraise=True,
         )(attempt)
 
-    def pages(self, action: str, resource: str, method: Method, params: Raw) -> Iterator[Raw]:
+    def pages(
+        self, action: str, resource: str, method: Method, params: Raw, attempts: int = _READ_ATTEMPTS
+    ) -> Iterator[Raw]:
         """All pages of a read. Each takes a token and is retried for itself."""
-        page = self.read(action, resource, method, params)
+        page = self.read(action, resource, method, params, attempts)
         yield page
         while token := page.get("NextToken"):
-            page = self.read(action, resource, method, {**params, "NextToken": token})
+            page = self.read(action, resource, method, {**params, "NextToken": token}, attempts)
             yield page
 
     def _attempt(self, action: str, resource: str, method: Method, params: Raw) -> Raw:

@@ -73,7 +73,8 @@ class Ec2Client:
         found: dict[str, Stranger] = {}
         for chunk in _chunks(interface_ids):
             params = {"Filters": _filter("network-interface.network-interface-id", *chunk), "MaxResults": 1000}
-            for page in self._calls.pages("DescribeInstances", _some(chunk), self._ec2.describe_instances, params):
+            method = self._ec2.describe_instances
+            for page in self._calls.pages("DescribeInstances", _some(chunk), method, params, attempts=1):
                 found |= parse.strangers(page.get("Reservations") or ())
         return found
 
