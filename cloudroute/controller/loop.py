@@ -32,6 +32,7 @@ from cloudroute.core.model import (
 from cloudroute.core.overview import Cycle
 from cloudroute.core.paths import path_counts
 from cloudroute.core.planner import Decision, conclude, decide, summary
+from cloudroute.core.staleness import safe_on_old_tables
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
 from cloudroute.telemetry import ChangeLog, Telemetry
@@ -213,18 +214,18 @@ class Loop:
             return self._waiting()
         self._blind = 0
         decision = decide(snapshot, self.policy)
-        if self._is_old(decision):
+        steps = self._timely(decision.plan.steps)
+        if postponed := len(decision.plan.steps) - len(steps):
             self.view.surprise()
-            return Turn("", start, False, False)
         self._memory = decision.plan.memory
         self.view.refused.clear()
-        outcome = self._applier.run(decision.plan.steps, stop, self._beat)
+        outcome = self._applier.run(steps, stop, self._beat)
         tried = self._snapshot()
         publish = conclude(decision, tried)
         published = self._applier.run(publish, stop, self._beat)
         self._held = self._applier.held((*decision.plan.steps, *publish))
         self._say(decision)
-        turn = self._turned(decision, outcome, published, start)
+        turn = self._turned(decision, outcome, published, postponed, start)
         if self.status:
             now, spoken = self._clock.monotonic(), self._clock.now()
             notices = (*decision.plan.notices, *self._applier.refusals())
@@ -269,13 +270,10 @@ class Loop:
             raise UsageError(problems)
         self._checked = True
 
-    def _is_old(self, decision: Decision) -> bool:
-        """Whether a route is to be deleted or replaced by what was read long ago: somebody may have taken it since.
-
-        DeleteRoute has no condition, so the tables are read again just before.
-        """
-        takes = any(isinstance(step, ChangeRoute) and step.verb != "create" for step in decision.plan.steps)
-        return takes and self._clock.monotonic() - self.view.tables_read > FRESH_SECONDS
+    def _timely(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """The steps that the last reading of the tables is young enough for."""
+        old = self._clock.monotonic() - self.view.tables_read > FRESH_SECONDS
+        return safe_on_old_tables(steps) if old else steps
 
     def _wanted(self) -> set[str]:
         """Ids of all instances that matter."""
@@ -316,13 +314,14 @@ class Loop:
         stuck = self._blind >= BLIND or isinstance(error, Forbidden)
         return Turn("", self._clock.monotonic() + pause, False, stuck)
 
-    def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, start: float) -> Turn:
-        """How the cycle went."""
+    def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, postponed: int, start: float) -> Turn:
+        """How the cycle went; `postponed` steps wait for the next reading of the tables."""
         now = self._clock.monotonic()
         self._telemetry.reconcile(now - start)
         done = summary((*outcome.done, *published.done))
         waits = decision.plan.waits
-        left = self._left = outcome.behind + published.behind + len(outcome.failed) + len(published.failed)
+        left = postponed + outcome.behind + published.behind + len(outcome.failed) + len(published.failed)
+        self._left = left
         if done:
             log.info("cycle", did=done, left=left, waits=len(waits), seconds=round(now - start, 3))
         times = [self.view.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
@@ -333,7 +332,7 @@ class Loop:
         elif done or self.view.surprised:
             times.append(now)  # see what that has led to
         settled = not (left or waits or done)
-        hopeful = waits or done or outcome.deferred or outcome.hopeful or published.hopeful
+        hopeful = postponed or waits or done or outcome.deferred or outcome.hopeful or published.hopeful
         stuck = bool(left) and not hopeful
         return Turn(done, min(times), settled, stuck)
 

@@ -2,6 +2,8 @@
 
 A resync reads tables and instances, one more node its instance alone, an idle hour the subnets too. A surprise (a lost
 race, no answer, a full table) makes the tables be read again before anything else is decided.
+
+A read may take longer than the pause after it, so pauses and ages count from its end.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ class View:
         if self.vpc_id:
             if resync or self.surprised or not self.tables:
                 self.tables = {table.id: table for table in self._ec2.route_tables(self.vpc_id)}
-                self.tables_read = now
+                self.tables_read = self._clock.monotonic()
                 self.reading += 1
                 self.surprised = False
                 changed = True
@@ -138,12 +140,13 @@ class View:
             if resync or (id_ not in self.instances and now >= self._unknown.get(id_, (0.0, 0.0))[0])
         ]
         found = self._ec2.instances(due) if due else {}
+        asked = self._clock.monotonic()
         for id_ in due:
             if id_ in found:
                 self._unknown.pop(id_, None)
             else:
                 pause = self._unknown.get(id_, (0.0, UNKNOWN_RETRY))[1]
-                self._unknown[id_] = (now + pause, min(pause * 2, self._resync_seconds))
+                self._unknown[id_] = (asked + pause, min(pause * 2, self._resync_seconds))
         self.instances = dict(found) if resync else {**self.instances, **found}
         self._unknown = {id_: times for id_, times in self._unknown.items() if id_ in wanted}
         return bool(due)
@@ -169,8 +172,9 @@ class View:
         hourly = now >= self._next_hourly
         if hourly or (not self._named <= self.subnets.keys() and now >= self._next_subnets):
             self.subnets = self._ec2.subnets(self.vpc_id)
-            self._next_hourly = now + HOUR if hourly else self._next_hourly
-            self._next_subnets = now + self._subnet_pause
+            asked = self._clock.monotonic()
+            self._next_hourly = asked + HOUR if hourly else self._next_hourly
+            self._next_subnets = asked + self._subnet_pause
             self._subnet_pause = min(self._subnet_pause * 2, self._resync_seconds)
         if self._named <= self.subnets.keys():
             self._next_subnets, self._subnet_pause = 0.0, UNKNOWN_RETRY
@@ -180,9 +184,9 @@ class View:
             return
         try:
             self.limit = self._ec2.route_quota()
-            self._quota_known, self._next_quota = True, now + HOUR
+            self._quota_known, self._next_quota = True, self._clock.monotonic() + HOUR
         except ApiError as error:
-            self._next_quota = now + self._resync_seconds
+            self._next_quota = self._clock.monotonic() + self._resync_seconds
             if not self._quota_known:
                 # What was in force before the restart, and never less than what a table holds: no route must go.
                 reported = [use.limit for report in reports for use in report.families.values()]
