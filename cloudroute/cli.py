@@ -34,6 +34,7 @@ from cloudroute.commands import (
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code
 from cloudroute.commands.help import command_parser, command_settings, overview
+from cloudroute.commands.output import write_exactly, write_lines
 from cloudroute.config import CONFIG_FLAG, load, suggestion
 from cloudroute.errors import UsageError
 
@@ -56,13 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     if not argv:
-        sys.stderr.write(overview(COMMANDS))
+        write_lines(overview(COMMANDS).splitlines(), sys.stderr)
         return BAD_USAGE
     if argv[0] in ("-h", "--help"):
-        sys.stdout.write(overview(COMMANDS))
+        write_exactly(overview(COMMANDS))
         return DONE
     if argv[0] == "--version":
-        sys.stdout.write(f"cloudroute {__version__}\n")
+        write_lines([f"cloudroute {__version__}"])
         return DONE
     command, rest = _find(argv)
     if command is None:
@@ -84,7 +85,7 @@ def _group(argv: list[str]) -> int:
     """The first words name no command: `lab` alone does name two."""
     members = [command for command in COMMANDS if command.name.startswith(argv[0] + " ")]
     if members and argv[1:] and argv[1] in ("-h", "--help"):
-        sys.stdout.write(overview(members))
+        write_exactly(overview(members))
         return DONE
     if members:
         expected = " or ".join(command.name for command in members)

@@ -25,15 +25,22 @@ from collections.abc import Sequence
 
 
 class CloudrouteError(Exception):
-    """The root. Caught only in `cli.py`, which prints the text and exits with 1."""
+    """The root. Caught only in `commands/ending.py`, which prints its lines and exits with 1.
+
+    Lines are told apart here and not by line breaks: one within others' words begins no line of its own.
+    """
+
+    def __init__(self, first: str, *more: str) -> None:
+        super().__init__("\n".join((first, *more)))
+        self.lines = (first, *more)
 
 
 class UsageError(CloudrouteError):
     """Everything that is wrong with flags, environment and configuration file, a sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        super().__init__(*problems)
+        self.problems = self.lines
 
 
 class KernelError(CloudrouteError):

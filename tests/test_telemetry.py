@@ -98,6 +98,12 @@ def test_a_table_that_is_gone_takes_its_series_along(told: Telemetry) -> None:
     assert not any("rtb-1" in name or "native" in name for name in metrics(told))
 
 
+def test_words_of_others_are_one_line_of_readyz(told: Telemetry) -> None:
+    """As everywhere: what an API answers is asked for by people, too."""
+    told.ready(False, "no\n\x1b[2J")
+    assert told.answer("/readyz")[2] == b"no\\n\\x1b[2J\n"
+
+
 def test_two_instances_do_not_share_metrics(told: Telemetry) -> None:
     """Each has a registry of its own, so that a process may hold several."""
     other = Telemetry()
@@ -214,10 +220,19 @@ def test_text_logs_are_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> 
     first, second = capsys.readouterr().err.splitlines()
     time_, level, event = first.split(None, 2)
     assert (time_[-1], level) == ("Z", "error")
-    assert event.startswith("it failed ")
+    assert event.startswith(r"it\nfailed ")
     assert 'words="a b"' in event
     assert "ValueError: broken" in event
     assert second.endswith("debug   fine")
+
+
+@pytest.mark.usefixtures("logs")
+def test_others_words_forge_no_line_of_a_text_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the event as in a field each character that steers a terminal or ends a line is an escape; none is lost."""
+    setup_logging("text", "info")
+    structlog.get_logger().info("a\u2028b", problem="c\n\x1b[2J\u202ed\x85e")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.partition(" info    ")[2] == r"a\u2028b problem=c\n\x1b[2J\u202ed\x85e"
 
 
 @pytest.mark.usefixtures("logs")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.output import write_lines
 from cloudroute.commands.serving import be_thrifty, listening, stop_on_signal
 from cloudroute.config import AgentSettings
 
@@ -25,7 +24,7 @@ def run(invocation: Invocation) -> int:
     telemetry.setup_logging(settings.log_format, settings.log_level)
     kernel = HostKernel(settings.cni_conf_dir)
     if settings.cleanup:
-        sys.stdout.write(f"{str(clean(kernel)) or 'nothing of cloudroute is here'}\n")
+        write_lines([str(clean(kernel)) or "nothing of cloudroute is here"])
         kernel.close()
         return 0
     vitals = AgentTelemetry(kernel.peer_bytes)

@@ -41,7 +41,7 @@ def run(invocation: Invocation) -> int:
             Table(
                 ("TABLE", "DESTINATION", "TARGET"),
                 [(str(r["table"]), str(r["destination"]), str(r["target"])) for r in routes],
-                f"{len(routes)} routes and {len(node_routes)} NodeRoutes would be removed; --yes does it",
+                (f"{len(routes)} routes and {len(node_routes)} NodeRoutes would be removed; --yes does it",),
             )
         ],
     )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 from cloudroute import crds
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.output import write_exactly
 
 
 def run(invocation: Invocation) -> int:  # noqa: ARG001 - every command takes one
     """Write them as YAML documents."""
-    sys.stdout.write(crds.text())
+    write_exactly(crds.text())
     return 0
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from cloudroute.clock import SystemClock
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import DONE, FAILED
-from cloudroute.commands.output import write_result
+from cloudroute.commands.output import write_lines, write_result
 from cloudroute.config import ControllerSettings, OutputSettings
 from cloudroute.core.doctor import Finding, examine, lines
 
@@ -27,8 +26,7 @@ def tell(invocation: Invocation, findings: Sequence[Finding]) -> int:
     """Print the findings. 1 when a check failed."""
     form = invocation[OutputSettings].output
     if form == "table":
-        sys.stdout.writelines(f"{line}\n" for line in lines(findings))
-        sys.stdout.flush()
+        write_lines(lines(findings))
     else:
         write_result(form, [finding._asdict() for finding in findings], ())
     return FAILED if any(finding.state == "failed" for finding in findings) else DONE

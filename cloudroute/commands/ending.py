@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from cloudroute.commands.output import write_lines
 from cloudroute.errors import CloudrouteError, UsageError
 
 DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -15,11 +16,11 @@ def exit_code(run: Callable[[], int]) -> int:
     try:
         return run()
     except UsageError as error:
-        for problem in error.problems:
-            sys.stderr.write(f"cloudroute: {problem}\n")
+        write_lines((f"cloudroute: {problem}" for problem in error.problems), sys.stderr)
         return BAD_USAGE
     except CloudrouteError as error:
-        sys.stderr.write(f"cloudroute: {error}\n")
+        first, *more = error.lines
+        write_lines((f"cloudroute: {first}", *more), sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import dataclass
 
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.output import write_exactly
 from cloudroute.commands.serving import EVERY_ADDRESS, lab_extra, listening, stop_on_signal
 from cloudroute.config import Address, setting
 from cloudroute.config.values import listen_address, matching, switch, whole
@@ -46,11 +46,10 @@ def run(invocation: Invocation) -> int:
     stop_on_signal(stop)
 
     def announce(url: str, access_key: str) -> None:
-        sys.stdout.write(
+        write_exactly(
             f"export AWS_ENDPOINT_URL={url} AWS_REGION={options.region} AWS_DEFAULT_REGION={options.region}\n"
             f"export AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY=any\n"
         )
-        sys.stdout.flush()
 
     with listening(options.listen):
         serve_forever(

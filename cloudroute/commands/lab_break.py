@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.lab_hosts import LabName, demand_root
+from cloudroute.commands.output import write_lines
 
 WHATS = (
     ("terminate HOST", "its instance ends, and its Node is deleted"),
@@ -44,7 +43,7 @@ def run(invocation: Invocation) -> int:
 
     what, word = (*invocation.words, "")[:2]
     channel.ask(invocation[LabName].name, {"do": "break", "what": what, "word": word})
-    sys.stdout.write(f"{' '.join(filter(None, (what, word)))}: done\n")
+    write_lines([f"{' '.join(filter(None, (what, word)))}: done"])
     return 0
 
 

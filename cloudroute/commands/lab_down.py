@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.lab_hosts import LabName, demand_root
+from cloudroute.commands.output import write_lines
 
 
 def run(invocation: Invocation) -> int:
@@ -13,7 +12,7 @@ def run(invocation: Invocation) -> int:
     demand_root()
     from cloudroute.lab.hosts.ending import end
 
-    sys.stdout.write(f"{end(invocation[LabName].name)}\n")
+    write_lines(end(invocation[LabName].name))
     return 0
 
 

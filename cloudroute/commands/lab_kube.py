@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.output import write_exactly
 from cloudroute.commands.serving import EVERY_ADDRESS, lab_extra, listening, stop_on_signal
 from cloudroute.config import Address, setting
 from cloudroute.config.values import listen_address, matching
@@ -40,8 +40,7 @@ def run(invocation: Invocation) -> int:
         server = KubeApi().serve(options.listen.host or EVERY_ADDRESS, options.listen.port)
     try:
         path = server.kubeconfig(Path(options.kubeconfig) if options.kubeconfig else None)
-        sys.stdout.write(f"export KUBECONFIG={path.absolute()} CLOUDROUTE_KUBECONFIG={path.absolute()}\n")
-        sys.stdout.flush()
+        write_exactly(f"export KUBECONFIG={path.absolute()} CLOUDROUTE_KUBECONFIG={path.absolute()}\n")
         stop.wait()
     finally:
         server.close()

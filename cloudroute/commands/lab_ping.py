@@ -43,8 +43,8 @@ def run(invocation: Invocation) -> int:
     rows = [
         (r["address"], str(r["sent"]), str(r["received"]), f"{r['lossPercent']:g}%", _milliseconds(r)) for r in results
     ]
-    note = f"path: {path['path']}, because {path['reason']}" if path["path"] else ""
-    table = Table(("ADDRESS", "SENT", "RECEIVED", "LOSS", "AVERAGE"), rows, note)
+    notes = [f"path: {path['path']}, because {path['reason']}"] if path["path"] else []
+    table = Table(("ADDRESS", "SENT", "RECEIVED", "LOSS", "AVERAGE"), rows, notes)
     write_result(invocation[OutputSettings].output, data, [table])
     return 1 if any(result["received"] < result["sent"] for result in results) else 0
 

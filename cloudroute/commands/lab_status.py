@@ -43,14 +43,12 @@ def _tables(status: dict[str, Any]) -> Table:
         (table["id"], table["zone"], *(f"{table[family]}/{table['limit']}" for family in ("ipv4", "ipv6")))
         for table in status["tables"]
     ]
-    note = "\n".join(
-        (
-            f"controller: {status['controller']}; API server: {status['api']}",
-            f"kubeconfig: {status['kubeconfig']}",
-            *filter(None, (status["trouble"],)),
-        )
+    notes = (
+        f"controller: {status['controller']}; API server: {status['api']}",
+        f"kubeconfig: {status['kubeconfig']}",
+        *filter(None, (status["trouble"],)),
     )
-    return Table(("ROUTE-TABLE", "ZONE", "IPV4", "IPV6"), rows, note)
+    return Table(("ROUTE-TABLE", "ZONE", "IPV4", "IPV6"), rows, notes)
 
 
 COMMAND = Command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.lab_hosts import LabName, demand_root, named
+from cloudroute.commands.output import write_lines
 from cloudroute.commands.serving import lab_extra
 from cloudroute.config import setting
 from cloudroute.config.values import switch, whole
@@ -81,7 +82,7 @@ def run(invocation: Invocation) -> int:
         process.wait()
         raise
     status = channel.ask(name, {"do": "status"})
-    sys.stdout.write(_next(status, time.monotonic() - started, named(name)))
+    write_lines(_next(status, time.monotonic() - started, named(name)))
     return 0
 
 
@@ -101,39 +102,35 @@ def _follow(process: subprocess.Popen[bytes], ask: Callable[[], Any], name: str)
     while True:
         if process.poll() is not None:
             said = channel.log_path(name).read_text(encoding="utf-8", errors="replace").strip()
-            more = f"\n... (all of it in {channel.log_path(name)})" if len(said) > SAID else ""
-            said = said[:SAID] or f"exit code {process.returncode}"
-            raise CloudrouteError(f"the lab did not come up: {said}{more}")
+            more = [f"... (all of it in {channel.log_path(name)})"] if len(said) > SAID else []
+            first, *rest = (said[:SAID] or f"exit code {process.returncode}").split("\n")
+            raise CloudrouteError(f"the lab did not come up: {first}", *rest, *more)
         try:
             progress = ask()
         except channel.NotUp:
             progress = {"words": told, "ready": False}  # it has not begun to listen, or has just ended
         if progress["words"] != told:
             told = progress["words"]
-            sys.stdout.write(f"{told}\n")
-            sys.stdout.flush()
+            write_lines([told])
         if progress["ready"]:
             return
         time.sleep(LOOK_SECONDS)
 
 
-def _next(status: dict[str, Any], seconds: float, flag: str) -> str:
+def _next(status: dict[str, Any], seconds: float, flag: str) -> tuple[str, ...]:
     hosts = status["hosts"]
     first, last = (f"{host['name']}/{host['pods'][0]['name']}" if host["pods"] else host["name"]
                    for host in (hosts[0], hosts[-1]))  # fmt: skip
-    return "\n".join(
-        (
-            f"The lab is up after {seconds:.0f} s: {len(hosts)} hosts, {sum(len(h['pods']) for h in hosts)} pods.",
-            "",
-            f"  export KUBECONFIG={status['kubeconfig']}",
-            f"  cloudroute lab status{flag}",
-            f"  cloudroute lab ping{flag} {first} {last}",
-            f"  cloudroute path {hosts[0]['name']} {hosts[-1]['name']} --probe --kubeconfig {status['kubeconfig']}",
-            f"  cloudroute lab exec{flag} {hosts[0]['name']} -- ip -d nexthop",
-            f"  cloudroute lab break{flag} limit 4",
-            f"  cloudroute lab down{flag}",
-            "",
-        )
+    return (
+        f"The lab is up after {seconds:.0f} s: {len(hosts)} hosts, {sum(len(h['pods']) for h in hosts)} pods.",
+        "",
+        f"  export KUBECONFIG={status['kubeconfig']}",
+        f"  cloudroute lab status{flag}",
+        f"  cloudroute lab ping{flag} {first} {last}",
+        f"  cloudroute path {hosts[0]['name']} {hosts[-1]['name']} --probe --kubeconfig {status['kubeconfig']}",
+        f"  cloudroute lab exec{flag} {hosts[0]['name']} -- ip -d nexthop",
+        f"  cloudroute lab break{flag} limit 4",
+        f"  cloudroute lab down{flag}",
     )
 
 

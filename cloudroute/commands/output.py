@@ -1,12 +1,18 @@
-"""Results on stdout: a table for people, JSON or YAML for programs."""
+"""Results on stdout: a table or lines for people, JSON or YAML for programs.
+
+Every command writes by this module. Words for people pass `one_line` here, so that nobody's words forge a line or steer
+a terminal; words for programs stay exact.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TextIO
+
+from cloudroute.core.words import one_line
 
 WIDE = 10_000
 """Columns where stdout is no terminal: nothing is cut or wrapped for a pipe."""
@@ -14,11 +20,11 @@ WIDE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text under headings. `note` stands below."""
+    """Rows of text under headings. `notes` stand below, a line each."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    note: str = ""
+    notes: Sequence[str] = ()
 
 
 def write_result(
@@ -26,13 +32,25 @@ def write_result(
 ) -> None:
     """Write `data` for programs or `tables` for people."""
     if form == "json":
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        write_exactly(json.dumps(data, indent=2) + "\n")
     elif form == "yaml":
         import yaml  # only here: start-up time
 
-        sys.stdout.write(yaml.safe_dump(data, sort_keys=False))
+        write_exactly(yaml.safe_dump(data, sort_keys=False))
     else:
         _write_tables(tables)
+
+
+def write_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
+    """Write lines for people to `stream` (default: stdout), each of which stays one."""
+    stream = stream or sys.stdout
+    stream.writelines(f"{one_line(line)}\n" for line in lines)
+    stream.flush()
+
+
+def write_exactly(text: str) -> None:
+    """Write to stdout what a program reads, or what is ours to the last character."""
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 
@@ -51,18 +69,8 @@ def _write_tables(tables: Sequence[Table]) -> None:
         for column in table.columns:
             grid.add_column(column, overflow="fold")
         for row in table.rows:
-            grid.add_row(*(_harmless(cell) or "-" for cell in row))
+            grid.add_row(*(one_line(cell) or "-" for cell in row))
         console.print(grid)
-        if table.note:
-            console.print(table.note)
-
-
-def _harmless(cell: str) -> str:
-    """The same without what steers a terminal: an agent's words can be in it.
-
-    >>> _harmless("KernelFailed: \\x1b[2J")
-    'KernelFailed: \\\\x1b[2J'
-    """
-    from cloudroute.telemetry.logs import one_line  # only here: start-up time
-
-    return "\n".join(map(one_line, cell.split("\n")))
+        for note in table.notes:
+            console.print(one_line(note))
+    sys.stdout.flush()

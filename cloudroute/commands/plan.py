@@ -26,7 +26,7 @@ def run(invocation: Invocation) -> int:
     write_result(
         invocation[OutputSettings].output,
         {"steps": steps, "waits": waits, "notices": notices},
-        [Table(("ACTION", "OBJECT", "NODE", "CHANGE"), lines, "\n".join(notes))],
+        [Table(("ACTION", "OBJECT", "NODE", "CHANGE"), lines, notes)],
     )
     return SOMETHING if steps else NOTHING
 

@@ -139,7 +139,7 @@ def _node_table(nodes: list[NodeStatus]) -> Table:
     problems = [
         f"{node['name']}: {words}" for node in nodes for words in (node["problem"], _complaint(node["agent"])) if words
     ]
-    return Table(("NAME", "PATH", "READY", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"), rows, "\n".join(problems))
+    return Table(("NAME", "PATH", "READY", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"), rows, problems)
 
 
 def _ready(agent: dict[str, Any] | None) -> str:

@@ -36,16 +36,16 @@ def agent_trouble(status: Mapping[str, object]) -> str:
     >>> agent_trouble({"ready": False, "reason": "PeersFailed"})
     ''
     """
-    reason = _plain(status.get("reason")) or "no reason given"
+    reason = _text(status.get("reason")) or "no reason given"
     if status.get("ready") is not False or reason == HARMLESS:
         return ""
-    message = _plain(status.get("message"))
+    message = _text(status.get("message"))
     return f"{reason}: {message}" if message else reason
 
 
-def _plain(words: object) -> str:
-    """An agent's words on one line, without what steers a terminal."""
-    return "".join(char if char.isprintable() else " " for char in str(words or "")[:LONGEST]).strip()
+def _text(words: object) -> str:
+    """An agent's words, exact: they are made fit for people where they leave the process."""
+    return str(words or "")[:LONGEST].strip(" ")
 
 
 def held_back(member: Member, table_ids: Sequence[str], trouble: str) -> Notice:

@@ -7,13 +7,16 @@ const byId = (id) => document.getElementById(id);
 const many = (number) => number.toLocaleString("en-US");
 const counted = (number, noun) => `${many(number)} ${noun}${number === 1 ? "" : "s"}`;
 
+/** Others' words stay one line that can be seen: what ends it, turns it around or has no sign is shown escaped. */
+const oneLine = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+
 /** An element with a class, or with attributes, and children that are elements or text. */
 function el(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(typeof attributes === "string" ? { class: attributes } : attributes || {})) {
     if (value !== "" && value != null) made.setAttribute(name, value);
   }
-  made.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+  made.append(...children.map((child) => (child instanceof Node ? child : oneLine(String(child)))));
   return made;
 }
 
@@ -26,7 +29,7 @@ function draw(id, shown, build) {
   drawn.set(id, words);
   const place = byId(id);
   const key = place.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  place.replaceChildren(...[build(shown)].flat());
+  place.replaceChildren(...[build(shown)].flat().map((part) => (part instanceof Node ? part : oneLine(String(part)))));
   if (key !== undefined) [...place.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key)?.focus();
 }
 

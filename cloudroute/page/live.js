@@ -11,7 +11,7 @@ function show(status) {
   byId("lead").hidden = !status.leader;
   if (!status.leader) {
     byId("standby-text").textContent = status.holder
-      ? `${status.holder} leads: its own page shows the cluster. This one takes over if that process ends.`
+      ? `${oneLine(status.holder)} leads: its own page shows the cluster. This one takes over if that process ends.`
       : "Who leads is not known yet. This process takes the lease when it is free.";
     document.title = `${status.cluster || "cloudroute"}: standby`;
     return;

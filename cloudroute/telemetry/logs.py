@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import structlog
 
+from cloudroute.core.words import one_line
+
 REMEMBERED = 10_000
 
 
@@ -42,19 +44,8 @@ _logfmt = structlog.processors.LogfmtRenderer()
 
 def _text(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
     """Time, level, what happened, then key=value: for people, and still one line."""
-    head = f"{event.pop('timestamp')} {event.pop('level'):<7} {' '.join(str(event.pop('event')).split())}"
+    head = f"{event.pop('timestamp')} {event.pop('level'):<7} {event.pop('event')}"
     return one_line(f"{head} {_logfmt(logger, name, event)}".rstrip())
-
-
-def one_line(text: str) -> str:
-    """The same without what would end the line or steer a terminal: others' words are in it.
-
-    >>> one_line("said=a\\rb\\x1b[2J")
-    'said=a\\\\rb\\\\x1b[2J'
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class ChangeLog:

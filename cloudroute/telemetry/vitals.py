@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from cloudroute.core.words import one_line
 from cloudroute.telemetry.server import Answer, Server
 
 
@@ -84,7 +85,7 @@ class Vitals:
                 return (503 if wrong else 200), text, ("\n".join(wrong or ["ok"]) + "\n").encode()
             case "/readyz":
                 why = self._not_ready
-                return (503 if why else 200), text, f"{why or 'ok'}\n".encode()
+                return (503 if why else 200), text, f"{one_line(why) or 'ok'}\n".encode()
         return 404, text, b"here are /metrics, /healthz and /readyz\n"
 
     def find(self, path: str) -> Answer:

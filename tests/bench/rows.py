@@ -97,5 +97,5 @@ def print_rows(rows: Sequence[Row], facts: Mapping[str, Any], skipped: Sequence[
     columns = ("WHAT", "MEASURED", "TARGET", "RATIO", "", "PEERS")
     missed = sum(not row.met for row in rows)
     verdict = f"{missed} of {len(rows)} targets missed" if missed else f"all {len(rows)} targets met"
-    note = "\n".join(("", *(f"not measured: {reason}" for reason in skipped), f"{verdict}\n{PEERS_NOTE}"))
-    write_result("table", {}, [Table(columns, [row.cells() for row in rows], note)])
+    notes = ("", *(f"not measured: {reason}" for reason in skipped), verdict, *PEERS_NOTE.split("\n"))
+    write_result("table", {}, [Table(columns, [row.cells() for row in rows], notes)])

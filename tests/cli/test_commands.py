@@ -200,6 +200,22 @@ def test_what_agents_say_is_shown(world: World) -> None:
     assert trouble in world.run("path", first, second).stdout
 
 
+def test_what_agents_say_steers_nothing(world: World) -> None:
+    """An escape sequence and a line break are shown as such below the table; for programs every word is exact."""
+    first, _ = sorted(world.machines)
+    world.run("controller", "--once")
+    words = "gone\x1b[2J\nnode-x: all is well\u202e\x85"
+    world.kube.patch_status("noderoutes", first, {"ready": False, "reason": "Interface", "message": words})
+    shown = world.run("status").stdout
+    assert rf"{first}: its agent says Interface: gone\x1b[2J\nnode-x: all is well\u202e\x85" in shown.splitlines()
+    assert shown.replace("\n", "").isprintable()
+    assert r"which says Interface: gone\x1b[2J\nnode-x: all is well\u202e\x85" in world.run("path", first, first).stdout
+    for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+        out = world.run("status", "-o", form).stdout
+        assert words in [node["agent"]["message"] for node in read(out)["nodes"] if node["agent"]]
+        assert "\x1b" not in out
+
+
 def test_a_node_that_waits_for_its_agent_is_shown_with_the_reason(world: World) -> None:
     """controller --once ends all the same: nothing is left that it could do."""
     first, _ = sorted(world.machines)

@@ -13,7 +13,9 @@ import yaml
 
 from cloudroute.cli import COMMANDS, main
 from cloudroute.commands.command import Command
+from cloudroute.commands.ending import exit_code
 from cloudroute.commands.help import command_settings
+from cloudroute.errors import CloudrouteError
 from tests.cli.commands import PATIENCE, end, exports_of, run, started
 
 EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
@@ -133,6 +135,24 @@ def test_bad_usage_says_what_was_expected(words: list[str], says: str, capsys: p
     assert not out
     assert err.startswith(f"cloudroute: {says}")
     assert len(err.splitlines()) == 1
+
+
+def test_what_was_given_steers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A flag's value is named on the one line of its mistake, whatever is in it."""
+    assert main(["status", "--cluster-cidr", "\x1b[2J\nfine"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cloudroute: --cluster-cidr ")
+    assert r"\x1b[2J\nfine" in line
+
+
+def test_lines_of_a_failure_are_told_from_line_breaks_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that are meant begin a line; those in others' words are escaped."""
+
+    def fail() -> int:
+        raise CloudrouteError("refused: no\nok", "the log:", "a\rb")
+
+    assert exit_code(fail) == 1
+    assert capsys.readouterr().err.splitlines() == [r"cloudroute: refused: no\nok", "the log:", r"a\rb"]
 
 
 @pytest.mark.parametrize("flag", ["--route-limit=9", "--route-limit 9", "--once", "--once true", "--once=false"])

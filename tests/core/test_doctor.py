@@ -265,6 +265,12 @@ def test_no_line_is_wider_than_100_columns(words: str) -> None:
     assert not any(line != line.rstrip() for line in shown)
 
 
+def test_others_words_are_shown_escaped() -> None:
+    """A line break and an escape sequence of an agent begin no line and steer no terminal."""
+    finding = Finding("Kubernetes", "agents", "warning", "n1: bad\n\x1b[2J\0ok", "why", "todo")
+    assert list(lines([finding]))[:2] == ["Kubernetes", r"  warning      agents  n1: bad\n\x1b[2J\x00ok"]
+
+
 def test_the_table() -> None:
     """What is well in a line, what is not with why and what to do, what was not checked for one reason once."""
     findings = [

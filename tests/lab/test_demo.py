@@ -7,6 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cloudroute.lab.demo.screen import Picture
+
+
+def test_a_line_of_the_demo_is_one_line() -> None:
+    """What it tells of steers no terminal, and forges no line."""
+    picture = Picture()
+    picture.tell("a\n\x1b[2Jb")
+    assert picture.told == [r"a\n\x1b[2Jb"]
+
 
 def test_the_demo_ends_well_and_is_recorded(tmp_path: Path) -> None:
     """All acts end right, each figure is told, and the picture loads nothing from anywhere."""

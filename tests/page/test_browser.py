@@ -196,6 +196,17 @@ def test_names_are_never_markup(tab: Tab) -> None:
         assert "owned" not in tab.run("document.title")
 
 
+def test_words_that_turn_text_around_are_shown_escaped(tab: Tab) -> None:
+    """What an agent says is read in the order in which it is written, and nothing of it is hidden."""
+    world = settled_world(3, 1, 50)
+    name = next(iter(world.nodes))
+    said = {"ready": False, "reason": "Bad", "message": "a\u202eb\u200bc\x1bd"}
+    world.records[name] = replace(world.records[name], status=said)
+    with served(leading(world)) as url:
+        tab.go(url)
+        assert r"Bad: a\u{202e}b\u{200b}c\u{1b}d" in tab.text("#warnings-body")
+
+
 def test_what_is_injected_does_not_run(tab: Tab) -> None:
     """The policy refuses a script, a style and a request that the page does not hold itself."""
     with served(leading(settled_world(3, 1, 50))) as url:

@@ -181,7 +181,7 @@ class Report:
             f"{self.losses.sabotaged_packets:,} packets; with hosts that died: {death['lost']:,} of {death['sent']:,}. "
             f"TCP: {exchange.tcp_bytes:,} bytes, {exchange.retransmissions} segments sent again."
         )
-        return Table(("FLOWS", "PACKETS SENT", "LOST"), rows, note)
+        return Table(("FLOWS", "PACKETS SENT", "LOST"), rows, (note,))
 
     def _processes(self) -> Table:
         rows = [
@@ -196,7 +196,7 @@ class Report:
             f"Writes: {ec2} to EC2 ({_listed(self.record.ec2_writes)}); to Kubernetes: {kube or 'not counted'}."
         )
         columns = ("PROCESSES", "LIVES", "OLDER THAN 60 S", "FIGURE", "RANGE", "GROWTH AN HOUR", "LATER")
-        return Table(columns, rows, note)
+        return Table(columns, rows, (note,))
 
     def _judgement(self) -> Table:
         rows = []
@@ -212,7 +212,7 @@ class Report:
             f"{len(record.bills)} episodes in {record.seconds:.0f} s{ended}; the same faults again: "
             f"make soak MINUTES={minutes} SEED={record.seed}"
         )
-        return Table(("CLAIM", "TRUE", "WHAT SPEAKS AGAINST IT"), rows, note)
+        return Table(("CLAIM", "TRUE", "WHAT SPEAKS AGAINST IT"), rows, (note,))
 
 
 def _kind(incident: Incident) -> str:

@@ -21,6 +21,7 @@ import sys
 
 from cloudroute.adapters.cni.files import replace
 from cloudroute.adapters.cni.installed import PLUGINS
+from cloudroute.core.words import one_line
 
 FOLDER = "cloudroute"
 
@@ -62,7 +63,7 @@ def main(source: str, target: str) -> int:
     """Install, and say what was done or why not."""
     said, whole = install(source, target)
     for line in said:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{one_line(line)}\n")
     if not whole:
         sys.stderr.write("mount the folder writable, or install the plugins yourself and set agent.cniPlugins=false\n")
     return 0 if whole else 1

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from cloudroute.adapters.kube.project import GROUP_VERSION
 from cloudroute.adapters.kube.transport import Transport
+from cloudroute.core.words import one_line
 from cloudroute.errors import ApiError, LostRace
 from cloudroute.ports import Clock
 
@@ -119,7 +120,7 @@ class EventWriter:
             "action": "Reconcile",
             "reason": event.reason,
             "type": "Warning" if event.warning else "Normal",
-            "note": event.message.encode(errors="replace")[:_LONGEST_NOTE].decode(errors="ignore"),
+            "note": one_line(event.message).encode()[:_LONGEST_NOTE].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": "v1" if event.kind == "Node" else GROUP_VERSION,
                 "kind": event.kind,

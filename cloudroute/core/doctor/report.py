@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from cloudroute.core.doctor.findings import GROUPS, Finding, Group, State, counted
+from cloudroute.core.words import one_line
 
 WIDTH = 100
 _STATES: tuple[State, ...] = ("ok", "warning", "failed", "not checked")
@@ -31,7 +32,7 @@ def _group(group: Group, findings: Sequence[Finding]) -> Iterator[str]:
     yield group
     column = 2 + _STATE_WIDTH + 2
     width = min(_LONGEST_NAME, max(len(finding.check) for finding in findings))
-    for (state, found), same in groupby(findings, key=_looks):
+    for (state, found, _), same in groupby(findings, key=_looks):
         these = list(same)
         # What could not be checked for one reason is said once.
         name = ", ".join(finding.check for finding in these)
@@ -50,15 +51,14 @@ def _group(group: Group, findings: Sequence[Finding]) -> Iterator[str]:
     yield ""
 
 
-def _looks(finding: Finding) -> tuple[State, str]:
-    """What lines are joined by: only those that were not checked, for one reason."""
-    unique = "" if finding.state == "not checked" else f"\0{finding.check}"
-    return finding.state, finding.found + unique
+def _looks(finding: Finding) -> tuple[State, str, str]:
+    """Key by which findings share lines: only those that were not checked do, for one reason."""
+    return finding.state, finding.found, "" if finding.state == "not checked" else finding.check
 
 
 def _cell(text: str, head: str, indent: int) -> Iterator[str]:
-    text = text.partition("\0")[0]
     first = head.ljust(indent) if head else " " * indent
+    # Escaped before it is wrapped: an escape is longer, and a line break of others would pass for ours.
     yield from textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=" " * indent, break_on_hyphens=False
+        one_line(text), WIDTH, initial_indent=first, subsequent_indent=" " * indent, break_on_hyphens=False
     ) or [first.rstrip()]

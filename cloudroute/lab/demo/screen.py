@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cloudroute.core.words import one_line
 from cloudroute.lab.demo.figures import Figures, Fill
 from cloudroute.lab.demo.stage import LIMIT
 
@@ -36,7 +37,7 @@ class Picture:
 
     def tell(self, line: str) -> None:
         """Add a line to the story."""
-        self.told.append(line)
+        self.told.append(one_line(line))
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [Text(self.title, style="bold")]

@@ -156,4 +156,4 @@ class Stage:
         """Raise CloudrouteError when no controller is left, with what the last one said."""
         if not any(replica.alive for replica in self.replicas):
             said = self.replicas[-1].log.read_text(encoding="utf-8")[-2000:]
-            raise CloudrouteError(f"the controllers ended:\n{said}")
+            raise CloudrouteError("the controllers ended:", *said.split("\n"))

@@ -147,7 +147,7 @@ class Story:
             self._stage.check()
             if time.monotonic() > deadline:
                 wrong = world.faults(self._stage, self._figures)
-                raise CloudrouteError(f"waited {PATIENCE_SECONDS} s for {what}\n" + "\n".join(wrong[:10]))
+                raise CloudrouteError(f"waited {PATIENCE_SECONDS} s for {what}", *wrong[:10])
             time.sleep(LOOK_SECONDS)
 
     def _ready(self) -> bool:

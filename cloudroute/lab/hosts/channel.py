@@ -59,7 +59,7 @@ def ask(name: str, request: Request, timeout: float = ANSWER_SECONDS) -> Any:
         raise NotUp(f"the lab {name} ended before it answered; see {log_path(name)}")
     answer = json.loads(line)
     if "error" in answer:
-        raise CloudrouteError(answer["error"])
+        raise CloudrouteError(*answer["error"].split("\n"))
     return answer["ok"]
 
 

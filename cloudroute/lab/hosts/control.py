@@ -83,7 +83,7 @@ class Controllers:
             new = self._replicas[replica.name] = self._spawn(replica.name)
             self._await(lambda new=new: new.ready or not new.alive)  # type: ignore[misc]
             if not new.alive:
-                raise CloudrouteError(f"{new.name} ended:\n{new.says()}")
+                raise CloudrouteError(f"{new.name} ended:", *new.says().split("\n"))
 
     def says(self) -> str:
         """The ends of their logs."""
@@ -111,7 +111,7 @@ class Controllers:
         except subprocess.TimeoutExpired as error:
             replica.process.kill()
             replica.process.wait()
-            raise CloudrouteError(f"{replica.name} did not end on SIGTERM:\n{replica.says()}") from error
+            raise CloudrouteError(f"{replica.name} did not end on SIGTERM:", *replica.says().split("\n")) from error
 
     @staticmethod
     def _await(done: Callable[[], bool]) -> None:

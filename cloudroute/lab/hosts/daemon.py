@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cloudroute.core.words import one_line
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import breaks, channel
 from cloudroute.lab.hosts.cluster import ClusterLab
@@ -142,7 +143,7 @@ def main() -> int:
     try:
         daemon.run()
     except CloudrouteError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.writelines(f"{one_line(line)}\n" for line in error.lines)
         return 1
     return 0
 

@@ -10,8 +10,8 @@ from cloudroute.lab.hosts.teardown import prefix_of, tear_down
 END_SECONDS = 60.0
 
 
-def end(name: str) -> str:
-    """End a lab, or remove what a crashed one has left; what was done, in words."""
+def end(name: str) -> list[str]:
+    """End a lab, or remove what a crashed one has left; what was done, in lines."""
     try:
         channel.ask(name, {"do": "down"}, END_SECONDS)
     except channel.NotUp:
@@ -20,13 +20,13 @@ def end(name: str) -> str:
         channel.kill(name)  # it hangs
     else:
         channel.log_path(name).unlink(missing_ok=True)
-        return f"The lab {name} is down."
+        return [f"The lab {name} is down."]
     removed = tear_down(name)
     for path in (channel.socket_path(name), channel.log_path(name)):
         path.unlink(missing_ok=True)
     if not removed:
-        return f"There is no lab {name}, and nothing is left of one."
-    return "\n".join([f"The lab {name} was not up; removed what was left of one:", *removed])
+        return [f"There is no lab {name}, and nothing is left of one."]
+    return [f"The lab {name} was not up; removed what was left of one:", *removed]
 
 
 def demand_nothing_left(name: str) -> None:

@@ -147,7 +147,7 @@ class LabHost(Vm):
         except subprocess.TimeoutExpired as error:
             self.kill_agent()
             said = f"the agent of {self.name} did not end on SIGTERM"
-            raise CloudrouteError(f"{said}:\n{self.agent_says()}") from error
+            raise CloudrouteError(f"{said}:", *self.agent_says().split("\n")) from error
 
     def freeze_agent(self) -> None:
         """SIGSTOP: it is there and does nothing."""
@@ -163,7 +163,7 @@ class LabHost(Vm):
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._agent is None or self._agent.poll() is not None:
-            raise CloudrouteError(f"no agent runs on {self.name}:\n{self.agent_says()}")
+            raise CloudrouteError(f"no agent runs on {self.name}:", *self.agent_says().split("\n"))
         return self._agent
 
     # --- pods -------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ class HostLab(Ground):
         deadline = time.monotonic() + timeout
         while not until():
             if time.monotonic() > deadline:
-                raise CloudrouteError(f"waited {timeout:g} s for {what}\n{self._diagnosis()}")
+                raise CloudrouteError(f"waited {timeout:g} s for {what}", *self._diagnosis().split("\n"))
             time.sleep(LOOK_SECONDS)
 
     def _is_ready(self) -> bool:

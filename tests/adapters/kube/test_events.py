@@ -45,6 +45,14 @@ def test_an_event_tells_people_what_happened_to_what(api: KubeApi, writer: Event
     assert second["involvedObject"]["apiVersion"] == "cloudroute.io/v1alpha1"
 
 
+def test_others_words_are_one_line(api: KubeApi, writer: EventWriter) -> None:
+    """What AWS or an agent has said stands escaped in the note, and nothing of it is left out."""
+    writer.say("Node", "n1", "u1", True, "A", "x\n\x1b[2J\u202e")
+    assert writer.flush(5)
+    (event,) = api.list("events", "default")
+    assert event["message"] == r"x\n\x1b[2J\u202e"
+
+
 def test_the_same_reason_is_said_once_per_object(api: KubeApi, writer: EventWriter) -> None:
     """Repetition is silent; another reason, another object, or another object of that name speaks."""
     for uid, reason in (("u1", "A"), ("u1", "A"), ("u1", "B"), ("u2", "A"), ("u2", "A")):
