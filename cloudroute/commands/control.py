@@ -28,6 +28,7 @@ from cloudroute.controller.lease import Lease, NoLease
 from cloudroute.controller.loop import Loop
 from cloudroute.controller.process import Controller
 from cloudroute.controller.status import Status
+from cloudroute.core.identity import identity
 from cloudroute.core.model import Snapshot
 from cloudroute.core.planner import Decision, decide
 from cloudroute.errors import CloudrouteError, LeaseLost
@@ -131,7 +132,7 @@ def _lease(settings: ControllerSettings, cluster: KubeCluster) -> Lease | NoLeas
     return Lease(
         leases,
         SystemClock(),
-        f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
+        identity(socket.gethostname(), uuid.uuid4().hex),
         settings.lease_duration,
         settings.renew_deadline,
         settings.retry_period,

@@ -23,14 +23,16 @@ from cloudroute.adapters.ec2.discover import find_region, find_vpc
 from cloudroute.adapters.ec2.survey import Survey
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.adapters.kube.review import Review
-from cloudroute.commands.control import ReadOnly
+from cloudroute.adapters.kube.transport import READ_SECONDS
+from cloudroute.commands.control import LEASE, ReadOnly
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
 from cloudroute.controller.loop import policy_of
 from cloudroute.core.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
 from cloudroute.core.doctor.cluster import NO_API, agent_permissions, permissions
-from cloudroute.core.doctor.facts import IN_USE, AwsFacts, Facts, KubernetesFacts, MachineFacts, Permission
+from cloudroute.core.doctor.facts import IN_USE, AwsFacts, Election, Facts, KubernetesFacts, MachineFacts, Permission
 from cloudroute.core.doctor.findings import Unknown
 from cloudroute.core.doctor.networks import agent_flag
 from cloudroute.dataplane import written
@@ -114,7 +116,7 @@ def _asked(read: Callable[[], T], ours: bool = False) -> T | Unknown:
             )
         return Unknown(str(error))
     except CloudrouteError as error:
-        return Unknown(str(error))
+        return Unknown("; ".join(error.lines))
 
 
 # --- Kubernetes ---------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ def _kubernetes(settings: ControllerSettings, clock: Clock) -> tuple[KubernetesF
 
 def _no_kubernetes(why: Unknown) -> KubernetesFacts:
     rest = Unknown(NO_API)
-    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest, max_pods=rest)
+    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest, max_pods=rest, election=rest)
 
 
 def _read_kubernetes(
@@ -167,7 +169,18 @@ def _read_kubernetes(
         agent_refused=_may_account(review, settings.namespace, "agent", agent_permissions()),
         account=account,
         max_pods=_asked(review.max_pods),
+        election=_election(review, settings, clock.now() + (ahead or 0.0)),
     )
+
+
+def _election(review: Review, settings: ControllerSettings, now: float) -> Election | Unknown:
+    """The Lease as it is at `now`, by the API server's clock."""
+    if not settings.leader_elect:
+        return Unknown("not needed with --leader-elect=false")
+    lease = _asked(KubeLeases(review, settings.namespace, LEASE, READ_SECONDS).read)
+    if isinstance(lease, Unknown):
+        return lease
+    return Election(settings.namespace, lease, now, _asked(lambda: review.controllers(settings.namespace)))
 
 
 def _may_controller(review: Review, namespace: str) -> tuple[str, Sequence[Permission] | Unknown]:

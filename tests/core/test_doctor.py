@@ -12,6 +12,7 @@ from cloudroute.core.doctor.facts import (
     Acl,
     AclRule,
     AwsFacts,
+    Election,
     Groups,
     InstanceOptions,
     KubernetesFacts,
@@ -22,7 +23,7 @@ from cloudroute.core.doctor.findings import Unknown, known
 from cloudroute.core.doctor.groups import CHECKS as GROUP_CHECKS
 from cloudroute.core.doctor.networks import writes_routes
 from cloudroute.core.model import Policy
-from cloudroute.types import Cidr, Instance, Interface, Node, Subnet
+from cloudroute.types import Cidr, Instance, Interface, LeaseRecord, Node, Subnet
 
 NOTHING = Unknown("it was not read")
 POOL = Cidr.parse("100.64.0.0/16")
@@ -73,6 +74,47 @@ def test_verbs_that_are_refused() -> None:
     assert finding.state == "failed"
     assert "patch nodes/status, create leases.coordination.k8s.io in net" in finding.found
     assert "deploy/rbac/controller.yaml" in finding.todo
+
+
+# --- the leader ---------------------------------------------------------------------------------------
+
+NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+PODS_ON = {"ip-10-0-0-9.eu-central-1.compute.internal": "cloudroute-controller-a", "b": "cloudroute-controller-b"}
+
+
+@pytest.mark.parametrize(
+    ("holder", "renewed", "pods", "state", "says"),
+    [
+        ("ip-10-0-0-9_77aa0c1d", "2025-12-31T23:59:58Z", PODS_ON, "ok", "ip-10-0-0-9_77aa0c1d leads"),
+        ("b_77aa0c1d", "2025-12-31T23:59:41Z", PODS_ON, "ok", "b_77aa0c1d leads"),
+        ("laptop_77aa0c1d", "2025-12-31T23:59:58Z", {}, "ok", "laptop_77aa0c1d leads"),
+        ("laptop_77aa0c1d", "2025-12-31T23:59:58Z", NOTHING, "ok", "laptop_77aa0c1d leads"),
+        ("laptop_77aa0c1d", "2025-12-31T23:59:58Z", PODS_ON, "warning", "none of the controllers' pods runs on laptop"),
+        ("somebody", "2025-12-31T23:59:58Z", PODS_ON, "failed", "held by somebody, which is no controller"),
+        ("b_77aa0c1d", "2026-01-01T00:00:15Z", PODS_ON, "ok", "b_77aa0c1d leads"),
+        ("b_77aa0c1d", "2026-01-01T01:00:00Z", PODS_ON, "warning", "b_77aa0c1d renewed the Lease 3600 s in the future"),
+        ("b_77aa0c1d", "2025-12-31T23:59:39Z", PODS_ON, "failed", "b_77aa0c1d holds the Lease for 15 s, which it rene"),
+        ("b_77aa0c1d", "", PODS_ON, "failed", "which it has never renewed"),
+        ("", "2025-12-31T23:59:58Z", PODS_ON, "warning", "the last leader has released the Lease"),
+    ],
+)
+def test_why_nobody_leads(holder: str, renewed: str, pods: dict[str, str] | Unknown, state: str, says: str) -> None:
+    """The holder is named: somebody else, one on another host, one with a wrong clock, one that renews no more."""
+    election = Election("net", LeaseRecord(holder, 15, renewed, renewed, 3, "7"), NOW, pods)
+    finding = found(replace(UNREAD, kubernetes=replace(UNREAD.kubernetes, election=election)), "leader")
+    assert finding.state == state
+    assert says in finding.found
+    assert (finding.todo == "") == (state == "ok")
+
+
+def test_before_a_controller_has_run() -> None:
+    """There is no Lease, which is no failure."""
+    election = Election("net", None, NOW, {})
+    finding = found(replace(UNREAD, kubernetes=replace(UNREAD.kubernetes, election=election)), "leader")
+    assert (finding.state, finding.found) == (
+        "not checked",
+        "there is no Lease in namespace net: the controller has not run yet",
+    )
 
 
 # --- route controllers ------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cloudroute.core.doctor import acls, aws, cluster, control_plane, groups, instances, networks, node, vpc
+from cloudroute.core.doctor import acls, aws, cluster, control_plane, groups, instances, leader, networks, node, vpc
 from cloudroute.core.doctor.findings import Check
 from tests.docs.pages import ROOT, Page
 from tests.docs.sayings import GAP, reasons, sentences
@@ -50,7 +50,7 @@ def unknown_checks(page: Page) -> list[str]:
 
 
 def checks() -> set[str]:
-    modules = (acls, aws, cluster, control_plane, groups, instances, networks, node, vpc)
+    modules = (acls, aws, cluster, control_plane, groups, instances, leader, networks, node, vpc)
     tuples = (value for module in modules for value in vars(module).values() if isinstance(value, tuple))
     return {check.name for found in tuples for check in found if isinstance(check, Check)}
 

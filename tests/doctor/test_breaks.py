@@ -13,6 +13,7 @@ from cloudroute.core.doctor.aws import ACTIONS
 from cloudroute.core.doctor.facts import Networkd
 from cloudroute.core.doctor.findings import known
 from cloudroute.core.doctor.node import FEATURES
+from cloudroute.core.identity import identity
 from tests.controller.lab import POOL
 from tests.doctor.world import API, API_FROM_PODS, PODS, UNASKED, Rule, World, bad, found, sound_machine, world
 
@@ -174,6 +175,9 @@ BREAKS: list[tuple[str, str, Break]] = [
     ("nodes", "failed", lambda broken: void(broken.join(provider_id=""))),
     ("agents", "warning", _agent(ready=False, reason="Interface", message="eth0 is down")),
     ("mtu", "warning", _agent(mtu=1450)),
+    ("leader", "failed", lambda broken: broken.lead("somebody")),
+    ("leader", "failed", lambda broken: broken.lead(identity(broken.names[0], "77aa0c1d"), 700)),
+    ("leader", "warning", lambda broken: broken.lead(identity("laptop", "77aa0c1d"))),
     ("clock", "warning", _clock_of_ours),
     ("clock", "failed", _clock_of_aws),
     ("other-networks", "failed", lambda broken: broken.daemon_set("aws-node")),

@@ -85,6 +85,21 @@ def test_what_the_controllers_account_may_not_list() -> None:
         assert "run doctor as an administrator" in found(findings, "other-networks").found
 
 
+def test_a_lease_that_may_not_be_read() -> None:
+    """RBAC refuses it: not checked, with the words of the API server."""
+    with world() as healthy:
+        healthy.kube.faults.fail(403, "get", "leases")
+        findings = healthy.examine()
+        assert bad(findings) == {**UNASKED, "leader": "not checked"}
+        assert found(findings, "leader").found.startswith("get leases.coordination.k8s.io cloudroute/cloudroute: 403")
+
+
+def test_without_an_election(shared: World) -> None:
+    """A single process on a desk has no Lease."""
+    finding = found(shared.examine(leader_elect=False), "leader")
+    assert (finding.state, finding.found) == ("not checked", "not needed with --leader-elect=false")
+
+
 def test_before_anything_is_installed() -> None:
     """An empty cluster without CRDs: what is missing fails, nothing raises."""
     with world() as empty:

@@ -101,3 +101,21 @@ def test_daemon_sets_and_managers(real_kube: RealKubeApi, tmp_path: Path) -> Non
             asked.daemon_sets()
     finally:
         real_kube.delete("daemonsets", name, "kube-system")
+
+
+def test_where_controllers_run(real_kube: RealKubeApi, tmp_path: Path) -> None:
+    """By the hostname that each sees: on the host's network the node's, else the pod's; the controller may ask, too."""
+    namespace = f"t-{time.monotonic_ns()}"
+    real_kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    for name, component, own in (
+        ("c-1", "controller", {"hostNetwork": True, "nodeName": "node-1"}),
+        ("c-2", "controller", {"nodeName": "node-2"}),
+        ("c-3", "controller", {"hostNetwork": True}),
+        ("a-1", "agent", {"hostNetwork": True, "nodeName": "node-1"}),
+    ):
+        labels = {"app.kubernetes.io/name": "cloudroute", "app.kubernetes.io/component": component}
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        spec = {"containers": [{"name": "c", "image": "i"}], **own}
+        real_kube.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    with review(real_kube, tmp_path, "controller") as asked:
+        assert asked.controllers(namespace) == {"node-1": "c-1", "c-2": "c-2"}

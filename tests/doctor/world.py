@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
+from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.commands.doctor_facts import gather
 from cloudroute.core.doctor import Finding, examine
 from cloudroute.core.doctor.facts import MachineFacts
 from cloudroute.core.doctor.findings import Unknown
 from cloudroute.core.doctor.node import FEATURES, NEEDED_PLUGINS
+from cloudroute.core.identity import identity
 from cloudroute.dataplane import Host, packed
 from cloudroute.lab.kube.resources import Resource
 from cloudroute.ports import Clock
+from cloudroute.types import LeaseRecord
 from tests.controller.lab import POOL, Lab, settings_of
 from tests.controller.test_iam_documents import document
 
@@ -58,7 +62,17 @@ class World(Lab):
         self.group = self.make_group(PODS, {"IpProtocol": "udp", "FromPort": 8472, "ToPort": 8472, "itself": True})
         self.use_group(self.group, *self.names)
         self.kubeconfig = str(self.server.kubeconfig())
+        self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
+        self.kube.create(controller_pod(self.names[0]))
+        self.lead(identity(self.names[0], "77aa0c1d"))
         self.aws.clock = shifted(0)  # all has settled by the test's clock; from here on AWS tells the real time
+
+    def lead(self, holder: str, seconds_ago: float = 0) -> None:
+        """Somebody holds the controllers' Lease for ten minutes, and renewed it then."""
+        renewed = datetime.fromtimestamp(SystemClock().now() - seconds_ago, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        leases = KubeLeases(self.cluster.transport, "cloudroute", "cloudroute", 5)
+        old = leases.read()
+        leases.write(LeaseRecord(holder, 600, renewed, renewed, 0, old.version if old else ""))
 
     def daemon_set(self, name: str, *args: str, pods: int = NODES, namespace: str = "kube-system") -> None:
         """A DaemonSet that is to run on so many nodes, its container started with `args`."""
@@ -70,7 +84,6 @@ class World(Lab):
 
     def agents(self, *flags: str) -> None:
         """The agents' DaemonSet, as the chart makes it."""
-        self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
         self.daemon_set("cloudroute-agent", "agent", *flags, namespace="cloudroute")
 
     def manager(self, name: str, *arguments: str) -> None:
@@ -169,6 +182,14 @@ class World(Lab):
         self.aws.clock = shifted(self.aws_ahead)
         session = session or self.aws.session(self.policy(*statements))
         return examine(gather(settings, session, shifted(self.ahead), lambda: machine or sound_machine(self)))
+
+
+def controller_pod(node: str) -> dict[str, Any]:
+    """A pod of the chart's controllers: on the host's network, so that its hostname is the node's."""
+    labels = {"app.kubernetes.io/name": "cloudroute", "app.kubernetes.io/component": "controller"}
+    metadata = {"name": f"cloudroute-controller-{node}", "namespace": "cloudroute", "labels": labels}
+    spec = {"hostNetwork": True, "nodeName": node, "containers": [{"name": "controller", "image": "one"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 class _Shifted(SystemClock):

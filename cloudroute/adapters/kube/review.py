@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import urllib3
 
@@ -28,6 +29,10 @@ _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _DAEMON_SETS = "/apis/apps/v1/daemonsets"
 _SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
 _MANAGERS = ("kube-controller-manager", "cloud-controller-manager")
+_CONTROLLERS = "app.kubernetes.io/name=cloudroute,app.kubernetes.io/component=controller"
+"""Labels of the chart's pods."""
+_LONGEST_HOST = 63
+"""Characters of a pod's name that are its hostname (kubelet: truncatePodHostnameIfNeeded)."""
 _PAGE = 100
 
 
@@ -118,8 +123,13 @@ class Review(Transport):
         """The pods of kube-system in which the cloud provider's route controller may run."""
         return [one for one in self._list(_SYSTEM_PODS, _pod) if any(name in one.name for name in _MANAGERS)]
 
-    def _list(self, path: str, parse: Callable[[Json], T]) -> Iterator[T]:
-        query: dict[str, str | int] = {"limit": _PAGE}
+    def controllers(self, namespace: str) -> Mapping[str, str]:
+        """The controllers' pods that have a node: the host that a process in it sees itself on, to the pod's name."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
+        return {host: name for host, name in self._list(path, _place, _CONTROLLERS) if host}
+
+    def _list(self, path: str, parse: Callable[[Json], T], labels: str = "") -> Iterator[T]:
+        query: dict[str, str | int] = {"limit": _PAGE, **({"labelSelector": labels} if labels else {})}
         while True:
             page = self.request("GET", path, query)
             yield from map(parse, page.get("items") or ())
@@ -143,6 +153,14 @@ def _daemon_set(raw: Json) -> Workload:
 def _pod(raw: Json) -> Workload:
     metadata = raw["metadata"]
     return Workload("Pod", metadata.get("namespace", ""), metadata["name"], 1, _arguments(raw))
+
+
+def _place(raw: Json) -> tuple[str, str]:
+    """A pod's host as `gethostname` says it, "" before it is scheduled, and its name."""
+    spec, name = raw.get("spec") or {}, str(raw["metadata"]["name"])
+    node = str(spec.get("nodeName") or "")
+    own = str(spec.get("hostname") or name[:_LONGEST_HOST].rstrip("-."))
+    return (node if spec.get("hostNetwork") or not node else own), name
 
 
 def _arguments(raw: Json) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 facts ──── what was read, each fact by itself: what could not be read is Unknown, with the reason
 checks ─── one function for each question; it takes facts and answers with an Outcome
-    cluster  networks  aws  vpc  groups  control_plane  acls  instances  node
+    cluster  leader  networks  aws  vpc  groups  control_plane  acls  instances  node
 findings ─ a check that needs an Unknown fact ends as "not checked: <the reason>", and all others go on
 report ─── the table for people
 """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloudroute.core.doctor import acls, aws, cluster, control_plane, groups, instances, networks, node, vpc
+from cloudroute.core.doctor import acls, aws, cluster, control_plane, groups, instances, leader, networks, node, vpc
 from cloudroute.core.doctor.facts import Facts
 from cloudroute.core.doctor.findings import Check, Finding
 
 CHECKS: Sequence[Check[Facts]] = (
     *cluster.CHECKS,
+    *leader.CHECKS,
     *networks.CHECKS,
     *aws.CHECKS,
     *vpc.CHECKS,

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from cloudroute.core.doctor.findings import Unknown
 from cloudroute.core.model import Policy
 from cloudroute.dataplane import Host
-from cloudroute.types import Cidr, Family, Instance, Node, NodeRoute, RouteTable, Subnet, TableReport
+from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, Subnet, TableReport
 
 IN_USE = "the account in use"
 """Who was asked for where the controller's account could not be."""
@@ -44,6 +44,18 @@ class Workload(NamedTuple):
     arguments: tuple[str, ...] = ()
 
 
+class Election(NamedTuple):
+    """The controllers' Lease, and where their pods run."""
+
+    namespace: str
+    lease: LeaseRecord | None
+    """None where there is none."""
+    now: float
+    """When it was read: seconds since the epoch, by the API server's clock."""
+    pods: Mapping[str, str] | Unknown
+    """Host that a process in the pod sees itself on, to the name of the pod."""
+
+
 @dataclass(frozen=True, slots=True)
 class KubernetesFacts:
     """What the API server says."""
@@ -71,6 +83,7 @@ class KubernetesFacts:
     """Whose permissions `refused` is about."""
     max_pods: Mapping[str, int] | Unknown = field(default=_UNREAD, kw_only=True)
     """By name of a Node, how many pods its kubelet takes (status.allocatable)."""
+    election: Election | Unknown = field(default=_UNREAD, kw_only=True)
 
 
 # --- AWS ----------------------------------------------------------------------------------------

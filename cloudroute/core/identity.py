@@ -1,0 +1,28 @@
+"""Identity of a process that may lead, as it stands in the Lease: `host_` and eight random hexadecimal digits."""
+
+from __future__ import annotations
+
+import re
+
+NONCE = 8
+"""Digits. They tell a process from the one before it on the same host."""
+_IDENTITY = re.compile(rf"(.+)_[0-9a-f]{{{NONCE}}}")
+
+
+def identity(host: str, nonce: str) -> str:
+    """Identity of a process on that host. `nonce` has at least as many hexadecimal digits as are needed.
+
+    >>> identity("ip-10-0-0-9", "77aa0c1d5e6f")
+    'ip-10-0-0-9_77aa0c1d'
+    """
+    return f"{host}_{nonce[:NONCE]}"
+
+
+def host_of(holder: str) -> str:
+    """Host of the process of ours that has this identity; "" for a holder that no process of ours is called.
+
+    >>> host_of("ip-10-0-0-9_77aa0c1d"), host_of("somebody"), host_of("node_1")
+    ('ip-10-0-0-9', '', '')
+    """
+    found = _IDENTITY.fullmatch(holder)
+    return found[1] if found else ""
