@@ -12,6 +12,7 @@ from cloudroute.core.doctor.facts import (
     Acl,
     AclRule,
     AwsFacts,
+    ControlPlaneInterface,
     Election,
     Groups,
     InstanceOptions,
@@ -189,6 +190,68 @@ def test_what_security_groups_let_through(
     """Tunnels go by group or address, pods by address alone; an interface has the rules of all its groups."""
     facts = grouped(ingress, **{f"n{number}": names for number, names in enumerate(groups, 1)})
     assert [check.answer(facts).state for check in GROUP_CHECKS] == [overlay, pods]
+
+
+EVERYWHERE = Rule("-1", (0, 65535), (Cidr.parse("0.0.0.0/0"), Cidr.parse("::/0")))
+IPV4, IPV6 = (Rule("-1", (0, 65535), (Cidr.parse(cidr),)) for cidr in ("10.0.0.0/16", "fd00::/16"))
+
+
+def of_two_families(ingress: list[Rule], *addresses: str) -> Facts:
+    """A dual-stack node of sg-a, which lets all in, and one of sg-b with these addresses, which lets in `ingress`."""
+    facts = grouped({"sg-a": [EVERYWHERE], "sg-b": [*ingress, PODS]}, n1="sg-a", n2="sg-b")
+    groups = known(facts.aws.groups)._replace(egress={"sg-a": [EVERYWHERE], "sg-b": [EVERYWHERE]})
+    instances = {
+        f"i-{name}": replace(known(facts.aws.instances)[f"i-{name}"], interfaces=(interface,))
+        for name, interface in (
+            ("n1", Interface("eni-n1", 0, "subnet-1", False, ("10.0.0.1", "fd00::1"))),
+            ("n2", Interface("eni-n2", 0, "subnet-1", False, addresses)),
+        )
+    }
+    return replace(facts, aws=replace(facts.aws, groups=groups, instances=instances))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "ingress", "state"),
+    [
+        (("fd00::2",), [IPV6, Rule("udp", (8472, 8472), groups=frozenset({"sg-b"}))], "ok"),
+        (("fd00::2",), [IPV4, Rule("udp", (8472, 8472), groups=frozenset({"sg-b"}))], "failed"),
+        (("10.0.0.2", "fd00::2"), [IPV4], "ok"),
+        (("10.0.0.2", "fd00::2"), [IPV6], "failed"),
+    ],
+)
+def test_the_tunnel_is_judged_by_the_family_that_both_nodes_have(
+    addresses: tuple[str, ...], ingress: list[Rule], state: str
+) -> None:
+    """IPv4 where both have it; toward a node of IPv6 alone a dual-stack node sends by that."""
+    facts = of_two_families(ingress, *addresses)
+    assert found(facts, "groups-overlay").state == state
+
+
+@pytest.mark.parametrize(
+    ("addresses", "ingress", "state"),
+    [
+        (("10.0.0.9",), [IPV4], "ok"),
+        (("fd00::9",), [IPV6], "ok"),
+        (("fd00::9",), [IPV4], "failed"),
+        (("10.0.0.9", "fd00::9"), [IPV4], "failed"),
+        (("10.0.0.9", "fd00::9"), [IPV4, IPV6], "ok"),
+    ],
+)
+def test_the_control_plane_is_judged_by_each_family_that_it_shares_with_nodes(
+    addresses: tuple[str, ...], ingress: list[Rule], state: str
+) -> None:
+    """A dual-stack node is let in by both of its addresses where the control plane has both."""
+    facts = of_two_families([EVERYWHERE], "10.0.0.2", "fd00::2")
+    groups = known(facts.aws.groups)
+    groups = groups._replace(
+        ingress={**groups.ingress, "sg-plane": ingress}, egress={**groups.egress, "sg-plane": [EVERYWHERE]}
+    )
+    plane = (ControlPlaneInterface("subnet-9", frozenset({"sg-plane"}), addresses),)
+    aws = replace(facts.aws, groups=groups, control_plane=plane, vpc_id="vpc-1", tables={}, subnets={}, prefix_lists={})
+    facts = replace(facts, aws=aws, kubernetes=replace(facts.kubernetes, node_routes={}, table_reports={}))
+    finding = found(facts, "groups-control-plane")
+    assert finding.state == state, finding
+    assert ("(IPv6)" in finding.found) == (state == "failed")
 
 
 def test_an_eks_cluster_of_another_name() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from cloudroute.core.doctor.facts import ControlPlaneInterface, Facts, Groups
 from cloudroute.core.doctor.findings import Check, Lacking, Outcome, failed, known, listed, ok, warning
-from cloudroute.core.doctor.groups import Members, fits, fits_range, lets, nodes_by_groups, rules_of
+from cloudroute.core.doctor.groups import Members, fits, fits_range, lets, nodes_by_groups, rules_of, shared
 from cloudroute.core.doctor.vpc import managed, snapshot_of
 from cloudroute.core.tables import table_by_subnet
 from cloudroute.types import Cidr
@@ -37,14 +37,15 @@ def _control_plane(facts: Facts) -> Outcome:
         outward += _closed_outward(groups, nodes, plane, pools)
     if inward:
         return failed(
-            f"TCP {API_PORT} to the API server is closed {listed(inward)}",
+            f"TCP {API_PORT} to the API server is closed {listed(dict.fromkeys(inward))}",
             f"allow TCP {API_PORT} into a group of the control plane's interfaces, from the nodes' groups and from the "
             "cluster CIDR (as a CIDR); or give their subnets a table that cloudroute does not manage: pods are "
             "masqueraded there",
         )
     if outward:
         return warning(
-            f"the API server can't reach all kubelets, webhooks and aggregated APIs: closed {listed(outward)}",
+            "the API server can't reach all kubelets, webhooks and aggregated APIs: closed "
+            f"{listed(dict.fromkeys(outward))}",
             f"allow TCP {KUBELET_PORT} and the ports of webhooks from the control plane's group in the nodes' groups, "
             "and out of it to the cluster CIDR",
         )
@@ -82,12 +83,12 @@ def _closed_inward(groups: Groups, nodes: Sequence[Members], plane: Members, poo
     for pool in pools:
         if not any(fits_range(rule, pool) for rule in admitting):
             yield f"into {plane} from {pool}"
-    for node in nodes:
+    for node, to in _pairs(nodes, plane):
         if not any(fits(rule, node) for rule in admitting):
-            yield f"into {plane} from {node}"
+            yield f"into {to} from {node}"
         leaving = (rule for rule in rules_of(groups.egress, node) if lets(rule, "tcp", API_PORT))
-        if not any(fits(rule, plane) for rule in leaving):
-            yield f"out of {node} to {plane}"
+        if not any(fits(rule, to) for rule in leaving):
+            yield f"out of {node} to {to}"
 
 
 def _closed_outward(groups: Groups, nodes: Sequence[Members], plane: Members, pools: Sequence[Cidr]) -> Iterator[str]:
@@ -96,13 +97,20 @@ def _closed_outward(groups: Groups, nodes: Sequence[Members], plane: Members, po
     for pool in pools:
         if not any(lets(rule, "tcp", API_PORT) and fits_range(rule, pool) for rule in leaving):
             yield f"out of {plane} to {pool} (TCP {API_PORT})"
-    for node in nodes:
+    for node, source in _pairs(nodes, plane):
         if not any(lets(rule, "tcp", KUBELET_PORT) and fits(rule, node) for rule in leaving):
-            yield f"out of {plane} to {node} (TCP {KUBELET_PORT})"
-        entering = [rule for rule in rules_of(groups.ingress, node) if fits(rule, plane)]
+            yield f"out of {source} to {node} (TCP {KUBELET_PORT})"
+        entering = [rule for rule in rules_of(groups.ingress, node) if fits(rule, source)]
         for port in (KUBELET_PORT, API_PORT) if pools else (KUBELET_PORT,):
             if not any(lets(rule, "tcp", port) for rule in entering):
-                yield f"into {node} from {plane} (TCP {port})"
+                yield f"into {node} from {source} (TCP {port})"
+
+
+def _pairs(nodes: Sequence[Members], plane: Members) -> Iterator[tuple[Members, Members]]:
+    """Nodes and control plane with their addresses of each family that both have: either may be used."""
+    for node in nodes:
+        for family in shared(node, plane):
+            yield node.by(family), plane.by(family)
 
 
 CHECKS: tuple[Check[Facts], ...] = (

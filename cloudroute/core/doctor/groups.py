@@ -11,36 +11,46 @@ from typing import Literal, NamedTuple
 
 from cloudroute.core.doctor.facts import Facts, Groups, Rule
 from cloudroute.core.doctor.findings import Check, Lacking, Outcome, failed, known, listed, ok, warning
-from cloudroute.types import Cidr
+from cloudroute.types import FAMILIES, Cidr, Family
 
 _ALL = "-1"
 _NUMBERS = {"tcp": "6", "udp": "17"}
 
 
 class Members(NamedTuple):
-    """Interfaces that have the same groups, and their addresses: of nodes, the primary one of each."""
+    """Interfaces that have the same groups, and all their addresses. Nodes' ones have the same families, too."""
 
     groups: frozenset[str]
     addresses: tuple[Cidr, ...]
 
     def __str__(self) -> str:
-        return "+".join(sorted(self.groups)) or "no group"
+        names = "+".join(sorted(self.groups)) or "no group"
+        return f"{names} (IPv6)" if {address.family for address in self.addresses} == {"ipv6"} else names
+
+    def by(self, family: Family) -> Members:
+        """The same interfaces with their addresses of this family alone."""
+        return self._replace(addresses=tuple(one for one in self.addresses if one.family == family))
+
+
+def shared(one: Members, other: Members) -> list[Family]:
+    """Families by which the two can talk, IPv4 first."""
+    return [family for family in FAMILIES if one.by(family).addresses and other.by(family).addresses]
 
 
 def nodes_by_groups(facts: Facts) -> tuple[Groups, list[Members]]:
     """The groups, and the nodes by them. Raises Lacking."""
     groups, instances = known(facts.aws.groups), known(facts.aws.instances)
-    members: dict[frozenset[str], list[Cidr]] = {}
+    members: dict[tuple[tuple[str, ...], tuple[Family, ...]], list[Cidr]] = {}
     for node in known(facts.kubernetes.nodes).values():
         instance = instances.get(node.instance_id)
         if instance is not None and instance.primary is not None and node.instance_id in groups.of_instance:
-            found = members.setdefault(groups.of_instance[node.instance_id], [])
-            found += map(Cidr.parse, instance.primary.addresses[:1])
+            addresses = [Cidr.parse(address) for address in instance.primary.addresses]
+            families = tuple(sorted({address.family for address in addresses}))
+            names = tuple(sorted(groups.of_instance[node.instance_id]))
+            members.setdefault((names, families), []).extend(addresses)
     if not members:
         raise Lacking("no node's instance is known")
-    return groups, [
-        Members(key, tuple(found)) for key, found in sorted(members.items(), key=lambda one: sorted(one[0]))
-    ]
+    return groups, [Members(frozenset(names), tuple(found)) for (names, _), found in sorted(members.items())]
 
 
 def _overlay(facts: Facts) -> Outcome:
@@ -48,14 +58,14 @@ def _overlay(facts: Facts) -> Outcome:
         raise Lacking("not needed with --overlay off")
     groups, classes = nodes_by_groups(facts)
     port = facts.vxlan_port
-    closed = []
-    for here, there in ((one, other) for one in classes for other in classes):
+    closed: dict[str, None] = {}
+    for here, there in _tunnels(classes):
         for rules, mine, peer, words in (
             (groups.egress, here, there, f"out of {here} to {there}"),
             (groups.ingress, there, here, f"into {there} from {here}"),
         ):
             if not any(lets(rule, "udp", port) and fits(rule, peer) for rule in rules_of(rules, mine)):
-                closed.append(words)
+                closed[words] = None
     if closed:
         return failed(
             f"UDP {port} is closed {listed(closed)}",
@@ -64,13 +74,20 @@ def _overlay(facts: Facts) -> Outcome:
     return ok(f"UDP {port} is open between all nodes, both ways")
 
 
+def _tunnels(classes: Sequence[Members]) -> Iterator[tuple[Members, Members]]:
+    """Both ends of each tunnel, with the addresses that it runs between: IPv4 where both have it."""
+    for here, there in ((one, other) for one in classes for other in classes):
+        for family in shared(here, there)[:1]:
+            yield here.by(family), there.by(family)
+
+
 def _pods(facts: Facts) -> Outcome:
     pools = facts.policy.pools
     if not pools:
         raise Lacking("no --cluster-cidr is given")
     groups, classes = nodes_by_groups(facts)
     closed, partly = [], []
-    for one in classes:
+    for one in (Members(names, ()) for names in dict.fromkeys(members.groups for members in classes)):
         for words, rules in ((f"into {one} from", groups.ingress), (f"out of {one} to", groups.egress)):
             for pool in pools:
                 fitting = [rule for rule in rules_of(rules, one) if fits_range(rule, pool)]
