@@ -1,6 +1,6 @@
-"""What `cloudroute doctor` makes of what it has read: facts in, findings out, no I/O.
+"""The checks of `cloudroute doctor`: facts in, findings out, no I/O.
 
-facts ──── what was read, each fact by itself: what could not be read is Unknown, with the reason
+facts ──── each fact by itself: one that could not be read is Unknown, with the reason
 checks ─── one function for each question; it takes facts and answers with an Outcome
     cluster  leader  networks  aws  vpc  groups  control_plane  acls  instances  node
 findings ─ a check that needs an Unknown fact ends as "not checked: <the reason>", and all others go on

@@ -1,4 +1,4 @@
-"""Whether network ACLs let through what nodes and pods of different subnets send to each other.
+"""Checks of network ACLs: they have to let through packets of nodes and pods of different subnets to each other.
 
 An ACL filters what enters or leaves a subnet, and knows no connections: an answer needs a rule of its own, to the port
 that the question came from. Rules are evaluated by number, and the first that matches decides. Sources: "Network ACL
@@ -34,7 +34,7 @@ class Refusal(NamedTuple):
 
 
 def refused(rules: Sequence[AclRule], cidr: Cidr, first: int, last: int) -> Iterator[Refusal]:
-    """What of these addresses and ports is denied. `rules` are of one direction and one protocol, in their order."""
+    """Denied parts of these addresses and ports. `rules` are of one direction and one protocol, in their order."""
     for index, rule in enumerate(rules):
         if not rule.cidr.overlaps(cidr) or rule.ports[1] < first or last < rule.ports[0]:
             continue

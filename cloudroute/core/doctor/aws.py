@@ -1,4 +1,4 @@
-"""Whether AWS knows us, and lets us do what the controller does."""
+"""Checks of the credentials, and of the permission for each call of the controller."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIONS: dict[str, str] = {
     "servicequotas:GetServiceQuota": "without it --route-limit auto does not know the limit, and takes 50",
     "servicequotas:GetAWSDefaultServiceQuota": "as GetServiceQuota, where the account has no quota of its own",
 }
-"""All that the controller ever calls, and what is lost without it."""
+"""Every call of the controller, and the loss without it."""
 NO_CREDENTIALS = "AWS could not be asked (see credentials)"
 NO_REGION = "no region is known (see region)"
 _DISPENSABLE = ("ec2:DescribeManagedPrefixLists", "servicequotas:GetServiceQuota")

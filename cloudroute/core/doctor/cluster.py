@@ -1,4 +1,4 @@
-"""Whether the API server, its permissions and its objects are such that controller and agents can work."""
+"""Checks of the API server, of the permissions there and of its objects, as controller and agents need them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_API = "the API server could not be asked (see api-server)"
 
 
 def permissions(namespace: str) -> tuple[Permission, ...]:
-    """What the controller may by deploy/rbac/controller.yaml. `namespace` is that of the lease."""
+    """Permissions of the controller in deploy/rbac/controller.yaml. `namespace` is that of the lease."""
     ours = ("get", "list", "watch", "create", "patch", "delete")
     return (
         *(Permission(verb, "", "nodes") for verb in ("get", "list", "watch", "patch")),
@@ -47,7 +47,7 @@ def permissions(namespace: str) -> tuple[Permission, ...]:
 
 
 def agent_permissions() -> tuple[Permission, ...]:
-    """What an agent may by deploy/rbac/agent.yaml."""
+    """Permissions of an agent in deploy/rbac/agent.yaml."""
     return (
         *(Permission(verb, "cloudroute.io", "noderoutes") for verb in ("get", "list", "watch")),
         *(Permission(verb, "cloudroute.io", "routetables") for verb in ("get", "list", "watch")),
@@ -148,7 +148,7 @@ def _mtu(facts: Facts) -> Outcome:
 
 
 def usable_addresses(pod_cidr: Cidr) -> int:
-    """How many pods host-local gives an address: all but the network's own, the gateway's and IPv4's broadcast address.
+    """Number of pods that host-local gives an address: the network's, the gateway's and IPv4's broadcast are no pod's.
 
     Source: containernetworking/plugins, plugins/ipam/host-local/backend/allocator/range.go.
 
@@ -182,7 +182,7 @@ def _max_pods(facts: Facts) -> Outcome:
 
 
 def clock(ahead: float, whose: str) -> Outcome:
-    """What to say of a clock that is `ahead` of ours by so many seconds."""
+    """Outcome for a clock that is `ahead` of ours by so many seconds."""
     if abs(ahead) <= TOLERATED_SECONDS:
         return ok(f"{whose} clock and ours agree within {TOLERATED_SECONDS:g} s")
     words = f"{whose} clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"

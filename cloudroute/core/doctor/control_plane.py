@@ -1,4 +1,4 @@
-"""Whether security groups let EKS's control plane and the cluster talk to each other.
+"""Check of the security groups between EKS's control plane and the cluster.
 
 The control plane has interfaces in the VPC's subnets. A pod reaches them with its own address where cloudroute manages
 the table of their subnet, and with its node's address elsewhere. EKS's own group admits itself alone, which fits nodes
@@ -65,7 +65,7 @@ def _why_none(facts: Facts) -> str:
 def _where_pods_keep_their_address(
     facts: Facts, interfaces: Sequence[ControlPlaneInterface]
 ) -> list[ControlPlaneInterface]:
-    """Those of the interfaces that see pods' own addresses."""
+    """Interfaces that see pods' own addresses."""
     snapshot = snapshot_of(facts)
     table_of = table_by_subnet(snapshot)
     tables = {table.id for table in managed(snapshot, facts.policy)}
@@ -78,7 +78,7 @@ def _where_pods_keep_their_address(
 
 
 def _closed_inward(groups: Groups, nodes: Sequence[Members], plane: Members, pools: Sequence[Cidr]) -> Iterator[str]:
-    """Where nodes and pods can't reach the API server."""
+    """Closed ways from nodes and pods to the API server."""
     admitting = [rule for rule in rules_of(groups.ingress, plane) if lets(rule, "tcp", API_PORT)]
     for pool in pools:
         if not any(fits_range(rule, pool) for rule in admitting):
@@ -92,7 +92,7 @@ def _closed_inward(groups: Groups, nodes: Sequence[Members], plane: Members, poo
 
 
 def _closed_outward(groups: Groups, nodes: Sequence[Members], plane: Members, pools: Sequence[Cidr]) -> Iterator[str]:
-    """Where the API server can't reach kubelets, and pods where it sees their addresses."""
+    """Closed ways from the API server to kubelets, and to pods where it sees their addresses."""
     leaving = list(rules_of(groups.egress, plane))
     for pool in pools:
         if not any(lets(rule, "tcp", API_PORT) and fits_range(rule, pool) for rule in leaving):

@@ -1,4 +1,4 @@
-"""What doctor has read. Every fact stands alone: one that could not be read is Unknown, and takes no other with it."""
+"""Facts that doctor has read. Each stands alone: one that could not be read is Unknown, and takes no other with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudroute.dataplane import Host
 from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, Subnet, TableReport
 
 IN_USE = "the account in use"
-"""Who was asked for where the controller's account could not be."""
+"""Account whose permissions were asked for where the controller's could not be."""
 _UNREAD = Unknown("it was not read")
 
 # --- Kubernetes ---------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ class Workload(NamedTuple):
     namespace: str
     name: str
     pods: int
-    """How many are to run: 0 of a DaemonSet whose selector fits no node."""
+    """Number that is to run: 0 of a DaemonSet whose selector fits no node."""
     arguments: tuple[str, ...] = ()
 
 
@@ -51,14 +51,14 @@ class Election(NamedTuple):
     lease: LeaseRecord | None
     """None where there is none."""
     now: float
-    """When it was read: seconds since the epoch, by the API server's clock."""
+    """Time of the read: seconds since the epoch, by the API server's clock."""
     pods: Mapping[str, str] | Unknown
     """Host that a process in the pod sees itself on, to the name of the pod."""
 
 
 @dataclass(frozen=True, slots=True)
 class KubernetesFacts:
-    """What the API server says."""
+    """Facts that the API server tells."""
 
     version: str | Unknown
     """As v1.34.0; Unknown where the server does not answer."""
@@ -148,10 +148,10 @@ class Acl(NamedTuple):
 
 
 class InstanceOptions(NamedTuple):
-    """What only doctor reads of an instance."""
+    """Options of an instance that only doctor reads."""
 
     metadata: bool
-    """Whether its metadata service answers at all."""
+    """True if its metadata service answers at all."""
     token_required: bool
     hop_limit: int
     """Of the answer that carries the token."""
@@ -161,7 +161,7 @@ class InstanceOptions(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AwsFacts:
-    """What AWS says."""
+    """Facts that AWS tells."""
 
     identity: str | Unknown
     """The ARN of the credentials in use."""
@@ -201,15 +201,15 @@ class Networkd(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """What the machine that doctor runs on can do. Of what was tried, "" is fine and everything else says why not."""
+    """Abilities of the machine that doctor runs on. Of a trial "" is fine, and everything else says why not."""
 
     host: Host | Unknown
     """The NIC of the default route."""
     tried: Mapping[str, str] | Unknown
-    """What the agent needs of the kernel ("vxlan", "nexthop objects" ...), tried in a network namespace of its own."""
+    """Trials of kernel features by name ("vxlan", "nexthop objects" ...), in a network namespace of their own."""
     net_admin: bool
     sysctls: str
-    """Whether /proc/sys/net can be written."""
+    """Why /proc/sys/net can't be written; "" where it can."""
     plugins: Collection[str]
     searched: Sequence[str]
     """Folders where CNI plugins were looked for."""
@@ -225,7 +225,7 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All of it, and what the operator wants."""
+    """All facts, and the operator's settings."""
 
     policy: Policy
     route_limit: int | Literal["auto"]
@@ -234,6 +234,6 @@ class Facts:
     aws: AwsFacts
     machine: MachineFacts | Unknown
     server: str = field(default="the API server")
-    """Where Kubernetes was asked, for people."""
+    """Address of the API server, for people."""
     masquerade_always: Sequence[Cidr] = ()
     """--masquerade-always of the agents."""

@@ -39,7 +39,7 @@ def known(fact: T | Unknown) -> T:
 
 
 class Outcome(NamedTuple):
-    """How a check ended; `todo` is what to do unless all is well."""
+    """End of a check; `todo` is the advice unless all is well."""
 
     state: State
     found: str

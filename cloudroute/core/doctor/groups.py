@@ -1,4 +1,4 @@
-"""Whether the security groups let through what nodes and pods send to each other.
+"""Checks of security groups: they have to let through packets of nodes and pods to each other.
 
 The tunnel's packets have nodes' addresses, so a rule that names a group fits them. Routed packets have pods' addresses,
 which belong to no group: only a rule with a CIDR fits those.
@@ -110,20 +110,20 @@ def rules_of(by_group: Mapping[str, Sequence[Rule]], one: Members) -> Iterator[R
 
 
 def lets(rule: Rule, protocol: Literal["tcp", "udp"], port: int) -> bool:
-    """Whether a rule lets this port through."""
+    """Tell if a rule lets this port through."""
     if rule.protocol == _ALL:
         return True
     return rule.protocol in (protocol, _NUMBERS[protocol]) and rule.ports[0] <= port <= rule.ports[1]
 
 
 def fits(rule: Rule, peer: Members) -> bool:
-    """Whether a rule fits all these interfaces. What a prefix list holds is not read: it is believed to."""
+    """Tell if a rule fits all these interfaces. A prefix list's entries are not read: it is taken to."""
     covered: Collection[Cidr] = [a for a in peer.addresses if any(cidr.covers(a) for cidr in rule.cidrs)]
     return bool(rule.prefix_lists or rule.groups & peer.groups or len(covered) == len(peer.addresses))
 
 
 def fits_range(rule: Rule, pods: Cidr) -> bool:
-    """Whether a rule fits all pods of a range, which no group's id does. A prefix list is believed to."""
+    """Tell if a rule fits all pods of a range, which no group's id does. A prefix list is taken to."""
     return bool(rule.prefix_lists or any(cidr.covers(pods) for cidr in rule.cidrs))
 
 

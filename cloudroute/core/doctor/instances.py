@@ -1,4 +1,4 @@
-"""Whether the nodes' instances keep their credentials from pods, and carry pods' packets as large as they are."""
+"""Checks of the nodes' instances: the metadata service and its credentials, and the packet size on the way to them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _LARGER_MTU = {
 }
 """Local Zones that carry more ("How AWS Local Zones work", November 2026)."""
 _VPC_MTU = 9001
-"""What a VPC carries within the region."""
+"""Largest packet within a region's part of a VPC."""
 _LEAST_IPV6 = 1280
-"""What each link has to carry (RFC 8200, 5)."""
+"""Least MTU of a link (RFC 8200, 5)."""
 
 
 def _nodes(facts: Facts) -> list[tuple[str, Instance, InstanceOptions]]:

@@ -1,4 +1,4 @@
-"""Whether a controller leads, and why none does."""
+"""Check of the controllers' election: a leader, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether somebody else also gives pods a network, or writes the VPC's routes."""
+"""Checks for others that give pods a network, too, or write the VPC's routes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RIVALS = {
 _PERHAPS = {"calico-node": "Calico", "cilium": "Cilium", "kube-router": "kube-router"}
 """Those that can also be used for policies or Services alone."""
 _CLOUDS = ("route", "route-controller", "node-route-controller")
-"""What the route controller is called in `--controllers`."""
+"""Names of the route controller in `--controllers`."""
 
 
 def _cnis(facts: Facts) -> Outcome:
@@ -62,7 +62,7 @@ def _route_controller(facts: Facts) -> Outcome:
 
 
 def writes_routes(manager: Workload) -> bool:
-    """Whether the route controller runs in it: by default it does where node CIDRs are allocated.
+    """Tell if the route controller runs in it: by default it does where node CIDRs are allocated.
 
     The kube-controller-manager had one only while it had a cloud provider of its own (before Kubernetes 1.31).
     """

@@ -1,4 +1,4 @@
-"""Whether the machine that doctor runs on can be a node: its kernel, its files, and who else is at work there."""
+"""Checks of the machine that doctor runs on as a node: its kernel, its files, and other networks at work there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEATURES = {
     "nexthop objects": "a change of path is the change of one nexthop object, which loses no packet",
     "nftables": "masquerade and counters are one nftables table",
 }
-"""What is tried of the kernel, and what it is for."""
+"""Features of the kernel that are tried, and their purpose."""
 FOREIGN = {"ManageForeignRoutes": ("routes", 246), "ManageForeignNextHops": ("nexthops", 256)}
 """By setting of networkd.conf: what networkd removes of others unless it is no, and the first version that knows it."""
 
@@ -88,7 +88,7 @@ def _forwarding(facts: Facts) -> Outcome:
 
 
 def judge_networkd(networkd: Networkd | None) -> Outcome:
-    """What a restart of it removes of ours, and which drop-in keeps it."""
+    """Outcome for entries of ours that its restart removes, with the drop-in that keeps them."""
     if networkd is None:
         return ok("systemd-networkd is not at work here")
     name = f"systemd-networkd {networkd.version}"

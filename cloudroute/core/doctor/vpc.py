@@ -1,4 +1,4 @@
-"""Whether the VPC's tables, addresses and interfaces fit the cluster."""
+"""Checks of the VPC's tables, addresses and interfaces against the cluster."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _entries(facts: Facts) -> Outcome:
 
 
 def _room(use: TableUse, family: Family, reserve: int) -> int:
-    """How many routes of ours the table can hold: those that are there may stay in the reserve, new ones may not."""
+    """Number of our routes that the table can hold: present ones may stay in the reserve, new ones may not."""
     grown = use.families[family].ours + max(0, use.free(family) - reserve)
     return max(0, min(grown, use.room_for_ours(family)))
 
