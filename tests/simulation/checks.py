@@ -154,7 +154,7 @@ class Checks:
         line = world.processes[who].line
         if foreign is not None:
             words = f"{action} of {to} in {table}, which is not ours since {now - foreign:.1f} s"
-            require(foreign > line.seen_as_of and now - line.seen_at < FRESH, 3, words)
+            require(foreign > line.seen_as_of and now - line.seen_at < FRESH + line.delayed, 3, words)
             world.foreign.pop((table, to))
         _, active = before.get(to, ("", False))
         alive = {node.machine.id for node in world.nodes if node.running}
@@ -287,15 +287,15 @@ class Checks:
         node = next((one for one in world.nodes if one.name == name and one.running), None)
         if node is None:
             return
-        seen = world.processes[who].line.seen_as_of
+        line = world.processes[who].line
         for table in world.tables:
             subnets = {zone.subnet_id for zone in world.cloud.vpc.zones if zone.route_table_id == table}
             direct = world.setup.direct != "off" and subnets == {node.machine.zone.subnet_id}
-            known = world.scheduler.now - self.used_since.get(table, world.scheduler.now) > CYCLE
+            known = world.scheduler.now - self.used_since.get(table, world.scheduler.now) > CYCLE + line.delayed
             for cidr in self.cidrs(node):
                 if not world.cloud.takes(node.machine.interface_id, cidr):
                     continue
-                if direct or not known or world.tampered.get((table, cidr), 0.0) > seen - MEMORY:
+                if direct or not known or world.tampered.get((table, cidr), 0.0) > line.seen_as_of - MEMORY:
                     continue
                 to = world.cloud.routes(table).get(cidr, ("", False))[0]
                 require(to == node.machine.interface_id, 4, f"{name} is said to be routed, but not {cidr} in {table}")

@@ -17,6 +17,8 @@ import boto3
 from botocore import hooks, useragent
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from cloudroute.adapters.ec2.client import Ec2Client
+from cloudroute.controller import NoLease
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.inprocess import make_session
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
@@ -28,8 +30,10 @@ from tests.simulation.scheduler import START
 SLOTS = 3
 SPARE = 3
 """Instances that run in each zone before a story begins."""
-READ_TIMEOUT = 2.5
-"""Of the controller's clients: two thirds of three quarters of the lease's margin."""
+WRITE_SECONDS = 3.75
+"""Three quarters of the lease's margin: a write's answer is awaited for two thirds of that."""
+WRITE_TIMEOUT, READ_TIMEOUT = 2.5, 20.0
+"""Of the controller's clients."""
 LAYOUTS = {
     "zones": (2, False, False, 0), "one table": (2, True, False, 0), "dual": (2, False, True, 0),
     "mixed": (2, False, True, 1),
@@ -74,15 +78,20 @@ class Seat:
         self.answer: Callable[[Request], Response] = lambda _: Response(500, b"")
         session = make_session(lambda request: self.answer(request), self.clock, region, "AKIALABROOTUSER00000")
         self._session = session
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, float], Any] = {}
+        """By service and read timeout."""
+        self._pools: dict[tuple[str, float], Mapping[str, Any]] = {}
+        """Classes of their connections, without a fence."""
         self._fences: list[tuple[Any, str, Any]] = []
 
     def client(self, service: str, config: Any) -> Any:
         """As boto3.Session.client; the fence of who had the seat before is taken off."""
-        if service not in self._clients:
+        key = (service, config.read_timeout)
+        if key not in self._clients:
             client = self._session.client(service, config=config)  # type: ignore[call-overload]
             client._endpoint._response_parser_factory = _Parsers(client._endpoint._response_parser_factory)
-            self._clients[service] = client
+            self._clients[key] = client
+            self._pools[key] = dict(client._endpoint.http_session._pool_classes_by_scheme)
             first = client.meta.events.register_first
 
             def register(name: str, handler: Any) -> None:
@@ -90,10 +99,29 @@ class Seat:
                 first(name, handler)
 
             client.meta.events.register_first = register
-        for fenced in [one for one in self._fences if one[0] is self._clients[service]]:
+        for fenced in [one for one in self._fences if one[0] is self._clients[key]]:
             fenced[0].meta.events.unregister(*fenced[1:])
             self._fences.remove(fenced)
-        return self._clients[service]
+        self._clients[key]._endpoint.http_session._pool_classes_by_scheme.update(self._pools[key])
+        return self._clients[key]
+
+    def open(self, region: str) -> tuple[Any, Any, Any]:
+        """The clients for reads of EC2, for its writes and of Service Quotas, as an Ec2Client opens them."""
+        Ec2Client(self.session, region, NoLease(), self.clock, WRITE_SECONDS, lambda *_: None)
+        return self._reader, self._writer, self._clients["service-quotas", READ_TIMEOUT]
+
+    def connect(self) -> None:
+        """A new connection for a write stands: that its socket is opened is left out (`seams`)."""
+        pools = self._writer._endpoint.http_session._pool_classes_by_scheme
+        pools["https"].ConnectionCls("ec2").connect()
+
+    @property
+    def _reader(self) -> Any:
+        return self._clients["ec2", READ_TIMEOUT]
+
+    @property
+    def _writer(self) -> Any:
+        return self._clients["ec2", WRITE_TIMEOUT]
 
     @property
     def session(self) -> boto3.Session:
@@ -128,16 +156,16 @@ class Cloud:
         self.aws.set_route_quota(50)
         for seat in self.seats:
             seat.answer = self.aws.answer
-            ec2, quotas = seat.client("ec2", None), seat.client("service-quotas", None)
-            ec2.create_route(**route, NetworkInterfaceId=eni)
-            ec2.replace_route(**route, GatewayId=self.gateway)
-            ec2.delete_route(**route)
-            ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": True})
-            for describe in (ec2.describe_route_tables, ec2.describe_subnets, ec2.describe_instances):
+            reader, writer, quotas = seat.open(self.aws.region)
+            writer.create_route(**route, NetworkInterfaceId=eni)
+            writer.replace_route(**route, GatewayId=self.gateway)
+            writer.delete_route(**route)
+            writer.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": True})
+            for describe in (reader.describe_route_tables, reader.describe_subnets, reader.describe_instances):
                 describe(Filters=[{"Name": "vpc-id", "Values": [self.vpc.id]}], MaxResults=100)
             quotas.get_service_quota(ServiceCode="vpc", QuotaCode="L-93826ACB")
             with suppress(ClientError):
-                ec2.delete_route(**route)  # what a refusal is like
+                writer.delete_route(**route)  # what a refusal is like
 
     # --- the truth, whatever a describe shows -----------------------------------------------
 
@@ -185,31 +213,58 @@ class Line:
     """What a replica's requests go through. `look` is told of every write when it is done, with the table
     before; `shown` is the moment of the world that describes show."""
 
-    def __init__(self, cloud: Cloud, link: Link, look: Look, shown: Callable[[], float]) -> None:
-        self._cloud, self._link, self._look, self._shown = cloud, link, look, shown
+    def __init__(self, cloud: Cloud, seat: Seat, link: Link, look: Look, shown: Callable[[], float]) -> None:
+        self._cloud, self._seat, self._link, self._look, self._shown = cloud, seat, link, look, shown
         self.seen_as_of = 0.0
         """The time of the world that the last reading of the tables has shown."""
         self.seen_at = 0.0
-        """When that reading was."""
+        """When its answer came."""
+        self.lookup = 0.0
+        """Seconds that the name lookup takes of each new connection for a write."""
+        self.freezes: tuple[int, float] | None = None
+        """The write, counted from now, in whose name lookup the process freezes, and for how many seconds."""
+        self.delayed = 0.0
+        """Seconds that lookups have taken since the last reading of the tables."""
 
     def answer(self, request: Request) -> Response:
         """Send a request and wait for its answer; what is lost on the way hangs."""
         write = request.action in WRITES
         who = self._link.group.name
+        shown = 0.0
+        if write:
+            self._look_up()
 
         def serve() -> Response:
+            nonlocal shown
             table = request.get("RouteTableId")
             before = self._cloud.routes(table) if write and table else {}
             shown = self._shown()
             stale = not write and shown < self._link.scheduler.now
             response = self._cloud.aws.answer(replace(request, as_of=shown) if stale else request)
-            if request.action == "DescribeRouteTables" and response.status == 200:
-                self.seen_as_of, self.seen_at = shown, self._link.scheduler.now
             if write:
                 self._look(who, request, response, before)
             return response
 
         try:
-            return self._link.ask(serve, READ_TIMEOUT, write)
+            response = self._link.ask(serve, WRITE_TIMEOUT if write else READ_TIMEOUT, write)
         except Lost:
             raise ReadTimeoutError(endpoint_url="ec2") from None
+        arrives = response.fate == "arrives" and response.delay < READ_TIMEOUT
+        if request.action == "DescribeRouteTables" and response.status == 200 and arrives:
+            self.seen_as_of, self.seen_at = shown, self._link.scheduler.now + response.delay
+            self.delayed = 0.0
+        return response
+
+    def _look_up(self) -> None:
+        """A new connection's name lookup, where that takes time; the client may then think again."""
+        seconds = self.lookup
+        if self.freezes:
+            writes, frozen = self.freezes
+            self.freezes = (writes - 1, frozen) if writes > 1 else None
+            if writes == 1:
+                seconds = frozen
+                self._link.group.paused_until = self._link.scheduler.now + frozen
+        if seconds:
+            self.delayed += seconds
+            self._link.scheduler.park(seconds)
+            self._seat.connect()

@@ -58,6 +58,41 @@ def _ec2_down(world: World, deed: Deed) -> None:
     _for_a_while(world, world.cloud.aws.faults.fail("*", "Unavailable", times=None), deed)
 
 
+def _reads_slow(world: World, deed: Deed) -> None:
+    """Describes take 3 to 25 s."""
+    seconds = 3 + deed.pick * 22
+    world.slow_since, world.slow_until = min(world.slow_since, world.scheduler.now), world.scheduler.now + deed.seconds
+    for describe in ("DescribeRouteTables", "DescribeInstances", "DescribeSubnets"):
+        _for_a_while(world, world.cloud.aws.faults.delay(describe, seconds), deed)
+
+
+def _brownout(world: World, deed: Deed) -> None:
+    """Describes are slow, half of the calls fail, and a quarter of the writes get no answer, done or not."""
+    random, faults = world.scheduler.random, world.cloud.aws.faults
+    _reads_slow(world, deed)
+    _for_a_while(world, faults.fail("*", "Unavailable", times=None, match=lambda _: random.random() < 0.5), deed)
+    for write in WRITES:
+        _for_a_while(world, faults.drop(write, times=None, match=lambda _: random.random() < 0.25), deed)
+
+
+def _lookups_slow(world: World, deed: Deed) -> None:
+    """Each new connection for a write waits for its name lookup."""
+
+    def take(seconds: float) -> None:
+        world.lookup = seconds
+        for replica in world.replicas:
+            replica.line.lookup = seconds
+
+    take(deed.size * 0.5)
+    world.scheduler.after(deed.seconds, lambda: take(0.0))
+
+
+def _frozen_in_lookup(world: World, deed: Deed) -> None:
+    """A process is frozen at one of its next writes, between its check of the fence and the bytes."""
+    if replica := _leader_or_any(world, deed):
+        replica.line.freezes = ((deed.size + 1) // 2, deed.seconds)
+
+
 def _for_a_while(world: World, fault: Fault, deed: Deed) -> None:
     world.scheduler.after(deed.seconds, lambda: setattr(fault, "times", 0))
 
@@ -179,6 +214,8 @@ def _agent_pause(world: World, deed: Deed) -> None:
 DEEDS: Mapping[str, Callable[[World, Deed], object]] = {
     "throttled": _throttled, "ec2 fails": _fails, "ec2 answer lost": _ec2_answer_lost,
     "ec2 hangs": lambda world, deed: world.cloud.aws.faults.hang(_action(deed), times=min(deed.size, 2)),
+    "reads slow": _reads_slow, "brownout": _brownout,
+    "lookups slow": _lookups_slow, "frozen in lookup": _frozen_in_lookup,
     "ec2 slow": _ec2_slow, "ec2 stale": _stale, "ec2 down": _ec2_down,
     "api slow": _slow, "api parted": _parted, "api answers lost": _answers_lost, "api down": _api_down,
     "api compacts": _compacts, "watches cut": lambda world, _: world.api.cut(),

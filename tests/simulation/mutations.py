@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cloudroute.adapters.ec2.calls as calls
 import cloudroute.controller.loop as loop
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.agent.sync import Done, Sync
@@ -44,6 +45,11 @@ def no_margin() -> None:
         self._deadline = self._duration + 5.0
 
     put(Lease, "__init__", longer)
+
+
+def fence_before_the_lookup() -> None:
+    """The fence is not asked again after a name lookup, however long that took."""
+    put(calls, "_fenced", lambda connection, _fence: connection)
 
 
 def lease_by_its_date() -> None:
@@ -127,7 +133,16 @@ def journal_after_the_route() -> None:
 
 def old_tables() -> None:
     """Routes are deleted by what was read long ago."""
-    put(Loop, "_is_old", lambda *_: False)
+    put(Loop, "_timely", lambda _, steps: steps)
+
+
+def followers_overtake() -> None:
+    """A deletion waits for a new reading of the tables, and what comes after it does not."""
+
+    def split(steps: Sequence[Step]) -> Sequence[Step]:
+        return [step for step in steps if not (isinstance(step, ChangeRoute) and step.verb != "create")]
+
+    put(loop, "safe_on_old_tables", split)
 
 
 def the_living_are_dead() -> None:
@@ -223,9 +238,9 @@ def drop_before_put() -> None:
 MUTATIONS: Mapping[str, Callable[[], None]] = {
     bug.__name__: bug
     for bug in (
-        no_fence, no_margin, lease_by_its_date, delete_before_create, every_route_in_the_pool_is_ours,
-        limit_off_by_one, foreign_not_counted, no_drain, stopped_agents_not_awaited, no_settling,
-        journal_after_the_route, old_tables,
+        no_fence, no_margin, fence_before_the_lookup, lease_by_its_date, delete_before_create,
+        every_route_in_the_pool_is_ours, limit_off_by_one, foreign_not_counted, no_drain, stopped_agents_not_awaited,
+        no_settling, journal_after_the_route, old_tables, followers_overtake,
         the_living_are_dead, freed_cidr_at_once, both_keep_a_duplicate, by_name, forgotten_before_its_routes,
         condition_before_the_route, an_error_makes_a_node_unavailable, drop_before_put,
     )

@@ -6,6 +6,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 from tests.simulation.packet import lost, parse
+from tests.simulation.weather import LATE
 
 if TYPE_CHECKING:
     from tests.simulation.checks import Checks
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 HEALING = 45.0
-"""Seconds after a disturbance for which a pair may be without a path."""
+"""Seconds after a disturbance for which a pair may be without a path, while describes are answered."""
 
 
 class Violation(AssertionError):
@@ -59,7 +60,8 @@ class Pairs:
     def excused(self, source: SimNode, target: SimNode) -> bool:
         """Whether something has befallen this pair that may cost packets."""
         world = self.world
-        since = world.scheduler.now - HEALING
+        now = world.scheduler.now
+        since = (min(now, world.slow_since) if now < world.slow_until + LATE else now) - HEALING
         mine = {*self.checks.cidrs(source), *self.checks.cidrs(target)}
         return max(source.disturbed, target.disturbed) > since or any(
             entry[1] in mine and self.checks.hidden(self.checks.since.get(entry), when) > since

@@ -16,7 +16,7 @@ from cloudroute.controller.process import Controller
 from cloudroute.errors import CloudrouteError, UsageError
 from cloudroute.telemetry import Telemetry
 from tests.simulation.api import Pool
-from tests.simulation.cloud import Line
+from tests.simulation.cloud import WRITE_SECONDS, Line
 from tests.simulation.network import Link
 from tests.simulation.scheduler import Group, VirtualClock
 
@@ -61,7 +61,8 @@ class Replica:
         self.fuse = 0
         """The write, counted from now, at which it dies; 0 for none."""
         self.fuse_before = False
-        self.line = Line(world.cloud, self.ec2, world.checks.ec2, world.shown)
+        self.line = Line(world.cloud, world.cloud.seats[self.slot], self.ec2, world.checks.ec2, world.shown)
+        self.line.lookup = world.lookup
         self.lease: Lease | None = None
         self.loop: Loop | None = None
         self.controller: Controller | None = None
@@ -106,14 +107,14 @@ class Replica:
         lease = self.lease = Lease(
             leases, clock, self.name, settings.lease_duration, settings.renew_deadline, settings.retry_period
         )
-        kube = KubeClient(cluster.transport, cluster)
+        kube = KubeClient(cluster.transport, cluster, WRITE_SECONDS)
         seat = world.cloud.seats[self.slot]
         seat.answer, seat.clock.sleep = self.line.answer, clock.sleep
         seat.clock.monotonic, seat.clock.now = clock.monotonic, clock.now
 
         def make_loop() -> Loop:
-            timeout = 0.75 * (settings.lease_duration - settings.renew_deadline)
-            ec2 = Ec2Client(seat.session, world.cloud.aws.region, lease, clock, timeout, telemetry.ec2_request)
+            region = world.cloud.aws.region
+            ec2 = Ec2Client(seat.session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
             found = replace(settings, vpc_id=world.cloud.vpc.id)
             self.loop = Loop(found, cluster, kube, ec2, lease, clock, telemetry)
             return self.loop

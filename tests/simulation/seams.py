@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import structlog
+from botocore import awsrequest
 from moto.moto_api._internal import mock_random
 
 import cloudroute.adapters.ec2.client as ec2_client
@@ -61,6 +62,7 @@ def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, tells: b
     for module in (apply, ec2_client):
         put(module, "ThreadPoolExecutor", threads.ThreadPoolExecutor)
     put(reflector, "time", clock)
+    put(awsrequest.AWSHTTPSConnection, "connect", lambda _self: None)
     put(process, "GLANCE_SECONDS", CONTROLLER_GLANCE)
     put(lease, "STANDBY_SECONDS", STANDBY)
     put(agent_process, "GLANCE_SECONDS", AGENT_GLANCE)

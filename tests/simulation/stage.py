@@ -11,10 +11,9 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from botocore.config import Config
 from moto.moto_api._internal import mock_random
 
-from tests.simulation.cloud import LAYOUTS, READ_TIMEOUT, Cloud
+from tests.simulation.cloud import LAYOUTS, Cloud
 from tests.simulation.story import Result, tell
 from tests.simulation.weather import Plan
 
@@ -32,11 +31,7 @@ class Stage:
         mock_random.seed(0)
         self.prepare: Callable[[], object] = lambda: None
         self._clouds = {name: Cloud(name) for name in LAYOUTS}
-        config = Config(connect_timeout=1.25, read_timeout=READ_TIMEOUT, retries={"total_max_attempts": 1})
         for cloud in self._clouds.values():
-            for seat in cloud.seats:
-                seat.client("ec2", config)
-                seat.client("service-quotas", config)
             cloud.rehearse()
         gc.collect()
         gc.freeze()  # else each fork would copy all of it, the first time that it collects

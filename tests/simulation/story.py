@@ -14,7 +14,7 @@ from tests.simulation import rest, seams
 from tests.simulation.cloud import Cloud
 from tests.simulation.deeds import do
 from tests.simulation.pairs import Violation
-from tests.simulation.weather import Deed, Plan
+from tests.simulation.weather import LATE, Deed, Plan
 from tests.simulation.world import World
 
 SETTLE_SECONDS = 25.0
@@ -94,7 +94,7 @@ def _play(world: World, deeds: Sequence[Deed]) -> None:
         world.join(index, spare=True)
     for deed in deeds:
         scheduler.at(1000 + SETTLE_SECONDS + deed.at, lambda deed=deed: do(world, deed))  # type: ignore[misc] # mypy can't infer defaults of lambdas
-    end = SETTLE_SECONDS + max((deed.at + deed.seconds for deed in deeds), default=0.0) + CLOSE_SECONDS
+    end = SETTLE_SECONDS + max(map(_over, deeds), default=0.0) + CLOSE_SECONDS
     while scheduler.now < 1000 + end:
         scheduler.run(SAMPLE_SECONDS)
         world.checks.pairs.sample()
@@ -102,6 +102,11 @@ def _play(world: World, deeds: Sequence[Deed]) -> None:
     world.calm()
     _come_to_rest(world)
     _restart(world)
+
+
+def _over(deed: Deed) -> float:
+    """When a deed has ended, and the last answer that is late for it has come."""
+    return deed.at + deed.seconds + (LATE if deed.kind in ("reads slow", "brownout") else 0.0)
 
 
 def _come_to_rest(world: World) -> None:

@@ -62,6 +62,12 @@ LASTS = {
     "foreign removed": (0, 0), "check on": (0, 0), "limit": (0, 0), "quota": (0, 0),
 }  # fmt: skip
 """Every kind of deed, and how many seconds it may last."""
+WEATHER = {
+    "reads slow": (5, 40), "brownout": (5, 30), "lookups slow": (5, 40), "frozen in lookup": (8, 40),
+}  # fmt: skip
+"""Kinds of deeds that a plan has in addition, and how many seconds they may last."""
+LATE = 45.0
+"""Seconds after slow describes in which the last of them ends, is asked again, and a resync is due once more."""
 OFTEN = (
     "failover", "join", "die", "replace", "crash at write", "crash after write", "foreign in pool", "limit", "quota",
     "pause",
@@ -86,6 +92,9 @@ def plan_of(seed: int) -> Plan:
     if random.random() < 0.5:
         at = random.choice(deeds).at + random.uniform(-5, 5)
         in_order.append(Deed(at, "agent stop", random.random(), random.uniform(1, LONGEST_STOP), 1))
+    if random.random() < 0.5:
+        kind, at = random.choice(list(WEATHER)), random.choice(deeds).at + random.uniform(-5, 5)
+        in_order.append(Deed(at, kind, random.random(), random.uniform(*WEATHER[kind]), random.randint(1, 6)))
     return Plan(seed, setup, tuple(in_order))
 
 

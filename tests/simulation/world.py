@@ -46,6 +46,10 @@ class World:
         self.stale_since = 0.0
         self.lag = 0.0
         """How old what EC2 shows is, in seconds."""
+        self.lookup = 0.0
+        """Seconds that name lookups take."""
+        self.slow_since, self.slow_until = float("inf"), 0.0
+        """When EC2's describes were slow last."""
         self._names = 0
         pools = (setup.pool, POOL6) if setup.layout in ("dual", "mixed") else (setup.pool,)
         self.settings = replace(
@@ -84,6 +88,7 @@ class World:
         self.cloud.aws.faults.clear()
         for replica in self.replicas:
             replica.fuse = replica.kube.lose_answers = 0
+            replica.line.freezes = None
 
     # --- machines ---------------------------------------------------------------------------
 
