@@ -52,7 +52,7 @@ The pace is longer only where nothing is left but source/dest checks, which need
 BATCH = 128
 """Checks to try at once between two cycles: more than any bucket holds."""
 FRESH_SECONDS = 5.0
-"""How old the tables may be when a route in them is deleted or replaced."""
+"""How long ago the tables may have been read when a route in them is deleted or replaced."""
 READ_RETRY_SECONDS = 5.0
 BLIND = 5
 """Cycles in a row without a readable world, after which `--once` gives up."""
@@ -186,7 +186,7 @@ class Loop:
             log.info("between cycles", did=summary(tuple(outcome.done)), left=self._left)
 
     def _beat(self) -> None:
-        # A cycle reads EC2 with retries of its own; what takes longer than this hangs.
+        # Each call to EC2 and each step that ends is a beat, too: what takes longer than this hangs.
         self._telemetry.beat("loop", 120)
 
     # --- one cycle --------------------------------------------------------------------------
