@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 from cloudroute.lab.kube.status import Object, bad_request
+from cloudroute.selector import Selector
 
 Predicate = Callable[[Object], bool]
 
 _FLAGS = frozenset({"hostNetwork", "unschedulable"})
 """Fields that are false when they are absent."""
-_TERM = re.compile(
-    r"\s*(?:"
-    r"(?P<not>!)?\s*(?P<exists>[\w./-]+)\s*"
-    r"|(?P<key>[\w./-]+)\s*(?P<operator>==?|!=)\s*(?P<value>[\w.-]*)\s*"
-    r"|(?P<set_key>[\w./-]+)\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\)\s*"
-    r")(?:,|$)"
-)
 
 
 def labels(selector: str) -> Predicate:
-    """Parse a label selector: `a=b`, `a==b`, `a!=b`, `a`, `!a`, `a in (b,c)`, `a notin (b,c)`, joined by commas.
+    """Parse a label selector. Raises StatusError 400 for what is none.
 
     >>> labels("zone in (a, b),!old")({"metadata": {"labels": {"zone": "b"}}})
     True
     """
-    terms: list[Callable[[Mapping[str, str]], bool]] = []
-    position = 0
-    while position < len(selector):
-        match = _TERM.match(selector, position)
-        if match is None:
-            raise bad_request(f"unable to parse requirement: {selector[position:]!r}")
-        terms.append(_label_term(match.groupdict()))
-        position = match.end()
-
-    def matches(item: Object) -> bool:
-        present = item["metadata"].get("labels") or {}
-        return all(term(present) for term in terms)
-
-    return matches
-
-
-def _label_term(part: Mapping[str, Any]) -> Callable[[Mapping[str, str]], bool]:
-    if part["exists"]:
-        return lambda present: (part["exists"] in present) != bool(part["not"])
-    if part["key"]:
-        return lambda present: (present.get(part["key"]) == part["value"]) != (part["operator"] == "!=")
-    values = {value.strip() for value in part["values"].split(",")}
-    return lambda present: (present.get(part["set_key"]) in values) == (part["set"] == "in")
+    try:
+        parsed = Selector.parse(selector)
+    except ValueError as error:
+        raise bad_request(f"unable to parse requirement: {selector!r}: {error}") from None
+    return lambda item: parsed.matches(item["metadata"].get("labels") or {})
 
 
 def fields(selector: str, supported: Collection[str]) -> Predicate:
