@@ -73,6 +73,9 @@ class Selector:
         return self.text
 
 
+EVERY = Selector()
+
+
 def _requirement(match: re.Match[str]) -> Requirement:
     if match["key"]:
         return Requirement(match["key"], None, bool(match["negated"]))

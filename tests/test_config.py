@@ -24,6 +24,7 @@ from cloudroute.config import (
 )
 from cloudroute.config.values import cidr, seconds, whole
 from cloudroute.errors import UsageError
+from cloudroute.selector import Selector
 from cloudroute.types import Cidr
 
 KINDS = (ControllerSettings, OutputSettings)
@@ -50,6 +51,7 @@ GOOD = {
     "settle_seconds": ("0", 0.0),
     "drain_seconds": ("0.5", 0.5),
     "reserved_cidr": ("10.244.1.0/24", (Cidr.parse("10.244.1.0/24"),)),
+    "node_selector": ("pool in (a, b),!old", Selector.parse("pool in (a, b),!old")),
     "leader_elect": ("false", False),
     "lease_duration": ("20", 20),
     "renew_deadline": ("12", 12.0),
@@ -81,6 +83,7 @@ BAD = {
     "settle_seconds": ["-1", "-0.5", "601"],
     "drain_seconds": ["-1", "601", "ten"],
     "reserved_cidr": ["10.244.0.1/16", "x"],
+    "node_selector": ["pool in a", "=a", "pool>1", "Upper.io/pool", "a,"],
     "leader_elect": ["yes", "on"],
     "lease_duration": ["2", "3601", "15.5"],
     "renew_deadline": ["0", "3601", "x"],

@@ -158,7 +158,10 @@ class Loop:
         routes = self._agents.node_routes.items()
         own = routes.get(self._settings.node_name)
         if own is None:
-            words = f"there is no NodeRoute {self._settings.node_name}: the controller makes one once the Node is known"
+            words = (
+                f"there is no NodeRoute {self._settings.node_name}: the controller makes one once the Node is known, "
+                "unless its --node-selector leaves it out"
+            )
             return Report.bad(None, "NoNodeRoute", words), done
         try:
             if words := self._doubts(own):

@@ -153,13 +153,15 @@ def _read_kubernetes(
         services = _asked(KubeClient(cluster.transport, cluster).service_cidrs)
     finally:
         cluster.stop()
+    nodes = _asked(lambda: review.nodes(settings.node_selector))
     account, refused = _may_controller(review, settings.namespace)
     return KubernetesFacts(
         version=version,
         seconds_ahead=Unknown("the API server does not tell the time") if ahead is None else ahead,
         crds=served,
         refused=refused,
-        nodes=_asked(review.nodes),
+        nodes=nodes if isinstance(nodes, Unknown) else nodes[0],
+        left_alone={} if isinstance(nodes, Unknown) else nodes[1],
         # Where their kind is not served yet, there are none.
         node_routes=_asked(review.node_routes) if "noderoutes" in known else {},
         table_reports=_asked(review.table_reports) if "routetables" in known else {},

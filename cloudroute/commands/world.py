@@ -13,7 +13,7 @@ from cloudroute import telemetry
 from cloudroute.adapters.kube import crds
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.clock import SystemClock
-from cloudroute.config import SharedSettings
+from cloudroute.config import ControllerSettings
 from cloudroute.errors import CloudrouteError
 
 PATIENCE_SECONDS = 60.0
@@ -21,7 +21,7 @@ _GLANCE_SECONDS = 0.05
 
 
 def connect(
-    settings: SharedSettings, beat: Callable[[str, float], None] = lambda _thread, _within: None
+    settings: ControllerSettings, beat: Callable[[str, float], None] = lambda _thread, _within: None
 ) -> KubeCluster:
     """A cluster whose API answers and serves our kinds; nothing is watched yet. Logging is set up before.
 
@@ -29,13 +29,13 @@ def connect(
     """
     telemetry.setup_logging(settings.log_format, settings.log_level)
     clock = SystemClock()
-    cluster = KubeCluster(settings.kubeconfig or None, clock, beat)
+    cluster = KubeCluster(settings.kubeconfig or None, clock, beat, selector=settings.node_selector)
     crds.check(cluster.transport, clock)
     return cluster
 
 
 @contextmanager
-def observed(settings: SharedSettings) -> Iterator[KubeCluster]:
+def observed(settings: ControllerSettings) -> Iterator[KubeCluster]:
     """The cluster with all three kinds read once. Raises CloudrouteError as `connect` does."""
     cluster = connect(settings)
     try:

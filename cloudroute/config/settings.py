@@ -15,12 +15,14 @@ from cloudroute.config.values import (
     choice,
     cidr,
     either,
+    label_selector,
     listen_address,
     matching,
     seconds,
     switch,
     whole,
 )
+from cloudroute.selector import EVERY, Selector
 from cloudroute.types import Cidr, Family
 
 MARGIN_SECONDS = 2.0
@@ -186,6 +188,14 @@ class ControllerSettings(SharedSettings):
         _CLUSTER,
         "Part of a pool that no node gets.",
         repeatable=True,
+    )
+    node_selector: Selector = setting(  # noqa: RUF009 - setting() makes a dataclass field
+        EVERY,
+        label_selector(),
+        _CLUSTER,
+        "Label selector of the nodes to serve, as in kubectl --selector; without it all of them. Windows, Fargate, "
+        "hybrid and EKS Auto Mode nodes are left alone in any case.",
+        why="a node that leaves the selection loses its routes and its NodeRoute, as if its Node were gone",
     )
     leader_elect: bool = setting(
         True,

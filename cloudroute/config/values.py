@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from cloudroute.selector import EXPECTED, Selector
 from cloudroute.types import Cidr
 
 T = TypeVar("T")
@@ -152,6 +153,21 @@ def cidr() -> Reader[Cidr]:
         return Cidr.parse(text)
 
     return Reader(read, "CIDR")
+
+
+def label_selector() -> Reader[Selector]:
+    """A label selector of Kubernetes.
+
+    >>> str(label_selector().read("pool notin (edge)"))
+    'pool notin (edge)'
+    """
+
+    def read(text: str) -> Selector:
+        if not text.strip():
+            raise ValueError(EXPECTED)
+        return Selector.parse(text)
+
+    return Reader(read, "SELECTOR")
 
 
 def listen_address() -> Reader[Address]:

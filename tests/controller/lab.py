@@ -7,10 +7,11 @@ Nothing is mocked but time: boto3 calls, HTTP to the API server, watches.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
+from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ import boto3
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.config import ControllerSettings
 from cloudroute.controller import Loop, NoLease
 from cloudroute.controller.loop import Turn
@@ -83,7 +85,7 @@ class Lab:
         if not beside:
             self.stop()
         self.settings = settings_of(self.settings, **changed)
-        self.cluster = KubeCluster(str(self.server.kubeconfig()), self.clock)
+        self.cluster = KubeCluster(str(self.server.kubeconfig()), self.clock, selector=self.settings.node_selector)
         self.telemetry = Telemetry(self.clock.monotonic)
         fence = fence or NoLease()
         session = self.session or self.aws.session()
@@ -143,7 +145,11 @@ class Lab:
             ("noderoutes", self.cluster.node_routes),
             ("routetables", self.cluster.table_reports),
         ):
-            want = {o["metadata"]["name"]: o["metadata"]["resourceVersion"] for o in self.kube.list(plural)}
+            want = {
+                o["metadata"]["name"]: o["metadata"]["resourceVersion"]
+                for o in self.kube.list(plural)
+                if plural != "nodes" or not left_alone(o, self.settings.node_selector)
+            }
             eventually(lambda want=want, store=store: {n: o.version for n, o in store.items().items()} == want)  # type: ignore[misc] # mypy can't infer defaults of lambdas
 
     # --- the world --------------------------------------------------------------------------
@@ -157,6 +163,7 @@ class Lab:
         provider_id: str | None = None,
         pod_cidrs: tuple[str, ...] = (),
         priority: str = "",
+        labels: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
         """An instance starts, and its kubelet registers; the Node's name."""
         zone = self.vpc.zones[zone] if isinstance(zone, int) else zone
@@ -170,7 +177,7 @@ class Lab:
         if pod_cidrs:
             spec["podCIDRs"] = list(pod_cidrs)
         addresses = [{"type": "InternalIP", "address": address} for address in machine.addresses]
-        metadata: dict[str, Any] = {"name": name, "annotations": annotations}
+        metadata: dict[str, Any] = {"name": name, "annotations": annotations, "labels": dict(labels)}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
         self.kube.create({**node, "status": {"addresses": addresses}})
         return name

@@ -127,7 +127,7 @@ def test_a_check_that_somebody_switches_on() -> None:
 # --- providerID ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("provider_id", ["", "gce://project/zone/name", "aws:///eu-central-1a/fargate-10-0-0-1"])
+@pytest.mark.parametrize("provider_id", ["", "gce://project/zone/name", "aws:///eu-central-1a/i-x"])
 def test_provider_id_missing_or_malformed(provider_id: str) -> None:
     """A Node whose providerID names no instance is reported once; the others are served as ever."""
     with lab() as world:

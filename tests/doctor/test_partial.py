@@ -10,6 +10,7 @@ import pytest
 
 from cloudroute.commands.doctor_facts import own_session
 from cloudroute.core.doctor.findings import known
+from cloudroute.selector import Selector
 from tests.controller.lab import POOL
 from tests.doctor.world import API_FROM_PODS, UNASKED, World, bad, found, sound_machine, world
 
@@ -223,3 +224,18 @@ def test_dual_stack() -> None:
         findings = broken.examine()
         assert [one.check for one in findings if one.state == "failed"] == ["groups-pods"]
         assert "fd64::/64" in found(findings, "groups-pods").found
+
+
+def test_nodes_that_are_left_alone_are_counted() -> None:
+    """By their kinds, and no check minds them: they have no NodeRoute, no agent, and some no instance."""
+    with world() as mixed:
+        for number in range(3):
+            mixed.join(name=f"windows-{number}", labels={"kubernetes.io/os": "windows"})
+        mixed.join(name="hybrid", provider_id="eks-hybrid:///us-east-1/prod/mi-1", pod_cidrs=("192.168.7.0/24",))
+        mixed.join(name="edge", labels={"pool": "edge"})
+        findings = mixed.examine(node_selector=Selector.parse("pool!=edge"))
+        assert bad(findings) == UNASKED
+        assert (
+            found(findings, "nodes").found == "3 nodes, each with the instance that it is; "
+            "5 nodes left alone: 1 hybrid, 1 not selected, 3 windows"
+        )

@@ -65,10 +65,7 @@ class KubeClient:
         # The uid makes it fail where another Node has got that name meanwhile.
         body = {"metadata": {"uid": node.uid}, **patch}
         path = _path(NODES, node.name) + subresource
-        raw = self._write("PATCH", path, body=body, content_type=STRATEGIC_MERGE_PATCH)
-        answer = project.node(raw)
-        self._cluster.nodes.put(project.meta(raw), answer)
-        return answer
+        return self._cluster.put_node(self._write("PATCH", path, body=body, content_type=STRATEGIC_MERGE_PATCH))
 
     # --- NodeRoutes -------------------------------------------------------------------------------
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Reflectors
+from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.adapters.kube.stores import MemoryStore
-from cloudroute.adapters.kube.transport import Transport
+from cloudroute.adapters.kube.transport import Json, Transport
 from cloudroute.ports import Clock
+from cloudroute.selector import EVERY, Selector
 from cloudroute.types import Node, NodeRoute, TableReport
 
 NODES = "/api/v1/nodes"
@@ -20,6 +22,7 @@ ROUTE_TABLES = f"/apis/{project.GROUP_VERSION}/routetables"
 class KubeCluster:
     """ports.Cluster. `kubeconfig` None means the pod's service account; `beat` is Telemetry.beat.
 
+    Of the Nodes it shows those that are ours (`selection`) and have the labels that `selector` wants.
     `list_limit` is the page size of lists, kept small for memory's sake: at 10 KB a Node, 100 of them are 1 MB.
     """
 
@@ -30,8 +33,10 @@ class KubeCluster:
         beat: Callable[[str, float], None] = lambda _thread, _within: None,
         list_limit: int = 100,
         silence: float = SILENCE_SECONDS,
+        selector: Selector = EVERY,
     ) -> None:
         self.clock = clock
+        self._selector = selector
         self.transport = Transport(kubeconfig)
         self._changed: Callable[[], None] = lambda: None
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
@@ -39,11 +44,21 @@ class KubeCluster:
         self.table_reports: MemoryStore[TableReport] = MemoryStore(self._on_change)
         rest = (beat, list_limit, silence)
         reflectors = (
-            Reflector(self.transport, NODES, project.node, self.nodes, *rest),
+            Reflector(self.transport, NODES, self._our_node, self.nodes, *rest),
             Reflector(self.transport, NODE_ROUTES, project.node_route, self.node_routes, *rest),
             Reflector(self.transport, ROUTE_TABLES, project.table_report, self.table_reports, *rest),
         )
         self._reflectors = Reflectors(self.transport, reflectors)
+
+    def put_node(self, raw: Json) -> Node:
+        """Show the answer to a write of ours. A Node that is none of ours any more goes when the watch says so."""
+        answer = project.node(raw)
+        if not left_alone(raw, self._selector):
+            self.nodes.put(project.meta(raw), answer)
+        return answer
+
+    def _our_node(self, raw: Json) -> Node | None:
+        return None if left_alone(raw, self._selector) else project.node(raw)
 
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed

@@ -36,13 +36,16 @@ STEADY_SECONDS = 1.0
 
 
 class Reflector(Generic[T]):
-    """Lists and watches `path` into `store`. `beat(name, within_seconds)` tells that the thread is alive."""
+    """Lists and watches `path` into `store`, but for objects that `project` makes None of.
+
+    `beat(name, within_seconds)` tells that the thread is alive.
+    """
 
     def __init__(
         self,
         transport: Transport,
         path: str,
-        project: Callable[[dict[str, Any]], T],
+        project: Callable[[dict[str, Any]], T | None],
         store: MemoryStore[T],
         beat: Callable[[str, float], None],
         list_limit: int,
@@ -114,7 +117,7 @@ class Reflector(Generic[T]):
         while True:
             page = self._transport.request("GET", self._path, query, hook=self._project_item)
             data = page.get("metadata") or {}
-            objects += [item for item in page.get("items") or () if isinstance(item, tuple)]
+            objects += [item for item in page.get("items") or () if isinstance(item, tuple) and item[1] is not None]
             if self._stopping.is_set():
                 return
             self._alive()

@@ -5,6 +5,7 @@ Plain lists and no watches: a list that is refused is one fact less, and takes n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -16,10 +17,12 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES
 from cloudroute.adapters.kube.errors import Call, no_answer
 from cloudroute.adapters.kube.project import GROUP_VERSION
+from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.adapters.kube.transport import CONNECT_SECONDS, READ_SECONDS, Json, Transport
 from cloudroute.core.doctor.facts import Permission, Workload
 from cloudroute.errors import LostRace, Refused
 from cloudroute.ports import Clock
+from cloudroute.selector import Selector
 from cloudroute.types import Node, NodeRoute, TableReport
 
 T = TypeVar("T")
@@ -99,9 +102,11 @@ class Review(Transport):
             return True
         return _schemas(there) == _schemas(definition)
 
-    def nodes(self) -> Mapping[str, Node]:
-        """All Nodes by name."""
-        return {one.name: one for one in self._list(NODES, project.node)}
+    def nodes(self, selector: Selector) -> tuple[Mapping[str, Node], Mapping[str, int]]:
+        """The Nodes that are ours by name, and how many are left alone by the reason."""
+        listed = list(self._list(NODES, lambda raw: left_alone(raw, selector) or project.node(raw)))
+        ours = {one.name: one for one in listed if isinstance(one, Node)}
+        return ours, Counter(one for one in listed if isinstance(one, str))
 
     def max_pods(self) -> Mapping[str, int]:
         """By name of each Node that tells it, how many pods its kubelet takes."""

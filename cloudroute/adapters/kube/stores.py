@@ -99,10 +99,14 @@ class MemoryStore(Generic[T]):
         if changed or first:
             self._changed()
 
-    def upsert(self, meta: Meta, obj: T) -> None:
-        """Take over an ADDED or MODIFIED event."""
+    def upsert(self, meta: Meta, obj: T | None) -> None:
+        """Take over an ADDED or MODIFIED event; None is an object that is none of ours, or not any more."""
         with self._lock:
-            changed = self._catch_up(meta) and meta.uid not in self._gone and self._set(meta, obj)
+            changed = self._catch_up(meta) and meta.uid not in self._gone
+            if obj is not None:
+                changed = changed and self._set(meta, obj)
+            elif changed := changed and meta.name in self._objects:
+                self._drop(meta.name)
         if changed:
             self._changed()
 

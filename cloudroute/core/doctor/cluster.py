@@ -105,14 +105,24 @@ def _rbac_agent(facts: Facts) -> Outcome:
 
 def _nodes(facts: Facts) -> Outcome:
     nodes = known(facts.kubernetes.nodes)
+    others = _left_alone(facts)
     if not nodes:
-        return warning("the cluster has no nodes yet", "run doctor again when it has: most checks need one")
+        return warning(f"the cluster has no nodes yet{others}", "run doctor again when it has: most checks need one")
     problems = [f"{name}: {node.problem}" for name, node in sorted(nodes.items()) if node.problem]
     if problems:
         return failed(
             listed(problems), "give each node its providerID: by the cloud controller manager, or kubelet --provider-id"
         )
-    return ok(f"{counted(len(nodes), 'node')}, each with the instance that it is")
+    return ok(f"{counted(len(nodes), 'node')}, each with the instance that it is{others}")
+
+
+def _left_alone(facts: Facts) -> str:
+    """How many nodes are not ours, by their kinds, as the end of a sentence."""
+    kinds = facts.kubernetes.left_alone
+    if not kinds:
+        return ""
+    words = listed(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    return f"; {counted(sum(kinds.values()), 'node')} left alone: {words}"
 
 
 def _agents(facts: Facts) -> Outcome:

@@ -70,6 +70,7 @@ class KubernetesFacts:
     refused: Collection[Permission] | Unknown
     """Of the permissions that the controller needs, those that `account` lacks."""
     nodes: Mapping[str, Node] | Unknown
+    """Those that are ours."""
     node_routes: Mapping[str, NodeRoute] | Unknown
     table_reports: Mapping[str, TableReport] | Unknown
     services: Sequence[Cidr] | Unknown
@@ -81,6 +82,8 @@ class KubernetesFacts:
     """Of the permissions that an agent needs, those that the agents' account lacks."""
     account: str = field(default=IN_USE, kw_only=True)
     """Whose permissions `refused` is about."""
+    left_alone: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    """How many other Nodes there are, by the reason."""
     max_pods: Mapping[str, int] | Unknown = field(default=_UNREAD, kw_only=True)
     """By name of a Node, how many pods its kubelet takes (status.allocatable)."""
     election: Election | Unknown = field(default=_UNREAD, kw_only=True)

@@ -1,0 +1,51 @@
+"""Which Nodes are ours, decided on the raw Node: the others cost no memory, no call and no word.
+
+Left alone are nodes that bring a network of their own, or no Linux kernel of ours to program, and those that
+--node-selector leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudroute.selector import Selector
+
+Json = Mapping[str, Any]
+
+_OS = "kubernetes.io/os"
+"""Set by each kubelet: https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-os"""
+_COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
+_COMPUTE_TYPES = {
+    # The label by which aws-node is kept off these nodes: https://github.com/pulumi/pulumi-eks/pull/291
+    "fargate": "fargate",
+    # aws/eks-hybrid, internal/kubelet/config.go, `hybridNodeLabel`.
+    "hybrid": "hybrid",
+    # https://docs.aws.amazon.com/eks/latest/userguide/associate-workload.html. The providerID is any EC2 node's.
+    "auto": "auto-mode",
+}
+_HYBRID = "eks-hybrid:///"
+"""How the providerID begins: aws/eks-hybrid, internal/kubelet/config.go, `hybridProviderIdPrefix`."""
+_FARGATE = "fargate-"
+"""How the last part of aws:///ZONE/TASK/fargate-ip-10-0-0-1.ec2.internal begins: cloud-provider-aws,
+pkg/providers/v1/variant/fargate/fargate.go, `fargateNodeNamePrefix`."""
+
+
+def left_alone(raw: Json, selector: Selector) -> str:
+    """Why a Node is none of ours: windows, fargate, hybrid, auto-mode or "not selected"; "" where it is ours."""
+    labels = _dict(_dict(raw.get("metadata")).get("labels"))
+    info = _dict(_dict(raw.get("status")).get("nodeInfo"))
+    provider_id = str(_dict(raw.get("spec")).get("providerID") or "")
+    if "windows" in (labels.get(_OS), info.get("operatingSystem")):
+        return "windows"
+    if provider_id.startswith(_HYBRID):
+        return "hybrid"
+    if provider_id.startswith("aws:") and provider_id.rsplit("/", 1)[-1].startswith(_FARGATE):
+        return "fargate"
+    if kind := _COMPUTE_TYPES.get(labels.get(_COMPUTE_TYPE, "")):
+        return kind
+    return "" if selector.matches(labels) else "not selected"
+
+
+def _dict(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
