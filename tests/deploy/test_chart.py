@@ -135,8 +135,8 @@ controller:
   settings:
     {region: eu-central-1, vpc-id: vpc-0a1b2c3d, route-table: [rtb-0a1b2c3d, rtb-0a1b2c3e], route-limit: 1000,
     route-reserve: 5, direct-routing: off, overlay: off, resync-seconds: 90, settle-seconds: 0.5, drain-seconds: 20,
-    reserved-cidr: [10.244.0.0/24], lease-duration: 30, renew-deadline: 20, retry-period: 4,
-    status-page: off}
+    reserved-cidr: [10.244.0.0/24], node-selector: "pool in (a, b),!old", lease-duration: 30, renew-deadline: 20,
+    retry-period: 4, status-page: off}
 agent:
   settings:
     {interface: ens5, vni: 10000000, vxlan-port: 4789, mtu: 1400, cni-conf-dir: /etc/other, masquerade: off,
@@ -148,6 +148,7 @@ agent:
     assert (controller.cluster_name, controller.cluster_cidr, agent.cluster_cidr) == ("prod", pools, pools)
     assert (controller.route_limit, controller.direct_routing, controller.overlay) == (1000, "off", False)
     assert controller.status_page is False
+    assert str(controller.node_selector) == "pool in (a, b),!old"
     assert (controller.route_table, controller.settle_seconds) == (("rtb-0a1b2c3d", "rtb-0a1b2c3e"), 0.5)
     assert (agent.vni, agent.masquerade, agent.interface, agent.node_name) == (10_000_000, False, "ens5", "the-node")
     assert agent.mtu == 1400
@@ -194,6 +195,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*VALUES, "--set", "controller.settings.route-limt=5"), "additional properties 'route-limt' not allowed"),
     ((*VALUES, "--set", "controller.settings.route-limit=2000"), "maximum: got 2,000, want 1,000"),
     ((*VALUES, "--set", "controller.settings.direct-routing=no"), "must be one of 'auto', 'always', 'off'"),
+    ((*VALUES, "--set", "controller.settings.node-selector=pool>1"), "'pool>1' does not match pattern"),
     ((*VALUES, "--set", "controller.replicas=0"), "'/controller/replicas': minimum: got 0, want 1"),
     ((*VALUES, "--set", "controller.resources.limits.memory=lots"), "'/controller/resources/limits/memory': 'lots'"),
     ((*VALUES, "--set", "agent.port=10456"), "controller.port and agent.port are both 10456"),
@@ -239,6 +241,16 @@ def test_the_controller_has_no_privileges() -> None:
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert "volumes" not in spec
     assert "node.kubernetes.io/not-ready" in {toleration["key"] for toleration in spec["tolerations"]}
+
+
+def test_no_agent_is_where_the_controller_leaves_nodes_alone() -> None:
+    """Not on Windows, and not where EKS brings the network, though it tolerates every taint."""
+    spec = pod(plain(), "agent")
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    (expression,) = term["matchExpressions"]
+    values = ["fargate", "hybrid", "auto"]
+    assert expression == {"key": "eks.amazonaws.com/compute-type", "operator": "NotIn", "values": values}
 
 
 def test_the_agent_has_one_capability(helm: Run) -> None:
