@@ -87,6 +87,7 @@ def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, D
     with observed(settings) as cluster:
         kube = KubeClient(cluster.transport, cluster)
         loop = make_loop(settings, kube, cluster, ReadOnly(), Telemetry(), leave)
+        loop.check()
         snapshot = loop.look()
         if snapshot is None:
             raise CloudrouteError(

@@ -29,6 +29,7 @@ from cloudroute.core.model import (
     Snapshot,
     Step,
 )
+from cloudroute.core.outside import outside_pools
 from cloudroute.core.overview import Cycle
 from cloudroute.core.paths import path_counts
 from cloudroute.core.planner import Decision, conclude, decide, summary
@@ -130,6 +131,12 @@ class Loop:
     def wake(self) -> None:
         """Something changed: look again."""
         self._dirty.set()
+
+    def check(self) -> None:
+        """Raise UsageError where the pools do not hold the pod CIDRs of the cluster. Needs its lists, and no lease."""
+        nodes, node_routes = self._cluster.nodes.items(), self._cluster.node_routes.items()
+        if not self.policy.leave and (problems := outside_pools(nodes, node_routes, self.policy)):
+            raise UsageError(problems)
 
     # --- the thread -------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The controller's process: which threads there are, and how it ends.
 
-Main thread: supervision. Lease thread: one attempt each retry period, so that no large decode ever delays a renewal.
-Loop thread: only while leading. Reflectors: from the start, so that a standby knows the cluster when it takes over.
+Main thread: supervision. Reflectors: from the start, so that a standby knows the cluster when it takes over. Loop
+thread: checks the settings against the first lists, waits for the lease, then leads. Lease thread: from that check on,
+one attempt each retry period, so that no large decode ever delays a renewal.
 A thread that dies ends the process; so does a lost lease, at once, since another may lead by now.
 """
 
@@ -52,7 +53,6 @@ class Controller:
         self._telemetry.leader(False)
         self._cluster.start(self._wake)
         try:
-            self._start("lease", self._keep_lease)
             self._start("loop", self._lead)
             while not self._ended.wait(GLANCE_SECONDS):
                 self._look_after()
@@ -105,8 +105,12 @@ class Controller:
         self._telemetry.ready(False, "the first lists of the API server have not arrived")
         if self._await_cluster():
             self._telemetry.ready(False, "the clients of AWS are not there yet")
-            self._loop = self._make_loop()
+            loop = self._make_loop()
+            # Before the lease is asked for: a leader with the former settings goes on.
+            loop.check()
+            self._loop = loop
             self._telemetry.ready(True)
+            self._start("lease", self._keep_lease)
             if self._await_lease():
                 self._complete = self._loop.run(self.stop)
         self._telemetry.forget("loop")

@@ -29,8 +29,9 @@ class Controller:
 
     def __init__(self, servers: Servers, log: Path, *flags: str, command: str = "controller") -> None:
         self.log = log
+        pools = [] if any(flag.startswith("--cluster-cidr") for flag in flags) else [f"--cluster-cidr={POOL}"]
         line = [
-            sys.executable, "-m", "cloudroute", command, "--cluster-name=test", f"--cluster-cidr={POOL}",
+            sys.executable, "-m", "cloudroute", command, "--cluster-name=test", *pools,
             f"--kubeconfig={servers.kubeconfig}", "--listen=127.0.0.1:0", "--settle-seconds=0.1",
             f"--lease-duration={DURATION}", f"--renew-deadline={DEADLINE}", f"--retry-period={PERIOD}", *flags,
         ]  # fmt: skip

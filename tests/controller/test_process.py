@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.controller.lab import eventually
+from tests.controller.lab import POOL, eventually
 from tests.controller.servers import DEADLINE, DURATION, PERIOD, Servers, seconds_until, servers
 
 SLACK = 1.5
@@ -114,6 +114,34 @@ def test_stopped_in_the_middle_of_its_work(world: Servers) -> None:
     world.start()
     eventually(lambda: world.routed(*machines))
     assert {code for _, code in world.aws.calls} == {"OK"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--cluster-cidr=10.99.0.0/16"], "--cluster-cidr 10.99.0.0/16: expected"),
+        (["--node-mask-v4=25"], "--node-mask-v4 25: expected"),
+    ],
+)
+def test_a_changed_pool_is_refused(world: Servers, flags: list[str], said: str) -> None:
+    """Beside the leader and alone: exit code 2, the way out, and not one write, the Lease's included."""
+    leader = world.start()
+    first = world.join("first")
+    eventually(lambda: world.routed(first))
+    assert world.start(*flags).exit_code(20) == 2
+    assert leader.leads
+    leader.signal(signal.SIGTERM)
+    assert leader.exit_code(SECOND) == 0
+    world.kube.reset_counts()
+    world.aws.reset_calls()
+    for process in (world.start(*flags), world.start(*flags, "--once")):
+        assert process.exit_code(20) == 2
+        assert f"cloudroute: {said}" in process.log.read_text()
+        assert "cloudroute cleanup" in process.log.read_text()
+    assert (world.kube.changes, world.aws.calls) == ({}, {})
+    world.start(*flags, f"--cluster-cidr={POOL}", "--node-mask-v4=24")
+    second = world.join("second")
+    eventually(lambda: world.routed(first, second))
 
 
 def test_once_ends_with_what_it_has_done(world: Servers) -> None:

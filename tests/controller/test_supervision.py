@@ -55,6 +55,9 @@ class Work:
         self._turn = turn
         self.woken = threading.Event()
 
+    def check(self) -> None:
+        """All fits."""
+
     def wake(self) -> None:
         self.woken.set()
 

@@ -29,7 +29,7 @@ from cloudroute.types import Cidr, Instance, Interface, LeaseRecord, Node, Subne
 NOTHING = Unknown("it was not read")
 POOL = Cidr.parse("100.64.0.0/16")
 UNREAD = Facts(
-    Policy("test", (POOL,), {"ipv4": 24}),
+    Policy("test", (POOL,), {"ipv4": 24, "ipv6": 80}),
     50,
     8472,
     KubernetesFacts(*[NOTHING] * 10),

@@ -18,6 +18,7 @@ from cloudroute.core.doctor.findings import (
     warning,
 )
 from cloudroute.core.notices import agent_trouble
+from cloudroute.core.outside import outside_pools
 from cloudroute.types import Cidr
 
 OLDEST = (1, 25)
@@ -125,6 +126,15 @@ def _left_alone(facts: Facts) -> str:
     return f"; {counted(sum(kinds.values()), 'node')} left alone: {words}"
 
 
+def _pools(facts: Facts) -> Outcome:
+    nodes, routes = known(facts.kubernetes.nodes), known(facts.kubernetes.node_routes)
+    if not facts.policy.pools:
+        raise Lacking("no --cluster-cidr is given")
+    if problems := outside_pools(nodes, routes, facts.policy):
+        return failed("; ".join(problems), "give the settings that the nodes got their pod CIDRs by")
+    return ok("the pod CIDR of each node lies in a pool")
+
+
 def _agents(facts: Facts) -> Outcome:
     routes = known(facts.kubernetes.node_routes)
     if not routes:
@@ -213,6 +223,7 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "Kubernetes", "nodes", "a node is found in EC2 by its providerID alone; without it, it gets no route", _nodes
     ),
+    Check("Kubernetes", "pools", "with other pools than the nodes', the controller does not start", _pools),
     Check("Kubernetes", "agents", "a node whose agent is in trouble is not sent to by the VPC's routes", _agents),
     Check("Kubernetes", "mtu", "a packet larger than what the receiving side carries is lost without a word", _mtu),
     Check(

@@ -1,0 +1,86 @@
+"""Settings that do not cover the pod CIDRs of a settled cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cloudroute.core.model import Policy
+from cloudroute.core.outside import outside_pools
+from cloudroute.types import Cidr
+from tests.core.world import DUAL, World
+
+
+def settled() -> World:
+    """Four nodes of two families."""
+    world = World(DUAL)
+    for zone in "abca":
+        world.join(zone)
+    world.settle()
+    return world
+
+
+def problems(world: World, policy: Policy) -> list[str]:
+    return outside_pools(world.nodes, world.records, policy)
+
+
+def pools(*texts: str) -> Policy:
+    return replace(DUAL, pools=tuple(map(Cidr.parse, texts)))
+
+
+BOTH = tuple(map(str, DUAL.pools))
+
+
+@pytest.mark.parametrize(
+    ("policy", "starts", "count"),
+    [
+        (DUAL, [], 0),
+        (pools("10.99.0.0/16", *BOTH), [], 0),
+        (pools("10.99.0.0/16", BOTH[1]), ["--cluster-cidr 10.99.0.0/16 fd00:64::/64: "], 4),
+        (pools("10.99.0.0/16"), ["--cluster-cidr 10.99.0.0/16: "], 8),
+        (pools(BOTH[0]), ["--cluster-cidr 100.64.0.0/16: "], 4),
+        (pools("100.64.0.0/23", BOTH[1]), ["--cluster-cidr 100.64.0.0/23 fd00:64::/64: "], 2),
+        (replace(DUAL, node_length={"ipv4": 25, "ipv6": 80}), ["--node-mask-v4 25: "], 4),
+        (replace(DUAL, node_length={"ipv4": 25, "ipv6": 96}), ["--node-mask-v4 25: ", "--node-mask-v6 96: "], 4),
+    ],
+)
+def test_each_setting_that_does_not_fit_is_named(policy: Policy, starts: list[str], count: int) -> None:
+    """With three of those that it does not fit and how many more there are, what was expected, and the way out."""
+    found = problems(settled(), policy)
+    assert [one[: len(start)] for one, start in zip(found, starts, strict=True)] == starts
+    for one in found:
+        assert "expected" in one
+        assert "cloudroute cleanup" in one
+        assert (f" and {count - 3} more" in one) == (count > 3)
+
+
+def test_node_routes_without_a_node_count() -> None:
+    """Of a node that went while no controller ran: its routes would not be known as ours any more."""
+    world = settled()
+    name = next(iter(world.nodes))
+    (cidr, _) = world.records[name].spec.pod_cidrs
+    world.nodes.clear()
+    world.records = {name: world.records[name]}
+    (found,) = problems(world, pools("10.99.0.0/16", BOTH[1]))
+    assert f"NodeRoute {name} {cidr} lies outside" in found
+
+
+def test_nodes_without_a_node_route_count() -> None:
+    """Where NodeRoutes were deleted, or another network gave the CIDRs."""
+    world = settled()
+    world.records.clear()
+    (found,) = problems(world, pools("10.99.0.0/16"))
+    assert "and 5 more" in found
+
+
+def test_a_single_node_with_a_cidr_of_somebody_else_does_not_count() -> None:
+    """It was told so while the controller ran, or it has no instance: no reason to end each restart."""
+    world = settled()
+    world.join(cidrs=(Cidr.parse("192.168.0.0/24"),))
+    assert len(problems(world, DUAL)) == 1
+    world.settle()
+    assert problems(world, DUAL) == []
+    stray = world.join(cidrs=(Cidr.parse("192.168.1.0/24"),))
+    world.nodes[stray.name] = replace(stray, instance_id="")
+    assert problems(world, DUAL) == []
