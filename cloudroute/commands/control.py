@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import uuid
-from dataclasses import replace
+from functools import cache
 from typing import NoReturn
 
 import structlog
@@ -75,8 +75,8 @@ def make_loop(
     zones = (node.zone_hint for node in cluster.nodes.items().values())
     region = settings.region or find_region(None, zones)
     ec2 = Ec2Client(None, region, fence, clock, write_seconds(settings), telemetry.ec2_request)
-    settings = replace(settings, vpc_id=settings.vpc_id or find_vpc(None))
-    return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave, status)
+    own_vpc = cache(lambda: find_vpc(None))
+    return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave, status, own_vpc)
 
 
 def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, Decision]:

@@ -222,7 +222,7 @@ def _with_aws(facts: Facts, settings: ControllerSettings, session: boto3.Session
         seconds_ahead=Unknown("AWS did not tell the time") if ahead is None else ahead,
     )
     ec2 = Ec2Client(session, region, ReadOnly(), clock, CALL_SECONDS, lambda _action, _code, _seconds: None)
-    facts = replace(facts, aws=_read_vpc(aws, facts, ec2, settings.vpc_id or find_vpc(session)))
+    facts = replace(facts, aws=_read_vpc(aws, facts, ec2, settings.vpc_id, lambda: find_vpc(session)))
     return replace(facts, aws=_ask_around(facts, survey, ec2))
 
 
@@ -231,8 +231,8 @@ def _no_aws(why: Unknown) -> AwsFacts:
     return AwsFacts(why, why, why, refusals, *[why] * 8, control_plane=why, acls=why, options=why)
 
 
-def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str) -> AwsFacts:
-    """What the controller reads, too."""
+def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str, own_vpc: Callable[[], str]) -> AwsFacts:
+    """What the controller reads, too; `own_vpc` is this machine's."""
     kube = facts.kubernetes
     nodes = {} if isinstance(kube.nodes, Unknown) else kube.nodes
     ids = {node.instance_id for node in nodes.values() if node.instance_id}
@@ -241,6 +241,7 @@ def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str) -> AwsFa
     shown = Counter(i.vpc_id for i in ({} if isinstance(instances, Unknown) else instances).values() if i.vpc_id)
     reported = [report.vpc_id for report in reports.values()]
     vpc_id = vpc_id or next((id_ for id_, _ in shown.most_common(1)), "") or next(iter(reported), "")
+    vpc_id = vpc_id or ("" if ids else own_vpc())
     if not vpc_id:
         return replace(_without_vpc(aws), instances=instances)
     tables = _asked(lambda: {table.id: table for table in ec2.route_tables(vpc_id)})

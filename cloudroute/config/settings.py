@@ -119,7 +119,7 @@ class ControllerSettings(SharedSettings):
         "",
         matching(r"vpc-[0-9a-f]{8,17}", "a VPC's id like vpc-0a1b2c3d4e5f67890", "VPC"),
         _AWS,
-        "The VPC of the nodes; else the instance's metadata or the nodes' instances say it.",
+        "The VPC of the nodes; else the nodes' instances say it, or before the first node this instance's metadata.",
     )
     route_table: tuple[str, ...] = setting(
         (),

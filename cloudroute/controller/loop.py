@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -105,12 +105,13 @@ class Loop:
         telemetry: Telemetry,
         leave: bool = False,
         status: Status | None = None,
+        own_vpc: Callable[[], str] = lambda: "",
     ) -> None:
         self._settings, self._cluster, self._kube = settings, cluster, kube
         self._clock, self._telemetry, self.status = clock, telemetry, status
         self.policy = policy_of(settings, leave)
         limit = None if settings.route_limit == "auto" else settings.route_limit
-        self.view = View(ec2, clock, settings.vpc_id, limit, settings.resync_seconds)
+        self.view = View(ec2, clock, settings.vpc_id, limit, settings.resync_seconds, own_vpc)
         self._applier = Applier(kube, ec2, fence, clock, settings.resync_seconds, self._step_done, self._step_surprised)
         self._changes = ChangeLog()
         self._memory = Memory()
@@ -124,7 +125,8 @@ class Loop:
         """How many steps the last cycle could not do."""
         self._checks: list[DisableSourceDestCheck] = []
         """Those of them that the budget is to switch off yet."""
-        self._checked = False
+        self._checked = ""
+        """The VPC that the settings were checked against."""
         self._met = 0
         """The reading of the tables after which it was asked whose the strange interfaces in them are."""
 
@@ -249,7 +251,7 @@ class Loop:
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
         self._meet_strangers()
-        if self.view.complete and not self._checked and not self.policy.leave:
+        if self.view.complete and self._checked != self.view.vpc_id and not self.policy.leave:
             self._check_settings()
         snapshot = self._snapshot()
         if problems := rivals.refusal(snapshot, self.policy):
@@ -275,7 +277,7 @@ class Loop:
         ]
         if problems := [*check_against_vpc(self._settings, self.view.local_cidrs()), *services, *tables]:
             raise UsageError(problems)
-        self._checked = True
+        self._checked = self.view.vpc_id
 
     def _timely(self, steps: Sequence[Step]) -> Sequence[Step]:
         """The steps that the last reading of the tables is young enough for."""

@@ -9,7 +9,7 @@ A read may take longer than the pause after it, so pauses and ages count from it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import structlog
@@ -32,13 +32,23 @@ UNKNOWN_OWNER = Stranger("", frozenset())
 
 
 class View:
-    """What was read of EC2, by id. `limit` None means `auto`."""
+    """What was read of EC2, by id. `limit` None means `auto`; `own_vpc` tells the VPC of this machine, if any."""
 
-    def __init__(self, ec2: Ec2, clock: Clock, vpc_id: str, limit: int | None, resync_seconds: float) -> None:
-        self._ec2, self._clock = ec2, clock
+    def __init__(
+        self,
+        ec2: Ec2,
+        clock: Clock,
+        vpc_id: str,
+        limit: int | None,
+        resync_seconds: float,
+        own_vpc: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._ec2, self._clock, self._own_vpc = ec2, clock, own_vpc
         self._resync_seconds = resync_seconds
         self._fixed_limit, self._fixed_vpc = limit, vpc_id
         self.vpc_id = vpc_id
+        self._voted = False
+        """Whether nodes' instances have told it: once its tables are read it stays."""
         self.limit = limit or FALLBACK_LIMIT
         self.instances: dict[str, Instance] = {}
         self.tables: dict[str, RouteTable] = {}
@@ -80,8 +90,8 @@ class View:
         now = self._clock.monotonic()
         resync = now >= self.next_resync
         changed = self._read_instances(wanted, resync, now)
-        if not self.tables:
-            self._find_vpc(next((report.vpc_id for report in reports), ""))
+        if not self._fixed_vpc and not (self._voted and self.tables):
+            self._find_vpc(next((report.vpc_id for report in reports), ""), not wanted)
         if self.vpc_id:
             if resync or self.surprised or not self.tables:
                 self.tables = {table.id: table for table in self._ec2.route_tables(self.vpc_id)}
@@ -122,15 +132,20 @@ class View:
             self.instances.pop(id_, None)
         self._doubted |= due
 
-    def _find_vpc(self, reported: str) -> None:
-        """The VPC of most nodes: one stray node must not lead the cluster elsewhere."""
-        if self._fixed_vpc:
-            return
-        found = Counter(i.vpc_id for i in self.instances.values() if i.vpc_id).most_common(1)
-        vpc_id = found[0][0] if found else reported
-        if vpc_id != self.vpc_id:
-            log.info("vpc", found=vpc_id, by="the nodes' instances" if found else "the RouteTable objects")
-        self.vpc_id = vpc_id
+    def _find_vpc(self, reported: str, no_nodes: bool) -> None:
+        """The VPC of most nodes: one stray node must not lead the cluster elsewhere.
+
+        The machine's own is believed only before the first node: a controller may run in a VPC of management.
+        """
+        votes = Counter(i.vpc_id for i in self.instances.values() if i.vpc_id).most_common(1)
+        told = ((votes[0][0] if votes else "", "the nodes' instances"), (reported, "the RouteTable objects"))
+        vpc_id, by = next((one for one in told if one[0]), ("", ""))
+        if not vpc_id and no_nodes:
+            vpc_id, by = self._own_vpc(), "the metadata service"
+        if vpc_id and vpc_id != self.vpc_id:
+            log.info("vpc", found=vpc_id, by=by)
+            self.vpc_id, self.tables, self.subnets, self._next_hourly = vpc_id, {}, {}, 0.0
+        self._voted = bool(votes)
 
     def _read_instances(self, wanted: Collection[str], resync: bool, now: float) -> bool:
         """Whether any was asked for."""

@@ -77,9 +77,18 @@ class Lab:
 
     # --- controllers ------------------------------------------------------------------------
 
-    def start(self, *, leave: bool = False, fence: Fence | None = None, beside: bool = False, **changed: Any) -> Loop:
+    def start(
+        self,
+        *,
+        leave: bool = False,
+        fence: Fence | None = None,
+        beside: bool = False,
+        own_vpc: str = "",
+        **changed: Any,
+    ) -> Loop:
         """A fresh controller, as after a restart, with `changed` settings; `leave` as for `cleanup`.
 
+        `own_vpc` is where its own machine is, as the metadata service tells it.
         It becomes `self.loop`. The one before ends, unless this one is to run beside it.
         """
         if not beside:
@@ -91,7 +100,8 @@ class Lab:
         session = self.session or self.aws.session()
         ec2 = Ec2Client(session, self.aws.region, fence, self.clock, 3.0, self.telemetry.ec2_request)
         self.client = KubeClient(self.cluster.transport, self.cluster)
-        self.loop = Loop(self.settings, self.cluster, self.client, ec2, fence, self.clock, self.telemetry, leave)
+        rest = (fence, self.clock, self.telemetry, leave)
+        self.loop = Loop(self.settings, self.cluster, self.client, ec2, *rest, own_vpc=lambda: own_vpc)
         self.clusters.append(self.cluster)
         self.cluster.start(self.loop.wake)
         for store in (self.cluster.nodes, self.cluster.node_routes, self.cluster.table_reports):

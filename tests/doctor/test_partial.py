@@ -239,3 +239,9 @@ def test_nodes_that_are_left_alone_are_counted() -> None:
             found(findings, "nodes").found == "3 nodes, each with the instance that it is; "
             "5 nodes left alone: 1 hybrid, 1 not selected, 3 windows"
         )
+
+
+def test_the_nodes_say_the_vpc(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the machine that doctor runs on, which may be in a VPC of management."""
+    monkeypatch.setattr("cloudroute.commands.doctor_facts.find_vpc", lambda _: "vpc-00000000000000000")
+    assert bad(shared.examine()) == UNASKED

@@ -1,8 +1,8 @@
 """Region and VPC, where nobody named them.
 
 The idea: a controller mostly runs on a node of its own cluster, so the instance metadata service (IMDS) of that node
-knows both. Where it does not answer (a pod behind a hop limit of 1, a laptop), the nodes themselves tell: their zones
-name the region, their instances the VPC.
+knows the region. Where it does not answer (a pod behind a hop limit of 1, a laptop), the nodes' zones name it. The VPC
+is that of the nodes' instances; IMDS is asked only while there is no node, since a controller may run in another VPC.
 """
 
 from __future__ import annotations
@@ -98,5 +98,5 @@ def region_of(zone: str) -> str:
 
 
 def find_vpc(session: boto3.Session | None) -> str:
-    """The VPC of this machine by IMDS; "" where that does not tell: then the nodes' instances do."""
+    """The VPC of this machine by IMDS; "" where that does not tell."""
     return Imds(session or boto3.Session()).vpc_id()

@@ -134,5 +134,5 @@ def test_an_unknown_region_says_what_to_pass() -> None:
 
 
 def test_without_imds_the_vpc_is_not_known_here() -> None:
-    """ "" leaves it to the nodes' instances, which are read anyway."""
+    """ "" leaves it to the first node's instance."""
     assert find_vpc(None) == ""
