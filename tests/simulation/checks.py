@@ -94,6 +94,7 @@ class Checks:
         world = self.world
         words = " ".join(request.params[key] for key in ("RouteTableId", *_TO) if key in request.params)
         world.scheduler.told(f"EC2: {request.action} {words} by {who}: {response.code}")
+        self._of_our_pool(who, request.action)
         self._fenced(who, request.action)
         if response.status != 200:
             return
@@ -112,6 +113,10 @@ class Checks:
             self.since[table, to] = world.scheduler.now
             self.makers[table, to] = who
         self.pairs.check()
+
+    def _of_our_pool(self, who: str, action: str) -> None:
+        pools = self.world.processes[who].flags[who].cluster_cidr
+        require(pools == self.world.settings.cluster_cidr, 8, f"{action} by {who}, whose pools are not the nodes'")
 
     def _fenced(self, who: str, action: str) -> None:
         holder = self.holder()
@@ -175,7 +180,10 @@ class Checks:
         self, who: str, request: KubeRequest, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> None:
         """Called when a write is done."""
-        if who not in self.world.processes or request.resource.plural in ("events", "leases"):
+        if who not in self.world.processes:
+            return
+        self._of_our_pool(who, request.target)
+        if request.resource.plural in ("events", "leases"):
             return
         plural, verb = request.target, request.verb
         self.world.scheduler.told(f"API: {verb} {plural} {request.name or (after or {})['metadata']['name']} by {who}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from cloudroute.types import Cidr
 from tests.simulation.weather import Deed
 
 if TYPE_CHECKING:
@@ -148,10 +149,20 @@ def _limit(world: World, deed: Deed) -> None:
         world.scheduler.after(index * 5.0, replica.stop)
 
 
+def _pool(world: World, deed: Deed) -> None:
+    """The Deployment is rolled with another pool, and after a while back. No story draws it: nodes must be there."""
+    changed = replace(world.settings, cluster_cidr=(Cidr.parse("10.99.0.0/16"),))
+    for index, replica in enumerate(world.replicas):
+        replica.settings = changed
+        world.scheduler.after(index * 5.0, replica.stop)
+        world.scheduler.after(deed.seconds, lambda replica=replica: setattr(replica, "settings", world.settings))  # type: ignore[misc] # mypy can't infer defaults of lambdas
+
+
 MACHINE_DEEDS: Mapping[str, Callable[[World, Deed], object]] = {
     "join": _join, "die": _die, "replace": _replace, "rename": _rename, "re-register": _register_again,
     "reboot": _reboot, "duplicate CIDR": _duplicate_cidr, "duplicate instance": _duplicate_instance,
     "foreign route": _foreign_route, "foreign in pool": _foreign_in_pool, "route taken": _taken,
     "failover": _failover, "route removed": _removed, "route astray": _astray, "foreign removed": _foreign_removed,
-    "check on": _check_on, "limit": _limit, "quota": lambda world, deed: world.cloud.aws.set_route_quota(deed.size + 1),
+    "check on": _check_on, "limit": _limit, "pool": _pool,
+    "quota": lambda world, deed: world.cloud.aws.set_route_quota(deed.size + 1),
 }  # fmt: skip

@@ -123,8 +123,10 @@ class Replica:
         try:
             self.controller.run()
             world.scheduler.told(f"{self.name} has stopped")
-        except UsageError:
-            raise
+        except UsageError as error:
+            if settings.cluster_cidr == world.settings.cluster_cidr:
+                raise
+            world.scheduler.told(f"{self.name} ends with 2: {error}")
         except CloudrouteError as error:
             world.scheduler.told(f"{self.name} ends: {error}")
         self.end()
