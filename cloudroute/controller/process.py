@@ -112,7 +112,8 @@ class Controller:
             self._telemetry.ready(True)
             self._start("lease", self._keep_lease)
             if self._await_lease():
-                self._complete = self._loop.run(self.stop)
+                loop.check()  # again: meanwhile a leader with one more pool may have given CIDRs of it
+                self._complete = loop.run(self.stop)
         self._telemetry.forget("loop")
         self._ended.set()
 

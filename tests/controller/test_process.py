@@ -144,6 +144,23 @@ def test_a_changed_pool_is_refused(world: Servers, flags: list[str], said: str) 
     eventually(lambda: world.routed(first, second))
 
 
+def test_a_standby_that_does_not_know_a_new_pool_does_not_lead(world: Servers) -> None:
+    """In a rollout that adds a pool the former replicas end with 2 when it is their turn; no route is touched."""
+    standby_flags = [f"--cluster-cidr={POOL}"]
+    leader = world.start(*standby_flags, "--cluster-cidr=10.99.0.0/16", "--reserved-cidr=100.64.0.0/17",
+                         "--reserved-cidr=100.64.128.0/17")  # fmt: skip
+    eventually(lambda: leader.leads)
+    standby = world.start(*standby_flags)
+    eventually(lambda: standby.get("/readyz")[0] == 200)
+    first = world.join("first")
+    eventually(lambda: world.routed(first))
+    world.aws.reset_calls()
+    leader.signal(signal.SIGTERM)
+    assert standby.exit_code(20) == 2
+    assert "first 10.99.0.0/24 lies outside" in standby.log.read_text()
+    assert (world.aws.calls, world.routed(first)) == ({}, True)
+
+
 def test_once_ends_with_what_it_has_done(world: Servers) -> None:
     """`--once`: exit code 0 when nothing is left to do; 1 when an action is refused, with all else done."""
     first = world.join("first")
