@@ -33,7 +33,7 @@ pkg/providers/v1/variant/fargate/fargate.go, `fargateNodeNamePrefix`."""
 
 def left_alone(raw: Json, selector: Selector) -> str:
     """Why a Node is none of ours: windows, fargate, hybrid, auto-mode or "not selected"; "" where it is ours."""
-    labels = _dict(_dict(raw.get("metadata")).get("labels"))
+    labels = {key: str(value) for key, value in _dict(_dict(raw.get("metadata")).get("labels")).items()}
     info = _dict(_dict(raw.get("status")).get("nodeInfo"))
     provider_id = str(_dict(raw.get("spec")).get("providerID") or "")
     if "windows" in (labels.get(_OS), info.get("operatingSystem")):

@@ -36,6 +36,7 @@ def raw(provider_id: str = INSTANCE, os: str = "", **labels: str) -> dict[str, A
         (raw(**{COMPUTE_TYPE: "hybrid"}), "hybrid"),
         (raw(**{COMPUTE_TYPE: "auto"}), "auto-mode"),
         ({"metadata": {}}, ""),
+        ({"metadata": {"labels": {COMPUTE_TYPE: ["auto"], "kubernetes.io/os": {}}}}, ""),
         ({"metadata": {"labels": None}, "spec": None, "status": {"nodeInfo": None}}, ""),
     ],
 )
