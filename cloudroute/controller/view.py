@@ -135,7 +135,7 @@ class View:
     def _find_vpc(self, reported: str, no_nodes: bool) -> None:
         """The VPC of most nodes: one stray node must not lead the cluster elsewhere.
 
-        The machine's own is believed only before the first node: a controller may run in a VPC of management.
+        The machine's own is believed only before the first node: a controller may run in a management VPC.
         """
         votes = Counter(i.vpc_id for i in self.instances.values() if i.vpc_id).most_common(1)
         told = ((votes[0][0] if votes else "", "the nodes' instances"), (reported, "the RouteTable objects"))

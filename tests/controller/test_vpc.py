@@ -7,7 +7,7 @@ from tests.controller.state import assert_nothing_else, state_of
 
 
 def test_a_controller_in_another_vpc_changes_nothing() -> None:
-    """A restart in a VPC of management, with --vpc-id left out: the nodes' instances outvote its own machine."""
+    """A restart in a management VPC, with --vpc-id left out: the nodes' instances outvote its own machine."""
     with lab(traffic=True) as world:
         names = world.join_many(3)
         world.run()

@@ -242,6 +242,6 @@ def test_nodes_that_are_left_alone_are_counted() -> None:
 
 
 def test_the_nodes_say_the_vpc(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the machine that doctor runs on, which may be in a VPC of management."""
+    """Not the machine that doctor runs on, which may be in a management VPC."""
     monkeypatch.setattr("cloudroute.commands.doctor_facts.find_vpc", lambda _: "vpc-00000000000000000")
     assert bad(shared.examine()) == UNASKED

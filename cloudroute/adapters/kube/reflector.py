@@ -36,7 +36,7 @@ STEADY_SECONDS = 1.0
 
 
 class Reflector(Generic[T]):
-    """Lists and watches `path` into `store`, but for objects that `project` makes None of.
+    """Lists and watches `path` into `store`; an object that `project` turns into None is left out.
 
     `beat(name, within_seconds)` tells that the thread is alive.
     """

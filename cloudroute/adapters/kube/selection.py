@@ -1,6 +1,6 @@
-"""Which Nodes are ours, decided on the raw Node: the others cost no memory, no call and no word.
+"""Decides on the raw Node whether it is ours, so that all others cost neither memory nor calls.
 
-Left alone are nodes that bring a network of their own, or no Linux kernel of ours to program, and those that
+Left alone are nodes that bring a network of their own, nodes without a Linux kernel to program, and those that
 --node-selector leaves out.
 """
 

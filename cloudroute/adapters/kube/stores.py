@@ -100,7 +100,7 @@ class MemoryStore(Generic[T]):
             self._changed()
 
     def upsert(self, meta: Meta, obj: T | None) -> None:
-        """Take over an ADDED or MODIFIED event; None is an object that is none of ours, or not any more."""
+        """Take over an ADDED or MODIFIED event; None leaves the object out, or takes it out."""
         with self._lock:
             changed = self._catch_up(meta) and meta.uid not in self._gone
             if obj is not None:
