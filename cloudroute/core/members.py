@@ -158,9 +158,15 @@ class _Claims:
                 self.own[node.name] = record
                 accepted.append(node)
         if strangers:
+            # Of those that claim a CIDR of the journal, the one that has its former node's name comes first.
+            strangers.sort(key=lambda node: not self._succeeds(node))
             accepted += [node for node in strangers if self._accepts(node)]
             accepted.sort(key=OLDEST_FIRST)
         return accepted
+
+    def _succeeds(self, node: Node) -> bool:
+        record = self._routes.get(node.name)
+        return record is not None and record.spec.pod_cidrs == node.pod_cidrs
 
     def _accepts(self, node: Node) -> bool:
         if problem := self._problem(node.pod_cidrs) or self._reserved(node.pod_cidrs):

@@ -183,6 +183,20 @@ def test_a_node_replaced_under_its_name_and_cidrs_turns_the_routes_to_itself(pol
     check_settled(world)
 
 
+def test_a_duplicate_that_was_refused_does_not_get_the_cidr_before_the_next_of_the_name() -> None:
+    """A Node that claims another's CIDR is older than that one's new instance, and has no network all the same."""
+    world, (a, *_) = settled()
+    old = world.spec(a)
+    twin = world.join("b", cidrs=old.pod_cidrs)
+    world.settle()
+    world.state(old.instance_id, "terminated")
+    del world.nodes[a]
+    world.join("a", name=a, cidrs=old.pod_cidrs)
+    world.settle()
+    assert (world.reason(a), world.reason(twin.name)) == ("RouteCreated", "NoPodCIDR")
+    assert world.counts()["replace"] == 3
+
+
 def test_a_replaced_node_whose_predecessor_still_runs_waits_for_it() -> None:
     """Two machines have one CIDR: what the first one has is withdrawn, drained and deleted."""
     world, (a, *_) = settled()
