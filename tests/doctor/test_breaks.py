@@ -86,7 +86,7 @@ def _pool(cidr: str) -> Break:
         rule = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": cidr}]}]
         for group in (broken.group, broken.plane.group_id):
             broken.aws.scene.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rule)
-        return {"cluster_cidr": (cidr,)}
+        return {"cluster_cidr": (POOL, cidr)}
 
     return break_it
 
@@ -173,6 +173,7 @@ BREAKS: list[tuple[str, str, Break]] = [
     ("crds", "failed", _no_crd),
     ("crds", "warning", _old_crd),
     ("nodes", "failed", lambda broken: void(broken.join(provider_id=""))),
+    ("pools", "failed", lambda broken: broken.use_group(broken.group, broken.join(pod_cidrs=("192.168.7.0/24",)))),
     ("agents", "warning", _agent(ready=False, reason="Interface", message="eth0 is down")),
     ("mtu", "warning", _agent(mtu=1450)),
     ("leader", "failed", lambda broken: broken.lead("somebody")),
