@@ -136,8 +136,9 @@ class Loop:
 
     def check(self) -> None:
         """Raise UsageError where the pools do not hold the pod CIDRs of the cluster. Needs its lists, and no lease."""
-        nodes, node_routes = self._cluster.nodes.items(), self._cluster.node_routes.items()
-        if not self.policy.leave and (problems := outside_pools(nodes, node_routes, self.policy)):
+        # Nodes keep their CIDRs over a `cleanup`; NodeRoutes that it forgot without their routes would leave these.
+        nodes = {} if self.policy.leave else self._cluster.nodes.items()
+        if problems := outside_pools(nodes, self._cluster.node_routes.items(), self.policy):
             raise UsageError(problems)
 
     # --- the thread -------------------------------------------------------------------------

@@ -287,20 +287,21 @@ def test_a_node_without_a_route_is_shown_with_the_reason(world: World) -> None:
 
 
 def test_a_changed_pool_is_refused_and_can_be_looked_at(world: World) -> None:
-    """By plan as by the controller; all commands that help to understand it, or to leave, go on working."""
+    """By plan and cleanup as by the controller; all commands that help to understand it go on working."""
     first, second = sorted(world.machines)
     world.run("controller", "--once")
     world.env["CLOUDROUTE_CLUSTER_CIDR"] = "10.99.0.0/16"
-    assert f"--cluster-cidr 10.99.0.0/16: expected pools that hold the pod CIDR of every node, but {first}" in (
-        world.run("plan", code=2).stderr
-    )
+    for words in (["plan"], ["cleanup"], ["cleanup", "--yes"]):
+        said = world.run(*words, code=2).stderr
+        assert "--cluster-cidr 10.99.0.0/16: expected pools that hold the pod CIDR of every node, but " in said
+        assert first in said
     assert [node["name"] for node in world.json("status")["nodes"]] == [first, second]
     assert world.json("path", first, second)["path"] == "native"
-    assert len(world.json("cleanup")["nodeRoutes"]) == 2
     (pools,) = [one for one in world.json("doctor", code=1) if one["check"] == "pools"]
     assert (pools["state"], first in pools["found"]) == ("failed", True)
     world.env["CLOUDROUTE_CLUSTER_CIDR"] = f"10.99.0.0/16,{POOL}"
     assert world.json("plan")["steps"] == []
+    assert len(world.json("cleanup")["nodeRoutes"]) == 2
 
 
 def test_the_vpc_must_not_hold_the_pods(world: World) -> None:
