@@ -181,6 +181,11 @@ class FamilyUse:
     ours: int
     foreign: int
 
+    @property
+    def capacity(self) -> int:
+        """Entries that the table can hold: the limit, or the lower one that AWS showed."""
+        return self.limit if self.learned_limit is None else min(self.limit, self.learned_limit)
+
 
 @dataclass(frozen=True, slots=True)
 class TableReport:

@@ -25,8 +25,8 @@ from cloudroute.adapters.netlink.host import read_host
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.sysctl import writable_root
-from cloudroute.core.doctor.facts import MachineFacts
-from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.explain.doctor.facts import MachineFacts
+from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.dataplane import TABLE, VTEP, AddressKey, Host, Link, Nexthop, Ruleset, Vxlan
 from cloudroute.errors import KernelError
 

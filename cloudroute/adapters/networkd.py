@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloudroute.core.doctor.facts import Networkd
-from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.explain.doctor.facts import Networkd
+from cloudroute.core.explain.doctor.findings import Unknown
 
 _FOLDERS = ("etc/systemd", "run/systemd", "usr/local/lib/systemd", "usr/lib/systemd")
 _NO = ("0", "no", "n", "false", "f", "off")

@@ -19,9 +19,9 @@ from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Report, Reporter
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.config import AgentSettings
-from cloudroute.core.conflist import conflist
-from cloudroute.core.hosttables import Composer, Shape, Wanted
-from cloudroute.core.peers import Unfit
+from cloudroute.core.node.conflist import conflist
+from cloudroute.core.node.hosttables import Composer, Shape, Wanted
+from cloudroute.core.node.peers import Unfit
 from cloudroute.dataplane import CONFLIST, KINDS, LEASES, NETWORK, TAKEN, VTEP6, Host, Kind, network, written
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel

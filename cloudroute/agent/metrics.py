@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from cloudroute.agent.sync import Done
-from cloudroute.core.hosttables import Wanted
+from cloudroute.core.node.hosttables import Wanted
 from cloudroute.dataplane import Kind, PeerBytes
 from cloudroute.telemetry import Vitals
 from cloudroute.types import PATHS, Cidr, Path

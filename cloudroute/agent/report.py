@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from cloudroute.core.hosttables import Wanted
-from cloudroute.core.notices import STOPPED
+from cloudroute.core.cluster.notices import STOPPED
+from cloudroute.core.node.hosttables import Wanted
 from cloudroute.errors import ApiError
 from cloudroute.ports import Agents, Clock
 from cloudroute.telemetry import ChangeLog

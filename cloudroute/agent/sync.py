@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cloudroute.core.tracker import Tracker
+from cloudroute.core.node.tracker import Tracker
 from cloudroute.dataplane import KINDS, VTEP, AddressKey, Kind, Route, RouteKey, written
 from cloudroute.errors import KernelError
 from cloudroute.ports import Kernel

@@ -28,9 +28,9 @@ from cloudroute.controller.lease import Lease, NoLease
 from cloudroute.controller.loop import Loop
 from cloudroute.controller.process import Controller
 from cloudroute.controller.status import Status
+from cloudroute.core.cluster.model import Snapshot
+from cloudroute.core.cluster.planner import Decision, decide
 from cloudroute.core.identity import identity
-from cloudroute.core.model import Snapshot
-from cloudroute.core.planner import Decision, decide
 from cloudroute.errors import CloudrouteError, LeaseLost
 from cloudroute.ports import Fence
 from cloudroute.telemetry import Telemetry

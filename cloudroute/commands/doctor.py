@@ -9,7 +9,7 @@ from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import DONE, FAILED
 from cloudroute.commands.output import write_lines, write_result
 from cloudroute.config import ControllerSettings, OutputSettings
-from cloudroute.core.doctor import Finding, examine, lines
+from cloudroute.core.explain.doctor import Finding, examine, lines
 
 
 def run(invocation: Invocation) -> int:

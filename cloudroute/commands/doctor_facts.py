@@ -30,11 +30,19 @@ from cloudroute.commands.control import LEASE, ReadOnly
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
 from cloudroute.controller.loop import policy_of
-from cloudroute.core.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
-from cloudroute.core.doctor.cluster import NO_API, agent_permissions, permissions
-from cloudroute.core.doctor.facts import IN_USE, AwsFacts, Election, Facts, KubernetesFacts, MachineFacts, Permission
-from cloudroute.core.doctor.findings import Unknown
-from cloudroute.core.doctor.networks import agent_flag
+from cloudroute.core.explain.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
+from cloudroute.core.explain.doctor.cluster import NO_API, agent_permissions, permissions
+from cloudroute.core.explain.doctor.facts import (
+    IN_USE,
+    AwsFacts,
+    Election,
+    Facts,
+    KubernetesFacts,
+    MachineFacts,
+    Permission,
+)
+from cloudroute.core.explain.doctor.findings import Unknown
+from cloudroute.core.explain.doctor.networks import agent_flag
 from cloudroute.dataplane import written
 from cloudroute.errors import CloudrouteError, Forbidden
 from cloudroute.ports import Clock

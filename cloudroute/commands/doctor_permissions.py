@@ -10,10 +10,10 @@ from typing import Any
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.ec2.survey import Survey
-from cloudroute.core.doctor.aws import ACTIONS
-from cloudroute.core.doctor.facts import Facts
-from cloudroute.core.doctor.findings import Lacking, Unknown
-from cloudroute.core.doctor.vpc import managed, snapshot_of
+from cloudroute.core.explain.doctor.aws import ACTIONS
+from cloudroute.core.explain.doctor.facts import Facts
+from cloudroute.core.explain.doctor.findings import Lacking, Unknown
+from cloudroute.core.explain.doctor.vpc import managed, snapshot_of
 from cloudroute.errors import ApiError, Forbidden
 from cloudroute.types import Cidr
 

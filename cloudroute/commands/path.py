@@ -13,8 +13,8 @@ from cloudroute.commands.output import Table, write_result
 from cloudroute.commands.serving import lab_extra
 from cloudroute.config import ControllerSettings, OutputSettings, setting
 from cloudroute.config.values import switch
-from cloudroute.core.notices import agent_trouble
-from cloudroute.core.trace import End, end_at, trace
+from cloudroute.core.cluster.notices import agent_trouble
+from cloudroute.core.explain.trace import End, end_at, trace
 from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Kube
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, PodAddress, TableReport

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict
 
-from cloudroute.core.model import (
+from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
     DeleteNodeRoute,

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from cloudroute.controller.backoff import BackOff, action_of
-from cloudroute.core.model import (
+from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
     DeleteNodeRoute,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
-from cloudroute.core.model import (
+from cloudroute.core.cluster.model import (
     ChangeRoute,
     DisableSourceDestCheck,
     Key,

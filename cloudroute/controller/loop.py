@@ -17,8 +17,8 @@ from cloudroute.config import ControllerSettings, check_against_vpc, check_overl
 from cloudroute.controller.apply import Applier, Outcome
 from cloudroute.controller.status import Status
 from cloudroute.controller.view import View
-from cloudroute.core import rivals
-from cloudroute.core.model import (
+from cloudroute.core.cluster import rivals
+from cloudroute.core.cluster.model import (
     ChangeRoute,
     DisableSourceDestCheck,
     Key,
@@ -29,11 +29,11 @@ from cloudroute.core.model import (
     Snapshot,
     Step,
 )
-from cloudroute.core.outside import outside_pools
-from cloudroute.core.overview import Cycle
+from cloudroute.core.cluster.outside import outside_pools
+from cloudroute.core.cluster.planner import Decision, conclude, decide, summary
+from cloudroute.core.cluster.staleness import safe_on_old_tables
+from cloudroute.core.explain.overview import Cycle
 from cloudroute.core.paths import path_counts
-from cloudroute.core.planner import Decision, conclude, decide, summary
-from cloudroute.core.staleness import safe_on_old_tables
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
 from cloudroute.telemetry import ChangeLog, Telemetry

@@ -16,8 +16,8 @@ from email.utils import formatdate
 from typing import Any, NamedTuple, Protocol
 
 from cloudroute import __version__
-from cloudroute.core.model import Notice
-from cloudroute.core.overview import Cycle, compose, timestamp
+from cloudroute.core.cluster.model import Notice
+from cloudroute.core.explain.overview import Cycle, compose, timestamp
 from cloudroute.page import HEADERS, page
 from cloudroute.telemetry import Answer
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import structlog
 
-from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, Step
+from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, Step
 from cloudroute.errors import ApiError
 from cloudroute.ports import Clock, Ec2
 from cloudroute.telemetry import ChangeLog

@@ -19,7 +19,6 @@ from itertools import combinations_with_replacement
 from operator import attrgetter
 from typing import Literal, NamedTuple
 
-from cloudroute.core.tables import limit_of
 from cloudroute.types import (
     FAMILIES,
     NODE_PATHS,
@@ -258,9 +257,9 @@ def lack(node: str, table: TableReport | None, table_id: str, spec: NodeRouteSpe
     fills = []
     for cidr in spec.pod_cidrs:
         if use := table.families.get(cidr.family):
-            fills.append(f"{use.used} of {limit_of(use)} {cidr.family} entries used")
-            if use.used >= limit_of(use):
-                full = f"{table_id} is full for {cidr.family} ({use.used} of {limit_of(use)} entries)"
+            fills.append(f"{use.used} of {use.capacity} {cidr.family} entries used")
+            if use.used >= use.capacity:
+                full = f"{table_id} is full for {cidr.family} ({use.used} of {use.capacity} entries)"
                 return f"{full} and no settled route in it leads to {node}"
     checked = "" if spec.subnet_id else ", or its source/dest check is on"
     return f"{table_id} holds no settled route to {node} ({', '.join(fills)}){checked}"

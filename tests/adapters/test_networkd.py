@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from cloudroute.adapters.networkd import look
-from cloudroute.core.doctor.facts import Networkd
-from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.explain.doctor.facts import Networkd
+from cloudroute.core.explain.doctor.findings import Unknown
 
 
 def process(proc: Path, comm: str) -> Path:

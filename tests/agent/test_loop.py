@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cloudroute.agent.report import LASTS_SECONDS, Report, Reporter
-from cloudroute.core.peers import vtep_mac
+from cloudroute.core.node.peers import vtep_mac
 from cloudroute.dataplane import VTEP, VTEP6, AddressKey, Kind, link_local, packed
 from cloudroute.errors import Unreachable
 from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route

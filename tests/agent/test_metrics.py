@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 
 from cloudroute.agent.metrics import AgentTelemetry
-from cloudroute.core.hosttables import Composer, Shape
+from cloudroute.core.node.hosttables import Composer, Shape
 from cloudroute.dataplane import PeerBytes
 from cloudroute.types import Cidr
 from tests.agent.world import HOST, POOLS, TABLES, Node, node_route

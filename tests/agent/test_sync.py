@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cloudroute.agent.cleanup import clean
-from cloudroute.core.hosttables import Composer, Shape
-from cloudroute.core.peers import base
+from cloudroute.core.node.hosttables import Composer, Shape
+from cloudroute.core.node.peers import base
 from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, VTEP6, Kind, Nexthop, Route, RouteKey, packed
 from cloudroute.types import Cidr
 from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, table_report

@@ -20,7 +20,7 @@ from cloudroute.adapters.kernel import HostKernel
 from cloudroute.adapters.kube.project import agent_node_route
 from cloudroute.agent.loop import BASE, PEERS
 from cloudroute.agent.sync import Sync
-from cloudroute.core.hosttables import Composer, Shape
+from cloudroute.core.node.hosttables import Composer, Shape
 from cloudroute.dataplane import VTEP, Kind
 from cloudroute.types import Cidr, NodeRoute
 from tests.bench.netlink_baseline import Listing, Place, RawNetlink

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from statistics import median
 
-from cloudroute.core.model import Policy, Snapshot
-from cloudroute.core.planner import decide
+from cloudroute.core.cluster.model import Policy, Snapshot
+from cloudroute.core.cluster.planner import decide
 from tests.bench.rows import Row, say
 from tests.core.world import settled_world
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from cloudroute.core.peers import gateway
+from cloudroute.core.node.peers import gateway
 from cloudroute.dataplane import CONFLIST, VXLAN_OVERHEAD, written
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from cloudroute.controller.apply import Applier, Outcome
-from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, SetCondition, Step
+from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, SetCondition, Step
 from cloudroute.errors import (
     ApiError,
     Deferred,

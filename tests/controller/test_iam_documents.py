@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 import structlog.testing
 
-from cloudroute.core.doctor.aws import ACTIONS
+from cloudroute.core.explain.doctor.aws import ACTIONS
 from cloudroute.errors import Forbidden
 from cloudroute.lab.aws import Aws
 from tests.controller.lab import Lab, lab

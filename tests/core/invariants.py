@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from cloudroute.core.model import Memory
+from cloudroute.core.cluster.model import Memory
+from cloudroute.core.cluster.planner import decide
 from cloudroute.core.paths import Class, pair_path
-from cloudroute.core.planner import decide
 from cloudroute.types import Cidr, Node, NodeRouteSpec
 from tests.core.world import World
 

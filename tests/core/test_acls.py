@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.doctor.acls import Refusal, refused
-from cloudroute.core.doctor.facts import AclRule
+from cloudroute.core.explain.doctor.acls import Refusal, refused
+from cloudroute.core.explain.doctor.facts import AclRule
 from cloudroute.types import Cidr, Family
 
 POOL, POOL6 = Cidr.parse("100.64.0.0/16"), Cidr.parse("fd64::/64")

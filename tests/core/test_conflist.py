@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.conflist import conflist
-from cloudroute.core.peers import gateway
+from cloudroute.core.node.conflist import conflist
+from cloudroute.core.node.peers import gateway
 from cloudroute.types import Cidr
 
 V4 = Cidr.parse("10.244.3.0/24")

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.doctor import CHECKS, Facts, Finding, examine, lines
-from cloudroute.core.doctor.cluster import NO_API, permissions
-from cloudroute.core.doctor.facts import (
+from cloudroute.core.cluster.model import Policy
+from cloudroute.core.explain.doctor import CHECKS, Facts, Finding, examine, lines
+from cloudroute.core.explain.doctor.cluster import NO_API, permissions
+from cloudroute.core.explain.doctor.facts import (
     Acl,
     AclRule,
     AwsFacts,
@@ -20,10 +21,9 @@ from cloudroute.core.doctor.facts import (
     Rule,
     Workload,
 )
-from cloudroute.core.doctor.findings import Unknown, known
-from cloudroute.core.doctor.groups import CHECKS as GROUP_CHECKS
-from cloudroute.core.doctor.networks import writes_routes
-from cloudroute.core.model import Policy
+from cloudroute.core.explain.doctor.findings import Unknown, known
+from cloudroute.core.explain.doctor.groups import CHECKS as GROUP_CHECKS
+from cloudroute.core.explain.doctor.networks import writes_routes
 from cloudroute.types import Cidr, Instance, Interface, LeaseRecord, Node, Subnet
 
 NOTHING = Unknown("it was not read")

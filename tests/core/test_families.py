@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from cloudroute.core.hosttables import Composer, Wanted
+from cloudroute.core.node.hosttables import Composer, Wanted
 from cloudroute.dataplane import METRIC, TUNNELS, VTEP, VTEP6, Host, RouteKey, family_of_bytes, packed
 from cloudroute.types import FAMILIES, Family, NodeRoute, Path, family_of
 from tests.agent.world import HOST, TABLES, node_route

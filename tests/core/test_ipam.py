@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.ipam import Ipam
-from cloudroute.core.planner import decide
+from cloudroute.core.cluster.ipam import Ipam
+from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Cidr, Family
 from tests.core.world import DUAL, POLICY, World
 

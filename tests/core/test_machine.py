@@ -8,8 +8,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cloudroute.core.model import DirectRouting, Step
-from cloudroute.core.planner import decide
+from cloudroute.core.cluster.model import DirectRouting, Step
+from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Cidr, Node
 from tests.core.invariants import check_always, check_settled
 from tests.core.world import DUAL, POLICY, World

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.model import Policy
-from cloudroute.core.planner import Decision
+from cloudroute.core.cluster.model import Policy
+from cloudroute.core.cluster.planner import Decision
 from cloudroute.types import InstanceState
 from tests.core.invariants import check_always, check_settled
 from tests.core.world import DUAL, POLICY, World

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cloudroute.core.doctor.facts import Networkd
-from cloudroute.core.doctor.node import judge_networkd
+from cloudroute.core.explain.doctor.facts import Networkd
+from cloudroute.core.explain.doctor.node import judge_networkd
 
 ROUTES, NEXTHOPS = "ManageForeignRoutes", "ManageForeignNextHops"
 

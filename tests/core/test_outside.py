@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.model import Policy
-from cloudroute.core.outside import outside_pools
+from cloudroute.core.cluster.model import Policy
+from cloudroute.core.cluster.outside import outside_pools
 from cloudroute.types import Cidr
 from tests.core.world import DUAL, World
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from cloudroute.agent.report import Report
 from cloudroute.commands.status import node_statuses
-from cloudroute.core.hosttables import Composer, Shape
-from cloudroute.core.overview import compose
+from cloudroute.core.explain.overview import compose
+from cloudroute.core.node.hosttables import Composer, Shape
 from cloudroute.core.paths import path_counts
 from cloudroute.dataplane import Host, packed
 from tests.core.world import POLICY, World

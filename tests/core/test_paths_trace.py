@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudroute.core.explain.trace import End, end_at, trace
 from cloudroute.core.paths import Explanation
-from cloudroute.core.trace import End, end_at, trace
 from cloudroute.errors import CloudrouteError
 from cloudroute.types import Cidr, FamilyUse, NodeRouteSpec, Subnet, TableReport
 

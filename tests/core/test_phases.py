@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.model import DisableSourceDestCheck, Policy, Step, WriteNodeRoute
+from cloudroute.core.cluster.model import DisableSourceDestCheck, Policy, Step, WriteNodeRoute
 from tests.core.invariants import check_settled
 from tests.core.world import DUAL, POLICY, World
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.model import AssignPodCidrs, DeleteNodeRoute, Policy, SetCondition, WriteNodeRoute
-from cloudroute.core.planner import decide, summary
+from cloudroute.core.cluster.model import AssignPodCidrs, DeleteNodeRoute, Policy, SetCondition, WriteNodeRoute
+from cloudroute.core.cluster.planner import decide, summary
 from tests.core.world import DUAL, POLICY, World, settled_world
 
 KUBERNETES = (AssignPodCidrs, WriteNodeRoute, DeleteNodeRoute, SetCondition)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.model import Step
-from cloudroute.core.planner import decide
+from cloudroute.core.cluster.model import Step
+from cloudroute.core.cluster.planner import decide
 from cloudroute.types import NodeRouteSpec
 from tests.core.invariants import check_always, check_settled
 from tests.core.world import DUAL, POLICY, World

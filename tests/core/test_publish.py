@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cloudroute.core.model import SetCondition, Step
-from cloudroute.core.planner import conclude, decide
+from cloudroute.core.cluster.model import SetCondition, Step
+from cloudroute.core.cluster.planner import conclude, decide
 from cloudroute.types import Condition, FamilyUse
 from tests.core.invariants import check_settled
 from tests.core.world import POLICY, World

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.hosttables import Composer, Shape
+from cloudroute.core.node.hosttables import Composer, Shape
+from cloudroute.core.node.peers import Unfit, assign_ids, vtep_mac
+from cloudroute.core.node.roster import roster
 from cloudroute.core.paths import Class, pair_path
-from cloudroute.core.peers import Unfit, assign_ids, vtep_mac
-from cloudroute.core.roster import roster
 from cloudroute.dataplane import Host, packed
 from cloudroute.types import BITS, Cidr, NodeRoute
 from tests.agent.world import HOST, POOLS, TABLES, node_route

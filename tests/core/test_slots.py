@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.model import ChangeRoute, Policy
+from cloudroute.core.cluster.model import ChangeRoute, Policy
+from cloudroute.core.cluster.planner import decide
 from cloudroute.core.paths import Class, pair_path
-from cloudroute.core.planner import decide
 from cloudroute.types import Route
 from tests.core.invariants import check_settled
 from tests.core.world import DUAL, POLICY, World

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudroute.core.model import ChangeRoute, DeleteNodeRoute, SetCondition, WriteNodeRoute
-from cloudroute.core.staleness import safe_on_old_tables
+from cloudroute.core.cluster.model import ChangeRoute, DeleteNodeRoute, SetCondition, WriteNodeRoute
+from cloudroute.core.cluster.staleness import safe_on_old_tables
 from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec
 
 SPEC = NodeRouteSpec((), (), "i-1", "eni-1", "", "rtb-1", ())

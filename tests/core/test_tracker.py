@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.tracker import Tracker
+from cloudroute.core.node.tracker import Tracker
 from cloudroute.dataplane import Nexthop
 
 TABLES = st.dictionaries(st.integers(0, 8), st.integers(0, 3))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from cloudroute.core.model import (
+from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
     DeleteNodeRoute,
@@ -28,7 +28,7 @@ from cloudroute.core.model import (
     WriteNodeRoute,
     WriteTableReport,
 )
-from cloudroute.core.planner import Decision, conclude, decide
+from cloudroute.core.cluster.planner import Decision, conclude, decide
 from cloudroute.types import (
     Cidr,
     Condition,

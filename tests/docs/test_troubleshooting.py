@@ -5,8 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cloudroute.core.doctor import acls, aws, cluster, control_plane, groups, instances, leader, networks, node, vpc
-from cloudroute.core.doctor.findings import Check
+from cloudroute.core.explain.doctor import (
+    acls,
+    aws,
+    cluster,
+    control_plane,
+    groups,
+    instances,
+    leader,
+    networks,
+    node,
+    vpc,
+)
+from cloudroute.core.explain.doctor.findings import Check
 from tests.docs.pages import ROOT, Page
 from tests.docs.sayings import GAP, reasons, sentences
 

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from cloudroute.core.model import DirectRouting
+from cloudroute.core.cluster.model import DirectRouting
+from cloudroute.core.cluster.planner import decide
 from cloudroute.core.paths import Class, pair_path
-from cloudroute.core.planner import decide
 from cloudroute.types import PATHS, NodeRouteSpec, Path
 from tests.core.world import World, joining_world
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudroute.core.model import DirectRouting
+from cloudroute.core.cluster.model import DirectRouting
 from cloudroute.core.paths import Class
 from tests.docs_guides import capacity
 from tests.docs_guides.pages import read

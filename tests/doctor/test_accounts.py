@@ -12,9 +12,9 @@ import pytest
 from cloudroute.clock import SystemClock
 from cloudroute.commands.doctor_facts import gather
 from cloudroute.config import ControllerSettings
-from cloudroute.core.doctor import Finding, examine
-from cloudroute.core.doctor.cluster import agent_permissions, permissions
-from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.explain.doctor import Finding, examine
+from cloudroute.core.explain.doctor.cluster import agent_permissions, permissions
+from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.accounts import AGENT, install

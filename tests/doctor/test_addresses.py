@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloudroute.adapters.cni import find_plugins
-from cloudroute.core.doctor.cluster import usable_addresses
+from cloudroute.core.explain.doctor.cluster import usable_addresses
 from cloudroute.types import Cidr
 from tests.required import lacking
 

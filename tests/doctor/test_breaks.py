@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cloudroute.core.doctor import Finding
-from cloudroute.core.doctor.aws import ACTIONS
-from cloudroute.core.doctor.facts import Networkd
-from cloudroute.core.doctor.findings import known
-from cloudroute.core.doctor.node import FEATURES
+from cloudroute.core.explain.doctor import Finding
+from cloudroute.core.explain.doctor.aws import ACTIONS
+from cloudroute.core.explain.doctor.facts import Networkd
+from cloudroute.core.explain.doctor.findings import known
+from cloudroute.core.explain.doctor.node import FEATURES
 from cloudroute.core.identity import identity
 from tests.controller.lab import POOL
 from tests.doctor.world import API, API_FROM_PODS, PODS, UNASKED, Rule, World, bad, found, sound_machine, world

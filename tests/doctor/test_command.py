@@ -13,8 +13,8 @@ import yaml
 from cloudroute.commands import doctor
 from cloudroute.commands.command import Invocation
 from cloudroute.config import ControllerSettings, OutputSettings
-from cloudroute.core.doctor import Finding
-from cloudroute.core.doctor.findings import Unknown
+from cloudroute.core.explain.doctor import Finding
+from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.lab.aws import ROOT_KEY
 from tests.doctor.world import World, world
 

@@ -10,9 +10,9 @@ import pytest
 
 from cloudroute.adapters.machine import look
 from cloudroute.agent import loop
-from cloudroute.core.doctor import node
-from cloudroute.core.doctor.facts import MachineFacts
-from cloudroute.core.doctor.findings import Unknown, known
+from cloudroute.core.explain.doctor import node
+from cloudroute.core.explain.doctor.facts import MachineFacts
+from cloudroute.core.explain.doctor.findings import Unknown, known
 from cloudroute.dataplane import packed
 from cloudroute.lab.hosts.workload import wait_for
 from tests.hosts import Namespace, require_netns

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from cloudroute.commands.doctor_facts import own_session
-from cloudroute.core.doctor.findings import known
+from cloudroute.core.explain.doctor.findings import known
 from cloudroute.selector import Selector
 from tests.controller.lab import POOL
 from tests.doctor.world import API_FROM_PODS, UNASKED, World, bad, found, sound_machine, world

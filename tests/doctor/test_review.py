@@ -12,8 +12,8 @@ import yaml
 
 from cloudroute.adapters.kube.review import Review
 from cloudroute.clock import SystemClock
-from cloudroute.core.doctor.cluster import permissions
-from cloudroute.core.doctor.facts import Permission
+from cloudroute.core.explain.doctor.cluster import permissions
+from cloudroute.core.explain.doctor.facts import Permission
 from cloudroute.crds import manifests
 from cloudroute.errors import Forbidden
 from cloudroute.lab.kube.real import RealKubeApi

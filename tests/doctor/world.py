@@ -10,10 +10,10 @@ from typing import Any
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.commands.doctor_facts import gather
-from cloudroute.core.doctor import Finding, examine
-from cloudroute.core.doctor.facts import MachineFacts
-from cloudroute.core.doctor.findings import Unknown
-from cloudroute.core.doctor.node import FEATURES, NEEDED_PLUGINS
+from cloudroute.core.explain.doctor import Finding, examine
+from cloudroute.core.explain.doctor.facts import MachineFacts
+from cloudroute.core.explain.doctor.findings import Unknown
+from cloudroute.core.explain.doctor.node import FEATURES, NEEDED_PLUGINS
 from cloudroute.core.identity import identity
 from cloudroute.dataplane import Host, packed
 from cloudroute.lab.kube.resources import Resource

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cloudroute.core.peers import gateway, mac_of
+from cloudroute.core.node.peers import gateway, mac_of
 from cloudroute.dataplane import CONFLIST, NETWORK, mac_text, written
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.types import Cidr

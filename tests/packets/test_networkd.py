@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloudroute.adapters import networkd
-from cloudroute.core.doctor import facts
+from cloudroute.core.explain.doctor import facts
 from tests.packets.networkd import AL2023, BINARY, DEFAULTS, Networkd, require_networkd
 from tests.packets.peers import back, kept, ready, with_peers
 from tests.packets.solo import Solo

@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudroute.core.model import Notice
-from cloudroute.core.overview import Cycle, compose
-from cloudroute.core.overview.pairs import OTHERS, count_pairs
+from cloudroute.core.cluster.model import Notice
+from cloudroute.core.cluster.planner import decide
+from cloudroute.core.explain.overview import Cycle, compose
+from cloudroute.core.explain.overview.pairs import OTHERS, count_pairs
 from cloudroute.core.paths import Class, node_paths, pair_path
-from cloudroute.core.planner import decide
 from cloudroute.types import NodeRouteSpec
 from tests.core.test_properties import worlds
 from tests.core.world import POLICY, World, settled_world

@@ -16,7 +16,7 @@ import pytest
 from cloudroute import telemetry
 from cloudroute.controller import NoLease
 from cloudroute.controller.status import REMEMBERED, Status
-from cloudroute.core.overview import Cycle, compose
+from cloudroute.core.explain.overview import Cycle, compose
 from cloudroute.telemetry import Telemetry
 from tests.core.world import World, settled_world
 from tests.page.stage import Election, served, shown

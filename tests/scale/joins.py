@@ -9,7 +9,7 @@ from dataclasses import replace
 from statistics import median
 
 from cloudroute.adapters.ec2.budget import BUCKETS
-from cloudroute.core.planner import decide
+from cloudroute.core.cluster.planner import decide
 from tests.scale.world import World
 
 PLANS = 5

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.nft.client import _definition
-from cloudroute.core.conflist import conflist
-from cloudroute.core.hosttables import Composer, Shape, Wanted
-from cloudroute.core.peers import SPECIAL, Unfit, is_unicast
+from cloudroute.core.node.conflist import conflist
+from cloudroute.core.node.hosttables import Composer, Shape, Wanted
+from cloudroute.core.node.peers import SPECIAL, Unfit, is_unicast
 from cloudroute.dataplane import KINDS, TABLE, TUNNELS, Host, network
 from cloudroute.types import Cidr, NodeRoute
 from tests.agent.world import HOST, POOLS, Node, node_route

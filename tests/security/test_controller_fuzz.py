@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudroute.adapters.kube import project
-from cloudroute.core.model import ChangeRoute, DisableSourceDestCheck, WriteNodeRoute
-from cloudroute.core.planner import decide
+from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, WriteNodeRoute
+from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Cidr, NodeRoute
 from tests.core.world import DUAL, VPC, World
 from tests.security import hostile

@@ -9,7 +9,7 @@ import pytest
 
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.nft.client import Nft
-from cloudroute.core.hosttables import Composer, Shape
+from cloudroute.core.node.hosttables import Composer, Shape
 from cloudroute.dataplane import TABLE
 from tests.agent.world import HOST, POOLS, node_route
 from tests.hosts import Namespace

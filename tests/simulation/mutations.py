@@ -17,11 +17,11 @@ from cloudroute.controller.apply import Applier
 from cloudroute.controller.backoff import BackOff
 from cloudroute.controller.lease import Lease
 from cloudroute.controller.loop import Loop
-from cloudroute.core import members, tables
-from cloudroute.core.ipam import Ipam
-from cloudroute.core.model import ChangeRoute, Snapshot, Step
-from cloudroute.core.phases import Phases
-from cloudroute.core.tables import TableUse
+from cloudroute.core.cluster import members, tables
+from cloudroute.core.cluster.ipam import Ipam
+from cloudroute.core.cluster.model import ChangeRoute, Snapshot, Step
+from cloudroute.core.cluster.phases import Phases
+from cloudroute.core.cluster.tables import TableUse
 from cloudroute.dataplane import KINDS, Kind
 from cloudroute.ports import Ec2
 from cloudroute.types import Cidr, Condition, Family, Node, RouteTable
@@ -98,7 +98,7 @@ def every_route_in_the_pool_is_ours() -> None:
 
 def limit_off_by_one() -> None:
     """A table is thought to hold one entry more than it may."""
-    put(TableUse, "limit", lambda self, family: tables.limit_of(self.families[family]) + 1)
+    put(TableUse, "limit", lambda self, family: self.families[family].capacity + 1)
 
 
 def foreign_not_counted() -> None:
@@ -147,7 +147,7 @@ def followers_overtake() -> None:
 
 def the_living_are_dead() -> None:
     """A node whose Node is gone counts as dead: its routes go at once, though its instance lives."""
-    import cloudroute.core.phases as phases
+    import cloudroute.core.cluster.phases as phases
 
     put(phases, "DEAD", ("shutting-down", "terminated", "running"))
 
@@ -172,7 +172,7 @@ def by_name() -> None:
 
 def forgotten_before_its_routes() -> None:
     """The NodeRoute of who leaves goes first, and its routes are nobody's."""
-    from cloudroute.core.model import DeleteNodeRoute
+    from cloudroute.core.cluster.model import DeleteNodeRoute
 
     def forget(self: Phases) -> None:
         for record, _ in self.departing.values():

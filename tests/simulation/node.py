@@ -9,7 +9,7 @@ from cloudroute.adapters.kube.agents import KubeAgents
 from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.process import Agent
 from cloudroute.config import AgentSettings
-from cloudroute.core.notices import STOPPED
+from cloudroute.core.cluster.notices import STOPPED
 from cloudroute.dataplane import Host, Kind, packed
 from cloudroute.lab.aws.scene import Machine
 from tests.agent.world import MemoryKernel

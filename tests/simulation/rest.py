@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
-from cloudroute.core.model import Memory
-from cloudroute.core.planner import decide
+from cloudroute.core.cluster.model import Memory
+from cloudroute.core.cluster.planner import decide
 from cloudroute.errors import ApiError
 from tests.simulation.packet import lost, parse, path
 

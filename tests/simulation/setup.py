@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cloudroute.core.model import DirectRouting
+from cloudroute.core.cluster.model import DirectRouting
 
 POOL = "100.64.0.0/20"
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from cloudroute.adapters.kernel import HostKernel
 from cloudroute.adapters.kube import project
 from cloudroute.agent.sync import Sync, describe
-from cloudroute.core.conflist import conflist
-from cloudroute.core.hosttables import Composer, Shape
+from cloudroute.core.node.conflist import conflist
+from cloudroute.core.node.hosttables import Composer, Shape
 from cloudroute.dataplane import CONFLIST, KINDS, network
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab

@@ -1,6 +1,6 @@
 """The container runtime's folders: our configuration in its place (`files`), and what else is there (`installed`).
 
-`core.conflist` says what the configuration is.
+`core.node.conflist` says what the configuration is.
 """
 
 from cloudroute.adapters.cni.files import Files

@@ -15,7 +15,15 @@ import boto3
 from botocore.config import Config
 
 from cloudroute.adapters.ec2 import errors
-from cloudroute.core.doctor.facts import Acl, AclRule, ControlPlaneInterface, Groups, InstanceOptions, Peer, Rule
+from cloudroute.core.explain.doctor.facts import (
+    Acl,
+    AclRule,
+    ControlPlaneInterface,
+    Groups,
+    InstanceOptions,
+    Peer,
+    Rule,
+)
 from cloudroute.errors import ApiError, Forbidden, Retryable
 from cloudroute.ports import Clock
 from cloudroute.types import Cidr

@@ -15,7 +15,7 @@ from sys import intern
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from cloudroute.core.peers import is_unicast
+from cloudroute.core.node.peers import is_unicast
 from cloudroute.types import (
     FAMILIES,
     Cidr,

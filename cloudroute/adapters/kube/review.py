@@ -19,7 +19,7 @@ from cloudroute.adapters.kube.errors import Call, no_answer
 from cloudroute.adapters.kube.project import GROUP_VERSION
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.adapters.kube.transport import CONNECT_SECONDS, READ_SECONDS, Json, Transport
-from cloudroute.core.doctor.facts import Permission, Workload
+from cloudroute.core.explain.doctor.facts import Permission, Workload
 from cloudroute.errors import LostRace, Refused
 from cloudroute.ports import Clock
 from cloudroute.selector import Selector

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloudroute.core.explain.trace import End
 from cloudroute.core.paths import Explanation
-from cloudroute.core.trace import End
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import channel
 from cloudroute.lab.hosts.capture import Capture

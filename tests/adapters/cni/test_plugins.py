@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.cni import find_plugins
-from cloudroute.core.conflist import conflist
-from cloudroute.core.peers import gateway
+from cloudroute.core.node.conflist import conflist
+from cloudroute.core.node.peers import gateway
 from cloudroute.dataplane import written
 from cloudroute.types import Cidr
 from tests.adapters.cni.runtime import Runtime

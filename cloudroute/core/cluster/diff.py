@@ -1,0 +1,75 @@
+"""The difference: routes that members shall have against the routes that the tables hold.
+
+Computed once per plan. Only what differs appears, so that a settled table costs its comparison and nothing after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cloudroute.core.cluster.members import Member
+from cloudroute.core.cluster.model import ChangeRoute
+from cloudroute.core.cluster.slots import Grants
+from cloudroute.core.cluster.tables import TableUse
+from cloudroute.types import Cidr
+
+
+class Gap(NamedTuple):
+    """What keeps a granted member from being reached by a table."""
+
+    missing: tuple[Cidr, ...]
+    """Its CIDRs without a route."""
+    astray: tuple[Cidr, ...]
+    """Its CIDRs whose route leads to another ENI. With neither, a route is right but a blackhole."""
+
+    @property
+    def blackhole(self) -> bool:
+        """Whether nothing can be done but wait for the instance."""
+        return not self.missing and not self.astray
+
+
+Gaps = Mapping[str, Mapping[int, Gap]]
+"""Table id -> index of a member -> what is wrong; only where something is."""
+
+
+def diff(uses: Mapping[str, TableUse], grants: Grants) -> Gaps:
+    """Compare every table with its grants."""
+    return {table_id: _diff_table(use, grants.get(table_id, {})) for table_id, use in uses.items()}
+
+
+def _diff_table(use: TableUse, granted: Mapping[int, Member]) -> dict[int, Gap]:
+    gaps = {}
+    route_to = use.ours.get
+    for index, member in granted.items():
+        eni = member.interface_id
+        for cidr in member.routed:
+            route = route_to(cidr)
+            if route is None or route.target != eni or route.blackhole:
+                gaps[index] = _gap(use, member)
+                break
+    return gaps
+
+
+def _gap(use: TableUse, member: Member) -> Gap:
+    missing, astray = [], []
+    for cidr in member.routed:
+        route = use.ours.get(cidr)
+        if route is None:
+            missing.append(cidr)
+        elif route.target != member.interface_id:
+            astray.append(cidr)
+    return Gap(tuple(missing), tuple(astray))
+
+
+def closed(gaps: Gaps, steps: Sequence[ChangeRoute]) -> Gaps:
+    """What is still wrong when all steps are done."""
+    done = {(step.table_id, step.destination) for step in steps if step.verb != "delete"}
+    return {
+        table_id: {
+            index: gap
+            for index, gap in here.items()
+            if gap.blackhole or not all((table_id, cidr) in done for cidr in (*gap.missing, *gap.astray))
+        }
+        for table_id, here in gaps.items()
+    }

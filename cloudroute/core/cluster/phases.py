@@ -1,0 +1,329 @@
+"""Make before break: what to do now, and what only after a while.
+
+To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, an agent that does not say it is not
+ready, publish.
+To overlay: publish, `drain_seconds`, delete the route. A node whose agent is stopped meanwhile (an upgrade) goes on
+sending by that route: the deletion waits until an agent runs there again, `ABSENCE_SECONDS` at most. What a dead
+instance leaves behind needs no drain: no packet comes through. The timers live in `Memory`; whoever lost it (a restart)
+settles and drains anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from cloudroute.core.cluster.diff import Gap, Gaps
+from cloudroute.core.cluster.members import DEAD, Member, Membership
+from cloudroute.core.cluster.model import (
+    ChangeRoute,
+    DeleteNodeRoute,
+    DisableSourceDestCheck,
+    Key,
+    Notice,
+    Policy,
+    Snapshot,
+    Wait,
+    WriteNodeRoute,
+)
+from cloudroute.core.cluster.notices import agent_missing, agent_trouble, held_back, is_stopped, withdrawn
+from cloudroute.core.cluster.slots import Grants
+from cloudroute.core.cluster.tables import TableUse
+from cloudroute.types import Cidr, Family, NodeRoute, NodeRouteSpec
+
+ABSENCE_SECONDS = 300.0
+"""Longest wait of a deletion for a stopped agent: enough to pull an image, and an agent that never comes back delays
+nothing for longer."""
+
+
+@dataclass
+class Phases:
+    """The steps of one plan as they come together, and the timers for the next."""
+
+    snapshot: Snapshot
+    policy: Policy
+    uses: Mapping[str, TableUse]
+    grants: Grants
+    gaps: Gaps
+    settling: dict[tuple[str, str], float] = field(default_factory=dict)
+    draining: dict[tuple[str, Cidr | str], float] = field(default_factory=dict)
+    stopped: dict[str, float] = field(default_factory=dict)
+    awaited: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """By route table ("": any): of the agents that send by it, since when the first has been stopped, and its node."""
+    waits: list[Wait] = field(default_factory=list)
+    records: dict[str, WriteNodeRoute] = field(default_factory=dict)
+    checks: list[DisableSourceDestCheck] = field(default_factory=list)
+    routes: list[ChangeRoute] = field(default_factory=list)
+    replaced: list[DeleteNodeRoute] = field(default_factory=list)
+    gone: list[DeleteNodeRoute] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    departing: dict[str, tuple[NodeRoute, list[Key]]] = field(default_factory=dict)
+    """NodeRoutes that may go now, by name, each with the deletions of its routes."""
+
+    # --- agents that are stopped ------------------------------------------------------------
+
+    def find_stopped_agents(self) -> None:
+        """Note which deletions must wait for an agent; warn of each agent that has been awaited for too long."""
+        snapshot = self.snapshot
+        for name, record in snapshot.node_routes.items():
+            if not is_stopped(record.status):
+                continue
+            instance = snapshot.instances.get(record.spec.instance_id)
+            if instance is not None and instance.state != "running":
+                continue
+            since = self.stopped[name] = snapshot.memory.stopped.get(name, snapshot.now)
+            if since + ABSENCE_SECONDS > snapshot.now:
+                for table_id in ("", record.spec.route_table_id):
+                    self.awaited[table_id] = min((since, name), self.awaited.get(table_id, (since, name)))
+            elif node := snapshot.nodes.get(name):
+                self.notices.append(agent_missing(node, ABSENCE_SECONDS))
+
+    # --- what is published ------------------------------------------------------------------
+
+    def publish(self, membership: Membership) -> None:
+        """The NodeRoute of every member, and the source/dest checks that are still on."""
+        self.replaced = [DeleteNodeRoute(record) for record in membership.predecessors.values()]
+        before: dict[str, Key] = {step.node.name: step.key for step in membership.assign}
+        before |= {step.old.name: step.key for step in self.replaced}
+        reached, lacking = self._granted()
+        for index, member in enumerate(membership.members):
+            spec, old = self._spec(member, reached.get(index, ()), lacking.get(index, ())), member.record
+            if old is None or old.name != member.name or (old.spec is not spec and old.spec != spec):
+                after = (before[member.name],) if member.name in before else ()
+                own = old if old and old.name == member.name else None
+                self.records[member.name] = WriteNodeRoute(member.name, own, spec, after)
+            if old and old.spec is not spec and (notice := withdrawn(member, old, spec, self.uses)):
+                self.notices.append(notice)
+            if member.checked:
+                self.checks.append(
+                    DisableSourceDestCheck(member.interface_id, member.instance_id, member.name, member.table_id)
+                )
+        for member, record in membership.superseded:
+            self.gone.append(DeleteNodeRoute(record, self._after(member.name)))
+
+    def _granted(self) -> tuple[dict[int, list[str]], dict[int, list[tuple[str, Gap]]]]:
+        """By member: the tables that have its routes, and those that lack something."""
+        reached: dict[int, list[str]] = {}
+        lacking: dict[int, list[tuple[str, Gap]]] = {}
+        for table_id in sorted(self.grants):
+            gaps = self.gaps[table_id]
+            for index in self.grants[table_id]:
+                if index in gaps:
+                    lacking.setdefault(index, []).append((table_id, gaps[index]))
+                elif index in reached:
+                    reached[index].append(table_id)
+                else:
+                    reached[index] = [table_id]
+        return reached, lacking
+
+    def _spec(self, member: Member, reached: Sequence[str], lacking: Iterable[tuple[str, Gap]]) -> NodeRouteSpec:
+        """What to tell the agents. `reached`: tables with its routes, sorted; `lacking`: those that shall have them."""
+        old = member.record.spec if member.record else None
+        native = () if member.checked else tuple(reached)
+        subnet = "" if self.policy.direct_routing == "off" or member.checked else member.subnet_id
+        if (old is None or old.native_in != native or old.subnet_id != subnet) and not self._settled(
+            member, old, native, subnet, lacking
+        ):
+            # All that a node becomes is published together: one write, not one for each table and the check.
+            native = tuple([table_id for table_id in native if old and table_id in old.native_in])
+            subnet = subnet if old and old.subnet_id == subnet else ""
+        if old and (native, subnet) == (old.native_in, old.subnet_id) and _same_place(old, member):
+            return old
+        return NodeRouteSpec(
+            member.cidrs, member.node.node_ips, member.instance_id, member.interface_id, subnet, member.table_id, native
+        )
+
+    def _settled(
+        self,
+        member: Member,
+        old: NodeRouteSpec | None,
+        native: Sequence[str],
+        subnet: str,
+        lacking: Iterable[tuple[str, Gap]],
+    ) -> bool:
+        """Whether all that is new can be published: in place for long enough, and nothing more about to come."""
+        if not member.known:
+            return False  # whether its source/dest check is off is not known either
+        new = [table_id for table_id in native if old is None or table_id not in old.native_in]
+        if subnet and (old is None or old.subnet_id != subnet):
+            new.append("")
+        until = max([self._settles(what, member.instance_id) for what in new], default=0.0)
+        if any(self._coming(table_id, member, gap) for table_id, gap in lacking):
+            return False
+        if until > self.snapshot.now:
+            self.waits.append(Wait(until, f"{member.name} to settle"))
+            return False
+        return not (new and self._held_back(member, new))
+
+    def _held_back(self, member: Member, new: Sequence[str]) -> bool:
+        """Whether the node's own agent says that it can't be sent to: what is `new` of it then waits for the agent.
+
+        No word counts as ready: there may be no agent yet, or an older one. What is published stays, whatever it says.
+        """
+        status = member.record.status if member.record else {}
+        trouble = agent_trouble(status)
+        # An upgrade stops every agent for a moment: no Event for that.
+        if trouble and not is_stopped(status):
+            self.notices.append(held_back(member, [table_id for table_id in new if table_id], trouble))
+        return bool(trouble)
+
+    def _coming(self, table_id: str, member: Member, gap: Gap) -> bool:
+        """Whether a route that is missing is about to be there: it can be asked for now and has not failed.
+
+        Where it waits for another route to drain or for a back-off, the rest of the node is not kept waiting.
+        """
+        keys: list[Key] = [("route", table_id, str(cidr)) for cidr in (*gap.missing, *gap.astray)]
+        if member.checked:
+            keys.append(("check", member.interface_id))
+        room = all(self._free(self.uses[table_id], cidr.family) > 0 for cidr in gap.missing)
+        return bool(keys) and room and not any(key in self.snapshot.held for key in keys)
+
+    def _settles(self, table_id: str, instance_id: str) -> float:
+        """When what is in place now will have been so for long enough."""
+        key = (table_id, instance_id)
+        since = self.snapshot.memory.settling.get(key, self.snapshot.now)
+        self.settling[key] = since
+        return since + self.policy.settle_seconds
+
+    # --- routes -----------------------------------------------------------------------------
+
+    def route(self, membership: Membership, by_cidr: Mapping[Cidr, int]) -> None:
+        """Create and replace what is granted; drain and delete what is ours and granted to nobody."""
+        members = membership.members
+        elsewhere = {cidr for cidrs in membership.given_up.values() for cidr in cidrs}
+        elsewhere.update(cidr for member in membership.blocked for cidr in member.cidrs)
+        for table_id, use in self.uses.items():
+            granted = self.grants[table_id]
+            freed: dict[Family, list[Key]] = {family: [] for family in use.families}
+            for cidr in use.ours:
+                index = by_cidr.get(cidr)
+                member = None if index is None else members[index]
+                kept = index in granted and member is not None and cidr in member.routed
+                if not kept and cidr not in elsewhere:
+                    self._drain(use, cidr, member, freed)
+            self._leave_in(use, membership.given_up, freed)
+            self._fill(use, freed)
+
+    def _fill(self, use: TableUse, freed: Mapping[Family, list[Key]]) -> None:
+        """Routes to the members, in their order, as far as entries are free now or freed by a deletion before."""
+        room = {family: _Room(self._free(use, family), keys) for family, keys in freed.items()}
+        granted = self.grants[use.table.id]
+        for index, gap in self.gaps[use.table.id].items():
+            member = granted[index]
+            if not member.known:
+                continue
+            for cidr in gap.astray:
+                self._change("replace", use, cidr, member)
+            if all(room[cidr.family].left for cidr in gap.missing):
+                for cidr in gap.missing:
+                    self._change("create", use, cidr, member, room[cidr.family].take())
+
+    def _free(self, use: TableUse, family: Family) -> int:
+        """Entries that new routes may take now; below 0 when the table holds more than it should."""
+        return use.free(family) - self.policy.route_reserve
+
+    def _change(
+        self, verb: Literal["create", "replace"], use: TableUse, cidr: Cidr, member: Member, after: tuple[Key, ...] = ()
+    ) -> None:
+        # The journal comes before the route: after a crash in between, nobody would know the route for ours.
+        after = (*self._after(member.name), *after)
+        self.routes.append(ChangeRoute(verb, use.table.id, cidr, member.interface_id, member.name, after))
+
+    def _drain(self, use: TableUse, cidr: Cidr, member: Member | None, freed: dict[Family, list[Key]]) -> None:
+        """Take away a route that has no slot: at once if it leads nowhere, else when no agent uses it any more."""
+        record = member.record if member else None
+        withdrawn = record is None or use.table.id not in record.spec.native_in
+        withdrawn = withdrawn or (member is not None and cidr not in member.routed)
+        name = member.name if member else ""
+        if use.ours[cidr].blackhole or (member and member.dead):
+            self._delete(use, cidr, name, self._after(name), freed)
+        elif withdrawn and self._drained(use.table.id, cidr, f"the route {cidr} in {use.table.id} to drain"):
+            self._delete(use, cidr, name, (), freed)
+
+    def _delete(
+        self, use: TableUse, cidr: Cidr, name: str, after: tuple[Key, ...], freed: dict[Family, list[Key]]
+    ) -> Key:
+        step = ChangeRoute("delete", use.table.id, cidr, "", name, after)
+        self.routes.append(step)
+        freed[cidr.family].append(step.key)
+        return step.key
+
+    def _drained(self, table_id: str, what: Cidr | str, words: str) -> bool:
+        since = self.snapshot.memory.draining.get((table_id, what), self.snapshot.now)
+        self.draining[table_id, what] = since
+        until = since + self.policy.drain_seconds
+        stopped_at, name = self.awaited.get(table_id, (until, ""))
+        # An agent that stopped after the drain has heard of the change. `cleanup` ends the pods' network: no wait.
+        if stopped_at < until and not self.policy.leave:
+            until = max(until, stopped_at + ABSENCE_SECONDS)
+            words = f"{words}: the agent of {name} is stopped and has not heard of it"
+        if until > self.snapshot.now:
+            self.waits.append(Wait(until, words))
+        return until <= self.snapshot.now
+
+    # --- nodes that are gone ----------------------------------------------------------------
+
+    def withdraw(self, membership: Membership) -> None:
+        """Tell all agents not to send natively to nodes that are gone; those that have drained may leave."""
+        for record in membership.leaving:
+            if record.spec.native_in:
+                self.records[record.name] = WriteNodeRoute(record.name, record, replace(record.spec, native_in=()))
+            instance = self.snapshot.instances.get(record.spec.instance_id)
+            dead = instance is not None and instance.state in DEAD
+            if dead or (not record.spec.native_in and self._drained("", record.name, f"{record.name} to leave")):
+                self.departing[record.name] = (record, [])
+
+    def _leave_in(
+        self, use: TableUse, given_up: Mapping[str, tuple[Cidr, ...]], freed: dict[Family, list[Key]]
+    ) -> None:
+        """Delete the routes of those that leave."""
+        deleted: dict[Cidr, Key] = {}
+        for name, (_, keys) in self.departing.items():
+            for cidr in given_up[name]:
+                if cidr in use.ours:
+                    # One node under two names, renamed and removed in a moment, leaves twice.
+                    if cidr not in deleted:
+                        deleted[cidr] = self._delete(use, cidr, name, self._after(name), freed)
+                    keys.append(deleted[cidr])
+
+    def forget(self) -> None:
+        """Delete the NodeRoutes of those that left, each after the last of its routes."""
+        for name, (record, keys) in self.departing.items():
+            self.gone.append(DeleteNodeRoute(record, (*self._after(name), *keys)))
+
+    def _after(self, name: str) -> tuple[Key, ...]:
+        """The write of a node's NodeRoute, where this plan has one."""
+        step = self.records.get(name)
+        return (step.key,) if step else ()
+
+
+class _Room:
+    """Entries of one family that a table can still take: those free now, then one for each deletion."""
+
+    def __init__(self, free: int, freed: Sequence[Key]) -> None:
+        over = max(0, -free)
+        self._free = max(0, free)
+        self._over, self._freed = tuple(freed[:over]), list(freed[over:])
+
+    @property
+    def left(self) -> bool:
+        """Whether there is one."""
+        return bool(self._free or self._freed)
+
+    def take(self) -> tuple[Key, ...]:
+        """Take one; what must be deleted before it can be used. A table above its limit must come down first."""
+        if self._free:
+            self._free -= 1
+            return ()
+        return (*self._over, self._freed.pop(0))
+
+
+def _same_place(old: NodeRouteSpec, member: Member) -> bool:
+    """Whether what identifies and places the member is as published; of an unseen one nothing else is known."""
+    return (
+        old.network_interface_id == member.interface_id
+        and old.route_table_id == member.table_id
+        and old.node_ips == member.node.node_ips
+        and old.pod_cidrs == member.cidrs
+    )

@@ -1,0 +1,158 @@
+"""One snapshot in, one plan out.
+
+    which tables (tables) ── who is who (members, ipam) ── who gets a slot (slots)
+        ── what is missing (diff) ── now or later (phases) ── what is said of it (publish)
+
+Nothing here remembers anything: what the next plan needs is in the snapshot or in the plan's `memory`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from cloudroute.core.cluster import rivals, tables
+from cloudroute.core.cluster.diff import closed, diff
+from cloudroute.core.cluster.members import Membership, identify
+from cloudroute.core.cluster.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
+from cloudroute.core.cluster.phases import Phases
+from cloudroute.core.cluster.publish import publish
+from cloudroute.core.cluster.slots import Grants, grant
+from cloudroute.core.cluster.tables import TableUse
+from cloudroute.types import Cidr, Family
+
+
+class Decision(NamedTuple):
+    """A plan with what it was decided from, so that `conclude` can say how it went."""
+
+    plan: Plan
+    policy: Policy
+    membership: Membership
+    managed: frozenset[str]
+    table_of: Mapping[str, str]
+    known: frozenset[str]
+    """ENIs whose routes are ours."""
+    grants: Grants
+    uses: Mapping[str, TableUse]
+
+    @property
+    def free(self) -> Mapping[Cidr, int]:
+        """Pod CIDRs that each pool can still give."""
+        return self.membership.ipam.free()
+
+
+def decide(snapshot: Snapshot, policy: Policy) -> Decision:
+    """Everything that is to be done about `snapshot`."""
+    table_of = tables.table_by_subnet(snapshot)
+    selected = tables.managed_tables(snapshot, policy, table_of)
+    managed = frozenset() if policy.leave else frozenset(selected)
+    known = tables.known_interfaces(snapshot)
+    uses = tables.survey(snapshot, policy, selected | tables.known_tables(snapshot), managed, table_of, known)
+    excluded = tables.excluded_ranges(policy, uses)
+    membership = identify(replace(snapshot, nodes={}) if policy.leave else snapshot, policy, excluded, table_of)
+    members = membership.members
+    by_cidr = {cidr: index for index, member in enumerate(members) for cidr in member.cidrs}
+    grants = grant(uses, members, by_cidr, policy)
+
+    gaps = diff(uses, grants)
+
+    phases = Phases(snapshot, policy, uses, grants, gaps)
+    phases.find_stopped_agents()
+    phases.publish(membership)
+    phases.withdraw(membership)
+    phases.route(membership, by_cidr)
+    phases.forget()
+
+    steps: tuple[Step, ...] = (
+        *membership.assign,
+        *phases.replaced,
+        *phases.records.values(),
+        *phases.checks,
+        *phases.routes,
+        *phases.gone,
+    )
+
+    def foretell() -> tuple[Step, ...]:
+        journal = snapshot.node_routes.keys() | phases.records.keys()
+        left, full = closed(gaps, phases.routes), _after(uses, phases.routes)
+        return publish(snapshot, policy, membership, grants, left, full, journal)
+
+    plan = Plan(
+        steps,
+        tuple(phases.waits),
+        (
+            *membership.notices,
+            *phases.notices,
+            *tables.notices(policy, uses, snapshot.refused),
+            *rivals.notices(snapshot, policy),
+        ),
+        Memory(membership.ipam.cursors, phases.settling, phases.draining, phases.stopped, _learned(snapshot, uses)),
+        foretell,
+    )
+    return Decision(plan, policy, membership, managed, table_of, known, grants, uses)
+
+
+def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
+    """What to say now that the decision's steps were tried and the world is as in `snapshot`."""
+    snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
+    uses = tables.survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known)
+    grants, journal = decision.grants, snapshot.node_routes.keys()
+    return publish(snapshot, decision.policy, decision.membership, grants, diff(uses, grants), uses, journal)
+
+
+def _after(uses: Mapping[str, TableUse], steps: Sequence[ChangeRoute]) -> Mapping[str, TableUse]:
+    """How full the tables are when all steps are done."""
+    change = Counter([(s.table_id, s.destination.family) for s in steps if s.verb == "create"])
+    change.subtract([(s.table_id, s.destination.family) for s in steps if s.verb == "delete"])
+    return {
+        table_id: use._replace(
+            families={
+                family: replace(fill, used=fill.used + more, ours=fill.ours + more)
+                for family, fill in use.families.items()
+                for more in [change[table_id, family]]
+            }
+        )
+        for table_id, use in uses.items()
+    }
+
+
+def _learned(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[tuple[str, Family], int]:
+    """Learned limits that the RouteTable objects don't carry yet."""
+    result = {}
+    for table_id, use in uses.items():
+        report = snapshot.table_reports.get(table_id)
+        for family, fill in use.families.items():
+            reported = report.families.get(family) if report else None
+            if fill.learned_limit is not None and (reported is None or reported.learned_limit != fill.learned_limit):
+                result[table_id, family] = fill.learned_limit
+    return result
+
+
+def summary(steps: tuple[Step, ...]) -> str:
+    """The steps in one English sentence, "" for none.
+
+    >>> summary(())
+    ''
+    """
+    counts: dict[str, int] = {}
+    for step in steps:
+        words = _words(step)
+        counts[words] = counts.get(words, 0) + 1
+    return ", ".join(words.replace("#", str(n)).replace("(s)", "" if n == 1 else "s") for words, n in counts.items())
+
+
+def _words(step: Step) -> str:
+    if isinstance(step, ChangeRoute):
+        return f"{step.verb} # route(s)"
+    if isinstance(step, WriteNodeRoute):
+        return "publish # new node(s)" if step.old is None else "change the path of # node(s)"
+    return {
+        "AssignPodCidrs": "give # node(s) pod CIDRs",
+        "DeleteNodeRoute": "forget # node(s)",
+        "DisableSourceDestCheck": "switch # source/dest check(s) off",
+        "SetCondition": "set # condition(s)",
+        "WriteTableReport": "report # table(s)",
+        "DeleteTableReport": "forget # table(s)",
+    }[type(step).__name__]

@@ -1,0 +1,98 @@
+"""Other clusters in the VPC, seen by the routes to their nodes inside our own cluster CIDR.
+
+A route there to an ENI that no Node and no NodeRoute of ours knows leads to somebody else's instance, or to nothing
+any more. EC2 is asked which: a dead route is ours to remove, that of an instance that is only stopped is not, and an
+instance that is tagged for a cluster of our own name means that two clusters share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cloudroute.core.cluster.ipam import NodeSized
+from cloudroute.core.cluster.model import Notice, Policy, Snapshot
+from cloudroute.core.cluster.tables import known_interfaces, known_tables, managed_tables, table_by_subnet
+from cloudroute.types import CLUSTER_TAG, Cidr
+
+
+class Rival(NamedTuple):
+    """A route to a node of another cluster of our name."""
+
+    table_id: str
+    destination: Cidr
+    instance_id: str
+
+
+def strange_interfaces(snapshot: Snapshot, policy: Policy) -> set[str]:
+    """ENIs that node-sized routes inside a pool lead to, in tables of ours, and that no node has as far as we know."""
+    return {target for _, _, target in _strange_routes(snapshot, policy)}
+
+
+def notices(snapshot: Snapshot, policy: Policy) -> list[Notice]:
+    """One for each table that another cluster of our name uses."""
+    by_table: dict[str, list[Rival]] = {}
+    for rival in _rivals(snapshot, policy):
+        by_table.setdefault(rival.table_id, []).append(rival)
+    return [
+        Notice("RouteTable", table_id, "", True, "SameClusterName", _sentence(found, policy.cluster_name))
+        for table_id, found in by_table.items()
+    ]
+
+
+def refusal(snapshot: Snapshot, policy: Policy) -> list[str]:
+    """Why a cluster that has nothing yet in these tables must not begin there: one of its name is at work.
+
+    Nobody who has begun is stopped: there are NodeRoutes then, or (where these were lost) a route to a node of ours.
+    """
+    if snapshot.node_routes or not snapshot.nodes or policy.leave:
+        return []
+    found = notices(snapshot, policy)
+    return [] if found and _has_begun(snapshot) else [notice.message for notice in found]
+
+
+def _has_begun(snapshot: Snapshot) -> bool:
+    """Whether a route leads to a node of ours."""
+    known = known_interfaces(snapshot)
+    return any(route.target in known for table in snapshot.tables.values() for route in table)
+
+
+def _rivals(snapshot: Snapshot, policy: Policy) -> list[Rival]:
+    """Routes to instances that are tagged for a cluster of our name and are none of ours; by table and destination."""
+    if not snapshot.strangers:
+        return []
+    found = [
+        Rival(table_id, destination, stranger.instance_id)
+        for table_id, destination, target in _strange_routes(snapshot, policy)
+        if (stranger := snapshot.strangers.get(target)) and policy.cluster_name in stranger.clusters
+    ]
+    return sorted(found)
+
+
+def _sentence(found: list[Rival], cluster_name: str) -> str:
+    """What a person should know of them, and do."""
+    table_id, destination, instance_id = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return (
+        f"{table_id}: the route {destination} leads to {instance_id}{more}, which is tagged "
+        f"{CLUSTER_TAG}{cluster_name} and is no Node here: another cluster of this name uses the table. Give "
+        f"this one a --cluster-name and tables of its own; or, where {instance_id} is left of a cluster that is no "
+        "more, terminate it or delete the route"
+    )
+
+
+def _strange_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, Cidr, str]]:
+    """Table, destination and target of each."""
+    selected = managed_tables(snapshot, policy, table_by_subnet(snapshot)) | known_tables(snapshot)
+    known = known_interfaces(snapshot)
+    node_sized = NodeSized(policy.pools, policy.node_length)
+    for table_id in selected & set(snapshot.tables):
+        for destination, target, _, propagated in snapshot.tables[table_id]:
+            if (
+                target not in known  # nearly all of a large table is
+                and target.startswith("eni-")
+                and not propagated
+                and isinstance(destination, Cidr)
+                and destination in node_sized
+            ):
+                yield table_id, destination, target

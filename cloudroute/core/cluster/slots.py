@@ -1,0 +1,103 @@
+"""Who gets a slot in a route table that may be too small for all.
+
+One sort, and the first that fit: nodes that senders of this table can't reach directly before nodes that they can;
+then who has the slot; then priority, age and name. A slot is for the node: all of its families that can be routed, or
+none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from cloudroute.core.cluster.members import Member
+from cloudroute.core.cluster.model import Policy
+from cloudroute.core.cluster.tables import TableUse
+from cloudroute.types import Cidr, Family
+
+Grants = Mapping[str, Mapping[int, Member]]
+"""Table id -> index of a member -> member: who shall be routed where, in the order of the sort."""
+Families = tuple[Family, ...]
+
+
+def grant(
+    uses: Mapping[str, TableUse], members: Sequence[Member], by_cidr: Mapping[Cidr, int], policy: Policy
+) -> Grants:
+    """Who shall be routed in each table.
+
+    `members` come in the order of priority and age; `by_cidr` gives a member's index by its pod CIDR.
+    """
+    candidates = _Candidates(members, by_cidr)
+    return {table_id: _grant_in(use, candidates, policy) if use.managed else {} for table_id, use in uses.items()}
+
+
+class _Candidates:
+    """What all tables ask of the members, by index; computed once."""
+
+    def __init__(self, members: Sequence[Member], by_cidr: Mapping[Cidr, int]) -> None:
+        self.members, self.by_cidr = members, by_cidr
+        self.families: list[Families] = [tuple([cidr.family for cidr in member.routed]) for member in members]
+        self.kinds = set(self.families)
+        self._unsure = [index for index, member in enumerate(members) if member.dead or not member.known]
+        self._unrouted = [index for index, families in enumerate(self.families) if not families]
+        self.on_subnet: defaultdict[str, set[int]] = defaultdict(set)
+        for index, member in enumerate(members):
+            self.on_subnet[member.subnet_id].add(index)
+
+    def holders(self, use: TableUse) -> list[int]:
+        """Those that have all of their routes in a table, in order."""
+        entries = Counter(map(self.by_cidr.get, use.ours))
+        return sorted([i for i, count in entries.items() if i is not None and count >= len(self.families[i])])
+
+    def barred(self, use: TableUse) -> set[int]:
+        """Those that can't be routed in a table: no route can lead to them, or somebody else's takes their CIDR."""
+        taken = {self.by_cidr[cidr] for cidr in use.foreign if cidr in self.by_cidr}
+        return taken.union(self._unrouted, [index for index in self._unsure if not _routable(self.members[index], use)])
+
+
+def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[int, Member]:
+    room = {family: use.room_for_ours(family) for family in use.families}
+    barred = candidates.barred(use)
+    granted: dict[int, Member] = {}
+    for indexes, spare in _order(use, candidates, policy):
+        sure = min(room.values(), default=0) - spare  # so many fit, whatever their families
+        for index in indexes:
+            families = candidates.families[index]
+            if sure <= 0 and not _fits(families, room, spare):
+                if not any(_fits(kind, room, spare) for kind in candidates.kinds):
+                    break  # nobody fits any more: of 5,000 members a table of 50 looks at 51
+                continue
+            if index not in barred:
+                granted[index] = candidates.members[index]
+                sure -= 1
+                for family in families:
+                    room[family] -= 1
+    return granted
+
+
+def _order(use: TableUse, candidates: _Candidates, policy: Policy) -> Iterator[tuple[Iterable[int], int]]:
+    """The sort, as up to four stretches of indexes, each with the entries that its members must leave free.
+
+    The reserve only holds back new routes; but who can be reached directly yields to it as to any other need.
+    """
+    direct = use.only_subnet if policy.direct_routing != "off" else ""
+    near = candidates.on_subnet.get(direct, set()) if direct else set()
+    holders = candidates.holders(use)
+    apart = near.union(holders)
+    yield [index for index in holders if index not in near], 0
+    yield (index for index in range(len(candidates.members)) if index not in apart), policy.route_reserve
+    if policy.direct_routing == "auto":
+        yield [index for index in holders if index in near], policy.route_reserve
+        yield sorted(near.difference(holders)), policy.route_reserve
+
+
+def _fits(families: Families, room: Mapping[Family, int], spare: int) -> bool:
+    return all(room[family] > spare for family in families)
+
+
+def _routable(member: Member, use: TableUse) -> bool:
+    """Whether a route can lead to a member that EC2 does not show, or shows dead."""
+    if member.dead:
+        return False
+    # A blackhole is a target that is gone: together with an unknown instance that proves it.
+    return any(cidr in use.ours and not use.ours[cidr].blackhole for cidr in member.cidrs)

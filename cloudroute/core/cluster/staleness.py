@@ -1,0 +1,26 @@
+"""Steps that are right though the route tables were read a while ago.
+
+AWS refuses to create a route that is there already; DeleteRoute and ReplaceRoute have no such condition, and would take
+a route that somebody else has made meanwhile. So these two wait until the tables have been read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cloudroute.core.cluster.model import ChangeRoute, Key, Step
+
+
+def safe_on_old_tables(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Steps that neither delete nor replace a route, nor come after one that does; in their order.
+
+    `steps` are in the order of a plan: each stands behind all that it comes `after`.
+    """
+    kept, waiting = [], set[Key]()
+    for step in steps:
+        takes = isinstance(step, ChangeRoute) and step.verb != "create"
+        if takes or not waiting.isdisjoint(step.after):
+            waiting.add(step.key)
+        else:
+            kept.append(step)
+    return tuple(kept)

@@ -1,0 +1,1 @@
+"""Explanations for people: a packet's way, the status page, and what doctor finds."""

@@ -1,0 +1,138 @@
+"""Checks of security groups: they have to let through packets of nodes and pods to each other.
+
+The tunnel's packets have nodes' addresses, so a rule that names a group fits them. Routed packets have pods' addresses,
+which belong to no group: only a rule with a CIDR fits those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from cloudroute.core.explain.doctor.facts import Facts, Groups, Rule
+from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, failed, known, listed, ok, warning
+from cloudroute.types import FAMILIES, Cidr, Family
+
+_ALL = "-1"
+_NUMBERS = {"tcp": "6", "udp": "17"}
+
+
+class Members(NamedTuple):
+    """Interfaces that have the same groups, and all their addresses. Nodes' ones have the same families, too."""
+
+    groups: frozenset[str]
+    addresses: tuple[Cidr, ...]
+
+    def __str__(self) -> str:
+        names = "+".join(sorted(self.groups)) or "no group"
+        return f"{names} (IPv6)" if {address.family for address in self.addresses} == {"ipv6"} else names
+
+    def by(self, family: Family) -> Members:
+        """The same interfaces with their addresses of this family alone."""
+        return self._replace(addresses=tuple(one for one in self.addresses if one.family == family))
+
+
+def shared(one: Members, other: Members) -> list[Family]:
+    """Families by which the two can talk, IPv4 first."""
+    return [family for family in FAMILIES if one.by(family).addresses and other.by(family).addresses]
+
+
+def nodes_by_groups(facts: Facts) -> tuple[Groups, list[Members]]:
+    """The groups, and the nodes by them. Raises Lacking."""
+    groups, instances = known(facts.aws.groups), known(facts.aws.instances)
+    members: dict[tuple[tuple[str, ...], tuple[Family, ...]], list[Cidr]] = {}
+    for node in known(facts.kubernetes.nodes).values():
+        instance = instances.get(node.instance_id)
+        if instance is not None and instance.primary is not None and node.instance_id in groups.of_instance:
+            addresses = [Cidr.parse(address) for address in instance.primary.addresses]
+            families = tuple(sorted({address.family for address in addresses}))
+            names = tuple(sorted(groups.of_instance[node.instance_id]))
+            members.setdefault((names, families), []).extend(addresses)
+    if not members:
+        raise Lacking("no node's instance is known")
+    return groups, [Members(frozenset(names), tuple(found)) for (names, _), found in sorted(members.items())]
+
+
+def _overlay(facts: Facts) -> Outcome:
+    if not facts.policy.overlay:
+        raise Lacking("not needed with --overlay off")
+    groups, classes = nodes_by_groups(facts)
+    port = facts.vxlan_port
+    closed: dict[str, None] = {}
+    for here, there in _tunnels(classes):
+        for rules, mine, peer, words in (
+            (groups.egress, here, there, f"out of {here} to {there}"),
+            (groups.ingress, there, here, f"into {there} from {here}"),
+        ):
+            if not any(lets(rule, "udp", port) and fits(rule, peer) for rule in rules_of(rules, mine)):
+                closed[words] = None
+    if closed:
+        return failed(
+            f"UDP {port} is closed {listed(closed)}",
+            f"allow UDP {port} between the nodes' security groups: a rule that names the group itself is enough",
+        )
+    return ok(f"UDP {port} is open between all nodes, both ways")
+
+
+def _tunnels(classes: Sequence[Members]) -> Iterator[tuple[Members, Members]]:
+    """Both ends of each tunnel, with the addresses that it runs between: IPv4 where both have it."""
+    for here, there in ((one, other) for one in classes for other in classes):
+        for family in shared(here, there)[:1]:
+            yield here.by(family), there.by(family)
+
+
+def _pods(facts: Facts) -> Outcome:
+    pools = facts.policy.pools
+    if not pools:
+        raise Lacking("no --cluster-cidr is given")
+    groups, classes = nodes_by_groups(facts)
+    closed, partly = [], []
+    for one in (Members(names, ()) for names in dict.fromkeys(members.groups for members in classes)):
+        for words, rules in ((f"into {one} from", groups.ingress), (f"out of {one} to", groups.egress)):
+            for pool in pools:
+                fitting = [rule for rule in rules_of(rules, one) if fits_range(rule, pool)]
+                if not fitting:
+                    closed.append(f"{words} {pool}")
+                elif not any(rule.protocol == _ALL or rule.prefix_lists for rule in fitting):
+                    partly.append(f"{words} {pool}")
+    todo = "allow all traffic from and to the cluster CIDR in the nodes' security groups: a group's id fits no pod"
+    if closed:
+        return failed(f"pods' addresses are closed {listed(closed)}", todo)
+    if partly:
+        return warning(f"only some protocols or ports are open {listed(partly)}", todo)
+    return ok(f"{listed(map(str, pools))}: open from and to pods")
+
+
+def rules_of(by_group: Mapping[str, Sequence[Rule]], one: Members) -> Iterator[Rule]:
+    """The rules of all groups that these interfaces have."""
+    for group in one.groups:
+        yield from by_group.get(group, ())
+
+
+def lets(rule: Rule, protocol: Literal["tcp", "udp"], port: int) -> bool:
+    """Tell if a rule lets this port through."""
+    if rule.protocol == _ALL:
+        return True
+    return rule.protocol in (protocol, _NUMBERS[protocol]) and rule.ports[0] <= port <= rule.ports[1]
+
+
+def fits(rule: Rule, peer: Members) -> bool:
+    """Tell if a rule fits all these interfaces. A prefix list's entries are not read: it is taken to."""
+    covered: Collection[Cidr] = [a for a in peer.addresses if any(cidr.covers(a) for cidr in rule.cidrs)]
+    return bool(rule.prefix_lists or rule.groups & peer.groups or len(covered) == len(peer.addresses))
+
+
+def fits_range(rule: Rule, pods: Cidr) -> bool:
+    """Tell if a rule fits all pods of a range, which no group's id does. A prefix list is taken to."""
+    return bool(rule.prefix_lists or any(cidr.covers(pods) for cidr in rule.cidrs))
+
+
+CHECKS: tuple[Check[Facts], ...] = (
+    Check(
+        "VPC",
+        "groups-overlay",
+        "without it the tunnel's packets are dropped, and with them all of some pairs",
+        _overlay,
+    ),
+    Check("VPC", "groups-pods", "without it packets that the VPC routes to pods are dropped on arrival", _pods),
+)

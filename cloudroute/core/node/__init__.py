@@ -1,0 +1,1 @@
+"""Decisions of an agent: NodeRoutes and the machine in, the tables of its kernel and its CNI configuration out."""

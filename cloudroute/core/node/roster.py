@@ -1,0 +1,141 @@
+"""Who is in the cluster, as one node sees it: the peers whose NodeRoutes can be used, and why the others can't.
+
+Nothing here depends on paths, so it is made anew only when somebody comes, goes or changes an address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from cloudroute.core.node.peers import LONGEST, SPECIAL, assign_ids, is_unicast, near, outside, packed_or_none
+from cloudroute.dataplane import Host
+from cloudroute.types import Cidr, NodeRoute
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """The usable peers by name, in the order of the store."""
+
+    pod_cidrs: Mapping[str, tuple[Cidr, ...]]
+    problems: Mapping[str, str]
+    """By name: why a NodeRoute is not used, in words."""
+    ids: Mapping[Cidr, int]
+    """The nexthop of each peer's pod CIDR."""
+    cidrs: frozenset[Cidr]
+    """The peers' pod CIDRs."""
+    hosts: frozenset[bytes]
+    """The peers' own addresses."""
+    addresses: Mapping[str, tuple[bytes, ...]]
+    """The same by name, in the order of nodeIPs."""
+
+
+def roster(
+    own: NodeRoute,
+    routes: Mapping[str, NodeRoute],
+    host: Host,
+    known: Mapping[Cidr, int],
+    taken: Container[int],
+    pools: Sequence[Cidr] = (),
+) -> Roster:
+    """Two that claim an address in common: the older keeps it (then the name); this node comes before all.
+
+    `known` are the nexthop ids that CIDRs have already, `taken` those of others on this machine, `pools` the
+    cluster's CIDRs where they are known.
+    """
+    mine = {address for address, _ in host.addresses} | set(host.gateways)
+    usable: list[NodeRoute] = []
+    addresses: dict[str, tuple[bytes, ...]] = {}
+    problems: dict[str, str] = {}
+    for name, route in routes.items():
+        if name == own.name:
+            continue
+        texts = route.spec.node_ips
+        parsed = [packed_or_none(text) for text in texts]
+        bad = [
+            text
+            for text, address in zip(texts, parsed, strict=True)
+            if address is None or address in mine or not is_unicast(address)
+        ]
+        # One over this machine's own addresses is for `_losers` to name: that is worse.
+        astray = [
+            (cidr, why)
+            for cidr in route.spec.pod_cidrs
+            if (why := outside(cidr, pools)) and not any(cidr.overlaps(other) for other in near(host))
+        ]
+        if not route.spec.pod_cidrs:
+            problems[name] = "its NodeRoute has no valid pod CIDR: it gets no route"
+        elif bad:
+            problems[name] = (
+                f"its nodeIPs have {bad[0][:LONGEST]!a}, which is no address of another node: it gets no route"
+            )
+        elif astray:
+            problems[name] = f"its pod CIDR {astray[0][0]} {astray[0][1]}; it gets no route"
+        else:
+            usable.append(route)
+            addresses[name] = tuple(filter(None, parsed))
+    losers = _losers(own, usable, host)
+    problems |= losers
+    usable = [route for route in usable if route.name not in losers]
+    addresses = {route.name: addresses[route.name] for route in usable}
+    cidrs = [cidr for route in usable for cidr in route.spec.pod_cidrs]
+    return Roster(
+        {route.name: route.spec.pod_cidrs for route in usable},
+        problems,
+        assign_ids(cidrs, known, taken),
+        frozenset(cidrs),
+        frozenset(chain.from_iterable(addresses.values())),
+        addresses,
+    )
+
+
+def same_membership(one: NodeRoute, other: NodeRoute) -> bool:
+    """Whether they differ in their paths at most."""
+    a, b = one.spec, other.spec
+    return a.pod_cidrs == b.pod_cidrs and a.node_ips == b.node_ips and one.created == other.created
+
+
+_OWN, _NOBODYS = "", "*"
+"""They come before all nodes, and no node has such a name."""
+_WHOSE = {_OWN: "this node's own addresses", _NOBODYS: "what is no pod's (loopback, link-local, multicast)"}
+
+
+def _losers(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str, str]:
+    """By one walk over all CIDRs in order: one that begins before the last has ended lies inside of it."""
+    by_name = {route.name: route for route in routes}
+    claims = [(cidr, route.name) for route in by_name.values() for cidr in route.spec.pod_cidrs]
+    claims += [(cidr, _OWN) for cidr in (*own.spec.pod_cidrs, *near(host))]
+    claims += [(cidr, _NOBODYS) for cidr in SPECIAL]
+    claims.sort()
+    clashes: list[tuple[str, str, Cidr]] = []
+    around: list[tuple[Cidr, str]] = []
+    for cidr, name in claims:
+        while around and not around[-1][0].covers(cidr):
+            around.pop()
+        clashes += [(o, name, cidr) for _, o in around if o != name and (o in by_name or name in by_name)]
+        around.append((cidr, name))
+
+    def rank(name: str) -> tuple[str, str]:
+        return (by_name[name].created if name in by_name else "", name)
+
+    losers: dict[str, str] = {}
+    for one, other, cidr in sorted(clashes, key=lambda clash: sorted(map(rank, clash[:2]), reverse=True)):
+        older, younger = sorted((one, other), key=rank)
+        if older not in losers and younger not in losers:
+            whose = _WHOSE.get(older) or f"that of {older}, which is older"
+            losers[younger] = f"its pod CIDRs and {whose}, have {cidr} in common: it gets no route"
+    return losers
+
+
+def apart(cidrs: Iterable[Cidr]) -> frozenset[Cidr]:
+    """Those that lie in no other of them.
+
+    >>> sorted(map(str, apart(map(Cidr.parse, ("10.0.0.0/16", "10.0.4.0/24", "10.1.0.0/24")))))
+    ['10.0.0.0/16', '10.1.0.0/24']
+    """
+    kept: list[Cidr] = []
+    for cidr in sorted(set(cidrs)):
+        if not kept or not kept[-1].covers(cidr):
+            kept.append(cidr)
+    return frozenset(kept)
