@@ -16,13 +16,13 @@ from cloudroute.types import (
     Family,
     FamilyUse,
     Instance,
+    InterfaceOwner,
     LeaseRecord,
     Node,
     NodeRoute,
     NodeRouteSpec,
     PodAddress,
     RouteTable,
-    Stranger,
     Subnet,
     TableReport,
 )
@@ -57,7 +57,7 @@ class Fence(Protocol):
 class Ec2(Protocol):
     """The ten EC2 and Service Quotas calls that cloudroute makes, and no others.
 
-    Reads wait for their token and retry (`strangers` aside); they raise only when that was in vain. Writes do neither:
+    Reads wait for their token and retry (`owners` aside); they raise only when that was in vain. Writes do neither:
     they check the fence, raise Deferred at once when no token is left, make one attempt, and leave retrying to the
     loop.
     """
@@ -70,7 +70,7 @@ class Ec2(Protocol):
         """DescribeInstances, by instance id. An id that EC2 does not know (yet) is absent."""
         ...
 
-    def strangers(self, interface_ids: Collection[str]) -> Mapping[str, Stranger]:
+    def owners(self, interface_ids: Collection[str]) -> Mapping[str, InterfaceOwner]:
         """DescribeInstances, by ENI. An ENI that is gone, or on no instance or a terminated one, is absent.
 
         One attempt: nobody's service hangs on it.

@@ -261,7 +261,7 @@ class Instance:
         return self.interfaces[0] if self.interfaces and self.interfaces[0].device_index == 0 else None
 
 
-class Stranger(NamedTuple):
+class InterfaceOwner(NamedTuple):
     """An instance that is not terminated and is no node of ours, though a route in our cluster CIDR leads to it."""
 
     instance_id: str

@@ -13,11 +13,11 @@ from prometheus_client.registry import Collector
 from cloudroute.agent.sync import Done
 from cloudroute.core.node.hosttables import Wanted
 from cloudroute.dataplane import Kind, PeerBytes
-from cloudroute.telemetry import Vitals
+from cloudroute.telemetry import Health
 from cloudroute.types import PATHS, Cidr, Path
 
 
-class AgentTelemetry(Vitals, Collector):
+class AgentTelemetry(Health, Collector):
     """Metrics and health of an agent. `counters` reads the kernel's, at each scrape."""
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.output import write_lines
-from cloudroute.commands.serving import be_thrifty, listening, stop_on_signal
+from cloudroute.commands.serving import listening, stop_on_signal, tune_malloc
 from cloudroute.config import AgentSettings
 
 
@@ -19,7 +19,7 @@ def run(invocation: Invocation) -> int:
     from cloudroute.agent.process import Agent
     from cloudroute.clock import SystemClock
 
-    be_thrifty()
+    tune_malloc()
     settings = invocation[AgentSettings]
     telemetry.setup_logging(settings.log_format, settings.log_level)
     kernel = HostKernel(settings.cni_conf_dir)
@@ -27,11 +27,11 @@ def run(invocation: Invocation) -> int:
         write_lines([str(clean(kernel)) or "nothing of cloudroute is here"])
         kernel.close()
         return 0
-    vitals = AgentTelemetry(kernel.peer_bytes)
+    health = AgentTelemetry(kernel.peer_bytes)
     with listening(settings.listen):
-        vitals.serve(*settings.listen)
-    agents = KubeAgents(settings.kubeconfig or None, settings.node_name, vitals.beat)
-    agent = Agent(settings, agents, kernel, SystemClock(), vitals)
+        health.serve(*settings.listen)
+    agents = KubeAgents(settings.kubeconfig or None, settings.node_name, health.beat)
+    agent = Agent(settings, agents, kernel, SystemClock(), health)
     stop_on_signal(agent.stop)
     agent.run()
     return 0

@@ -21,7 +21,7 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.commands.ending import exit_code
-from cloudroute.commands.serving import be_thrifty, listening, stop_on_signal
+from cloudroute.commands.serving import listening, stop_on_signal, tune_malloc
 from cloudroute.commands.world import connect, observed
 from cloudroute.config import ControllerSettings
 from cloudroute.controller.lease import Lease, NoLease
@@ -103,7 +103,7 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
     At once, and not as Python would: its exit waits for threads, whose calls may hang, and after a lost lease no
     thread may finish what it is about to do. Raises CloudrouteError only before there are such threads.
     """
-    be_thrifty()
+    tune_malloc()
     telemetry = Telemetry()
     cluster = connect(settings, telemetry.beat)
     lease = _lease(settings, cluster)

@@ -26,7 +26,7 @@ def stop_on_signal(stop: threading.Event) -> None:
         signal.signal(number, lambda *_: _thread.start_new_thread(stop.set, ()))
 
 
-def be_thrifty() -> None:
+def tune_malloc() -> None:
     """Have glibc give large buffers back and share its arenas: with 5,000 nodes that is 9 MB of 123.
 
     malloc.h: M_MMAP_THRESHOLD is -3, M_ARENA_MAX -8. Other libraries have no mallopt and need none.

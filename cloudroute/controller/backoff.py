@@ -26,7 +26,7 @@ from cloudroute.telemetry import ChangeLog
 
 _chance = Random()
 
-STUBBORN = 5
+MAX_ATTEMPTS = 5
 """Attempts after which a failing step counts as one that keeps failing."""
 FIRST_PAUSE, MAX_PAUSE = 0.5, 60.0
 """Seconds before a failed step is tried again; doubled each time, and up to half more at random."""
@@ -133,7 +133,7 @@ class BackOff:
 
     def hopeless(self, step: Step) -> bool:
         """Whether a step keeps failing: it was refused, or failed time and again."""
-        return any(f.attempts >= STUBBORN or isinstance(f.error, Refused) for f in self._of(step))
+        return any(f.attempts >= MAX_ATTEMPTS or isinstance(f.error, Refused) for f in self._of(step))
 
     def _of(self, step: Step) -> Iterable[Failure]:
         return filter(None, (self._failures.get(step.key), self._refusals.get(_ground(step))))

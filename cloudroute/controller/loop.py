@@ -17,7 +17,7 @@ from cloudroute.config import ControllerSettings, check_against_vpc, check_overl
 from cloudroute.controller.apply import Applier, Outcome
 from cloudroute.controller.status import Status
 from cloudroute.controller.view import View
-from cloudroute.core.cluster import rivals
+from cloudroute.core.cluster import foreign_clusters
 from cloudroute.core.cluster.model import (
     ChangeRoute,
     DisableSourceDestCheck,
@@ -127,8 +127,8 @@ class Loop:
         """Those of them that the budget is to switch off yet."""
         self._checked = ""
         """The VPC that the settings were checked against."""
-        self._met = 0
-        """The reading of the tables after which it was asked whose the strange interfaces in them are."""
+        self._owners_reading = 0
+        """Table-read counter at the last lookup of owners."""
 
     def wake(self) -> None:
         """Something changed: look again."""
@@ -251,22 +251,22 @@ class Loop:
         if not self.view.complete and self._wanted():
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
-        self._meet_strangers()
+        self._resolve_owners()
         if self.view.complete and self._checked != self.view.vpc_id and not self.policy.leave:
             self._check_settings()
         snapshot = self._snapshot()
-        if problems := rivals.refusal(snapshot, self.policy):
+        if problems := foreign_clusters.refusal(snapshot, self.policy):
             raise UsageError(problems)
         return snapshot
 
-    def _meet_strangers(self) -> None:
+    def _resolve_owners(self) -> None:
         """Ask whose the interfaces are that no node of ours has, though routes in our pools lead there.
 
         After each reading of the tables; and each time before the first NodeRoute, since new nodes bring new tables.
         """
-        if self._met != self.view.reading or not self._cluster.node_routes.items():
-            self.view.meet(rivals.strange_interfaces(self._snapshot(), self.policy))
-            self._met = self.view.reading
+        if self._owners_reading != self.view.reading or not self._cluster.node_routes.items():
+            self.view.resolve_owners(foreign_clusters.unknown_interfaces(self._snapshot(), self.policy))
+            self._owners_reading = self.view.reading
 
     def _check_settings(self) -> None:
         """Raise UsageError for what contradicts the world: pools that others use, tables that are not there."""
@@ -304,7 +304,7 @@ class Loop:
         return Snapshot(
             self._clock.monotonic(), cluster.nodes.items(), cluster.node_routes.items(), cluster.table_reports.items(),
             view.vpc_id, dict(view.instances), dict(view.tables), view.subnets, view.limit, dict(view.prefix_lists),
-            frozenset(view.refused), self._held, self._memory, dict(view.strangers),
+            frozenset(view.refused), self._held, self._memory, dict(view.unknown_owners),
         )  # fmt: skip
 
     def _waiting(self) -> Turn:

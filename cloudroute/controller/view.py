@@ -18,7 +18,7 @@ from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, S
 from cloudroute.errors import ApiError
 from cloudroute.ports import Clock, Ec2
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import Cidr, Family, Instance, Route, RouteTable, Stranger, Subnet, TableReport
+from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, Route, RouteTable, Subnet, TableReport
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ FALLBACK_LIMIT = 50
 """Routes per table where Service Quotas can't be asked: what every account has always had."""
 UNKNOWN_RETRY = 1.0
 """Seconds until an instance that EC2 did not know is asked for again; doubled up to the resync."""
-UNKNOWN_OWNER = Stranger("", frozenset())
+UNRESOLVED = InterfaceOwner("", frozenset())
 """Stands for the instance of an interface while EC2 does not say which it is."""
 
 
@@ -55,12 +55,12 @@ class View:
         self.subnets: Mapping[str, Subnet] = {}
         self.prefix_lists: dict[str, tuple[Family, int]] = {}
         self.refused: set[tuple[str, Family]] = set()
-        self.strangers: dict[str, Stranger] = {}
-        """By ENI: instances that are none of ours, though a route in our cluster CIDR leads there; or UNKNOWN_OWNER."""
+        self.unknown_owners: dict[str, InterfaceOwner] = {}
+        """By ENI: instances that are none of ours, though a route in our cluster CIDR leads there; or UNRESOLVED."""
         self._changes = ChangeLog()
         self._doubted: set[str] = set()
         """Instances that were asked for again since the last resync, since another has their Node's name."""
-        self._met: set[str] = set()
+        self._resolved: set[str] = set()
         """ENIs whose instance was asked for since the last resync."""
         self.next_resync = 0.0
         self.tables_read = 0.0
@@ -105,24 +105,24 @@ class View:
             self._read_subnets(now)
             self._read_quota(reports, now)
         if resync:
-            self.strangers.clear()
-            self._met.clear()
+            self.unknown_owners.clear()
+            self._resolved.clear()
             self._doubted.clear()
             self.next_resync = self._clock.monotonic() + self._resync_seconds
 
-    def meet(self, interface_ids: Collection[str]) -> None:
+    def resolve_owners(self, interface_ids: Collection[str]) -> None:
         """Learn whose these ENIs are; each is asked for once a resync, whatever comes of it."""
-        due = set(interface_ids) - self._met
+        due = set(interface_ids) - self._resolved
         if not due:
             return
         try:
-            self.strangers |= self._ec2.strangers(due)
+            self.unknown_owners |= self._ec2.owners(due)
             self._changes.forget("owners")
         except ApiError as error:
             # Nobody must go without a network for it. Of an unknown owner a route is foreign: it is left alone.
-            self.strangers |= dict.fromkeys(due, UNKNOWN_OWNER)
+            self.unknown_owners |= dict.fromkeys(due, UNRESOLVED)
             self._changes.say("owners", "owners of interfaces", warning=True, problem=str(error))
-        self._met |= due
+        self._resolved |= due
 
     def doubt(self, instance_ids: Collection[str]) -> None:
         """Mark instances to be read again, once a resync: they may be gone, and their routes dead."""

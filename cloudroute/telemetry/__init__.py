@@ -4,14 +4,14 @@ The idea: the loops push small facts in, under one lock and without I/O, and a f
 The metrics of the world are drawn from one immutable snapshot, so a scrape never sees half a cycle and a
 route table that is gone takes its series along.
 
-vitals ── health of a process, and what its URLs answer     server ── HTTP, for clients that may be slow
+health ── health of a process, and what its URLs answer     server ── HTTP, for clients that may be slow
 metrics ─ the controller's                                  logs ──── lines for people and programs
 """
 
+from cloudroute.telemetry.health import Health
 from cloudroute.telemetry.logs import REMEMBERED, ChangeLog, setup_logging
 from cloudroute.telemetry.metrics import Telemetry
 from cloudroute.telemetry.server import MAX_CONNECTIONS, REQUEST_SECONDS, Answer
-from cloudroute.telemetry.vitals import Vitals
 
 __all__ = [
     "MAX_CONNECTIONS",
@@ -19,7 +19,7 @@ __all__ = [
     "REQUEST_SECONDS",
     "Answer",
     "ChangeLog",
+    "Health",
     "Telemetry",
-    "Vitals",
     "setup_logging",
 ]

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from cloudroute.telemetry.vitals import Vitals
+from cloudroute.telemetry.health import Health
 from cloudroute.types import NodePath, Path
 
 
@@ -24,7 +24,7 @@ class _World:
     ipam_free: Mapping[str, int] = field(default_factory=dict)
 
 
-class Telemetry(Vitals, Collector):
+class Telemetry(Health, Collector):
     """Those of the controller, with its metrics. No method blocks."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -125,7 +125,7 @@ def test_a_route_of_somebody_else_appears_between_read_and_create() -> None:
         name, neighbour = world.join(0, pod_cidrs=("100.64.9.0/24",)), world.join(1)
         gateway = world.aws.scene.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         world.aws.scene.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=world.vpc.id)
-        world.start(fence=Rival(world, contested, "100.64.9.0/24", gateway))
+        world.start(fence=ForeignWriter(world, contested, "100.64.9.0/24", gateway))
         world.run()
         assert world.routes(contested)["100.64.9.0/24"] == gateway
         assert world.native(contested) == [neighbour]
@@ -141,7 +141,7 @@ def test_a_rival_route_in_a_table_of_many_subnets() -> None:
         name, neighbour = world.join(0, pod_cidrs=("100.64.9.0/24",)), world.join(1)
         gateway = world.aws.scene.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         world.aws.scene.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=world.vpc.id)
-        world.start(fence=Rival(world, world.table(), "100.64.9.0/24", gateway))
+        world.start(fence=ForeignWriter(world, world.table(), "100.64.9.0/24", gateway))
         world.run()
         assert world.routes(world.table())["100.64.9.0/24"] == gateway
         assert world.conditions() == {name: OVERLAY, neighbour: NATIVE}
@@ -153,7 +153,7 @@ def test_a_rival_route_in_a_table_of_many_subnets() -> None:
         all_native(world, [name, neighbour])
 
 
-class Rival:
+class ForeignWriter:
     """A fence that always opens; when it is first asked, somebody else adds a route."""
 
     def __init__(self, world: Lab, table_id: str, destination: str, gateway: str) -> None:

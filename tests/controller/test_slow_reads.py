@@ -15,14 +15,14 @@ def reads(world: Lab) -> int:
     return sum(number for action, number in world.calls().items() if action.startswith("Describe"))
 
 
-@pytest.mark.parametrize("strangers", [False, True], ids=["", "and unknown owners"])
-def test_describes_of_six_seconds(strangers: bool) -> None:
+@pytest.mark.parametrize("unknown_owners", [False, True], ids=["", "and unknown owners"])
+def test_describes_of_six_seconds(unknown_owners: bool) -> None:
     """A dead node's routes go and a joiner is served within five reads that take 6 s each."""
     with lab(zones=2) as world:
         names = world.join_many(2)
         world.run()
         (dead,) = world.pod_cidrs(names[0])
-        if strangers:
+        if unknown_owners:
             other = world.aws.scene.launch(world.vpc.zones[0])[0].interface_id
             world.foreign(world.tables()[0], "100.64.99.0/24", NetworkInterfaceId=other)
         for action in DESCRIBES:

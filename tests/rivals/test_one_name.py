@@ -198,7 +198,7 @@ def test_cleanup_of_the_second_is_not_refused() -> None:
         assert both.one.routes(both.one.table()) == before
 
 
-def test_strangers_are_asked_for_once_a_resync() -> None:
+def test_owners_are_asked_for_once_a_resync() -> None:
     """Another cluster's routes in the own pool are one DescribeInstances more per resync; without them none is made."""
     with pair({"cluster_name": "one"}, {"cluster_name": "two"}, zones=1, one_table=True) as both:
         names = [both.two.join(0), both.two.join(0)]

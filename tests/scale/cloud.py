@@ -127,7 +127,7 @@ class Cloud:
         return self
 
     def describe_instances(self, *, Filters: list[Json], MaxResults: int) -> Json:  # noqa: N803 - boto3's names
-        """By instance id; nobody asks whose an interface is where no route leads to a stranger's."""
+        """By instance id; nobody asks whose an interface is where no route leads to an unknown owner's."""
         assert Filters[0]["Name"] == "instance-id", Filters
         assert len(Filters[0]["Values"]) <= 200
         with self._call("DescribeInstances"):

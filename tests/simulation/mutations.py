@@ -20,8 +20,8 @@ from cloudroute.controller.loop import Loop
 from cloudroute.core.cluster import members, tables
 from cloudroute.core.cluster.ipam import Ipam
 from cloudroute.core.cluster.model import ChangeRoute, Snapshot, Step
-from cloudroute.core.cluster.phases import Phases
 from cloudroute.core.cluster.tables import TableUse
+from cloudroute.core.cluster.transitions import Transitions
 from cloudroute.dataplane import KINDS, Kind
 from cloudroute.ports import Ec2
 from cloudroute.types import Cidr, Condition, Family, Node, RouteTable
@@ -113,22 +113,22 @@ def foreign_not_counted() -> None:
 
 def no_drain() -> None:
     """A route is deleted as soon as agents were told not to use it."""
-    put(Phases, "_drained", lambda *_: True)
+    put(Transitions, "_drained", lambda *_: True)
 
 
 def stopped_agents_not_awaited() -> None:
     """A route is deleted although an agent that sends by it is stopped and has not heard of that."""
-    put(Phases, "find_stopped_agents", lambda _: None)
+    put(Transitions, "find_stopped_agents", lambda _: None)
 
 
 def no_settling() -> None:
     """A new route is published at once."""
-    put(Phases, "_settles", lambda self, *_: self.snapshot.now)
+    put(Transitions, "_settles", lambda self, *_: self.snapshot.now)
 
 
 def journal_after_the_route() -> None:
     """The NodeRoute is not written before the route."""
-    put(Phases, "_after", lambda *_: ())
+    put(Transitions, "_after", lambda *_: ())
 
 
 def old_tables() -> None:
@@ -147,9 +147,9 @@ def followers_overtake() -> None:
 
 def the_living_are_dead() -> None:
     """A node whose Node is gone counts as dead: its routes go at once, though its instance lives."""
-    import cloudroute.core.cluster.phases as phases
+    import cloudroute.core.cluster.transitions as transitions
 
-    put(phases, "DEAD", ("shutting-down", "terminated", "running"))
+    put(transitions, "DEAD", ("shutting-down", "terminated", "running"))
 
 
 # --- who is who -----------------------------------------------------------------------------------
@@ -174,11 +174,11 @@ def forgotten_before_its_routes() -> None:
     """The NodeRoute of who leaves goes first, and its routes are nobody's."""
     from cloudroute.core.cluster.model import DeleteNodeRoute
 
-    def forget(self: Phases) -> None:
-        for record, _ in self.departing.values():
+    def forget(self: Transitions) -> None:
+        for record, _ in self.ready_to_delete.values():
             self.gone.append(DeleteNodeRoute(record))
 
-    put(Phases, "forget", forget)
+    put(Transitions, "forget", forget)
 
 
 # --- what is said ---------------------------------------------------------------------------------

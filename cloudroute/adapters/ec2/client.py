@@ -17,7 +17,7 @@ from cloudroute.adapters.ec2.memory import OwnWrites
 from cloudroute.adapters.ec2.model import lean_session
 from cloudroute.errors import LostRace
 from cloudroute.ports import Clock, Fence
-from cloudroute.types import Cidr, Family, Instance, RouteTable, Stranger, Subnet, family_of
+from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, RouteTable, Subnet, family_of
 
 _FILTER_VALUES = 200
 """The most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
@@ -69,13 +69,13 @@ class Ec2Client:
             described = {instance.id: instance for chunk in pool.map(describe, _chunks(ids)) for instance in chunk}
         return self._own.over_instances(described, self._clock.monotonic())
 
-    def strangers(self, interface_ids: Collection[str]) -> Mapping[str, Stranger]:
-        found: dict[str, Stranger] = {}
+    def owners(self, interface_ids: Collection[str]) -> Mapping[str, InterfaceOwner]:
+        found: dict[str, InterfaceOwner] = {}
         for chunk in _chunks(interface_ids):
             params = {"Filters": _filter("network-interface.network-interface-id", *chunk), "MaxResults": 1000}
             method = self._ec2.describe_instances
             for page in self._calls.pages("DescribeInstances", _some(chunk), method, params, attempts=1):
-                found |= parse.strangers(page.get("Reservations") or ())
+                found |= parse.owners(page.get("Reservations") or ())
         return found
 
     def subnets(self, vpc_id: str) -> Mapping[str, Subnet]:

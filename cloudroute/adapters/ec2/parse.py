@@ -21,9 +21,9 @@ from cloudroute.types import (
     Instance,
     InstanceState,
     Interface,
+    InterfaceOwner,
     Route,
     RouteTable,
-    Stranger,
     Subnet,
 )
 
@@ -70,12 +70,12 @@ def instances(raw: Iterable[Raw]) -> Iterator[Instance]:
     return _each("instance", _instance, (one for reservation in raw for one in reservation.get("Instances") or ()))
 
 
-def strangers(raw: Iterable[Raw]) -> Mapping[str, Stranger]:
+def owners(raw: Iterable[Raw]) -> Mapping[str, InterfaceOwner]:
     """The `Reservations` of DescribeInstances: who has an ENI, by the ENI's id."""
-    found: dict[str, Stranger] = {}
+    found: dict[str, InterfaceOwner] = {}
     every = (one for reservation in raw for one in reservation.get("Instances") or ())
-    for interfaces, stranger in _each("instance", _stranger, every):
-        found |= dict.fromkeys(interfaces, stranger)
+    for interfaces, owner in _each("instance", _owner, every):
+        found |= dict.fromkeys(interfaces, owner)
     return found
 
 
@@ -152,13 +152,13 @@ def _instance(raw: Raw) -> Instance:
     )
 
 
-def _stranger(raw: Raw) -> tuple[Sequence[str], Stranger]:
+def _owner(raw: Raw) -> tuple[Sequence[str], InterfaceOwner]:
     """The ENIs of an instance, none of a terminated one, and who it is."""
     ended = raw["State"]["Name"] == "terminated"
     interfaces = [] if ended else [one["NetworkInterfaceId"] for one in raw.get("NetworkInterfaces") or ()]
     tags = (str(tag.get("Key") or "") for tag in raw.get("Tags") or ())
     clusters = frozenset(tag.removeprefix(CLUSTER_TAG) for tag in tags if tag.startswith(CLUSTER_TAG))
-    return interfaces, Stranger(raw["InstanceId"], clusters)
+    return interfaces, InterfaceOwner(raw["InstanceId"], clusters)
 
 
 def _interface(raw: Raw) -> tuple[tuple[int, int], Interface]:

@@ -15,7 +15,7 @@ from cloudroute.types import NodeRoute, TableReport
 
 
 class KubeAgents:
-    """`kubeconfig` None means the pod's service account; `beat` is Vitals.beat."""
+    """`kubeconfig` None means the pod's service account; `beat` is Health.beat."""
 
     def __init__(
         self,

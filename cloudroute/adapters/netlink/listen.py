@@ -32,7 +32,7 @@ from cloudroute.dataplane import KINDS, PROTOCOL, TUNNELS, Kind
 
 NAME = "netlink-events"
 """Of the thread."""
-SHAKEN: frozenset[Kind] = frozenset(KINDS) - {"nftables", "files"}
+ALL_ON_DEVICE: frozenset[Kind] = frozenset(KINDS) - {"nftables", "files"}
 """Kinds to read again after a device was down, without carrier, or made anew."""
 GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
 """RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NEXTHOP."""
@@ -189,7 +189,7 @@ class Listener:
             kinds |= _difference(*self._links.seen(name))
         with self._lock:
             if self._state_changed(data):
-                kinds |= SHAKEN
+                kinds |= ALL_ON_DEVICE
             if self._nic is not None and self._nic.name in (told, known):
                 before, self._nic = self._nic, self._devices.named(self._nic.name) or self._nic._replace(ifindex=0)
                 kinds |= _difference(before, self._nic)
@@ -226,7 +226,7 @@ class Listener:
 def _difference(before: Device | None, now: Device | None) -> frozenset[Kind]:
     """What to read again when a device was `before` and is `now`."""
     if (before and before.ifindex) != (now and now.ifindex):
-        return SHAKEN
+        return ALL_ON_DEVICE
     if before is not None and now is not None and before.link != now.link:
-        return SHAKEN if before.link.up != now.link.up else frozenset({"links"})
+        return ALL_ON_DEVICE if before.link.up != now.link.up else frozenset({"links"})
     return _NOTHING

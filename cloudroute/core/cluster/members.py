@@ -57,7 +57,7 @@ class Membership:
     routes are turned to the member."""
     leaving: tuple[NodeRoute, ...]
     """NodeRoutes whose Node is gone, or is another instance by now: their routes go, then they go."""
-    given_up: Mapping[str, tuple[Cidr, ...]]
+    released_cidrs: Mapping[str, tuple[Cidr, ...]]
     """By the name of a leaving NodeRoute: its CIDRs, but for those that a Node has by a NodeRoute of its own. Whoever
     may write a NodeRoute can claim such a one; its routes stay."""
     blocked: tuple[Member, ...]
@@ -74,13 +74,13 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
     claims = _Claims(snapshot, policy)
     accepted = claims.settle()
     ipam = Ipam(policy.pools, policy.node_length, claims.used(), excluded, _cursors(snapshot, policy))
-    heirlooms = _heirlooms(snapshot, accepted, claims.own)
+    adoptable = _adoptable(snapshot, accepted, claims.own)
     members: list[Member] = []
     assign: list[AssignPodCidrs] = []
     renamed: list[tuple[Member, NodeRoute]] = []
     kept = set(claims.own)
     for node in accepted:
-        own, old = claims.own.get(node.name), heirlooms.get(node.instance_id, ())
+        own, old = claims.own.get(node.name), adoptable.get(node.instance_id, ())
         cidrs = node.pod_cidrs
         if not cidrs:
             cidrs = own.spec.pod_cidrs if own else claims.inherit(node, old) or ipam.allocate(policy.families)
@@ -100,8 +100,8 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
     predecessors = _predecessors(strays, members, snapshot)
     leaving = tuple([record for record in strays if record.name not in predecessors])
     members.sort(key=attrgetter("node.priority"), reverse=True)  # they come by age, and a sort keeps that
-    given_up = _given_up(leaving, claims.own)
-    ready, blocked = _unblocked(members, given_up)
+    released_cidrs = _released_cidrs(leaving, claims.own)
+    ready, blocked = _unblocked(members, released_cidrs)
     held_up = {member.name for member in blocked}
     superseded = tuple([(member, record) for member, record in renamed if member.name not in held_up])
     return Membership(
@@ -110,7 +110,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
         superseded,
         predecessors,
         leaving,
-        given_up,
+        released_cidrs,
         blocked,
         tuple(claims.refused),
         tuple(claims.notices),
@@ -145,7 +145,7 @@ class _Claims:
     def settle(self) -> list[Node]:
         """Accept those that the journal knows, then the others; oldest first."""
         accepted: list[Node] = []
-        strangers: list[Node] = []
+        newcomers: list[Node] = []
         for node in self._nodes:
             if node.problem:
                 self.notify(node, "InvalidNode", node.problem)
@@ -153,14 +153,14 @@ class _Claims:
                 continue
             record = self._routes.get(node.name)
             if record is None or not _same(node, record) or self._problem(record.spec.pod_cidrs):
-                strangers.append(node)
+                newcomers.append(node)
             elif self._take(node, record.spec.pod_cidrs):
                 self.own[node.name] = record
                 accepted.append(node)
-        if strangers:
+        if newcomers:
             # Of those that claim a CIDR of the journal, the one that has its former node's name comes first.
-            strangers.sort(key=lambda node: not self._succeeds(node))
-            accepted += [node for node in strangers if self._accepts(node)]
+            newcomers.sort(key=lambda node: not self._succeeds(node))
+            accepted += [node for node in newcomers if self._accepts(node)]
             accepted.sort(key=OLDEST_FIRST)
         return accepted
 
@@ -232,20 +232,20 @@ def _exhausted(policy: Policy) -> str:
     return f"--cluster-cidr {', '.join(map(str, policy.pools))} has no free pod CIDR left; add a --cluster-cidr"
 
 
-def _heirlooms(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, NodeRoute]) -> dict[str, list[NodeRoute]]:
+def _adoptable(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, NodeRoute]) -> dict[str, list[NodeRoute]]:
     """By instance: NodeRoutes under a name that is not its Node's (any more), but that the Node can take over.
 
     Where the name is another instance's by now it can't: that one needs the name, and an instance id can't change.
     """
     strays = [record for name, record in snapshot.node_routes.items() if name not in own]
-    heirlooms: dict[str, list[NodeRoute]] = {}
+    adoptable: dict[str, list[NodeRoute]] = {}
     if strays:
         owner = {node.name: node.instance_id for node in nodes}
         for record in strays:
             instance_id = record.spec.instance_id
             if owner.get(record.name, instance_id) == instance_id:
-                heirlooms.setdefault(instance_id, []).append(record)
-    return heirlooms
+                adoptable.setdefault(instance_id, []).append(record)
+    return adoptable
 
 
 def _cursors(snapshot: Snapshot, policy: Policy) -> dict[Family, Cidr]:
@@ -344,7 +344,7 @@ def _predecessors(strays: Sequence[NodeRoute], members: Sequence[Member], snapsh
     }
 
 
-def _given_up(leaving: Sequence[NodeRoute], own: Mapping[str, NodeRoute]) -> dict[str, tuple[Cidr, ...]]:
+def _released_cidrs(leaving: Sequence[NodeRoute], own: Mapping[str, NodeRoute]) -> dict[str, tuple[Cidr, ...]]:
     if not leaving:
         return {}
     held = {cidr for record in own.values() for cidr in record.spec.pod_cidrs}
@@ -352,12 +352,12 @@ def _given_up(leaving: Sequence[NodeRoute], own: Mapping[str, NodeRoute]) -> dic
 
 
 def _unblocked(
-    members: Sequence[Member], given_up: Mapping[str, tuple[Cidr, ...]]
+    members: Sequence[Member], released_cidrs: Mapping[str, tuple[Cidr, ...]]
 ) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
     """Members, and those whose name or CIDR a leaving NodeRoute still holds."""
-    if not given_up:
+    if not released_cidrs:
         return tuple(members), ()
-    cidrs = {cidr for of_one in given_up.values() for cidr in of_one}
-    blocked = [m for m in members if m.name in given_up or not cidrs.isdisjoint(m.cidrs)]
+    cidrs = {cidr for of_one in released_cidrs.values() for cidr in of_one}
+    blocked = [m for m in members if m.name in released_cidrs or not cidrs.isdisjoint(m.cidrs)]
     held_up = {member.name for member in blocked}
     return tuple([m for m in members if m.name not in held_up]), tuple(blocked)

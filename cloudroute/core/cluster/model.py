@@ -17,11 +17,11 @@ from cloudroute.types import (
     Condition,
     Family,
     Instance,
+    InterfaceOwner,
     Node,
     NodeRoute,
     NodeRouteSpec,
     RouteTable,
-    Stranger,
     Subnet,
     TableReport,
 )
@@ -94,7 +94,7 @@ class Snapshot:
     held: frozenset[Key] = frozenset()
     """Steps that failed and wait for their back-off: others need not wait for them."""
     memory: Memory = Memory()
-    strangers: Mapping[str, Stranger] = field(default_factory=dict, hash=False)
+    unknown_owners: Mapping[str, InterfaceOwner] = field(default_factory=dict, hash=False)
     """By ENI: instances that are none of ours, or of an owner that EC2 did not tell (`core.cluster.rivals`)."""
 
 
@@ -260,7 +260,7 @@ class Plan:
     waits: tuple[Wait, ...]
     notices: tuple[Notice, ...]
     memory: Memory
-    foretell: Callable[[], tuple[Step, ...]] = field(repr=False, compare=False)
+    expected_status: Callable[[], tuple[Step, ...]] = field(repr=False, compare=False)
 
     @cached_property
     def publish(self) -> tuple[Step, ...]:
@@ -268,7 +268,7 @@ class Plan:
 
         Made when asked for: who does the steps says what has come of them (`planner.conclude`).
         """
-        return self.foretell()
+        return self.expected_status()
 
     @property
     def empty(self) -> bool:

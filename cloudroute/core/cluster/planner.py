@@ -1,7 +1,7 @@
 """One snapshot in, one plan out.
 
     which tables (tables) ── who is who (members, ipam) ── who gets a slot (slots)
-        ── what is missing (diff) ── now or later (phases) ── what is said of it (publish)
+        ── what is missing (diff) ── now or later (transitions) ── what is said of it (publish)
 
 Nothing here remembers anything: what the next plan needs is in the snapshot or in the plan's `memory`.
 """
@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from cloudroute.core.cluster import rivals, tables
+from cloudroute.core.cluster import foreign_clusters, tables
 from cloudroute.core.cluster.diff import closed, diff
 from cloudroute.core.cluster.members import Membership, identify
 from cloudroute.core.cluster.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
-from cloudroute.core.cluster.phases import Phases
 from cloudroute.core.cluster.publish import publish
 from cloudroute.core.cluster.slots import Grants, grant
 from cloudroute.core.cluster.tables import TableUse
+from cloudroute.core.cluster.transitions import Transitions
 from cloudroute.types import Cidr, Family
 
 
@@ -58,38 +58,44 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
 
     gaps = diff(uses, grants)
 
-    phases = Phases(snapshot, policy, uses, grants, gaps)
-    phases.find_stopped_agents()
-    phases.publish(membership)
-    phases.withdraw(membership)
-    phases.route(membership, by_cidr)
-    phases.forget()
+    transitions = Transitions(snapshot, policy, uses, grants, gaps)
+    transitions.find_stopped_agents()
+    transitions.publish(membership)
+    transitions.withdraw(membership)
+    transitions.route(membership, by_cidr)
+    transitions.forget()
 
     steps: tuple[Step, ...] = (
         *membership.assign,
-        *phases.replaced,
-        *phases.records.values(),
-        *phases.checks,
-        *phases.routes,
-        *phases.gone,
+        *transitions.replaced,
+        *transitions.records.values(),
+        *transitions.checks,
+        *transitions.routes,
+        *transitions.gone,
     )
 
-    def foretell() -> tuple[Step, ...]:
-        journal = snapshot.node_routes.keys() | phases.records.keys()
-        left, full = closed(gaps, phases.routes), _after(uses, phases.routes)
+    def expected_status() -> tuple[Step, ...]:
+        journal = snapshot.node_routes.keys() | transitions.records.keys()
+        left, full = closed(gaps, transitions.routes), _after(uses, transitions.routes)
         return publish(snapshot, policy, membership, grants, left, full, journal)
 
     plan = Plan(
         steps,
-        tuple(phases.waits),
+        tuple(transitions.waits),
         (
             *membership.notices,
-            *phases.notices,
+            *transitions.notices,
             *tables.notices(policy, uses, snapshot.refused),
-            *rivals.notices(snapshot, policy),
+            *foreign_clusters.notices(snapshot, policy),
         ),
-        Memory(membership.ipam.cursors, phases.settling, phases.draining, phases.stopped, _learned(snapshot, uses)),
-        foretell,
+        Memory(
+            membership.ipam.cursors,
+            transitions.settling,
+            transitions.draining,
+            transitions.stopped,
+            _learned(snapshot, uses),
+        ),
+        expected_status,
     )
     return Decision(plan, policy, membership, managed, table_of, known, grants, uses)
 

@@ -113,7 +113,7 @@ def survey(
     node_sized = NodeSized(policy.pools, policy.node_length)
     for table_id in sorted(set(table_ids) & set(snapshot.tables)):
         table = snapshot.tables[table_id]
-        ours, foreign = _split(table, node_sized, seen, known, snapshot.strangers)
+        ours, foreign = _split(table, node_sized, seen, known, snapshot.unknown_owners)
         seen.update(ours)
         entries = _entries(table, foreign, snapshot.prefix_lists)
         counts = Counter([cidr.family for cidr in ours])

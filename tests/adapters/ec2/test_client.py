@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from cloudroute import __version__
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.errors import Deferred, LeaseLost, LimitExceeded, LostRace, Refused, Unreachable
-from cloudroute.types import Cidr, RouteTable, Stranger
+from cloudroute.types import Cidr, InterfaceOwner, RouteTable
 from tests.adapters.ec2.kit import FakeFence, Observed, World
 from tests.clock import FakeClock
 
@@ -77,7 +77,7 @@ def test_a_terminated_instance_is_shown_as_such() -> None:
     assert (instance.state, instance.interfaces) == ("terminated", ())
 
 
-def test_strangers_are_found_by_any_of_their_interfaces() -> None:
+def test_owners_are_found_by_any_of_their_interfaces() -> None:
     """Running or stopped, with the clusters of their tags; absent is who is terminated, and an ENI on no instance.
 
     201 ENIs are two calls, none is no call.
@@ -93,13 +93,13 @@ def test_strangers_are_found_by_any_of_their_interfaces() -> None:
     free = scene.ec2.create_network_interface(SubnetId=zone.subnet_id)["NetworkInterface"]["NetworkInterfaceId"]
     unknown = [f"eni-{number:017x}" for number in range(196)]
     asked = [running.interface_ids[1], stopped.interface_id, *terminated.interface_ids, free, *unknown]
-    found = world.ec2.strangers(asked)
+    found = world.ec2.owners(asked)
     assert {id_: found[id_] for id_ in asked if id_ in found} == {
-        running.interface_ids[1]: Stranger(running.id, frozenset("ab")),
-        stopped.interface_id: Stranger(stopped.id, frozenset()),
+        running.interface_ids[1]: InterfaceOwner(running.id, frozenset("ab")),
+        stopped.interface_id: InterfaceOwner(stopped.id, frozenset()),
     }
     assert world.calls() == {"DescribeInstances": 2}
-    assert (world.ec2.strangers([]), world.calls()) == ({}, {})
+    assert (world.ec2.owners([]), world.calls()) == ({}, {})
 
 
 def test_subnets_are_those_of_the_vpc() -> None:

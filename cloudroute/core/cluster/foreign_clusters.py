@@ -16,7 +16,7 @@ from cloudroute.core.cluster.tables import known_interfaces, known_tables, manag
 from cloudroute.types import CLUSTER_TAG, Cidr
 
 
-class Rival(NamedTuple):
+class ForeignRoute(NamedTuple):
     """A route to a node of another cluster of our name."""
 
     table_id: str
@@ -24,16 +24,16 @@ class Rival(NamedTuple):
     instance_id: str
 
 
-def strange_interfaces(snapshot: Snapshot, policy: Policy) -> set[str]:
+def unknown_interfaces(snapshot: Snapshot, policy: Policy) -> set[str]:
     """ENIs that node-sized routes inside a pool lead to, in tables of ours, and that no node has as far as we know."""
-    return {target for _, _, target in _strange_routes(snapshot, policy)}
+    return {target for _, _, target in _unknown_routes(snapshot, policy)}
 
 
 def notices(snapshot: Snapshot, policy: Policy) -> list[Notice]:
     """One for each table that another cluster of our name uses."""
-    by_table: dict[str, list[Rival]] = {}
-    for rival in _rivals(snapshot, policy):
-        by_table.setdefault(rival.table_id, []).append(rival)
+    by_table: dict[str, list[ForeignRoute]] = {}
+    for route in _foreign_routes(snapshot, policy):
+        by_table.setdefault(route.table_id, []).append(route)
     return [
         Notice("RouteTable", table_id, "", True, "SameClusterName", _sentence(found, policy.cluster_name))
         for table_id, found in by_table.items()
@@ -57,19 +57,19 @@ def _has_begun(snapshot: Snapshot) -> bool:
     return any(route.target in known for table in snapshot.tables.values() for route in table)
 
 
-def _rivals(snapshot: Snapshot, policy: Policy) -> list[Rival]:
+def _foreign_routes(snapshot: Snapshot, policy: Policy) -> list[ForeignRoute]:
     """Routes to instances that are tagged for a cluster of our name and are none of ours; by table and destination."""
-    if not snapshot.strangers:
+    if not snapshot.unknown_owners:
         return []
     found = [
-        Rival(table_id, destination, stranger.instance_id)
-        for table_id, destination, target in _strange_routes(snapshot, policy)
-        if (stranger := snapshot.strangers.get(target)) and policy.cluster_name in stranger.clusters
+        ForeignRoute(table_id, destination, owner.instance_id)
+        for table_id, destination, target in _unknown_routes(snapshot, policy)
+        if (owner := snapshot.unknown_owners.get(target)) and policy.cluster_name in owner.clusters
     ]
     return sorted(found)
 
 
-def _sentence(found: list[Rival], cluster_name: str) -> str:
+def _sentence(found: list[ForeignRoute], cluster_name: str) -> str:
     """What a person should know of them, and do."""
     table_id, destination, instance_id = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -81,7 +81,7 @@ def _sentence(found: list[Rival], cluster_name: str) -> str:
     )
 
 
-def _strange_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, Cidr, str]]:
+def _unknown_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, Cidr, str]]:
     """Table, destination and target of each."""
     selected = managed_tables(snapshot, policy, table_by_subnet(snapshot)) | known_tables(snapshot)
     known = known_interfaces(snapshot)

@@ -21,7 +21,7 @@ class _Beat:
     within: float
 
 
-class Vitals:
+class Health:
     """Health of one process, and the URLs that show it with its metrics. Methods may be called from any thread.
 
     `monotonic` gives seconds that never go back. Metrics are what is put into `registry`.

@@ -38,7 +38,7 @@ nothing for longer."""
 
 
 @dataclass
-class Phases:
+class Transitions:
     """The steps of one plan as they come together, and the timers for the next."""
 
     snapshot: Snapshot
@@ -58,7 +58,7 @@ class Phases:
     replaced: list[DeleteNodeRoute] = field(default_factory=list)
     gone: list[DeleteNodeRoute] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
-    departing: dict[str, tuple[NodeRoute, list[Key]]] = field(default_factory=dict)
+    ready_to_delete: dict[str, tuple[NodeRoute, list[Key]]] = field(default_factory=dict)
     """NodeRoutes that may go now, by name, each with the deletions of its routes."""
 
     # --- agents that are stopped ------------------------------------------------------------
@@ -191,7 +191,7 @@ class Phases:
     def route(self, membership: Membership, by_cidr: Mapping[Cidr, int]) -> None:
         """Create and replace what is granted; drain and delete what is ours and granted to nobody."""
         members = membership.members
-        elsewhere = {cidr for cidrs in membership.given_up.values() for cidr in cidrs}
+        elsewhere = {cidr for cidrs in membership.released_cidrs.values() for cidr in cidrs}
         elsewhere.update(cidr for member in membership.blocked for cidr in member.cidrs)
         for table_id, use in self.uses.items():
             granted = self.grants[table_id]
@@ -202,7 +202,7 @@ class Phases:
                 kept = index in granted and member is not None and cidr in member.routed
                 if not kept and cidr not in elsewhere:
                     self._drain(use, cidr, member, freed)
-            self._leave_in(use, membership.given_up, freed)
+            self._leave_in(use, membership.released_cidrs, freed)
             self._fill(use, freed)
 
     def _fill(self, use: TableUse, freed: Mapping[Family, list[Key]]) -> None:
@@ -272,15 +272,15 @@ class Phases:
             instance = self.snapshot.instances.get(record.spec.instance_id)
             dead = instance is not None and instance.state in DEAD
             if dead or (not record.spec.native_in and self._drained("", record.name, f"{record.name} to leave")):
-                self.departing[record.name] = (record, [])
+                self.ready_to_delete[record.name] = (record, [])
 
     def _leave_in(
-        self, use: TableUse, given_up: Mapping[str, tuple[Cidr, ...]], freed: dict[Family, list[Key]]
+        self, use: TableUse, released_cidrs: Mapping[str, tuple[Cidr, ...]], freed: dict[Family, list[Key]]
     ) -> None:
         """Delete the routes of those that leave."""
         deleted: dict[Cidr, Key] = {}
-        for name, (_, keys) in self.departing.items():
-            for cidr in given_up[name]:
+        for name, (_, keys) in self.ready_to_delete.items():
+            for cidr in released_cidrs[name]:
                 if cidr in use.ours:
                     # One node under two names, renamed and removed in a moment, leaves twice.
                     if cidr not in deleted:
@@ -289,7 +289,7 @@ class Phases:
 
     def forget(self) -> None:
         """Delete the NodeRoutes of those that left, each after the last of its routes."""
-        for name, (record, keys) in self.departing.items():
+        for name, (record, keys) in self.ready_to_delete.items():
             self.gone.append(DeleteNodeRoute(record, (*self._after(name), *keys)))
 
     def _after(self, name: str) -> tuple[Key, ...]:
