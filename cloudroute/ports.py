@@ -23,8 +23,8 @@ from cloudroute.types import (
     NodeRouteSpec,
     PodAddress,
     RouteTable,
+    RouteTableObject,
     Subnet,
-    TableReport,
 )
 
 T_co = TypeVar("T_co", covariant=True)
@@ -127,11 +127,11 @@ class Kube(Protocol):
         """Delete that very object (by uid). Gone already is no error."""
         ...
 
-    def write_table_report(self, old: TableReport | None, report: TableReport) -> TableReport:
+    def write_route_table_object(self, old: RouteTableObject | None, report: RouteTableObject) -> RouteTableObject:
         """Create or update spec and status: two writes at most, none where nothing differs."""
         ...
 
-    def delete_table_report(self, old: TableReport) -> None: ...
+    def delete_route_table_object(self, old: RouteTableObject) -> None: ...
 
     def event(
         self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
@@ -173,7 +173,7 @@ class Cluster(Protocol):
     @property
     def node_routes(self) -> Store[NodeRoute]: ...
     @property
-    def table_reports(self) -> Store[TableReport]: ...
+    def route_table_objects(self) -> Store[RouteTableObject]: ...
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
@@ -197,7 +197,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Table(Protocol[K, V]):
+class KindDriver(Protocol[K, V]):
     """One kind of what a kernel holds (`dataplane.Kind`): what of it is ours, and a way to change it.
 
     Never raises for a single entry; raises errors.KernelError when the kind as a whole can't be read or written.
@@ -223,7 +223,7 @@ class Kernel(Protocol):
     """A node's kernel and its files, as the agent sees them."""
 
     @property
-    def tables(self) -> Mapping[Kind, Table[Any, Any]]:
+    def tables(self) -> Mapping[Kind, KindDriver[Any, Any]]:
         """A table for each of `dataplane.KINDS`."""
         ...
 
@@ -268,7 +268,7 @@ class Agents(Protocol):
     @property
     def node_routes(self) -> Store[NodeRoute]: ...
     @property
-    def table_reports(self) -> Store[TableReport]: ...
+    def route_table_objects(self) -> Store[RouteTableObject]: ...
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
@@ -322,9 +322,9 @@ __all__ = [
     "Host",
     "Kernel",
     "Kind",
+    "KindDriver",
     "Kube",
     "Leases",
     "PeerBytes",
     "Store",
-    "Table",
 ]

@@ -188,7 +188,7 @@ class FamilyUse:
 
 
 @dataclass(frozen=True, slots=True)
-class TableReport:
+class RouteTableObject:
     """A RouteTable object of Kubernetes: what the controller says of an EC2 route table."""
 
     id: str

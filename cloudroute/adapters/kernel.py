@@ -23,7 +23,7 @@ from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.sysctl import Sysctls
 from cloudroute.dataplane import Host, Kind, PeerBytes
-from cloudroute.ports import Table
+from cloudroute.ports import KindDriver
 
 _GLANCE_SECONDS = 1.0
 
@@ -37,7 +37,7 @@ class HostKernel:
         self._sysctls = Sysctls()
         self._files = Files(cni_conf_dir)
         self._cni_conf_dir = cni_conf_dir
-        self._tables: dict[Kind, Table[Any, Any]] = {
+        self._tables: dict[Kind, KindDriver[Any, Any]] = {
             "links": self._netlink.links,
             "addresses": self._netlink.addresses,
             "sysctls": self._sysctls,
@@ -55,7 +55,7 @@ class HostKernel:
         self._stop = threading.Event()
 
     @property
-    def tables(self) -> Mapping[Kind, Table[Any, Any]]:
+    def tables(self) -> Mapping[Kind, KindDriver[Any, Any]]:
         return self._tables
 
     def host(self, interface: str) -> Host:

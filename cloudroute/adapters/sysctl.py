@@ -26,7 +26,7 @@ def writable_root() -> str:
 
 
 class Sysctls:
-    """ports.Table: path below /proc/sys to value. A setting that this kernel or device lacks is left out."""
+    """ports.KindDriver: path below /proc/sys to value. A setting that this kernel or device lacks is left out."""
 
     def __init__(self) -> None:
         self._root = writable_root()

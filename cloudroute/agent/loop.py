@@ -20,8 +20,8 @@ from cloudroute.agent.report import Report, Reporter
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.config import AgentSettings
 from cloudroute.core.node.conflist import conflist
-from cloudroute.core.node.hosttables import Composer, Shape, Wanted
-from cloudroute.core.node.peers import Unfit
+from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredStateBuilder
+from cloudroute.core.node.peers import NodeUnusable
 from cloudroute.dataplane import CONFLIST, KINDS, LEASES, NETWORK, TAKEN, VTEP6, Host, Kind, network, written
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
@@ -71,8 +71,8 @@ class Loop:
     ) -> None:
         self._settings, self._agents, self._kernel = settings, agents, kernel
         self._clock, self._telemetry, self._reporter = clock, telemetry, reporter
-        self._composer = Composer(
-            Shape(
+        self._builder = DesiredStateBuilder(
+            AgentPolicy(
                 settings.cluster_cidr,
                 settings.vni,
                 settings.vxlan_port,
@@ -152,7 +152,7 @@ class Loop:
 
     def _work(self) -> tuple[Report | None, Done]:
         done = self._withhold()
-        synced = self._agents.node_routes.wait_synced(0) and self._agents.table_reports.wait_synced(0)
+        synced = self._agents.node_routes.wait_synced(0) and self._agents.route_table_objects.wait_synced(0)
         if not synced:
             return None, done
         routes = self._agents.node_routes.items()
@@ -168,10 +168,10 @@ class Loop:
                 return Report.bad(None, "NoNodeRoute", words), done
             host = self._look_at_host()
             self._adopt()
-            wanted = self._composer.compose(own, routes, self._agents.table_reports.items(), host)
+            wanted = self._builder.compose(own, routes, self._agents.route_table_objects.items(), host)
         except KernelError as error:
             return Report.bad(own, "Interface", str(error)), done
-        except Unfit as error:
+        except NodeUnusable as error:
             return Report.bad(own, error.reason, str(error)), done
         return self._apply(own, wanted, done)
 
@@ -206,16 +206,16 @@ class Loop:
         """Once: go on with the nexthops that a former process has made."""
         if not self._adopted:
             routes = self.sync.read("routes").actual
-            self._composer.adopt(
+            self._builder.adopt(
                 {network(key.destination, key.length): to.nexthop for key, to in routes.items() if to.nexthop}
             )
             self._adopted = True
 
-    def _apply(self, own: NodeRoute, wanted: Wanted, done: Done) -> tuple[Report, Done]:
+    def _apply(self, own: NodeRoute, wanted: DesiredState, done: Done) -> tuple[Report, Done]:
         self.sync.want(wanted.tables)
         done += self.sync.run([*BASE, *PEERS])
         if taken := [id_ for id_, why in self.sync.trackers["nexthops"].failed.items() if why.startswith(TAKEN)]:
-            self._composer.avoid(taken)
+            self._builder.avoid(taken)
         plugins, searched = self._kernel.plugins()
         report = self._judge(own, wanted, plugins, searched)
         self._served |= report.serves
@@ -237,7 +237,9 @@ class Loop:
         self.sync.want({"files": {}})
         return self.sync.run(FILES)
 
-    def _judge(self, own: NodeRoute, wanted: Wanted, plugins: Collection[str], searched: Collection[str]) -> Report:
+    def _judge(
+        self, own: NodeRoute, wanted: DesiredState, plugins: Collection[str], searched: Collection[str]
+    ) -> Report:
         report = Report.of(own, wanted)
         if words := self.sync.failures(BASE, but=VTEP6):
             return report.failing("KernelFailed", words)
@@ -267,7 +269,7 @@ class Loop:
 
     # --- what people are told ---------------------------------------------------------------
 
-    def _tell(self, wanted: Wanted) -> None:
+    def _tell(self, wanted: DesiredState) -> None:
         self._telemetry.world(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS})
         for name, words in wanted.problems.items():
             self._changes.say(("peer", name), "peer", warning=True, node=name, problem=words)

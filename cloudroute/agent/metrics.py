@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from cloudroute.agent.sync import Done
-from cloudroute.core.node.hosttables import Wanted
+from cloudroute.core.node.desired import DesiredState
 from cloudroute.dataplane import Kind, PeerBytes
 from cloudroute.telemetry import Health
 from cloudroute.types import PATHS, Cidr, Path
@@ -26,7 +26,7 @@ class AgentTelemetry(Health, Collector):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(monotonic)
-        self._wanted: Wanted | None = None
+        self._wanted: DesiredState | None = None
         self._failures: Mapping[Kind, int] = {}
         self._bytes = _Bytes(counters)
         self._sync = Histogram(
@@ -52,7 +52,7 @@ class AgentTelemetry(Health, Collector):
         super().ready(ready, why)
         self._ready.set(ready)
 
-    def world(self, wanted: Wanted, failures: Mapping[Kind, int]) -> None:
+    def world(self, wanted: DesiredState, failures: Mapping[Kind, int]) -> None:
         """Replace what is known: `failures` counts what is not in place, by kind."""
         self._wanted, self._failures = wanted, failures
 
@@ -90,7 +90,7 @@ class _Bytes:
         """As last seen, of the peers that are there: also while the counters can't be read."""
         self._totals: dict[tuple[str, Path], int] = {}
 
-    def read(self, wanted: Wanted) -> Mapping[tuple[str, Path], int]:
+    def read(self, wanted: DesiredState) -> Mapping[tuple[str, Path], int]:
         """Totals by (node, path) of all peers that are there; zeros are left out."""
         with self._lock:
             found = {counted.cidr: counted for counted in self._counters()}

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from cloudroute.core.cluster.notices import STOPPED
-from cloudroute.core.node.hosttables import Wanted
+from cloudroute.core.node.desired import DesiredState
 from cloudroute.errors import ApiError
 from cloudroute.ports import Agents, Clock
 from cloudroute.telemetry import ChangeLog
@@ -53,7 +53,7 @@ class Report:
     mtu: int = 0
 
     @classmethod
-    def of(cls, own: NodeRoute, wanted: Wanted) -> Report:
+    def of(cls, own: NodeRoute, wanted: DesiredState) -> Report:
         """All is as it is wanted."""
         return cls(own, True, "Ready", "", True, wanted.path, wanted.paths, wanted.mtu)
 

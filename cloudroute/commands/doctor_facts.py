@@ -172,7 +172,7 @@ def _read_kubernetes(
         left_alone={} if isinstance(nodes, Unknown) else nodes[1],
         # Where their kind is not served yet, there are none.
         node_routes=_asked(review.node_routes) if "noderoutes" in known else {},
-        table_reports=_asked(review.table_reports) if "routetables" in known else {},
+        route_table_objects=_asked(review.route_table_objects) if "routetables" in known else {},
         services=services,
         daemon_sets=_asked(review.daemon_sets, ours=True),
         managers=_asked(review.managers, ours=True),
@@ -245,7 +245,7 @@ def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str, own_vpc:
     nodes = {} if isinstance(kube.nodes, Unknown) else kube.nodes
     ids = {node.instance_id for node in nodes.values() if node.instance_id}
     instances = _asked(lambda: ec2.instances(ids))
-    reports = {} if isinstance(kube.table_reports, Unknown) else kube.table_reports
+    reports = {} if isinstance(kube.route_table_objects, Unknown) else kube.route_table_objects
     shown = Counter(i.vpc_id for i in ({} if isinstance(instances, Unknown) else instances).values() if i.vpc_id)
     reported = [report.vpc_id for report in reports.values()]
     vpc_id = vpc_id or next((id_ for id_, _ in shown.most_common(1)), "") or next(iter(reported), "")

@@ -17,7 +17,7 @@ from cloudroute.core.cluster.notices import agent_trouble
 from cloudroute.core.explain.trace import End, end_at, trace
 from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Kube
-from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, PodAddress, TableReport
+from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject
 
 if TYPE_CHECKING:
     from cloudroute.lab.hosts.probe import Probe
@@ -115,7 +115,7 @@ def run(invocation: Invocation) -> int:
         routes = cluster.node_routes.items()
         specs = {name: route.spec for name, route in routes.items()}
         one, other = (locate(text, specs, settings.cluster_cidr, kube) for text in (source, target))
-        tables = cluster.table_reports.items()
+        tables = cluster.route_table_objects.items()
         found = trace(one.end, other.end, specs, tables)
     probes = _probe(settings.kubeconfig, one.end, other.end, specs, tables) if invocation[PathOptions].probe else []
     troubles = _troubles((one, other), routes)
@@ -144,7 +144,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _probe(
-    kubeconfig: str, one: End, other: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]
+    kubeconfig: str, one: End, other: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]
 ) -> Sequence[Probe]:
     demand_root()
     with lab_extra():

@@ -9,7 +9,7 @@ from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.output import Table, write_result
 from cloudroute.config import ControllerSettings, OutputSettings
 from cloudroute.core.paths import node_paths
-from cloudroute.types import FAMILIES, Node, NodeRoute, TableReport
+from cloudroute.types import FAMILIES, Node, NodeRoute, RouteTableObject
 
 if TYPE_CHECKING:
     from cloudroute.commands.warnings import Warned
@@ -56,7 +56,7 @@ def node_statuses(nodes: Mapping[str, Node], routes: Mapping[str, NodeRoute]) ->
     ]
 
 
-def table_statuses(reports: Mapping[str, TableReport]) -> list[TableStatus]:
+def table_statuses(reports: Mapping[str, RouteTableObject]) -> list[TableStatus]:
     """Each family of each table, by id."""
     return [
         {
@@ -113,7 +113,7 @@ def run(invocation: Invocation) -> int:
 
     with observed(invocation[ControllerSettings]) as cluster:
         nodes = node_statuses(cluster.nodes.items(), cluster.node_routes.items())
-        tables = table_statuses(cluster.table_reports.items())
+        tables = table_statuses(cluster.route_table_objects.items())
         warned = warnings.read(cluster.transport)
     write_result(
         invocation[OutputSettings].output,

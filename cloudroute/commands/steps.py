@@ -9,14 +9,14 @@ from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
     DeleteNodeRoute,
-    DeleteTableReport,
+    DeleteRouteTableObject,
     DisableSourceDestCheck,
     SetCondition,
     Step,
     WriteNodeRoute,
-    WriteTableReport,
+    WriteRouteTableObject,
 )
-from cloudroute.types import Cidr, NodeRouteSpec, TableReport
+from cloudroute.types import Cidr, NodeRouteSpec, RouteTableObject
 
 
 class Row(TypedDict):
@@ -50,14 +50,14 @@ def _row(step: Step) -> Row:
         case SetCondition():
             words = f"NetworkUnavailable={step.condition.status}, {step.condition.reason}"
             return _make("set condition", f"node/{step.node.name}", step.node.name, words)
-        case WriteTableReport():
+        case WriteRouteTableObject():
             verb = "create" if step.old is None else "update"
             return _make(verb, f"routetable/{step.report.id}", "", _fill(step.report))
-        case DeleteTableReport():
+        case DeleteRouteTableObject():
             return _make("delete", f"routetable/{step.old.id}", "", "")
 
 
-def _fill(report: TableReport) -> str:
+def _fill(report: RouteTableObject) -> str:
     return "; ".join(f"{family}: {use.used} used, {use.ours} ours" for family, use in report.families.items())
 
 

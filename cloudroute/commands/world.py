@@ -48,7 +48,7 @@ def observed(settings: ControllerSettings) -> Iterator[KubeCluster]:
 
 def _await(cluster: KubeCluster, deadline: float) -> None:
     """Wait for the first lists. A command for people gives up where the controller would go on trying."""
-    for store in (cluster.nodes, cluster.node_routes, cluster.table_reports):
+    for store in (cluster.nodes, cluster.node_routes, cluster.route_table_objects):
         while not store.wait_synced(_GLANCE_SECONDS):
             if cluster.trouble:
                 raise CloudrouteError(cluster.trouble)

@@ -3,7 +3,7 @@
 process    the threads, and how they end
 lease      who may write
 loop       one snapshot, one plan, one apply, one sentence
-view       EC2 as this process knows it
+ec2_cache  EC2 as this process knows it
 apply      doing a plan: every step once its predecessors are done
 backoff    which steps may not be tried now, and why
 """

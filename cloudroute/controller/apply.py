@@ -18,14 +18,14 @@ from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
     DeleteNodeRoute,
-    DeleteTableReport,
+    DeleteRouteTableObject,
     DisableSourceDestCheck,
     Key,
     Notice,
     SetCondition,
     Step,
     WriteNodeRoute,
-    WriteTableReport,
+    WriteRouteTableObject,
 )
 from cloudroute.errors import ApiError, Deferred, LeaseLost, LimitExceeded, LostRace, Unreachable
 from cloudroute.ports import Clock, Ec2, Fence, Kube
@@ -131,10 +131,10 @@ class Applier:
                 kube.delete_node_route(step.old)
             case SetCondition():
                 kube.set_condition(step.node, step.condition)
-            case WriteTableReport():
-                kube.write_table_report(step.old, step.report)
-            case DeleteTableReport():
-                kube.delete_table_report(step.old)
+            case WriteRouteTableObject():
+                kube.write_route_table_object(step.old, step.report)
+            case DeleteRouteTableObject():
+                kube.delete_route_table_object(step.old)
 
 
 class _NotTried(Exception):

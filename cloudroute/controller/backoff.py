@@ -18,7 +18,7 @@ from cloudroute.core.cluster.model import (
     SetCondition,
     Step,
     WriteNodeRoute,
-    WriteTableReport,
+    WriteRouteTableObject,
 )
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
 from cloudroute.ports import Clock
@@ -89,7 +89,7 @@ class BackOff:
         self._refused.discard(step.key)
         if self._failures.pop(step.key, None):
             self._changes.forget(step.key)
-        if isinstance(step, WriteTableReport):
+        if isinstance(step, WriteRouteTableObject):
             self._reported[step.report.id] = self._clock.monotonic() + REPORT_SECONDS
         self._note_repetition(step)
 
@@ -124,7 +124,7 @@ class BackOff:
 
     def holds(self, step: Step) -> bool:
         """Whether a step may not be tried now."""
-        if isinstance(step, WriteTableReport) and self._reported.get(step.report.id, 0) > self._clock.monotonic():
+        if isinstance(step, WriteRouteTableObject) and self._reported.get(step.report.id, 0) > self._clock.monotonic():
             return True
         if not self._failures and not self._refusals:  # asked of thousands of steps, and mostly so
             return False

@@ -15,8 +15,8 @@ import structlog
 
 from cloudroute.config import ControllerSettings, check_against_vpc, check_overlap
 from cloudroute.controller.apply import Applier, Outcome
+from cloudroute.controller.ec2_cache import Ec2Cache
 from cloudroute.controller.status import Status
-from cloudroute.controller.view import View
 from cloudroute.core.cluster import foreign_clusters
 from cloudroute.core.cluster.model import (
     ChangeRoute,
@@ -111,7 +111,7 @@ class Loop:
         self._clock, self._telemetry, self.status = clock, telemetry, status
         self.policy = policy_of(settings, leave)
         limit = None if settings.route_limit == "auto" else settings.route_limit
-        self.view = View(ec2, clock, settings.vpc_id, limit, settings.resync_seconds, own_vpc)
+        self.cache = Ec2Cache(ec2, clock, settings.vpc_id, limit, settings.resync_seconds, own_vpc)
         self._applier = Applier(kube, ec2, fence, clock, settings.resync_seconds, self._step_done, self._step_surprised)
         self._changes = ChangeLog()
         self._memory = Memory()
@@ -226,9 +226,9 @@ class Loop:
         decision = decide(snapshot, self.policy)
         steps = self._timely(decision.plan.steps)
         if postponed := len(decision.plan.steps) - len(steps):
-            self.view.surprise()
+            self.cache.surprise()
         self._memory = decision.plan.memory
-        self.view.refused.clear()
+        self.cache.refused.clear()
         outcome = self._applier.run(steps, stop, self._beat)
         tried = self._snapshot()
         publish = conclude(decision, tried)
@@ -246,13 +246,13 @@ class Loop:
 
     def look(self) -> Snapshot | None:
         """Read what is due; None while no VPC is known though there are nodes. Raises ApiError and UsageError."""
-        self.view.doubt(self._replaced())
-        self.view.refresh(self._wanted(), self._cluster.table_reports.items().values())
-        if not self.view.complete and self._wanted():
+        self.cache.doubt(self._replaced())
+        self.cache.refresh(self._wanted(), self._cluster.route_table_objects.items().values())
+        if not self.cache.complete and self._wanted():
             self._changes.say("waiting", "waiting", problem="no VPC is known yet: no node's instance was found in EC2")
             return None
         self._resolve_owners()
-        if self.view.complete and self._checked != self.view.vpc_id and not self.policy.leave:
+        if self.cache.complete and self._checked != self.cache.vpc_id and not self.policy.leave:
             self._check_settings()
         snapshot = self._snapshot()
         if problems := foreign_clusters.refusal(snapshot, self.policy):
@@ -264,25 +264,25 @@ class Loop:
 
         After each reading of the tables; and each time before the first NodeRoute, since new nodes bring new tables.
         """
-        if self._owners_reading != self.view.reading or not self._cluster.node_routes.items():
-            self.view.resolve_owners(foreign_clusters.unknown_interfaces(self._snapshot(), self.policy))
-            self._owners_reading = self.view.reading
+        if self._owners_reading != self.cache.reading or not self._cluster.node_routes.items():
+            self.cache.resolve_owners(foreign_clusters.unknown_interfaces(self._snapshot(), self.policy))
+            self._owners_reading = self.cache.reading
 
     def _check_settings(self) -> None:
         """Raise UsageError for what contradicts the world: pools that others use, tables that are not there."""
         services = check_overlap(self._settings, "the Services", self._kube.service_cidrs())
         tables = [
-            f"--route-table {table_id}: expected a route table of {self.view.vpc_id}, which has none of that id"
+            f"--route-table {table_id}: expected a route table of {self.cache.vpc_id}, which has none of that id"
             for table_id in self._settings.route_table
-            if table_id not in self.view.tables
+            if table_id not in self.cache.tables
         ]
-        if problems := [*check_against_vpc(self._settings, self.view.local_cidrs()), *services, *tables]:
+        if problems := [*check_against_vpc(self._settings, self.cache.local_cidrs()), *services, *tables]:
             raise UsageError(problems)
-        self._checked = self.view.vpc_id
+        self._checked = self.cache.vpc_id
 
     def _timely(self, steps: Sequence[Step]) -> Sequence[Step]:
         """The steps that the last reading of the tables is young enough for."""
-        old = self._clock.monotonic() - self.view.tables_read > FRESH_SECONDS
+        old = self._clock.monotonic() - self.cache.tables_read > FRESH_SECONDS
         return safe_on_old_tables(steps) if old else steps
 
     def _wanted(self) -> set[str]:
@@ -300,11 +300,12 @@ class Loop:
         ]
 
     def _snapshot(self) -> Snapshot:
-        view, cluster = self.view, self._cluster
+        cache, cluster = self.cache, self._cluster
         return Snapshot(
-            self._clock.monotonic(), cluster.nodes.items(), cluster.node_routes.items(), cluster.table_reports.items(),
-            view.vpc_id, dict(view.instances), dict(view.tables), view.subnets, view.limit, dict(view.prefix_lists),
-            frozenset(view.refused), self._held, self._memory, dict(view.unknown_owners),
+            self._clock.monotonic(), cluster.nodes.items(), cluster.node_routes.items(),
+            cluster.route_table_objects.items(), cache.vpc_id, dict(cache.instances), dict(cache.tables), cache.subnets,
+            cache.limit, dict(cache.prefix_lists), frozenset(cache.refused), self._held, self._memory,
+            dict(cache.unknown_owners),
         )  # fmt: skip
 
     def _waiting(self) -> Turn:
@@ -312,7 +313,7 @@ class Loop:
         self._blind += 1
         if self.status:
             self.status.trouble("no VPC is known yet: no node's instance was found in EC2", self._clock.now())
-        return Turn("", self.view.next_due, False, self._blind >= BLIND)
+        return Turn("", self.cache.next_due, False, self._blind >= BLIND)
 
     def _unreadable(self, error: ApiError) -> Turn:
         """Nothing is decided from a world that can't be read: whatever works goes on working."""
@@ -334,12 +335,12 @@ class Loop:
         self._left = left
         if done:
             log.info("cycle", did=done, left=left, waits=len(waits), seconds=round(now - start, 3))
-        times = [self.view.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
+        times = [self.cache.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
         self._deferred = bool(outcome.deferred or published.deferred)
         self._checks = _checks_left(decision.plan.steps, outcome) if outcome.deferred else []
         if self._deferred:
             times.append(now + max(BUDGET_SECONDS, outcome.deferred, published.deferred))
-        elif done or self.view.surprised:
+        elif done or self.cache.surprised:
             times.append(now)  # see what that has led to
         settled = not (left or waits or done)
         hopeful = postponed or waits or done or outcome.deferred or outcome.hopeful or published.hopeful
@@ -349,7 +350,7 @@ class Loop:
     # --- what a step has done ---------------------------------------------------------------
 
     def _step_done(self, step: Step) -> None:
-        self.view.note(step)
+        self.cache.note(step)
         if isinstance(step, SetCondition) and step.condition.reason != "RouteCreated":
             warning = step.condition.status == "True"
             self._event(
@@ -358,10 +359,10 @@ class Loop:
 
     def _step_surprised(self, step: Step, error: ApiError) -> None:
         if isinstance(error, LimitExceeded) and isinstance(step, ChangeRoute):
-            self.view.refuse(step.table_id, step.destination.family)
+            self.cache.refuse(step.table_id, step.destination.family)
         elif isinstance(step, ChangeRoute | DisableSourceDestCheck):
             node = self._cluster.nodes.items().get(step.node)
-            self.view.surprise(node.instance_id if node else "")
+            self.cache.surprise(node.instance_id if node else "")
 
     # --- what people are told ---------------------------------------------------------------
 

@@ -132,7 +132,7 @@ class Controller:
         return True
 
     def _await_cluster(self) -> bool:
-        stores = (self._cluster.nodes, self._cluster.node_routes, self._cluster.table_reports)
+        stores = (self._cluster.nodes, self._cluster.node_routes, self._cluster.route_table_objects)
         troubled = 0.0
         while not self.stop.is_set():
             self._telemetry.beat("loop", 120)

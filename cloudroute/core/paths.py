@@ -27,7 +27,7 @@ from cloudroute.types import (
     NodePath,
     NodeRouteSpec,
     Path,
-    TableReport,
+    RouteTableObject,
     family_of,
 )
 
@@ -160,7 +160,7 @@ class Explanation(NamedTuple):
     """That address; "" where any pod of a node may be meant."""
 
 
-def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]) -> Explanation:
+def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]) -> Explanation:
     """Why a packet from a pod on node `a` to a pod on node `b` goes which way. Both must be in `specs`."""
     if a == b:
         return Explanation(
@@ -176,7 +176,7 @@ def pair_reason(
     a: str,
     b: str,
     specs: Mapping[str, NodeRouteSpec],
-    tables: Mapping[str, TableReport],
+    tables: Mapping[str, RouteTableObject],
     family: Family | None = None,
 ) -> tuple[Path | Literal["none"], str]:
     """The path of packets of a family (None: any) between two nodes, and why it is not a better one."""
@@ -192,7 +192,7 @@ def pair_reason(
 
 
 def _class_reason(
-    a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]
+    a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]
 ) -> tuple[Path, str]:
     source, target = specs[a], specs[b]
     path = pair_path(Class.of(source), Class.of(target))
@@ -250,7 +250,7 @@ def address_of(spec: NodeRouteSpec, family: Family | None = None) -> str:
     return next((ip for ip in spec.node_ips if family in (None, family_of(ip))), "an unknown address")
 
 
-def lack(node: str, table: TableReport | None, table_id: str, spec: NodeRouteSpec) -> str:
+def lack(node: str, table: RouteTableObject | None, table_id: str, spec: NodeRouteSpec) -> str:
     """Why `node` is not routed natively in a table."""
     if table is None:
         return f"{table_id or 'the table of the sender'} is not managed by cloudroute"

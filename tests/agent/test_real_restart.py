@@ -15,7 +15,7 @@ from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.dataplane import KINDS, Kind
-from cloudroute.ports import Table
+from cloudroute.ports import KindDriver
 from cloudroute.types import NodeRoute
 from tests.agent.world import POOLS, TABLES, Killed, MemoryAgents, node_route
 from tests.clock import FakeClock
@@ -29,7 +29,7 @@ CHANGED = (node_route(1, TABLES), node_route(2), node_route(3, TABLES), node_rou
 class MortalTable:
     """Writes entry by entry, and dies when its life is over."""
 
-    def __init__(self, kernel: Mortal, inner: Table[Any, Any]) -> None:
+    def __init__(self, kernel: Mortal, inner: KindDriver[Any, Any]) -> None:
         self._kernel, self._inner = kernel, inner
 
     def read(self, wanted: Collection[Any]) -> dict[Any, Any]:
@@ -54,10 +54,10 @@ class Mortal(HostKernel):
         self.life = float("inf")
         self.spent = 0
         whole = super().tables
-        self._mortal: dict[Kind, Table[Any, Any]] = {kind: MortalTable(self, whole[kind]) for kind in KINDS}
+        self._mortal: dict[Kind, KindDriver[Any, Any]] = {kind: MortalTable(self, whole[kind]) for kind in KINDS}
 
     @property
-    def tables(self) -> Mapping[Kind, Table[Any, Any]]:
+    def tables(self) -> Mapping[Kind, KindDriver[Any, Any]]:
         return self._mortal
 
     def spend(self) -> None:

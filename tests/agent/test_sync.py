@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cloudroute.agent.cleanup import clean
-from cloudroute.core.node.hosttables import Composer, Shape
+from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
 from cloudroute.core.node.peers import base
 from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, VTEP6, Kind, Nexthop, Route, RouteKey, packed
 from cloudroute.types import Cidr
-from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, table_report
+from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, route_table_object
 
 WORLD = (
     node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4),
@@ -250,9 +250,9 @@ def test_killed_at_any_entry_of_a_change_the_next_process_ends_in_the_same_table
 def test_the_list_of_where_pods_keep_their_address_is_positive() -> None:
     """Cluster, nodes, exceptions, and those subnets whose table has an active route to this node."""
     node = Node(node_route(1, ["rtb-1"]), node_route(2), masquerade_except=(Cidr.parse("192.168.0.0/16"),))
-    reports = node.agents.table_reports.objects
-    reports["rtb-1"] = table_report("rtb-1", "10.1.0.0/20", "fd01:1::/64")
-    reports["rtb-2"] = table_report("rtb-2", "10.2.0.0/20")
+    reports = node.agents.route_table_objects.objects
+    reports["rtb-1"] = route_table_object("rtb-1", "10.1.0.0/20", "fd01:1::/64")
+    reports["rtb-2"] = route_table_object("rtb-2", "10.2.0.0/20")
     node.settle()
     rules = node.kernel.tables["nftables"].entries[TABLE]
     assert set(map(str, rules.networks)) == {
@@ -264,9 +264,9 @@ def test_the_list_of_where_pods_keep_their_address_is_positive() -> None:
 def test_pods_are_masqueraded_in_any_case_toward_aws_services_and_where_it_is_said() -> None:
     """The first four addresses of every subnet, whether its table leads to this node or not, and link-local ones."""
     node = Node(node_route(1, ["rtb-1"]), node_route(2), masquerade_always=(Cidr.parse("100.64.2.0/24"),))
-    reports = node.agents.table_reports.objects
-    reports["rtb-1"] = table_report("rtb-1", "10.1.0.0/20", "fd01:1::/64")
-    reports["rtb-2"] = table_report("rtb-2", "10.2.0.0/20")
+    reports = node.agents.route_table_objects.objects
+    reports["rtb-1"] = route_table_object("rtb-1", "10.1.0.0/20", "fd01:1::/64")
+    reports["rtb-2"] = route_table_object("rtb-2", "10.2.0.0/20")
     node.settle()
     rules = node.kernel.tables["nftables"].entries[TABLE]
     assert set(map(str, rules.masqueraded)) == {
@@ -275,9 +275,9 @@ def test_pods_are_masqueraded_in_any_case_toward_aws_services_and_where_it_is_sa
 
 
 def test_without_a_cluster_cidr_the_cluster_is_what_the_node_routes_say() -> None:
-    composer = Composer(Shape((), 1, 8472, True, ()))
+    builder = DesiredStateBuilder(AgentPolicy((), 1, 8472, True, ()))
     own, peer = node_route(1), node_route(2)
-    wanted: Any = composer.compose(own, {"n1": own, "n2": peer}, {}, HOST)
+    wanted: Any = builder.compose(own, {"n1": own, "n2": peer}, {}, HOST)
     rules = wanted.tables["nftables"][TABLE]
     assert rules.networks == {*own.spec.pod_cidrs, *peer.spec.pod_cidrs}
 

@@ -16,7 +16,7 @@ from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
 from cloudroute.errors import ApiError, KernelError
-from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, Subnet, TableReport
+from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, RouteTableObject, Subnet
 from tests.clock import FakeClock
 
 POOLS = (Cidr.parse("100.64.0.0/16"), Cidr.parse("fd00:64::/64"))
@@ -32,7 +32,7 @@ class Killed(BaseException):
 
 
 class MemoryTable:
-    """ports.Table over a dict."""
+    """ports.KindDriver over a dict."""
 
     def __init__(self, kernel: MemoryKernel, kind: Kind) -> None:
         self._kernel, self._kind = kernel, kind
@@ -192,7 +192,7 @@ class MemoryAgents:
     """ports.Agents."""
 
     def __init__(self) -> None:
-        self.node_routes, self.table_reports = MemoryStore(), MemoryStore()
+        self.node_routes, self.route_table_objects = MemoryStore(), MemoryStore()
         self.written: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
         """What the next writes answer."""
@@ -248,10 +248,10 @@ def node_route(
     return NodeRoute(f"n{number}", f"uid-{number}", "1", created, spec, {}, generation)
 
 
-def table_report(table_id: str, *cidrs: str) -> TableReport:
+def route_table_object(table_id: str, *cidrs: str) -> RouteTableObject:
     """A RouteTable whose one subnet has these CIDRs."""
     subnet = Subnet(f"subnet-of-{table_id}", "vpc-1", "a", tuple(map(Cidr.parse, cidrs)))
-    return TableReport(table_id, "1", "vpc-1", (subnet,))
+    return RouteTableObject(table_id, "1", "vpc-1", (subnet,))
 
 
 class Node:

@@ -1,6 +1,6 @@
 """The agent's work on the kernel beside raw netlink, and one peer's change of path.
 
-Composer, trackers and the real adapters work in the namespace that the thread is in, and the yardstick
+DesiredStateBuilder, trackers and the real adapters work in the namespace that the thread is in, and the yardstick
 (`netlink_baseline`) by turns with them. Nobody listens to the kernel meanwhile.
 """
 
@@ -20,7 +20,7 @@ from cloudroute.adapters.kernel import HostKernel
 from cloudroute.adapters.kube.project import agent_node_route
 from cloudroute.agent.loop import BASE, PEERS
 from cloudroute.agent.sync import Sync
-from cloudroute.core.node.hosttables import Composer, Shape
+from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
 from cloudroute.dataplane import VTEP, Kind
 from cloudroute.types import Cidr, NodeRoute
 from tests.bench.netlink_baseline import Listing, Place, RawNetlink
@@ -113,13 +113,13 @@ class Bench:
 
     def start(self) -> None:
         """An agent that knows nothing yet."""
-        self.composer = Composer(Shape(self._pools, 1, 8472, masquerade=True, exceptions=()))
+        self.builder = DesiredStateBuilder(AgentPolicy(self._pools, 1, 8472, masquerade=True, exceptions=()))
         self.sync = Sync(self._kernel)
         self.want()
 
     def want(self) -> None:
         """Compose."""
-        self.sync.want(self.composer.compose(self.routes[OWN], self.routes, {}, self.host).tables)
+        self.sync.want(self.builder.compose(self.routes[OWN], self.routes, {}, self.host).tables)
 
     def clear(self) -> None:
         """Remove what leads to peers."""

@@ -19,7 +19,7 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.errors import LostRace
-from cloudroute.types import Cidr, Condition, FamilyUse, LeaseRecord, NodeRouteSpec, Subnet, TableReport
+from cloudroute.types import Cidr, Condition, FamilyUse, LeaseRecord, NodeRouteSpec, RouteTableObject, Subnet
 from tests.adapters.kube.conftest import node, until
 from tests.contract.conftest import Api
 
@@ -39,7 +39,7 @@ def cluster(kubeconfig: str) -> Iterator[KubeCluster]:
     cluster = KubeCluster(kubeconfig, SystemClock(), list_limit=2)
     crds.check(cluster.transport, cluster.clock)
     cluster.start(lambda: None)
-    for store in (cluster.nodes, cluster.node_routes, cluster.table_reports):
+    for store in (cluster.nodes, cluster.node_routes, cluster.route_table_objects):
         assert store.wait_synced(10)
     yield cluster
     cluster.stop()
@@ -177,25 +177,27 @@ def test_a_node_route_lives_as_its_controller_says(
     client.delete_node_route(again)
 
 
-def test_a_table_report_is_written_where_it_differs(kube_api: Api, cluster: KubeCluster, client: KubeClient) -> None:
+def test_a_route_table_object_is_written_where_it_differs(
+    kube_api: Api, cluster: KubeCluster, client: KubeClient
+) -> None:
     """Spec and status come back as written; what is learned goes when it is no more; nothing new writes nothing."""
     table = f"rtb-{uuid.uuid4().hex[:17]}"
     subnet = Subnet("subnet-00000000000000001", "vpc-00000000000000001", "us-east-1a", (Cidr.parse("10.0.0.0/24"),))
     use = FamilyUse(limit=50, learned_limit=40, used=3, ours=2, foreign=1)
-    report = TableReport(table, "", "vpc-00000000000000001", (subnet,), {"ipv4": use, "ipv6": use})
-    written = client.write_table_report(None, report)
+    report = RouteTableObject(table, "", "vpc-00000000000000001", (subnet,), {"ipv4": use, "ipv6": use})
+    written = client.write_route_table_object(None, report)
     assert (written.subnets, written.families) == ((subnet,), {"ipv4": use, "ipv6": use})
-    assert cluster.table_reports.items()[table] == written
-    assert client.write_table_report(written, report) == written, "the version shows that nothing was written"
+    assert cluster.route_table_objects.items()[table] == written
+    assert client.write_route_table_object(written, report) == written, "the version shows that nothing was written"
     fewer = replace(report, subnets=(), families={"ipv4": replace(use, learned_limit=None, used=0)})
-    changed = client.write_table_report(written, fewer)
+    changed = client.write_route_table_object(written, fewer)
     assert (changed.subnets, changed.families) == (fewer.subnets, fewer.families)
     assert int(changed.version) > int(written.version)
     assert kube_api.get("routetables", table)["status"].get("ipv6") is None
     with pytest.raises(LostRace):
-        client.write_table_report(written, replace(report, vpc_id="vpc-00000000000000002"))
-    client.delete_table_report(changed)
-    assert table not in cluster.table_reports.items()
+        client.write_route_table_object(written, replace(report, vpc_id="vpc-00000000000000002"))
+    client.delete_route_table_object(changed)
+    assert table not in cluster.route_table_objects.items()
     assert table not in [one["metadata"]["name"] for one in kube_api.list("routetables")]
 
 

@@ -116,7 +116,7 @@ def join(server: RealKubeApi, aws: Aws, zone: Any, name: str) -> None:
 
 def answered(cluster: KubeCluster) -> bool:
     """Whether all three lists are here, or refused."""
-    stores = (cluster.nodes, cluster.node_routes, cluster.table_reports)
+    stores = (cluster.nodes, cluster.node_routes, cluster.route_table_objects)
     return bool(cluster.trouble) or all(store.wait_synced(0) for store in stores)
 
 

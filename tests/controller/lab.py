@@ -104,7 +104,7 @@ class Lab:
         self.loop = Loop(self.settings, self.cluster, self.client, ec2, *rest, own_vpc=lambda: own_vpc)
         self.clusters.append(self.cluster)
         self.cluster.start(self.loop.wake)
-        for store in (self.cluster.nodes, self.cluster.node_routes, self.cluster.table_reports):
+        for store in (self.cluster.nodes, self.cluster.node_routes, self.cluster.route_table_objects):
             assert store.wait_synced(PATIENCE)
         return self.loop
 
@@ -153,7 +153,7 @@ class Lab:
         for plural, store in (
             ("nodes", self.cluster.nodes),
             ("noderoutes", self.cluster.node_routes),
-            ("routetables", self.cluster.table_reports),
+            ("routetables", self.cluster.route_table_objects),
         ):
             want = {
                 o["metadata"]["name"]: o["metadata"]["resourceVersion"]

@@ -31,7 +31,7 @@ class Stores:
     def __init__(self) -> None:
         self.broken = ""
         self.stopped = False
-        self.nodes = self.node_routes = self.table_reports = self
+        self.nodes = self.node_routes = self.route_table_objects = self
 
     def wait_synced(self, timeout: float) -> bool:
         return True

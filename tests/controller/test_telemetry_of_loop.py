@@ -201,7 +201,7 @@ class Nodes:
     def __init__(self, count: int) -> None:
         self._nodes = {f"n{number}": Node(f"n{number}", "", "", "", f"i-{number:017x}") for number in range(count)}
         self.nodes = self
-        self.node_routes = self.table_reports = type("", (), {"items": lambda _: {}})()
+        self.node_routes = self.route_table_objects = type("", (), {"items": lambda _: {}})()
 
     def items(self) -> dict[str, Node]:
         return self._nodes

@@ -248,7 +248,7 @@ def test_the_control_plane_is_judged_by_each_family_that_it_shares_with_nodes(
     )
     plane = (ControlPlaneInterface("subnet-9", frozenset({"sg-plane"}), addresses),)
     aws = replace(facts.aws, groups=groups, control_plane=plane, vpc_id="vpc-1", tables={}, subnets={}, prefix_lists={})
-    facts = replace(facts, aws=aws, kubernetes=replace(facts.kubernetes, node_routes={}, table_reports={}))
+    facts = replace(facts, aws=aws, kubernetes=replace(facts.kubernetes, node_routes={}, route_table_objects={}))
     finding = found(facts, "groups-control-plane")
     assert finding.state == state, finding
     assert ("(IPv6)" in finding.found) == (state == "failed")

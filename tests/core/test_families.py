@@ -7,11 +7,11 @@ from itertools import product
 
 import pytest
 
-from cloudroute.core.node.hosttables import Composer, Wanted
+from cloudroute.core.node.desired import DesiredState, DesiredStateBuilder
 from cloudroute.dataplane import METRIC, TUNNELS, VTEP, VTEP6, Host, RouteKey, family_of_bytes, packed
 from cloudroute.types import FAMILIES, Family, NodeRoute, Path, family_of
 from tests.agent.world import HOST, TABLES, node_route
-from tests.core.test_roster import SHAPE
+from tests.core.test_roster import POLICY
 
 Families = tuple[Family, ...]
 KINDS: tuple[Families, ...] = (("ipv4",), ("ipv6",), FAMILIES)
@@ -44,11 +44,11 @@ def host(route: NodeRoute) -> Host:
     )
 
 
-def compose(own: NodeRoute, *peers: NodeRoute) -> Wanted:
-    return Composer(SHAPE).compose(own, {route.name: route for route in (own, *peers)}, {}, host(own))
+def compose(own: NodeRoute, *peers: NodeRoute) -> DesiredState:
+    return DesiredStateBuilder(POLICY).compose(own, {route.name: route for route in (own, *peers)}, {}, host(own))
 
 
-def ways(wanted: Wanted, peer: NodeRoute) -> Mapping[Family, Way]:
+def ways(wanted: DesiredState, peer: NodeRoute) -> Mapping[Family, Way]:
     """How a kernel with these tables sends packets to a peer's pods; nothing of a family that has no route."""
     found: dict[Family, Way] = {}
     for cidr in peer.spec.pod_cidrs:
@@ -99,11 +99,11 @@ def test_both_ends_use_what_they_share_alike(path: Path) -> None:
 
 
 def test_the_second_tunnel_is_there_while_a_peer_needs_it_and_at_no_other_time() -> None:
-    composer, own = Composer(SHAPE), node_route(1)
+    builder, own = DesiredStateBuilder(POLICY), node_route(1)
     dual, narrow = node_route(2), node_route(3, ips=["fd01::3"])
 
-    def look(*peers: NodeRoute) -> Wanted:
-        return composer.compose(own, {route.name: route for route in (own, *peers)}, {}, HOST)
+    def look(*peers: NodeRoute) -> DesiredState:
+        return builder.compose(own, {route.name: route for route in (own, *peers)}, {}, HOST)
 
     assert look(dual).tables["links"].keys() == {VTEP}
     with_both = look(dual, narrow)

@@ -259,7 +259,7 @@ def test_a_node_deleted_while_the_controller_was_down_leaves_nothing() -> None:
     world.settle()
     assert a not in world.records
     assert all(len(world.ours(table)) == 2 for table in world.tables)
-    assert world.counts() == {"WriteNodeRoute": 1, "delete": 3, "DeleteNodeRoute": 1, "WriteTableReport": 3}
+    assert world.counts() == {"WriteNodeRoute": 1, "delete": 3, "DeleteNodeRoute": 1, "WriteRouteTableObject": 3}
 
 
 def test_a_terminated_instance_goes_at_once() -> None:

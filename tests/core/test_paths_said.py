@@ -11,7 +11,7 @@ from dataclasses import replace
 from cloudroute.agent.report import Report
 from cloudroute.commands.status import node_statuses
 from cloudroute.core.explain.overview import compose
-from cloudroute.core.node.hosttables import Composer, Shape
+from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
 from cloudroute.core.paths import path_counts
 from cloudroute.dataplane import Host, packed
 from tests.core.world import POLICY, World
@@ -35,7 +35,7 @@ def column(world: World, name: str) -> object:
     """PATH, as the node's agent writes it."""
     own = world.records[name]
     host = Host("eth0", 9001, ((packed(own.spec.node_ips[0]), 16),), (packed("10.9.0.1"),))
-    wanted = Composer(Shape((), 1, 8472, True, ())).compose(own, world.records, {}, host)
+    wanted = DesiredStateBuilder(AgentPolicy((), 1, 8472, True, ())).compose(own, world.records, {}, host)
     return Report.of(own, wanted).status({}, 0)["path"]
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from cloudroute.core.explain.trace import End, end_at, trace
 from cloudroute.core.paths import Explanation
 from cloudroute.errors import CloudrouteError
-from cloudroute.types import Cidr, FamilyUse, NodeRouteSpec, Subnet, TableReport
+from cloudroute.types import Cidr, FamilyUse, NodeRouteSpec, RouteTableObject, Subnet
 
 USE = {"ipv4": FamilyUse(50, None, 9, 6, 3), "ipv6": FamilyUse(50, None, 9, 6, 3)}
 REPORTS = {
-    f"rtb-{zone}": TableReport(
+    f"rtb-{zone}": RouteTableObject(
         f"rtb-{zone}", "1", "vpc-1",
         (Subnet(f"subnet-{zone}", "vpc-1", zone, (Cidr.parse(f"10.{n}.0.0/16"), Cidr.parse(f"fd10:{n + 1}::/64"))),),
         USE,  # type: ignore[arg-type] # the keys are families
@@ -345,7 +345,7 @@ MIXED = {
     "a7": replace(spec(7, "a"), node_ips=("10.0.0.11",)),
 }  # fmt: skip
 """d6 is in an IPv6-only subnet, a7 has no IPv6 address."""
-TABLES = {**REPORTS, "rtb-d": TableReport("rtb-d", "1", "vpc-1", (NARROW,), REPORTS["rtb-a"].families)}
+TABLES = {**REPORTS, "rtb-d": RouteTableObject("rtb-d", "1", "vpc-1", (NARROW,), REPORTS["rtb-a"].families)}
 
 
 def mixed(source: str, target: str) -> Explanation:

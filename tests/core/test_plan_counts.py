@@ -30,7 +30,7 @@ def test_a_first_sync_is_one_create_per_node_table_and_family_and_one_check_per_
     assert counts["create"] == 12 * 3 * len(policy.families)
     assert counts["DisableSourceDestCheck"] == 12
     assert sum(isinstance(step, KUBERNETES) for step in world.log) == 4 * 12
-    assert counts["WriteTableReport"] == 3
+    assert counts["WriteRouteTableObject"] == 3
     assert counts["replace"] == counts["delete"] == 0
 
 
@@ -50,7 +50,7 @@ def test_one_node_more_costs_its_creates_and_one_check() -> None:
     world.settle()
     assert world.counts() == {
         "AssignPodCidrs": 1, "WriteNodeRoute": 2, "SetCondition": 1, "create": 3, "DisableSourceDestCheck": 1,
-        "WriteTableReport": 3,
+        "WriteRouteTableObject": 3,
     }  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_a_removed_node_costs_its_deletions() -> None:
     world.log.clear()
     del world.nodes[min(world.nodes)]
     world.settle()
-    assert world.counts() == {"WriteNodeRoute": 1, "delete": 3, "DeleteNodeRoute": 1, "WriteTableReport": 3}
+    assert world.counts() == {"WriteNodeRoute": 1, "delete": 3, "DeleteNodeRoute": 1, "WriteRouteTableObject": 3}
 
 
 def test_a_large_world_settles_with_the_same_counts() -> None:

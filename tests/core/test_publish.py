@@ -101,7 +101,7 @@ def test_a_report_says_how_full_a_table_is_and_who_sends_by_it() -> None:
     report = world.reports["rtb-main"]
     assert report.families == {"ipv4": FamilyUse(50, None, 5, 3, 2)}
     assert [subnet.zone for subnet in report.subnets] == ["zone-a", "zone-b", "zone-c"]
-    assert world.counts()["WriteTableReport"] == 1
+    assert world.counts()["WriteRouteTableObject"] == 1
 
 
 def test_without_the_overlay_a_node_is_not_ready_before_its_check_is_off() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.node.hosttables import Composer, Shape
-from cloudroute.core.node.peers import Unfit, assign_ids, vtep_mac
+from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.peers import NodeUnusable, assign_ids, vtep_mac
 from cloudroute.core.node.roster import roster
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.dataplane import Host, packed
@@ -17,7 +17,7 @@ from cloudroute.types import BITS, Cidr, NodeRoute
 from tests.agent.world import HOST, POOLS, TABLES, node_route
 
 OWN = node_route(1)
-SHAPE = Shape(POOLS, 1, 8472, True, ())
+POLICY = AgentPolicy(POOLS, 1, 8472, True, ())
 
 
 def names(*routes: NodeRoute) -> set[str]:
@@ -107,13 +107,13 @@ WORLDS = st.lists(
 
 @given(st.lists(WORLDS, min_size=1, max_size=5), NATIVE)
 def test_what_is_remembered_changes_no_result(worlds: list[list[NodeRoute]], native: list[str]) -> None:
-    """A composer that has seen other worlds before says the same as a fresh one."""
-    used = Composer(SHAPE)
+    """A builder that has seen other worlds before says the same as a fresh one."""
+    used = DesiredStateBuilder(POLICY)
     ids: dict[Cidr, int] = {}
     for world in worlds:
         routes = {route.name: route for route in world} | {"n1": node_route(1, native)}
         wanted = used.compose(routes["n1"], routes, {}, HOST)
-        fresh = Composer(SHAPE)
+        fresh = DesiredStateBuilder(POLICY)
         fresh.adopt(ids)
         assert fresh.compose(routes["n1"], routes, {}, HOST) == wanted
         for name, peer in wanted.peers.items():
@@ -133,19 +133,19 @@ def test_every_node_derives_the_same_mac_for_a_node() -> None:
 
 
 def test_the_tunnel_starts_from_the_address_that_the_nic_has() -> None:
-    composer = Composer(SHAPE)
+    builder = DesiredStateBuilder(POLICY)
     elsewhere = node_route(1, ips=["10.9.9.9", "10.0.0.1"])
-    wanted = composer.compose(elsewhere, {}, {}, HOST)
+    wanted = builder.compose(elsewhere, {}, {}, HOST)
     assert wanted.tables["links"]["cr0"].vxlan.local == packed("10.0.0.1")
-    with pytest.raises(Unfit, match=r"eth0 has none of the node's addresses \(10.9.9.9\): name the NIC"):
-        composer.compose(node_route(1, ips=["10.9.9.9"]), {}, {}, HOST)
+    with pytest.raises(NodeUnusable, match=r"eth0 has none of the node's addresses \(10.9.9.9\): name the NIC"):
+        builder.compose(node_route(1, ips=["10.9.9.9"]), {}, {}, HOST)
 
 
 @pytest.mark.parametrize("underlay", ["ipv4", "ipv6"])
 def test_the_tunnel_runs_over_either_family(underlay: str) -> None:
     pick = 0 if underlay == "ipv4" else 1
     own, peer = (node_route(n, ips=[node_route(n).spec.node_ips[pick]]) for n in (1, 2))
-    wanted = Composer(SHAPE).compose(own, {"n2": peer}, {}, HOST)
+    wanted = DesiredStateBuilder(POLICY).compose(own, {"n2": peer}, {}, HOST)
     assert wanted.mtu == 9001 - (50 if underlay == "ipv4" else 70)
     assert list(wanted.tables["fdb"].values()) == [packed(peer.spec.node_ips[0])]
     assert {BITS[cidr.family] // 8 for cidr in peer.spec.pod_cidrs} == set(map(len, wanted.tables["neighbours"]))
@@ -154,7 +154,7 @@ def test_the_tunnel_runs_over_either_family(underlay: str) -> None:
 def test_a_direct_peer_without_an_address_of_a_family_is_reached_by_the_overlay_in_it() -> None:
     """Both ends see that alike."""
     peer = node_route(4, ips=["10.0.0.4"])
-    wanted = Composer(SHAPE).compose(OWN, {"n4": peer}, {}, HOST)
+    wanted = DesiredStateBuilder(POLICY).compose(OWN, {"n4": peer}, {}, HOST)
     hops = wanted.tables["nexthops"].values()
     assert {hop.device for hop in hops if len(hop.gateway) == 4} == {"eth0"}
     assert {hop.device for hop in hops if len(hop.gateway) == 16} == {"cr0"}
@@ -162,7 +162,7 @@ def test_a_direct_peer_without_an_address_of_a_family_is_reached_by_the_overlay_
 
 def test_a_nic_without_an_ipv6_gateway_sends_ipv6_by_the_overlay_and_says_so() -> None:
     own, peer = node_route(1, TABLES), node_route(2, TABLES)
-    wanted = Composer(SHAPE).compose(own, {"n2": peer}, {}, replace_gateways())
+    wanted = DesiredStateBuilder(POLICY).compose(own, {"n2": peer}, {}, replace_gateways())
     assert "no ipv6 gateway" in wanted.problems["n2"]
     assert {hop.device for hop in wanted.tables["nexthops"].values()} == {"eth0", "cr0"}
 
@@ -173,6 +173,6 @@ def replace_gateways() -> Host:
 
 def test_a_peer_that_shares_no_address_family_is_said_and_harms_nobody() -> None:
     peer = replace(node_route(2), spec=replace(node_route(2).spec, node_ips=()))
-    wanted = Composer(SHAPE).compose(OWN, {"n2": peer, "n3": node_route(3)}, {}, HOST)
+    wanted = DesiredStateBuilder(POLICY).compose(OWN, {"n2": peer, "n3": node_route(3)}, {}, HOST)
     assert "no ipv4 or ipv6 address in nodeIPs" in wanted.problems["n2"]
     assert len(wanted.tables["routes"]) == 2 + len(POOLS) + len(OWN.spec.pod_cidrs)

@@ -17,7 +17,7 @@ from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
     DeleteNodeRoute,
-    DeleteTableReport,
+    DeleteRouteTableObject,
     DisableSourceDestCheck,
     Key,
     Memory,
@@ -26,7 +26,7 @@ from cloudroute.core.cluster.model import (
     Snapshot,
     Step,
     WriteNodeRoute,
-    WriteTableReport,
+    WriteRouteTableObject,
 )
 from cloudroute.core.cluster.planner import Decision, conclude, decide
 from cloudroute.types import (
@@ -41,8 +41,8 @@ from cloudroute.types import (
     NodeRouteSpec,
     Route,
     RouteTable,
+    RouteTableObject,
     Subnet,
-    TableReport,
 )
 
 VPC = "vpc-1"
@@ -74,7 +74,7 @@ class World:
     now: float = 1000.0
     nodes: dict[str, Node] = field(default_factory=dict)
     records: dict[str, NodeRoute] = field(default_factory=dict)
-    reports: dict[str, TableReport] = field(default_factory=dict)
+    reports: dict[str, RouteTableObject] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     tables: dict[str, RouteTable] = field(default_factory=dict)
     """Their `routes` are changed in place; a snapshot has copies."""
@@ -281,11 +281,11 @@ class World:
                 self._write_record(step)
             case DeleteNodeRoute():
                 del self.records[step.old.name]
-            case WriteTableReport():
+            case WriteRouteTableObject():
                 self.reports[step.report.id] = step.report
                 held = {cidr for record in self.records.values() for cidr in record.spec.pod_cidrs}
                 self.unreported = {(id_, to) for id_, to in self.unreported if id_ != step.report.id or to not in held}
-            case DeleteTableReport():
+            case DeleteRouteTableObject():
                 del self.reports[step.old.id]
             case AssignPodCidrs() | SetCondition():
                 self._write_node(step)

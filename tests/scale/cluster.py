@@ -18,7 +18,7 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.project import Meta
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.lab.kube.store import FIRST_VERSION
-from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, TableReport
+from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject
 from tests.clock import FakeClock
 
 
@@ -33,7 +33,7 @@ class LightCluster:
         """Whether a store has changed since somebody has set it to False."""
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change, project.decided_upon)
-        self.table_reports: MemoryStore[TableReport] = MemoryStore(self._on_change)
+        self.route_table_objects: MemoryStore[RouteTableObject] = MemoryStore(self._on_change)
         self.writes: Counter[tuple[str, str]] = Counter()
         """The controller's, by verb and resource."""
         self.said: Counter[str] = Counter()
@@ -54,7 +54,7 @@ class LightCluster:
         self.routes: dict[str, NodeRoute] = {}
         """By name."""
         self._versions = itertools.count(FIRST_VERSION + 1)
-        for store in (self.nodes, self.node_routes, self.table_reports):
+        for store in (self.nodes, self.node_routes, self.route_table_objects):
             store.replace(FIRST_VERSION, ())
 
     # --- the world ------------------------------------------------------------------------------
@@ -141,24 +141,26 @@ class LightCluster:
         self._tell("DELETED", _node_route(gone), "controller")
         self.wrote(old, None)
 
-    def write_table_report(self, old: TableReport | None, report: TableReport) -> TableReport:
+    def write_route_table_object(self, old: RouteTableObject | None, report: RouteTableObject) -> RouteTableObject:
         now = old
         if now is None:
             self._count("create", "routetables")
             now = replace(report, version=self._next(), families={}, created=self.clock.timestamp())
             self._show_table("ADDED", now)
-        assert project.table_report_spec(now) == project.table_report_spec(report), "subnets do not change here"
-        if project.table_report_status(now) != project.table_report_status(report):
+        assert project.route_table_object_spec(now) == project.route_table_object_spec(report), (
+            "subnets do not change here"
+        )
+        if project.route_table_object_status(now) != project.route_table_object_status(report):
             self._count("patch", "routetables/status")
             now = replace(now, version=self._next(), families=report.families)
             self._show_table("MODIFIED", now)
         return now
 
-    def _show_table(self, kind: str, report: TableReport) -> None:
-        self._put(self.table_reports, f"uid-{report.id}", report)
+    def _show_table(self, kind: str, report: RouteTableObject) -> None:
+        self._put(self.route_table_objects, f"uid-{report.id}", report)
         self._tell(kind, _table(report), "controller")
 
-    def delete_table_report(self, old: TableReport) -> None:
+    def delete_route_table_object(self, old: RouteTableObject) -> None:
         raise NotImplementedError
 
     def event(
@@ -187,8 +189,8 @@ class LightCluster:
     def _next(self) -> str:
         return str(next(self._versions))
 
-    def _put(self, store: Any, uid: str, obj: Node | NodeRoute | TableReport) -> None:
-        name = obj.id if isinstance(obj, TableReport) else obj.name
+    def _put(self, store: Any, uid: str, obj: Node | NodeRoute | RouteTableObject) -> None:
+        name = obj.id if isinstance(obj, RouteTableObject) else obj.name
         if isinstance(obj, Node):
             self._present[name] = obj
         elif isinstance(obj, NodeRoute):
@@ -208,16 +210,16 @@ def _node_route(route: NodeRoute) -> Mapping[str, object]:
     return raw | ({"status": dict(route.status)} if route.status else {})
 
 
-def _table(report: TableReport) -> Mapping[str, object]:
+def _table(report: RouteTableObject) -> Mapping[str, object]:
     raw: dict[str, object] = {
         "apiVersion": project.GROUP_VERSION,
         "kind": "RouteTable",
         "metadata": _metadata(report.id, str(uuid.uuid4()), report.version, report.created) | {"generation": 1},
-        "spec": project.table_report_spec(report),
+        "spec": project.route_table_object_spec(report),
     }
     status = {
         family: {key: value for key, value in use.items() if value is not None}  # null in a merge patch takes away
-        for family, use in project.table_report_status(report).items()
+        for family, use in project.route_table_object_status(report).items()
         if use
     }
     return raw | ({"status": status} if status else {})

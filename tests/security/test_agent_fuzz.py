@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.nft.client import _definition
 from cloudroute.core.node.conflist import conflist
-from cloudroute.core.node.hosttables import Composer, Shape, Wanted
-from cloudroute.core.node.peers import SPECIAL, Unfit, is_unicast
+from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredStateBuilder
+from cloudroute.core.node.peers import SPECIAL, NodeUnusable, is_unicast
 from cloudroute.dataplane import KINDS, TABLE, TUNNELS, Host, network
 from cloudroute.types import Cidr, NodeRoute
 from tests.agent.world import HOST, POOLS, Node, node_route
@@ -47,7 +47,7 @@ def world(bodies: list[dict[str, Any]]) -> dict[str, NodeRoute]:
     return {"n1": OWN, "n7": HONEST, **others}
 
 
-def check_kernel(wanted: Wanted, pools: tuple[Cidr, ...]) -> None:
+def check_kernel(wanted: DesiredState, pools: tuple[Cidr, ...]) -> None:
     """All that an agent would program is inside of the pools, about other hosts, and reaches nothing of its own."""
     tables = wanted.tables
     for key, route in tables["routes"].items():
@@ -68,7 +68,7 @@ def check_kernel(wanted: Wanted, pools: tuple[Cidr, ...]) -> None:
         assert any(pool.covers(cidr) for pool in pools or EVERYWHERE)
 
 
-def check_words(wanted: Wanted) -> None:
+def check_words(wanted: DesiredState) -> None:
     for words in wanted.problems.values():
         assert hostile.is_clean(words)
 
@@ -78,9 +78,9 @@ def check_words(wanted: Wanted) -> None:
 def test_hostile_node_routes_are_left_out_and_said(bodies: list[dict[str, Any]], pools: tuple[Cidr, ...]) -> None:
     """The honest peer is reached as without them; each that is not used is named with a reason."""
     routes = world(bodies)
-    shape = Shape(pools, 1, 8472, True, ())
-    alone = Composer(shape).compose(OWN, {"n1": OWN, "n7": HONEST}, {}, HOST)
-    wanted = Composer(shape).compose(OWN, routes, {}, HOST)
+    policy = AgentPolicy(pools, 1, 8472, True, ())
+    alone = DesiredStateBuilder(policy).compose(OWN, {"n1": OWN, "n7": HONEST}, {}, HOST)
+    wanted = DesiredStateBuilder(policy).compose(OWN, routes, {}, HOST)
     check_kernel(wanted, pools)
     check_words(wanted)
     for kind in ("fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes"):
@@ -111,11 +111,13 @@ def test_a_hostile_node_route_of_its_own_stops_the_agent_in_words(
     assert content["plugins"][0]["type"] == "ptp"
 
 
-def composed(own: NodeRoute, host: Host, pools: tuple[Cidr, ...]) -> tuple[Wanted | None, str]:
+def composed(own: NodeRoute, host: Host, pools: tuple[Cidr, ...]) -> tuple[DesiredState | None, str]:
     """What its agent wants, or why it can't, in words."""
     try:
-        return Composer(Shape(pools, 1, 8472, True, ())).compose(own, {"n1": own, "n7": HONEST}, {}, host), ""
-    except Unfit as error:
+        return DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(
+            own, {"n1": own, "n7": HONEST}, {}, host
+        ), ""
+    except NodeUnusable as error:
         return None, str(error)
 
 
@@ -137,8 +139,10 @@ def test_nft_gets_only_what_our_serializer_writes(
 ) -> None:
     """Each word of the transaction is one of ours, an address or a number: no text of any object is among them."""
     own = replace(OWN, spec=replace(OWN.spec, native_in=("rtb-1",)))
-    table = project.table_report({"metadata": hostile.meta("rtb-1", 1), **report})
-    wanted = Composer(Shape(pools, 1, 8472, True, ())).compose(own, world(bodies), {"rtb-1": table}, HOST)
+    table = project.route_table_object({"metadata": hostile.meta("rtb-1", 1), **report})
+    wanted = DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(
+        own, world(bodies), {"rtb-1": table}, HOST
+    )
     for word in words_of([*_definition(wanted.tables["nftables"][TABLE])]):
         assert OURS.fullmatch(word) or SETS.fullmatch(word) or is_address(word), word
 

@@ -9,7 +9,7 @@ import pytest
 
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.nft.client import Nft
-from cloudroute.core.node.hosttables import Composer, Shape
+from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
 from cloudroute.dataplane import TABLE
 from tests.agent.world import HOST, POOLS, node_route
 from tests.hosts import Namespace
@@ -47,10 +47,10 @@ def test_nft_takes_what_hostile_objects_come_to_and_nothing_else_changes(
         name = f"hostile-{number}"
         routes[name] = project.agent_node_route("n1")({"metadata": hostile.meta(name, number), "spec": spec})
     subnets = [{"id": word, "zone": word, "cidrs": [word, "10.0.16.0/20"]} for word in hostile.WORDS]
-    report = project.table_report(
+    report = project.route_table_object(
         {"metadata": hostile.meta("rtb-1", 1), "spec": {"vpcID": "vpc-1", "subnets": subnets}}
     )
-    wanted = Composer(Shape(pools, 1, 8472, True, ())).compose(OWN, routes, {"rtb-1": report}, HOST)
+    wanted = DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(OWN, routes, {"rtb-1": report}, HOST)
     ruleset = wanted.tables["nftables"][TABLE]
     assert nft.table.write({TABLE: ruleset}, ()) == {}
     assert nft.table.read(()) == {TABLE: ruleset}

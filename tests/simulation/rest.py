@@ -33,7 +33,7 @@ def _plan(replica: Replica) -> str:
     """Planning again gives nothing, and neither does a fresh process."""
     assert replica.loop
     loop = replica.loop
-    if not loop.view.complete:
+    if not loop.cache.complete:
         return "the leader has not read EC2"
     snapshot = loop._snapshot()
     plan = decide(snapshot, loop.policy).plan

@@ -9,7 +9,7 @@ from cloudroute.adapters.kernel import HostKernel
 from cloudroute.adapters.kube import project
 from cloudroute.agent.sync import Sync, describe
 from cloudroute.core.node.conflist import conflist
-from cloudroute.core.node.hosttables import Composer, Shape
+from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
 from cloudroute.dataplane import CONFLIST, KINDS, network
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
@@ -77,16 +77,16 @@ def drift(lab: HostLab) -> list[str]:
 
 def _drift(lab: HostLab, host: LabHost) -> list[str]:
     routes = {raw["metadata"]["name"]: project.node_route(raw) for raw in lab.node_routes()}
-    reports = {raw["metadata"]["name"]: project.table_report(raw) for raw in lab.kube.list("routetables")}
-    composer = Composer(Shape(tuple(map(Cidr.parse, lab.pools)), VNI, PORT, True, ()))
+    reports = {raw["metadata"]["name"]: project.route_table_object(raw) for raw in lab.kube.list("routetables")}
+    builder = DesiredStateBuilder(AgentPolicy(tuple(map(Cidr.parse, lab.pools)), VNI, PORT, True, ()))
     with host.namespace.inside():
         kernel = HostKernel(str(host.conf_dir))
         try:
             sync = Sync(kernel)
             found = sync.read("routes").actual
             nexthops = {network(key.destination, key.length): to.nexthop for key, to in found.items() if to[0]}
-            composer.adopt(nexthops)
-            wanted = composer.compose(routes[host.name], routes, reports, kernel.host("eth0"))
+            builder.adopt(nexthops)
+            wanted = builder.compose(routes[host.name], routes, reports, kernel.host("eth0"))
             plugins, _ = kernel.plugins()
             file = {f"{host.conf_dir}/{CONFLIST}": conflist(wanted.pod_cidrs, wanted.mtu, plugins)}
             sync.want({**wanted.tables, "files": file})

@@ -29,7 +29,7 @@ class _Seen(NamedTuple):
 
 
 class Files:
-    """ports.Table: absolute path to content. A file that can't be read is as good as missing: a write replaces it."""
+    """ports.KindDriver: absolute path to content. A file that can't be read counts as missing: a write replaces it."""
 
     def __init__(self, conf_dir: str) -> None:
         self._own = f"{conf_dir.rstrip('/')}/{CONFLIST}"

@@ -11,7 +11,7 @@ from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Refle
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
 from cloudroute.errors import LostRace, Refused
-from cloudroute.types import NodeRoute, TableReport
+from cloudroute.types import NodeRoute, RouteTableObject
 
 
 class KubeAgents:
@@ -30,11 +30,11 @@ class KubeAgents:
         self._changed: Callable[[], None] = lambda: None
         self._project = project.agent_node_route(node_name)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change)
-        self.table_reports: MemoryStore[TableReport] = MemoryStore(self._on_change)
+        self.route_table_objects: MemoryStore[RouteTableObject] = MemoryStore(self._on_change)
         rest = (beat, list_limit, silence)
         reflectors = (
             Reflector(self.transport, NODE_ROUTES, self._project, self.node_routes, *rest),
-            Reflector(self.transport, ROUTE_TABLES, project.table_report, self.table_reports, *rest),
+            Reflector(self.transport, ROUTE_TABLES, project.route_table_object, self.route_table_objects, *rest),
         )
         self._reflectors = Reflectors(self.transport, reflectors)
 

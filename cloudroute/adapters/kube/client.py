@@ -16,7 +16,7 @@ from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES, K
 from cloudroute.adapters.kube.events import EventWriter
 from cloudroute.adapters.kube.transport import JSON, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Json, Transport
 from cloudroute.errors import LostRace, Refused
-from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, TableReport
+from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject
 
 _PODS = "/api/v1/pods"
 _SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
@@ -89,32 +89,32 @@ class KubeClient:
 
     # --- RouteTables ------------------------------------------------------------------------------
 
-    def write_table_report(self, old: TableReport | None, report: TableReport) -> TableReport:
+    def write_route_table_object(self, old: RouteTableObject | None, report: RouteTableObject) -> RouteTableObject:
         path = _path(ROUTE_TABLES, report.id)
-        spec, status = project.table_report_spec(report), project.table_report_status(report)
+        spec, status = project.route_table_object_spec(report), project.route_table_object_status(report)
         if old is None:
             body = _object("RouteTable", report.id, spec)
-            now = self._show_table_report(self._write("POST", ROUTE_TABLES, body=body))
-        elif project.table_report_spec(old) != spec:
-            now = self._patch_table_report(path, old, {"spec": spec})
+            now = self._show_route_table_object(self._write("POST", ROUTE_TABLES, body=body))
+        elif project.route_table_object_spec(old) != spec:
+            now = self._patch_route_table_object(path, old, {"spec": spec})
         else:
             now = old
-        if project.table_report_status(now) != status:
-            now = self._patch_table_report(path + "/status", now, {"status": status})
+        if project.route_table_object_status(now) != status:
+            now = self._patch_route_table_object(path + "/status", now, {"status": status})
         return now
 
-    def delete_table_report(self, old: TableReport) -> None:
-        if uid := self._cluster.table_reports.uid(old.id):
+    def delete_route_table_object(self, old: RouteTableObject) -> None:
+        if uid := self._cluster.route_table_objects.uid(old.id):
             self._delete(_path(ROUTE_TABLES, old.id), uid)
-            self._cluster.table_reports.discard(old.id, uid)
+            self._cluster.route_table_objects.discard(old.id, uid)
 
-    def _patch_table_report(self, path: str, old: TableReport, patch: Json) -> TableReport:
+    def _patch_route_table_object(self, path: str, old: RouteTableObject, patch: Json) -> RouteTableObject:
         body = {"metadata": {"resourceVersion": old.version}, **patch}
-        return self._show_table_report(self._write("PATCH", path, body=body, content_type=MERGE_PATCH))
+        return self._show_route_table_object(self._write("PATCH", path, body=body, content_type=MERGE_PATCH))
 
-    def _show_table_report(self, raw: Json) -> TableReport:
-        answer = project.table_report(raw)
-        self._cluster.table_reports.put(project.meta(raw), answer)
+    def _show_route_table_object(self, raw: Json) -> RouteTableObject:
+        answer = project.route_table_object(raw)
+        self._cluster.route_table_objects.put(project.meta(raw), answer)
         return answer
 
     # --- the rest ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.adapters.kube.transport import Json, Transport
 from cloudroute.ports import Clock
 from cloudroute.selector import EVERY, Selector
-from cloudroute.types import Node, NodeRoute, TableReport
+from cloudroute.types import Node, NodeRoute, RouteTableObject
 
 NODES = "/api/v1/nodes"
 NODE_ROUTES = f"/apis/{project.GROUP_VERSION}/noderoutes"
@@ -41,12 +41,12 @@ class KubeCluster:
         self._changed: Callable[[], None] = lambda: None
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change, project.decided_upon)
-        self.table_reports: MemoryStore[TableReport] = MemoryStore(self._on_change)
+        self.route_table_objects: MemoryStore[RouteTableObject] = MemoryStore(self._on_change)
         rest = (beat, list_limit, silence)
         reflectors = (
             Reflector(self.transport, NODES, self._our_node, self.nodes, *rest),
             Reflector(self.transport, NODE_ROUTES, project.node_route, self.node_routes, *rest),
-            Reflector(self.transport, ROUTE_TABLES, project.table_report, self.table_reports, *rest),
+            Reflector(self.transport, ROUTE_TABLES, project.route_table_object, self.route_table_objects, *rest),
         )
         self._reflectors = Reflectors(self.transport, reflectors)
 

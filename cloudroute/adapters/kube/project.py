@@ -26,8 +26,8 @@ from cloudroute.types import (
     NodeRoute,
     NodeRouteSpec,
     PodAddress,
+    RouteTableObject,
     Subnet,
-    TableReport,
 )
 
 Json = Mapping[str, Any]
@@ -147,7 +147,7 @@ def node_route_spec(spec: NodeRouteSpec) -> dict[str, Any]:
     }
 
 
-def table_report(raw: Json) -> TableReport:
+def route_table_object(raw: Json) -> RouteTableObject:
     """A RouteTable object."""
     data, spec, status = (_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
     vpc_id = _text(spec.get("vpcID"))
@@ -158,7 +158,7 @@ def table_report(raw: Json) -> TableReport:
     families: dict[Family, FamilyUse] = {
         family: _family_use(status[family]) for family in FAMILIES if isinstance(status.get(family), dict)
     }
-    return TableReport(
+    return RouteTableObject(
         id=_text(data.get("name")),
         version=_text(data.get("resourceVersion")),
         vpc_id=vpc_id,
@@ -168,7 +168,7 @@ def table_report(raw: Json) -> TableReport:
     )
 
 
-def table_report_spec(report: TableReport) -> dict[str, Any]:
+def route_table_object_spec(report: RouteTableObject) -> dict[str, Any]:
     """The `spec` of a RouteTable object."""
     return {
         "vpcID": report.vpc_id,
@@ -179,7 +179,7 @@ def table_report_spec(report: TableReport) -> dict[str, Any]:
     }
 
 
-def table_report_status(report: TableReport) -> dict[str, Any]:
+def route_table_object_status(report: RouteTableObject) -> dict[str, Any]:
     """The `status` of a RouteTable object as a merge patch: null removes what is no more."""
     return {
         family: None

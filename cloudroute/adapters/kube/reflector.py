@@ -18,10 +18,10 @@ from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.adapters.kube.transport import Transport, Watch
 from cloudroute.errors import ApiError, Retryable, Throttled
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import Node, NodeRoute, TableReport
+from cloudroute.types import Node, NodeRoute, RouteTableObject
 
 _chance = Random()
-T = TypeVar("T", bound=Node | NodeRoute | TableReport)
+T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject)
 
 SILENCE_SECONDS = 75.0
 """How long a watch may say nothing. The API server sends a bookmark each minute: past that, the connection is dead."""

@@ -23,7 +23,7 @@ from cloudroute.core.explain.doctor.facts import Permission, Workload
 from cloudroute.errors import LostRace, Refused
 from cloudroute.ports import Clock
 from cloudroute.selector import Selector
-from cloudroute.types import Node, NodeRoute, TableReport
+from cloudroute.types import Node, NodeRoute, RouteTableObject
 
 T = TypeVar("T")
 
@@ -116,9 +116,9 @@ class Review(Transport):
         """All NodeRoutes by name."""
         return {one.name: one for one in self._list(NODE_ROUTES, project.node_route)}
 
-    def table_reports(self) -> Mapping[str, TableReport]:
+    def route_table_objects(self) -> Mapping[str, RouteTableObject]:
         """All RouteTables by name."""
-        return {one.id: one for one in self._list(ROUTE_TABLES, project.table_report)}
+        return {one.id: one for one in self._list(ROUTE_TABLES, project.route_table_object)}
 
     def daemon_sets(self) -> Sequence[Workload]:
         """All DaemonSets."""

@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from cloudroute.adapters.kube.project import Meta
-from cloudroute.types import Node, NodeRoute, TableReport
+from cloudroute.types import Node, NodeRoute, RouteTableObject
 
-T = TypeVar("T", bound=Node | NodeRoute | TableReport)
+T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject)
 
 
 class MemoryStore(Generic[T]):
@@ -153,5 +153,5 @@ class MemoryStore(Generic[T]):
         self._snapshot = None
 
 
-def _unversioned(obj: Node | NodeRoute | TableReport) -> object:
+def _unversioned(obj: Node | NodeRoute | RouteTableObject) -> object:
     return replace(obj, version="")

@@ -2,7 +2,7 @@
 
     channel ── one socket for requests: bulk writes with a barrier per chunk, dumps
         ├── devices ────── which device a name or an index means, and what it is
-        ├── links, addresses, neighbours (FDB too), nexthops, routes        a `ports.Table` each
+        ├── links, addresses, neighbours (FDB too), nexthops, routes        a `ports.KindDriver` each
         ├── host ───────── facts of the NIC
         └── listen ─────── what others change, told by multicast and sifted in the kernel by `sieve`
 

@@ -36,7 +36,7 @@ _SETTINGS = {
 
 
 class Bridges:
-    """ports.Table of `dataplane.Bridges`: a pod CIDR is there while each bridge in it answers, or there is none."""
+    """ports.KindDriver of `dataplane.Bridges`: a pod CIDR is there while each bridge in it answers, or none is."""
 
     def __init__(self, channel: Channel, devices: Devices) -> None:
         self._channel = channel

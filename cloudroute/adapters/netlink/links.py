@@ -19,7 +19,7 @@ from cloudroute.dataplane import Link, Vxlan
 
 
 class Links:
-    """ports.Table of `dataplane.Links`."""
+    """ports.KindDriver of `dataplane.Links`."""
 
     def __init__(self, channel: Channel, known: Devices) -> None:
         self._channel = channel

@@ -34,7 +34,7 @@ _ENTRY_KEY = struct.Struct("=IHHII BxxxiHBB HH6s2x")
 
 
 class Neighbours:
-    """ports.Table of `dataplane.Neighbours` on the VXLAN device of that name."""
+    """ports.KindDriver of `dataplane.Neighbours` on the VXLAN device of that name."""
 
     def __init__(self, channel: Channel, devices: Devices, name: str) -> None:
         self._channel = channel
@@ -75,7 +75,7 @@ class Neighbours:
 
 
 class Fdb:
-    """ports.Table of `dataplane.Fdb` on the VXLAN device of that name.
+    """ports.KindDriver of `dataplane.Fdb` on the VXLAN device of that name.
 
     An entry that is not just "MAC behind node" reads as b"".
     """

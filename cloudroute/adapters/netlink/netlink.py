@@ -18,7 +18,7 @@ from cloudroute.adapters.netlink.nexthops import Nexthops
 from cloudroute.adapters.netlink.routes import Routes
 from cloudroute.dataplane import TUNNELS, VTEP, VTEP6, AddressKey, Host, Kind, Link, Nexthop, Route, RouteKey
 from cloudroute.errors import KernelError
-from cloudroute.ports import Table
+from cloudroute.ports import KindDriver
 from cloudroute.types import Cidr
 
 
@@ -45,15 +45,15 @@ class Netlink:
             raise
         self._channel = channel
         self._devices = devices
-        self.links: Table[str, Link] = links
-        self.addresses: Table[AddressKey, None] = addresses
-        self.bridges: Table[Cidr, None] = bridges
-        self.fdb: Table[bytes, bytes] = tunnels[VTEP][0]
-        self.neighbours: Table[bytes, bytes] = tunnels[VTEP][1]
-        self.fdb6: Table[bytes, bytes] = tunnels[VTEP6][0]
-        self.neighbours6: Table[bytes, bytes] = tunnels[VTEP6][1]
-        self.nexthops: Table[int, Nexthop] = nexthops
-        self.routes: Table[RouteKey, Route] = routes
+        self.links: KindDriver[str, Link] = links
+        self.addresses: KindDriver[AddressKey, None] = addresses
+        self.bridges: KindDriver[Cidr, None] = bridges
+        self.fdb: KindDriver[bytes, bytes] = tunnels[VTEP][0]
+        self.neighbours: KindDriver[bytes, bytes] = tunnels[VTEP][1]
+        self.fdb6: KindDriver[bytes, bytes] = tunnels[VTEP6][0]
+        self.neighbours6: KindDriver[bytes, bytes] = tunnels[VTEP6][1]
+        self.nexthops: KindDriver[int, Nexthop] = nexthops
+        self.routes: KindDriver[RouteKey, Route] = routes
 
     def host(self, interface: str) -> Host:
         """ports.Kernel.host. From then on `listen` looks out for that NIC."""

@@ -11,7 +11,7 @@ from cloudroute.adapters.nft.events import Events
 from cloudroute.adapters.nft.ruleset import Json, base, elements, text
 from cloudroute.dataplane import TABLE, Kind, PeerBytes, Ruleset
 from cloudroute.errors import KernelError
-from cloudroute.ports import Table
+from cloudroute.ports import KindDriver
 
 _TABLE: Json = {"table": {"family": "inet", "name": TABLE}}
 
@@ -22,7 +22,7 @@ class Nft:
     def __init__(self) -> None:
         self._command = Command()
         self._events: Events | None = None
-        self.table: Table[str, Ruleset] = RulesetTable(self._command)
+        self.table: KindDriver[str, Ruleset] = RulesetTable(self._command)
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
         """The counters, which begin anew when the table is redefined; () while there is no table. Never raises."""
@@ -48,7 +48,7 @@ class Nft:
 
 
 class RulesetTable:
-    """ports.Table with the single key `dataplane.TABLE`."""
+    """ports.KindDriver with the single key `dataplane.TABLE`."""
 
     def __init__(self, command: Command) -> None:
         self._command = command

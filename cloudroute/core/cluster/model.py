@@ -22,8 +22,8 @@ from cloudroute.types import (
     NodeRoute,
     NodeRouteSpec,
     RouteTable,
+    RouteTableObject,
     Subnet,
-    TableReport,
 )
 
 DirectRouting = Literal["auto", "always", "off"]
@@ -79,7 +79,7 @@ class Snapshot:
     """Monotonic seconds."""
     nodes: Mapping[str, Node]
     node_routes: Mapping[str, NodeRoute]
-    table_reports: Mapping[str, TableReport]
+    route_table_objects: Mapping[str, RouteTableObject]
     vpc_id: str
     instances: Mapping[str, Instance]
     tables: Mapping[str, RouteTable]
@@ -195,11 +195,11 @@ class SetCondition:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteTableReport:
+class WriteRouteTableObject:
     """Create or change a RouteTable object."""
 
-    old: TableReport | None
-    report: TableReport
+    old: RouteTableObject | None
+    report: RouteTableObject
     after: tuple[Key, ...] = ()
 
     @property
@@ -208,10 +208,10 @@ class WriteTableReport:
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteTableReport:
+class DeleteRouteTableObject:
     """Forget a table that is gone, or that is no longer ours to fill and holds nothing of ours."""
 
-    old: TableReport
+    old: RouteTableObject
     after: tuple[Key, ...] = ()
 
     @property
@@ -226,8 +226,8 @@ Step = (
     | DisableSourceDestCheck
     | ChangeRoute
     | SetCondition
-    | WriteTableReport
-    | DeleteTableReport
+    | WriteRouteTableObject
+    | DeleteRouteTableObject
 )
 
 

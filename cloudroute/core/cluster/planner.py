@@ -128,7 +128,7 @@ def _learned(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[tuple[str
     """Learned limits that the RouteTable objects don't carry yet."""
     result = {}
     for table_id, use in uses.items():
-        report = snapshot.table_reports.get(table_id)
+        report = snapshot.route_table_objects.get(table_id)
         for family, fill in use.families.items():
             reported = report.families.get(family) if report else None
             if fill.learned_limit is not None and (reported is None or reported.learned_limit != fill.learned_limit):
@@ -159,6 +159,6 @@ def _words(step: Step) -> str:
         "DeleteNodeRoute": "forget # node(s)",
         "DisableSourceDestCheck": "switch # source/dest check(s) off",
         "SetCondition": "set # condition(s)",
-        "WriteTableReport": "report # table(s)",
-        "DeleteTableReport": "forget # table(s)",
+        "WriteRouteTableObject": "report # table(s)",
+        "DeleteRouteTableObject": "forget # table(s)",
     }[type(step).__name__]

@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterator, Mapping
 from cloudroute.core.cluster.diff import Gaps
 from cloudroute.core.cluster.members import Membership
 from cloudroute.core.cluster.model import (
-    DeleteTableReport,
+    DeleteRouteTableObject,
     Policy,
     SetCondition,
     Snapshot,
     Step,
-    WriteTableReport,
+    WriteRouteTableObject,
 )
 from cloudroute.core.cluster.slots import Grants
 from cloudroute.core.cluster.tables import TableUse, reports
@@ -95,9 +95,11 @@ def _says(condition: Condition | None, wanted: Condition) -> bool:
 def _reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> list[Step]:
     wanted = reports(snapshot, uses)
     steps: list[Step] = [
-        WriteTableReport(snapshot.table_reports.get(table_id), report)
+        WriteRouteTableObject(snapshot.route_table_objects.get(table_id), report)
         for table_id, report in wanted.items()
-        if snapshot.table_reports.get(table_id) != report
+        if snapshot.route_table_objects.get(table_id) != report
     ]
-    steps.extend(DeleteTableReport(old) for table_id, old in snapshot.table_reports.items() if table_id not in wanted)
+    steps.extend(
+        DeleteRouteTableObject(old) for table_id, old in snapshot.route_table_objects.items() if table_id not in wanted
+    )
     return steps

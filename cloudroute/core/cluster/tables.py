@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 from cloudroute.core.cluster.ipam import NodeSized
 from cloudroute.core.cluster.model import Notice, Policy, Snapshot
-from cloudroute.types import CLUSTER_TAG, Cidr, Family, FamilyUse, Instance, Route, RouteTable, Subnet, TableReport
+from cloudroute.types import CLUSTER_TAG, Cidr, Family, FamilyUse, Instance, Route, RouteTable, RouteTableObject, Subnet
 
 
 class TableUse(NamedTuple):
@@ -74,7 +74,7 @@ def managed_tables(snapshot: Snapshot, policy: Policy, table_of: Mapping[str, st
 def known_tables(snapshot: Snapshot) -> set[str]:
     """Ids of tables that have, or had, routes of ours: they have a RouteTable object, or the journal names them."""
     published = {record.spec.native_in for record in snapshot.node_routes.values()}  # few differ
-    return {*snapshot.table_reports, *(table_id for table_ids in published for table_id in table_ids)}
+    return {*snapshot.route_table_objects, *(table_id for table_ids in published for table_id in table_ids)}
 
 
 def _instances(snapshot: Snapshot) -> list[Instance]:
@@ -173,7 +173,7 @@ def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int, forei
         learned: int | None = used
     else:
         learned = snapshot.memory.learned.get((table_id, family))
-        report = snapshot.table_reports.get(table_id)
+        report = snapshot.route_table_objects.get(table_id)
         reported = report.families.get(family) if report else None
         if learned is None and reported and reported.limit == snapshot.limit and foreign >= reported.foreign:
             learned = reported.learned_limit
@@ -188,14 +188,14 @@ def excluded_ranges(policy: Policy, uses: Mapping[str, TableUse]) -> list[Cidr]:
     return [*policy.reserved, *{cidr for use in uses.values() for cidr in use.foreign}]
 
 
-def reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[str, TableReport]:
+def reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[str, RouteTableObject]:
     """What to say of each table that is ours to fill, or not empty of ours yet."""
     result = {}
     for table_id, use in uses.items():
         if use.managed or any(fill.ours for fill in use.families.values()):
-            old = snapshot.table_reports.get(table_id)
+            old = snapshot.route_table_objects.get(table_id)
             version, created = (old.version, old.created) if old else ("", "")
-            result[table_id] = TableReport(table_id, version, use.table.vpc_id, use.subnets, use.families, created)
+            result[table_id] = RouteTableObject(table_id, version, use.table.vpc_id, use.subnets, use.families, created)
     return result
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from cloudroute.core.paths import Explanation, address_of, entries, explain, lack, pair_reason, pair_steps
 from cloudroute.errors import CloudrouteError
-from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Subnet, TableReport, family_of
+from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, RouteTableObject, Subnet, family_of
 
 
 class End(NamedTuple):
@@ -37,7 +37,7 @@ def end_at(address: str, specs: Mapping[str, NodeRouteSpec]) -> End:
 
 
 def trace(
-    source: End, target: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, TableReport]
+    source: End, target: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]
 ) -> Explanation:
     """Why a packet from `source` to `target` goes which way. Their nodes must be in `specs`.
 
@@ -90,7 +90,7 @@ class _Way:
     target: End
     family: Family
     specs: Mapping[str, NodeRouteSpec]
-    tables: Mapping[str, TableReport]
+    tables: Mapping[str, RouteTableObject]
 
     # --- both on one node -------------------------------------------------------------------
 
@@ -252,25 +252,25 @@ class _Way:
             else f"somebody else's routes lead to {target}"
         )
 
-    def _entered(self, table: TableReport, node: str) -> tuple[str, str]:
+    def _entered(self, table: RouteTableObject, node: str) -> tuple[str, str]:
         """From a table of the VPC to a pod."""
         return (
             f"{table.id}: {entries(self.specs[node], self.family)}",
             f"{node} takes it, its source/dest check being off, and delivers it to the pod",
         )
 
-    def _served(self, address: str, spec: NodeRouteSpec) -> tuple[TableReport, Subnet] | None:
+    def _served(self, address: str, spec: NodeRouteSpec) -> tuple[RouteTableObject, Subnet] | None:
         """The subnet that holds an address outside, with its table; one that leads to the node if there is any."""
         found = sorted(_holding(address, self.tables), key=lambda one: one[0].id not in spec.native_in)
         return found[0] if found else None
 
-    def _masquerade(self, served: tuple[TableReport, Subnet] | None, outside: str, node: str) -> str:
+    def _masquerade(self, served: tuple[RouteTableObject, Subnet] | None, outside: str, node: str) -> str:
         if served and _reserved(outside, served[1]):
             subnet = served[1]
             return f"{outside} is one of the first four addresses of {subnet.id}: AWS's own answer VPC addresses only"
         return self._lacking(served, outside, node)
 
-    def _lacking(self, served: tuple[TableReport, Subnet] | None, outside: str, node: str) -> str:
+    def _lacking(self, served: tuple[RouteTableObject, Subnet] | None, outside: str, node: str) -> str:
         if served is None:
             return (
                 f"{outside} is in no subnet whose route table cloudroute fills, and nothing there leads to a pod CIDR"
@@ -296,7 +296,7 @@ def _reserved(address: str, subnet: Subnet) -> bool:
     return any(_holds(cidr, family, number) for cidr in subnet.reserved)
 
 
-def _holding(address: str, tables: Mapping[str, TableReport]) -> Iterator[tuple[TableReport, Subnet]]:
+def _holding(address: str, tables: Mapping[str, RouteTableObject]) -> Iterator[tuple[RouteTableObject, Subnet]]:
     """The subnets that hold an address, each with its table."""
     try:
         family, number = family_of(address), int(ipaddress.ip_address(address))
@@ -308,7 +308,7 @@ def _holding(address: str, tables: Mapping[str, TableReport]) -> Iterator[tuple[
                 yield table, subnet
 
 
-def _subnet_of(address: str, tables: Mapping[str, TableReport]) -> tuple[TableReport, Subnet] | None:
+def _subnet_of(address: str, tables: Mapping[str, RouteTableObject]) -> tuple[RouteTableObject, Subnet] | None:
     return next(_holding(address, tables), None)
 
 

@@ -47,7 +47,7 @@ SPECIAL = tuple(
 """What is no pod's and, see `is_unicast`, no host's."""
 
 
-class Unfit(Exception):
+class NodeUnusable(Exception):
     """This node's own NodeRoute or NIC does not serve. `reason` is one word for the status, the text is for people."""
 
     def __init__(self, reason: str, words: str) -> None:
@@ -55,7 +55,7 @@ class Unfit(Exception):
         self.reason = reason
 
 
-class Me(NamedTuple):
+class LocalNode(NamedTuple):
     """This node, as far as its entries for any peer depend on it."""
 
     kind: Class
@@ -70,18 +70,18 @@ class Me(NamedTuple):
     interface: str
 
     @classmethod
-    def of(cls, spec: NodeRouteSpec, host: Host, pools: Sequence[Cidr] = ()) -> Me:
-        """Raises Unfit when the NodeRoute has no usable pod CIDR, or the NIC none of the node's addresses."""
+    def of(cls, spec: NodeRouteSpec, host: Host, pools: Sequence[Cidr] = ()) -> LocalNode:
+        """Raises NodeUnusable when the NodeRoute has no usable pod CIDR, or the NIC none of the node's addresses."""
         if not spec.pod_cidrs:
-            raise Unfit("NoPodCIDR", "its NodeRoute has no valid pod CIDR: the controller gives it one")
+            raise NodeUnusable("NoPodCIDR", "its NodeRoute has no valid pod CIDR: the controller gives it one")
         for cidr in spec.pod_cidrs:
             if cidr.size < LEAST_ADDRESSES:
-                raise Unfit("NoPodCIDR", f"{cidr} in its NodeRoute has less than {LEAST_ADDRESSES} addresses")
+                raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute has less than {LEAST_ADDRESSES} addresses")
             if astray := outside(cidr, pools):
-                raise Unfit("NoPodCIDR", f"{cidr} in its NodeRoute {astray}")
+                raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute {astray}")
             for other in (*near(host), *SPECIAL):
                 if cidr.overlaps(other):
-                    raise Unfit("NoPodCIDR", f"{cidr} in its NodeRoute overlaps {other}, which is no pod's")
+                    raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute overlaps {other}, which is no pod's")
         return cls(
             Class.of(spec),
             tuple(cidr.family for cidr in spec.pod_cidrs),
@@ -109,7 +109,7 @@ def _ends(spec: NodeRouteSpec, host: Host) -> dict[Family, bytes]:
     if found:
         return found
     says = ", ".join(spec.node_ips)[:LONGEST] or "no address"
-    raise Unfit(
+    raise NodeUnusable(
         "Interface",
         f"{host.interface} has none of the node's addresses ({says}): name the NIC that has one by --interface",
     )
@@ -141,7 +141,7 @@ class Entries(NamedTuple):
     routes: tuple[tuple[RouteKey, Route], ...]
 
 
-def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: Mapping[Cidr, int]) -> Entries:
+def peer_entries(me: LocalNode, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: Mapping[Cidr, int]) -> Entries:
     """What to hold for a peer of the roster, whose CIDRs all have an id. `addresses` are its nodeIPs."""
     kind = Class.of(spec)
     path = pair_path(me.kind, kind)
@@ -175,7 +175,7 @@ def peer_entries(me: Me, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: M
 
 
 def _nexthop(
-    me: Me, path: Path, family: Family, addresses: Mapping[Family, bytes], tunnel: Nexthop | None
+    me: LocalNode, path: Path, family: Family, addresses: Mapping[Family, bytes], tunnel: Nexthop | None
 ) -> tuple[Nexthop | None, str]:
     """Where to send packets for pods of a family, and what is not as it should be."""
     problem = ""

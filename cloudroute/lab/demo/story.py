@@ -18,7 +18,7 @@ from cloudroute.lab.demo import figures as world
 from cloudroute.lab.demo.screen import WIDTH, Picture, record
 from cloudroute.lab.demo.stage import LEASE_SECONDS, LIMIT, RESERVE, RETRY_SECONDS, Stage
 from cloudroute.lab.replica import Replica
-from cloudroute.types import TableReport
+from cloudroute.types import RouteTableObject
 
 NODES = 120
 BATCH = 4
@@ -166,8 +166,8 @@ class Story:
         first = self._stage.vpc.zones[0].route_table_id
         return any(r.id == first and r.families["ipv4"].foreign == 2 for r in self._reports())
 
-    def _reports(self) -> Iterator[TableReport]:
-        return (project.table_report(item) for item in self._stage.kube.list("routetables"))
+    def _reports(self) -> Iterator[RouteTableObject]:
+        return (project.route_table_object(item) for item in self._stage.kube.list("routetables"))
 
 
 def _acquired(replica: Replica) -> float:

@@ -50,7 +50,7 @@ def path(lab: HostLab, source: str, target: str) -> dict[str, str]:
     for name in (source, target):
         if name not in specs:
             raise CloudrouteError(f"{name} has no NodeRoute, so that nothing is known of its paths")
-    reports = {report.id: report for report in map(project.table_report, _listed(lab, "routetables"))}
+    reports = {report.id: report for report in map(project.route_table_object, _listed(lab, "routetables"))}
     found = explain(source, target, specs, reports)
     return {"path": found.path, "reason": found.reason}
 

@@ -100,7 +100,7 @@ def start(kubeconfig: str) -> Iterator[Callable[..., KubeCluster]]:
         cluster = KubeCluster(kubeconfig, SystemClock(), **options)
         started.append(cluster)
         cluster.start(changed)
-        for store in (cluster.nodes, cluster.node_routes, cluster.table_reports):
+        for store in (cluster.nodes, cluster.node_routes, cluster.route_table_objects):
             assert store.wait_synced(5)
         return cluster
 

@@ -13,7 +13,7 @@ from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.errors import LostRace, Refused, Throttled, Unreachable
 from cloudroute.lab.kube import KubeApi
-from cloudroute.types import Cidr, Condition, FamilyUse, NodeRouteSpec, TableReport
+from cloudroute.types import Cidr, Condition, FamilyUse, NodeRouteSpec, RouteTableObject
 from tests.adapters.kube.conftest import node, until
 
 SPEC = NodeRouteSpec((Cidr.parse("10.1.0.0/24"),), ("10.0.0.1",), "i-1", "eni-1", "", "rtb-1")
@@ -73,8 +73,8 @@ def test_only_writes_end_within_the_margin_of_the_lease(cluster: KubeCluster, mo
     client.assign_pod_cidrs(found, SPEC.pod_cidrs)
     route = client.create_node_route("n1", SPEC)
     client.delete_node_route(client.update_node_route(route, replace(SPEC, node_ips=())))
-    report = TableReport("rtb-1", "", "vpc-1", (), {"ipv4": FamilyUse(50, None, 1, 1, 0)}, "")
-    client.delete_table_report(client.write_table_report(None, report))
+    report = RouteTableObject("rtb-1", "", "vpc-1", (), {"ipv4": FamilyUse(50, None, 1, 1, 0)}, "")
+    client.delete_route_table_object(client.write_route_table_object(None, report))
     client.service_cidrs()
     writes = ["PATCH", "PATCH", "POST", "PATCH", "DELETE", "POST", "PATCH", "DELETE"]
     assert asked[: len(writes)] == [(method, 3.75) for method in writes]
@@ -114,22 +114,22 @@ def test_a_status_that_failed_is_all_that_is_written_again(
     api: KubeApi, cluster: KubeCluster, client: KubeClient
 ) -> None:
     """Where the spec went through and the status did not, the next attempt writes the status only."""
-    report = TableReport("rtb-1", "", "vpc-1", (), {"ipv4": FamilyUse(50, None, 1, 0, 1)})
+    report = RouteTableObject("rtb-1", "", "vpc-1", (), {"ipv4": FamilyUse(50, None, 1, 0, 1)})
     api.faults.fail(503, "patch", "routetables/status")
     with pytest.raises(Unreachable):
-        client.write_table_report(None, report)
-    written = client.write_table_report(cluster.table_reports.items()["rtb-1"], report)
-    assert written == cluster.table_reports.items()["rtb-1"]
+        client.write_route_table_object(None, report)
+    written = client.write_route_table_object(cluster.route_table_objects.items()["rtb-1"], report)
+    assert written == cluster.route_table_objects.items()["rtb-1"]
     assert written.families == report.families
     assert api.changes == {("create", "routetables"): 1, ("patch", "routetables/status"): 1}
 
 
-def test_a_table_report_that_is_gone_already_is_no_error(api: KubeApi, client: KubeClient) -> None:
+def test_a_route_table_object_that_is_gone_already_is_no_error(api: KubeApi, client: KubeClient) -> None:
     """Deleting twice, or after somebody else, ends in the same world."""
-    report = client.write_table_report(None, TableReport("rtb-1", "", "vpc-1", ()))
+    report = client.write_route_table_object(None, RouteTableObject("rtb-1", "", "vpc-1", ()))
     api.delete("routetables", "rtb-1")
-    client.delete_table_report(report)
-    client.delete_table_report(report)
+    client.delete_route_table_object(report)
+    client.delete_route_table_object(report)
     assert api.list("routetables") == []
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudroute.adapters.kube import project
-from cloudroute.types import Cidr, Condition, FamilyUse, NodeRouteSpec, Subnet, TableReport
+from cloudroute.types import Cidr, Condition, FamilyUse, NodeRouteSpec, RouteTableObject, Subnet
 
 ID = "i-0123456789abcdef0"
 
@@ -149,10 +149,10 @@ anything = st.recursive(
 @given(st.fixed_dictionaries({"metadata": anything, "spec": anything, "status": anything}))
 def test_nothing_that_is_written_into_an_object_raises(raw: dict[str, Any]) -> None:
     """Whatever JSON an object holds, every projection gives a value that can be compared and hashed."""
-    node, route, report = project.node(raw), project.node_route(raw), project.table_report(raw)
+    node, route, report = project.node(raw), project.node_route(raw), project.route_table_object(raw)
     assert hash(node) == hash(project.node(raw))
     assert route == project.node_route(raw)
-    assert report == project.table_report(raw)
+    assert report == project.route_table_object(raw)
     assert project.pod(raw) == project.pod(raw)
     assert project.meta(raw).version >= 0
 
@@ -172,9 +172,9 @@ def test_a_node_route_survives_the_way_to_json_and_back() -> None:
     assert project.node_route(raw).spec == spec
 
 
-def test_a_table_report_survives_the_way_to_json_and_back() -> None:
+def test_a_route_table_object_survives_the_way_to_json_and_back() -> None:
     """Spec and status that are written are those that are read."""
-    report = TableReport(
+    report = RouteTableObject(
         "rtb-1",
         "3",
         "vpc-1",
@@ -183,10 +183,10 @@ def test_a_table_report_survives_the_way_to_json_and_back() -> None:
     )
     raw = {
         "metadata": {"name": "rtb-1", "resourceVersion": "3"},
-        "spec": project.table_report_spec(report),
-        "status": project.table_report_status(report),
+        "spec": project.route_table_object_spec(report),
+        "status": project.route_table_object_status(report),
     }
-    assert project.table_report(raw) == report
+    assert project.route_table_object(raw) == report
 
 
 def test_a_pod_is_read_with_all_its_addresses() -> None:

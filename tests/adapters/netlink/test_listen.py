@@ -13,7 +13,7 @@ from cloudroute.adapters.netlink import listen
 from cloudroute.adapters.netlink.addresses import Addresses
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.dataplane import KINDS, AddressKey, Kind, packed
-from cloudroute.ports import Table
+from cloudroute.ports import KindDriver
 from tests.adapters.netlink.kit import (
     ADDRESSES,
     FDB,
@@ -97,7 +97,7 @@ def full(node: Netlink) -> Netlink:
 
 def contents(netlink: Netlink) -> dict[Kind, dict[Any, Any]]:
     """All tables, as an agent reads them."""
-    tables: dict[Kind, Table[Any, Any]] = {
+    tables: dict[Kind, KindDriver[Any, Any]] = {
         "links": netlink.links,
         "addresses": netlink.addresses,
         "fdb": netlink.fdb,
@@ -220,7 +220,7 @@ def test_an_address_that_others_remove_while_it_is_being_written_is_told(
 
 def test_own_writes_are_not_told(full: Netlink, ear: Ear) -> None:
     with ear.hears():
-        pairs: list[tuple[Table[Any, Any], dict[Any, Any]]] = [
+        pairs: list[tuple[KindDriver[Any, Any], dict[Any, Any]]] = [
             (full.addresses, ADDRESSES),
             (full.fdb, FDB),
             (full.neighbours, NEIGHBOURS),

@@ -10,7 +10,7 @@ import pytest
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.dataplane import AddressKey, Nexthop, Route, RouteKey, packed
 from cloudroute.errors import KernelError
-from cloudroute.ports import Table
+from cloudroute.ports import KindDriver
 from tests.adapters.netlink.kit import (
     ADDRESSES,
     FDB,
@@ -31,7 +31,7 @@ from tests.adapters.netlink.kit import (
 from tests.hosts import Namespace
 
 
-def tables(netlink: Netlink) -> list[tuple[Table[Any, Any], dict[Any, Any]]]:
+def tables(netlink: Netlink) -> list[tuple[KindDriver[Any, Any], dict[Any, Any]]]:
     """In the order in which they are written, with what is put."""
     return [
         (netlink.links, {**LINKS, **SECOND}),
@@ -251,7 +251,7 @@ def test_an_ipv6_address_where_ipv6_is_off_names_the_sysctl(host: Namespace, nod
 def test_five_thousand_dual_stack_peers_make_the_round_trip(node: Netlink) -> None:
     peers = Peers(5000)
     assert node.addresses.write(ADDRESSES, ()) == {}
-    pairs: list[tuple[Table[Any, Any], dict[Any, Any]]] = [
+    pairs: list[tuple[KindDriver[Any, Any], dict[Any, Any]]] = [
         (node.fdb, peers.fdb),
         (node.neighbours, peers.neighbours),
         (node.nexthops, peers.nexthops),

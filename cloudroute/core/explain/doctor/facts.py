@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from cloudroute.core.cluster.model import Policy
 from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.dataplane import Host
-from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, Subnet, TableReport
+from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, RouteTableObject, Subnet
 
 IN_USE = "the account in use"
 """Account whose permissions were asked for where the controller's could not be."""
@@ -72,7 +72,7 @@ class KubernetesFacts:
     nodes: Mapping[str, Node] | Unknown
     """Those that are ours."""
     node_routes: Mapping[str, NodeRoute] | Unknown
-    table_reports: Mapping[str, TableReport] | Unknown
+    route_table_objects: Mapping[str, RouteTableObject] | Unknown
     services: Sequence[Cidr] | Unknown
     """The range of the Services, or some addresses of it."""
     daemon_sets: Sequence[Workload] | Unknown

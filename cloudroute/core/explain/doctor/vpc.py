@@ -36,7 +36,7 @@ def snapshot_of(facts: Facts) -> Snapshot:
         now=0.0,
         nodes=_or_none(kube.nodes),
         node_routes=_or_none(kube.node_routes),
-        table_reports=_or_none(kube.table_reports),
+        route_table_objects=_or_none(kube.route_table_objects),
         vpc_id=known(aws.vpc_id),
         instances=_or_none(aws.instances),
         tables=known(aws.tables),

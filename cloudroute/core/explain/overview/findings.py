@@ -24,8 +24,8 @@ def findings(snapshot: Snapshot, policy: Policy) -> list[Finding]:
         snapshot.limit,
         0,
         KubernetesFacts(
-            _NOT_READ, _NOT_READ, _NOT_READ, _NOT_READ, snapshot.nodes, snapshot.node_routes, snapshot.table_reports,
-            _NOT_READ, _NOT_READ, _NOT_READ,
+            _NOT_READ, _NOT_READ, _NOT_READ, _NOT_READ, snapshot.nodes, snapshot.node_routes,
+            snapshot.route_table_objects, _NOT_READ, _NOT_READ, _NOT_READ,
         ),
         AwsFacts(
             _NOT_READ, _NOT_READ, _NOT_READ, {}, _NOT_READ, snapshot.vpc_id, snapshot.instances, snapshot.tables,

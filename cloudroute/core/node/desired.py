@@ -1,6 +1,6 @@
 """From NodeRoutes and RouteTables to the tables of one node's kernel: pure, but for remembering what it has made.
 
-Nothing here knows what is in the kernel. `Composer.compose` says what should be there; the trackers find the
+Nothing here knows what is in the kernel. `DesiredStateBuilder.compose` says what should be there; the trackers find the
 difference. What depends on nothing that has changed is taken over as it was, so that one peer's change of path among
 5,000 makes one new entry, and entries that are the same objects cost nothing to compare.
 """
@@ -14,7 +14,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from cloudroute.core.node.peers import Entries, Me, Peer, Unfit, base, peer_entries, vtep_mac
+from cloudroute.core.node.peers import Entries, LocalNode, NodeUnusable, Peer, base, peer_entries, vtep_mac
 from cloudroute.core.node.roster import Roster, apart, roster, same_membership
 from cloudroute.core.paths import node_path
 from cloudroute.dataplane import (
@@ -33,14 +33,14 @@ from cloudroute.dataplane import (
     Ruleset,
     Vxlan,
 )
-from cloudroute.types import BITS, Cidr, NodePath, NodeRoute, Path, TableReport
+from cloudroute.types import BITS, Cidr, NodePath, NodeRoute, Path, RouteTableObject
 
 LINK_LOCAL_SERVICES = (Cidr.parse("169.254.168.0/22"), Cidr.parse("fd00:ec2::/32"))
 """Ranges of AWS's services on each machine, instance metadata and the Resolver among them: they answer the addresses of
 its interfaces alone, and no route leads there (VPC user guide, "Configure route tables")."""
 
 
-class Shape(NamedTuple):
+class AgentPolicy(NamedTuple):
     """What the operator wants alike on every node."""
 
     pools: tuple[Cidr, ...]
@@ -56,7 +56,7 @@ class Shape(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredState:
     """What should be in the kernel, and what it amounts to."""
 
     tables: Mapping[Kind, Mapping[Any, Any]]
@@ -88,14 +88,14 @@ _ENTRIES: Mapping[Kind, Callable[[Entries], Iterable[tuple[Any, Any]]]] = {
 """What a peer adds to each table."""
 
 
-class Composer:
-    """Makes `Wanted`. Not for several threads."""
+class DesiredStateBuilder:
+    """Makes `DesiredState`. Not for several threads."""
 
-    def __init__(self, shape: Shape) -> None:
-        self._shape = shape
+    def __init__(self, policy: AgentPolicy) -> None:
+        self._policy = policy
         self._known: dict[Cidr, int] = {}
         self._taken: frozenset[int] = frozenset()
-        self._seen: tuple[Me, NodeRoute, Mapping[str, NodeRoute], Host] | None = None
+        self._seen: tuple[LocalNode, NodeRoute, Mapping[str, NodeRoute], Host] | None = None
         """What the rest was made from."""
         self._roster = Roster({}, {}, {}, frozenset(), frozenset(), {})
         self._peers: dict[str, Peer] = {}
@@ -113,13 +113,13 @@ class Composer:
         self._seen = None
 
     def compose(
-        self, own: NodeRoute, routes: Mapping[str, NodeRoute], reports: Mapping[str, TableReport], host: Host
-    ) -> Wanted:
-        """Raises Unfit when this node's own NodeRoute (`own`) or NIC does not serve."""
-        me = Me.of(own.spec, host, self._shape.pools)
+        self, own: NodeRoute, routes: Mapping[str, NodeRoute], reports: Mapping[str, RouteTableObject], host: Host
+    ) -> DesiredState:
+        """Raises NodeUnusable when this node's own NodeRoute (`own`) or NIC does not serve."""
+        me = LocalNode.of(own.spec, host, self._policy.pools)
         changed = self._changed(me, own, routes, host)
         if changed is None:
-            self._roster = roster(own, routes, host, self._known, self._taken, self._shape.pools)
+            self._roster = roster(own, routes, host, self._known, self._taken, self._policy.pools)
             self._known = dict(self._roster.ids)
             self._peers, self._bulk = {}, {**{kind: {} for kind in _ENTRIES}, "routes": self._guards(me, own)}
             changed = self._roster.pod_cidrs.keys()
@@ -133,7 +133,7 @@ class Composer:
         for peer, number in alike.items():
             counts[peer.path] += number
         poor = {name: peer.problem for name, peer in self._peers.items() if peer.problem}
-        return Wanted(
+        return DesiredState(
             {
                 "links": self._links(own, me, host, tunnels),
                 "sysctls": sysctls(me, host, tunnels),
@@ -151,7 +151,9 @@ class Composer:
             {**self._roster.problems, **poor},
         )
 
-    def _changed(self, me: Me, own: NodeRoute, routes: Mapping[str, NodeRoute], host: Host) -> Collection[str] | None:
+    def _changed(
+        self, me: LocalNode, own: NodeRoute, routes: Mapping[str, NodeRoute], host: Host
+    ) -> Collection[str] | None:
         """The usable peers that have changed; None when more has changed than paths."""
         if self._seen is None:
             return None
@@ -163,7 +165,7 @@ class Composer:
             return None
         return [name for name in changed if name in self._peers]
 
-    def _remake(self, me: Me, routes: Mapping[str, NodeRoute], names: Collection[str]) -> None:
+    def _remake(self, me: LocalNode, routes: Mapping[str, NodeRoute], names: Collection[str]) -> None:
         """Make the entries of these peers anew. A table in which nothing differs stays the same object."""
 
         def entries_of(name: str, all_routes: Mapping[str, NodeRoute]) -> Entries:
@@ -182,8 +184,8 @@ class Composer:
                     table.pop(key, None)
                 table.update(new)
 
-    def _links(self, own: NodeRoute, me: Me, host: Host, tunnels: Sequence[str]) -> dict[str, Link]:
-        mac, vnis = vtep_mac(own.spec.pod_cidrs), (self._shape.vni, self._shape.port)
+    def _links(self, own: NodeRoute, me: LocalNode, host: Host, tunnels: Sequence[str]) -> dict[str, Link]:
+        mac, vnis = vtep_mac(own.spec.pod_cidrs), (self._policy.vni, self._policy.port)
         return {
             device: Link(
                 "vxlan",
@@ -195,20 +197,20 @@ class Composer:
             for device, (family, end) in zip(tunnels, me.ends.items(), strict=False)
         }
 
-    def _mtu(self, me: Me, host: Host) -> int:
-        """Of the pods. Raises Unfit when that of the operator does not fit the NIC."""
+    def _mtu(self, me: LocalNode, host: Host) -> int:
+        """Of the pods. Raises NodeUnusable when that of the operator does not fit the NIC."""
         largest = host.mtu - VXLAN_OVERHEAD[me.underlay]
-        if self._shape.mtu is None:
+        if self._policy.mtu is None:
             return largest
-        if self._shape.mtu > largest:
-            raise Unfit(
+        if self._policy.mtu > largest:
+            raise NodeUnusable(
                 "Interface",
-                f"--mtu {self._shape.mtu} does not fit: {host.interface} has an MTU of {host.mtu}, which leaves "
+                f"--mtu {self._policy.mtu} does not fit: {host.interface} has an MTU of {host.mtu}, which leaves "
                 f"{largest} beside the tunnel: give all agents that or less",
             )
-        return self._shape.mtu
+        return self._policy.mtu
 
-    def _guards(self, me: Me, own: NodeRoute) -> dict[RouteKey, Route]:
+    def _guards(self, me: LocalNode, own: NodeRoute) -> dict[RouteKey, Route]:
         """Packets for no known pod end here as unreachable.
 
         By the default route, one for a pod of this node that is gone would go round between node and VPC until its
@@ -216,22 +218,22 @@ class Composer:
         """
         return {
             RouteKey(base(cidr), cidr.length, GUARD_METRIC): Route(0, b"")
-            for cidr in (*self._shape.pools, *own.spec.pod_cidrs)
+            for cidr in (*self._policy.pools, *own.spec.pod_cidrs)
             if cidr.family in me.families
         }
 
-    def _ruleset(self, own: NodeRoute, reports: Mapping[str, TableReport]) -> Ruleset:
+    def _ruleset(self, own: NodeRoute, reports: Mapping[str, RouteTableObject]) -> Ruleset:
         native = [reports[table_id] for table_id in own.spec.native_in if table_id in reports]
         subnets = [cidr for report in native for subnet in report.subnets for cidr in subnet.cidrs]
         # Without --cluster-cidr the cluster is what the NodeRoutes say.
-        cluster = self._shape.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
+        cluster = self._policy.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
         reserved = [cidr for report in reports.values() for subnet in report.subnets for cidr in subnet.reserved]
         return Ruleset(
-            self._shape.masquerade,
+            self._policy.masquerade,
             own.spec.pod_cidrs,
-            self._shape.port,
-            apart((*LINK_LOCAL_SERVICES, *reserved, *self._shape.always)),
-            apart((*cluster, *subnets, *self._shape.exceptions)),
+            self._policy.port,
+            apart((*LINK_LOCAL_SERVICES, *reserved, *self._policy.always)),
+            apart((*cluster, *subnets, *self._policy.exceptions)),
             self._roster.hosts,
             self._roster.cidrs,
         )
@@ -242,7 +244,7 @@ def accept_ra(interface: str) -> str:
     return f"net/ipv6/conf/{interface}/accept_ra"
 
 
-def sysctls(me: Me, host: Host, tunnels: Sequence[str] = (VTEP,)) -> dict[str, str]:
+def sysctls(me: LocalNode, host: Host, tunnels: Sequence[str] = (VTEP,)) -> dict[str, str]:
     """Forwarding for each family, and loose reverse path filters.
 
     A path may change in one direction first, and pods answer nodes by another way than they were asked: a strict

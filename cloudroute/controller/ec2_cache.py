@@ -18,7 +18,7 @@ from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, S
 from cloudroute.errors import ApiError
 from cloudroute.ports import Clock, Ec2
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, Route, RouteTable, Subnet, TableReport
+from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, Route, RouteTable, RouteTableObject, Subnet
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ UNRESOLVED = InterfaceOwner("", frozenset())
 """Stands for the instance of an interface while EC2 does not say which it is."""
 
 
-class View:
+class Ec2Cache:
     """What was read of EC2, by id. `limit` None means `auto`; `own_vpc` tells the VPC of this machine, if any."""
 
     def __init__(
@@ -81,7 +81,7 @@ class View:
 
     # --- reading ----------------------------------------------------------------------------
 
-    def refresh(self, wanted: Collection[str], reports: Collection[TableReport] = ()) -> None:
+    def refresh(self, wanted: Collection[str], reports: Collection[RouteTableObject] = ()) -> None:
         """Read what is due. Raises ApiError, half-done at worst.
 
         `wanted` are the ids of all instances that matter. `reports` tell the VPC where no node is left, and the limit
@@ -194,7 +194,7 @@ class View:
         if self._named <= self.subnets.keys():
             self._next_subnets, self._subnet_pause = 0.0, UNKNOWN_RETRY
 
-    def _read_quota(self, reports: Collection[TableReport], now: float) -> None:
+    def _read_quota(self, reports: Collection[RouteTableObject], now: float) -> None:
         if self._fixed_limit is not None or now < self._next_quota:
             return
         try:
