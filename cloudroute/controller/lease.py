@@ -176,10 +176,20 @@ class Lease:
 
 
 class NoLease:
-    """The fence of a single process that was told not to elect a leader."""
+    """Stands for the lease of a single process that was told not to elect a leader: always held, never lost."""
 
-    held = True
-    identity = holder = ""
+    held, lost = True, False
+    identity = holder = trouble = ""
+
+    def __init__(self) -> None:
+        self.acquired = threading.Event()
+        self.acquired.set()
 
     def check(self) -> None:
         """Nothing to check."""
+
+    def run(self, beat: Callable[[], None]) -> None:
+        """Nothing to renew."""
+
+    def release(self) -> None:
+        """Nothing to release."""

@@ -64,8 +64,7 @@ class Controller:
             # Not released: steps may still be under way.
             raise self._failure
         self._look_after()
-        if isinstance(self._lease, Lease):
-            self._lease.release()
+        self._lease.release()
         self._telemetry.leader(False)
         self._cluster.stop()
         if self._failure:
@@ -73,7 +72,7 @@ class Controller:
         return self._complete
 
     def _look_after(self) -> None:
-        if isinstance(self._lease, Lease) and self._lease.lost:
+        if self._lease.lost:
             raise LeaseLost("the lease is lost: this process ends, another leads")
         if thread := self._cluster.dead():
             raise CloudrouteError(f"the thread {thread} has ended, its error is above: this process ends, too")
@@ -96,9 +95,8 @@ class Controller:
 
     def _keep_lease(self) -> None:
         within = 2 * self._settings.lease_duration
-        if isinstance(self._lease, Lease):
-            self._lease.run(lambda: self._telemetry.beat("lease", within))
-            self._telemetry.forget("lease")
+        self._lease.run(lambda: self._telemetry.beat("lease", within))
+        self._telemetry.forget("lease")
 
     def _lead(self) -> None:
         # A standby has all that it needs before it leads: opening the clients takes half a second.
@@ -119,15 +117,14 @@ class Controller:
 
     def _await_lease(self) -> bool:
         self._telemetry.forget("loop")
-        if isinstance(self._lease, Lease):
-            patience = self._settings.lease_duration + 2 * self._settings.retry_period
-            waited = 0.0
-            while not self._lease.acquired.wait(GLANCE_SECONDS):
-                if self.stop.is_set():
-                    return False
-                waited += GLANCE_SECONDS
-                if self._settings.once and waited > patience:
-                    raise CloudrouteError(self._lease.trouble or _HELD)
+        patience = self._settings.lease_duration + 2 * self._settings.retry_period
+        waited = 0.0
+        while not self._lease.acquired.wait(GLANCE_SECONDS):
+            if self.stop.is_set():
+                return False
+            waited += GLANCE_SECONDS
+            if self._settings.once and waited > patience:
+                raise CloudrouteError(self._lease.trouble or _HELD)
         self._telemetry.leader(True)
         return True
 
