@@ -17,7 +17,7 @@ check: lint ## Formatting, lint, types, import contracts, and the fast tests: be
 	$(BIN)/pytest tests/core tests/test_config.py cloudroute
 
 test: lint ## Everything that check does, and all tests; says what it skips and why
-	$(BIN)/pytest -rs -n 2 --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 packets: $(READY) ## Six hosts with real packets while limits fall, a host dies, an agent is killed (root)
 	$(BIN)/cloudroute demo --packets
@@ -26,10 +26,10 @@ demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root o
 	$(BIN)/cloudroute demo
 
 terraform-test: $(READY) ## Terraform: every module and root, and the test environment from apply to destroy
-	$(BIN)/pytest -rs tests/terraform
+	$(BIN)/pytest tests/terraform
 
 cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades and the way out (root)
-	$(BIN)/pytest -rs tests/cluster
+	$(BIN)/pytest tests/cluster
 
 storm: $(READY) ## 10,000 stories in which nearly everything goes wrong, on virtual time; every invariant in each
 	$(BIN)/python -m tests.simulation.storm --seeds 10000

@@ -11,7 +11,7 @@ import structlog
 from cloudroute.crds import manifests
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
 from tests import accounts, lanes
-from tests.required import lacking
+from tests.required import lacking, summary
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +22,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> lanes.Lanes:
     """Which worker gets which test, for `pytest -n`."""
     return lanes.Lanes(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests that were skipped, in one line for each reason."""
+    skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ())]
+    for line in summary(skipped):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +42,7 @@ def fresh_logging() -> Iterator[None]:
 def real_kube() -> Iterator[RealKubeApi]:
     """A real kube-apiserver with the CRDs, and the controller's account with its permissions."""
     if find_assets() is None:
-        lacking("apiserver", "run tests/tools/kube-assets.sh, which needs Go and minutes, or set KUBEBUILDER_ASSETS")
+        lacking("apiserver")
     server = RealKubeApi()
     server.start()
     try:
@@ -54,5 +61,5 @@ def kubectl() -> str:
     built = shutil.which("kubectl", path=str(assets)) if assets else None
     found = built or shutil.which("kubectl")
     if found is None:
-        lacking("kubectl", "run tests/tools/kube-assets.sh, which builds it with Go, or install it")
+        lacking("kubectl")
     return found

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cloudroute.adapters.cni import find_plugins
 from tests.required import lacking
 
 _CLONE_NEWNET = 0x4000_0000
@@ -29,7 +30,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def require_netns() -> None:
     """Skip the test, or fail it where `netns` is required, unless network namespaces can be made here."""
     if problem := _problem():
-        lacking("netns", f"run as root on Linux with iproute2 installed ({problem})")
+        lacking("netns", problem)
+
+
+def require_nftables() -> None:
+    """Skip, or fail, where nft is missing."""
+    if shutil.which("nft") is None:
+        lacking("nftables")
+
+
+def require_cni() -> None:
+    """Skip, or fail, where a CNI plugin that agents chain is missing."""
+    found, searched = find_plugins()
+    if missing := {"ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning"} - found:
+        lacking("cni", f"no {', '.join(sorted(missing))} in {', '.join(searched)}")
 
 
 @functools.cache

@@ -45,7 +45,7 @@ def sources(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
     """A repository with the working tree in one commit, whose changelog releases this version. Not to be changed."""
     if _SOURCES not in config.stash:
         if shutil.which("git") is None:
-            lacking("git", "install it (Debian: git)")
+            lacking("git")
         config.stash[_SOURCES] = _copy(factory.mktemp("sources") / "cloudroute")
     return config.stash[_SOURCES]
 
@@ -54,7 +54,7 @@ def built(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
     """The folder with all files of that release."""
     if _BUILT not in config.stash:
         if problem := _cannot_build():
-            lacking("buildah", f"be root, with what deploy/image/build.sh needs ({problem})")
+            lacking("buildah", problem)
         out = factory.mktemp("release")
         done = release(sources(config, factory), out, "--final")
         assert done.returncode == 0, done.stderr

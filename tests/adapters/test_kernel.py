@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -14,8 +13,7 @@ import pytest
 from cloudroute.adapters.kernel import HostKernel
 from cloudroute.dataplane import KINDS, TABLE, VTEP, Kind, Link, Ruleset, Vxlan, packed
 from cloudroute.types import Cidr
-from tests.hosts import Namespace, require_netns
-from tests.required import lacking
+from tests.hosts import Namespace, require_netns, require_nftables
 
 SECONDS = 10.0
 """How long a change may take to be told on a busy machine: the glance comes once a second."""
@@ -54,8 +52,7 @@ class Told:
 def host() -> Iterator[None]:
     """A host with a NIC and default routes, that this thread is in."""
     require_netns()
-    if shutil.which("nft") is None:
-        lacking("nftables", "install nftables (Debian: nftables)")
+    require_nftables()
     with Namespace("crcn-") as node, Namespace("crcn-") as router, node.inside():
         ip(f"link add eth0 type veth peer name r0 netns {router.name}")
         router.run("ip", "link", "set", "r0", "up")

@@ -19,8 +19,7 @@ from cloudroute.ports import KindDriver
 from cloudroute.types import NodeRoute
 from tests.agent.world import POOLS, TABLES, Killed, MemoryAgents, node_route
 from tests.clock import FakeClock
-from tests.hosts import Namespace, require_netns
-from tests.packets.needs import require_cni, require_nftables
+from tests.hosts import Namespace, require_cni, require_netns, require_nftables
 
 WORLD = (node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4, ips=["fd01::4"]))
 CHANGED = (node_route(1, TABLES), node_route(2), node_route(3, TABLES), node_route(6))

@@ -48,9 +48,9 @@ def phases(say: Callable[[str], None], terraform: Terraform, image: Path) -> Pha
 def fleet(terraform: Terraform, image: Path, phases: Phases) -> Iterator[Fleet]:
     """Nodes that wait for their network."""
     if problems := missing():
-        lacking("kubelet", "; ".join(problems))
+        lacking("kubelet", *problems)
     if find_assets([*CONTROL_PLANE, "kube-proxy"]) is None:
-        lacking("kubelet", "build Kubernetes' programs with tests/tools/kube-assets.sh")
+        lacking("kubelet")
     tear_down(NAME)  # what a killed run has left
     with Fleet(terraform, [image], phases) as fleet:
         yield fleet

@@ -35,7 +35,7 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Clus
         server.close()
         return
     if find_assets() is None:
-        lacking("apiserver", "run tests/tools/kube-assets.sh, or set KUBEBUILDER_ASSETS")
+        lacking("apiserver")
     real = RealKubeApi()
     real.start()
     try:

@@ -62,7 +62,7 @@ def verbs() -> list[tuple[str, str]]:
 def server() -> Iterator[RealKubeApi]:
     """One whose roles may be changed."""
     if find_assets() is None:
-        lacking("apiserver", "run tests/tools/kube-assets.sh, which needs Go and minutes, or set KUBEBUILDER_ASSETS")
+        lacking("apiserver")
     real = RealKubeApi()
     real.start()
     try:

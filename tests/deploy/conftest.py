@@ -30,7 +30,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Run:
     assets = find_assets(["helm"])
     found = str(assets / "helm") if assets else shutil.which("helm")
     if found is None:
-        lacking("helm", "run tests/tools/helm-assets.sh, which builds it with Go, or install Helm 4")
+        lacking("helm")
     home = tmp_path_factory.mktemp("helm")
 
     def run(*words: str, kubeconfig: Path | str = os.devnull) -> subprocess.CompletedProcess[str]:
@@ -45,7 +45,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def cluster() -> Iterator[RealKubeApi]:
     """A real API server that admits privileged pods, with a controller manager; nothing of ours is in it yet."""
     if find_assets(CONTROL_PLANE) is None:
-        lacking("apiserver", "run tests/tools/kube-assets.sh, which needs Go and minutes, or set KUBEBUILDER_ASSETS")
+        lacking("apiserver")
     server = RealKubeApi(control_plane=True)
     server.start()
     yield server

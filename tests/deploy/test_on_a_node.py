@@ -114,7 +114,7 @@ def node(
 ) -> Iterator[tuple[RealKubeApi, Machine]]:
     """A cluster of one node whose container runtime has the image, and no network yet."""
     if problems := missing():
-        lacking("kubelet", "; ".join(problems))
+        lacking("kubelet", *problems)
     folder = Path(tempfile.mkdtemp(dir="/run", prefix=PREFIX))  # hosts have a /run of their own
     kube = RealKubeApi(control_plane=True)
     kube.add_user(f"system:node:{NODE}")

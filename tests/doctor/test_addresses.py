@@ -20,7 +20,7 @@ def host_local() -> str:
     for path in (Path(folder, "host-local") for folder in folders):
         if path.exists():
             return str(path)
-    return lacking("cni", "install containernetworking-plugins")
+    return lacking("cni")
 
 
 @pytest.mark.parametrize("cidr", ["10.244.7.0/28", "10.244.7.0/30", "fd00:1::/125"])

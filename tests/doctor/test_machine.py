@@ -26,7 +26,7 @@ def host() -> Iterator[Namespace]:
     """A namespace with a NIC and a default route."""
     require_netns()
     if shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
-        lacking("nftables", "install nftables")
+        lacking("nftables")
     with Namespace("crdr-") as made:
         made.shell(
             "ip link add eth0 type veth peer name far; ip addr add 10.9.0.2/24 dev eth0; ip link set far up;"

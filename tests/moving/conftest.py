@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from tests.hosts import require_netns
-from tests.packets.needs import require_cni, require_nftables
+from tests.hosts import require_cni, require_netns, require_nftables
 from tests.required import lacking
 
 
@@ -17,4 +16,4 @@ def parts() -> None:
     require_nftables()
     require_cni()
     if shutil.which("iptables") is None:
-        lacking("nftables", "install iptables (Debian: iptables)")
+        lacking("nftables")

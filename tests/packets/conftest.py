@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hosts import require_netns
-from tests.packets.needs import require_cni, require_nftables
+from tests.hosts import require_cni, require_netns, require_nftables
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,7 @@ exec {BINARY}
 def require_networkd() -> None:
     """Skip, or fail, where systemd-networkd is missing."""
     if not Path(BINARY).exists() or shutil.which("unshare") is None:
-        lacking("networkd", "install systemd, of which nothing has to run (Debian: systemd)")
+        lacking("networkd")
 
 
 class Networkd:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.packets.solo import Solo, node_route, solo
+from tests.required import lacking
 
 OURS = "10-cloudroute.conflist"
 
@@ -73,7 +74,7 @@ def test_another_vni_lives_beside_it(host: Solo) -> None:
 
 def test_without_net_admin(host: Solo) -> None:
     if shutil.which("setpriv") is None:
-        pytest.skip("setpriv is missing: install util-linux")
+        lacking("setpriv")
     code, said = host.once(wrap=("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"))
     assert code == 1
     assert "NET_ADMIN" in said

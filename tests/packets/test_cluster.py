@@ -16,7 +16,7 @@ from tests.required import lacking
 def lab() -> Iterator[ClusterLab]:
     """Four nodes: two in one zone, and tables that have room for one."""
     if problems := missing():
-        lacking("kubelet", "; ".join(problems))
+        lacking("kubelet", *problems)
     with ClusterLab("kubelets", zones=3, route_limit=OWN_ENTRIES + 1, controller_flags=FLAGS) as lab:
         for zone in (0, 0, 1, 2):
             lab.join(zone)

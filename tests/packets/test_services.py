@@ -22,7 +22,7 @@ PROTOCOLS = ("udp", "tcp")
 def lab() -> Iterator[HostLab]:
     """Three nodes, so that each path is there, with two pods each; a Service of both families for each pod."""
     if find_assets() is None or find_assets(["kube-proxy"]) is None:
-        lacking("apiserver", "run tests/tools/kube-assets.sh, which builds kube-apiserver and kube-proxy")
+        lacking("apiserver")
     with new_lab("services", zones=2, route_limit=OWN_ENTRIES + 1, real_kube=True) as lab:
         for host in [*lab.join(0, 2), *lab.join(1)]:
             for name in ("a", "b"):

@@ -144,7 +144,7 @@ def chrome() -> Iterator[Tab]:
     """A browser with one empty page; the test ends here where there is none."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
-        lacking("chromium", "apt-get install chromium")
+        lacking("chromium")
     theirs, send = os.pipe()
     receive, theirs_too = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:

@@ -9,8 +9,7 @@ import pytest
 from cloudroute.lab.hosts.netns import leftovers
 from cloudroute.lab.hosts.teardown import folder_of, prefix_of
 from cloudroute.lab.kube.real import find_assets
-from tests.hosts import require_netns
-from tests.packets.needs import require_cni, require_nftables
+from tests.hosts import require_cni, require_netns, require_nftables
 from tests.required import lacking
 from tests.soak.__main__ import soak
 from tests.soak.report import Report
@@ -25,7 +24,7 @@ def _parts() -> None:
     require_nftables()
     require_cni()
     if find_assets() is None:
-        lacking("apiserver", "run tests/tools/kube-assets.sh, which needs Go and minutes, or set KUBEBUILDER_ASSETS")
+        lacking("apiserver")
 
 
 @pytest.fixture(scope="module")

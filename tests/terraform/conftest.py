@@ -18,7 +18,7 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     """Terraform with the AWS provider, on a copy of the tree in which environments/test is initialized."""
     binary = shutil.which("terraform")
     if binary is None:
-        lacking("terraform", "install Terraform 1.9 or newer (https://developer.hashicorp.com/terraform/install)")
+        lacking("terraform")
     tree = tmp_path_factory.mktemp("terraform") / "terraform"
     shutil.copytree(TREE, tree, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
     found = Terraform(binary, tree)

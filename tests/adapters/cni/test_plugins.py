@@ -18,7 +18,7 @@ from cloudroute.core.node.peers import gateway
 from cloudroute.dataplane import written
 from cloudroute.types import Cidr
 from tests.adapters.cni.runtime import Runtime
-from tests.hosts import Namespace, require_netns
+from tests.hosts import Namespace, require_cni, require_netns
 from tests.required import lacking
 
 CIDRS = (Cidr.parse("10.244.3.0/24"), Cidr.parse("fd00:10:244:3::/80"))
@@ -35,11 +35,9 @@ PORT = {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tc
 def require_plugins() -> None:
     """Root, ip netns, the plugins and what they call."""
     require_netns()
-    found, searched = find_plugins()
-    if missing := {"ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning"} - found:
-        lacking("cni", f"install the CNI plugins: no {', '.join(sorted(missing))} in {', '.join(searched)}")
+    require_cni()
     if not shutil.which("iptables") or not shutil.which("ping"):
-        lacking("cni", "install iptables and ping (Debian: iptables, iputils-ping)")
+        lacking("cni")
 
 
 @pytest.fixture

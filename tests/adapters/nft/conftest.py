@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from cloudroute.adapters.nft.client import Nft
-from tests.hosts import Namespace, require_netns
-from tests.required import lacking
+from tests.hosts import Namespace, require_netns, require_nftables
 
 
 @pytest.fixture
 def require_nft() -> None:
     require_netns()
-    if not shutil.which("nft"):
-        lacking("nftables", "install the package nftables")
+    require_nftables()
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from cloudroute.errors import CloudrouteError
-from cloudroute.lab.hosts.cni import Runtime, find_conflist, find_plugins
+from cloudroute.lab.hosts.cni import Runtime, find_conflist
 from cloudroute.lab.hosts.netns import Namespace, leftovers
-from tests.hosts import require_netns
-from tests.required import lacking
+from tests.hosts import require_cni, require_netns
 
 PREFIX = f"crlhc{os.getpid()}-"
 RANGES = ("100.64.1.0/24", "fd00:64:1::/80")
@@ -52,8 +51,7 @@ class Machine:
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     require_netns()
-    if find_plugins() is None:
-        lacking("cni", "install containernetworking-plugins, or name their folder in CNI_PATH")
+    require_cni()
     try:
         yield Machine("one", tmp_path), Machine("two", tmp_path)
     finally:

@@ -20,10 +20,8 @@ from cloudroute.commands import lab_hosts
 from cloudroute.commands.lab_break import WHATS
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import breaks, channel
-from cloudroute.lab.hosts.cni import find_plugins
 from cloudroute.lab.hosts.netns import Namespace, leftovers
-from tests.hosts import require_netns
-from tests.required import lacking
+from tests.hosts import require_cni, require_netns
 
 NAME = f"crtr{os.getpid() % 10**6}"
 PATIENCE = 60.0
@@ -77,8 +75,7 @@ def host(name: str) -> Mapping[str, Any]:
 
 def need_all() -> None:
     require_netns()
-    if find_plugins() is None:
-        lacking("cni", "install containernetworking-plugins, or set CNI_PATH")
+    require_cni()
 
 
 @pytest.fixture(scope="module")

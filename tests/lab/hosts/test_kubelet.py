@@ -74,7 +74,7 @@ class Site(NamedTuple):
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Archives of the lab's images, where kubelets can be had at all."""
     if problems := missing():
-        lacking("kubelet", "; ".join(problems))
+        lacking("kubelet", *problems)
     return make_images(tmp_path_factory.mktemp("images"))
 
 
@@ -82,7 +82,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def site(images: list[Path]) -> Iterator[Site]:
     """Two nodes on one bridge, with routes to each other's pods, and nothing in their CNI folders."""
     if find_assets(CONTROL_PLANE) is None:
-        lacking("kubelet", "run tests/tools/kube-assets.sh, which builds the control plane too")
+        lacking("kubelet")
     folder = Path(tempfile.mkdtemp(dir="/run", prefix=PREFIX))  # hosts have a /run of their own
     kube = RealKubeApi(control_plane=True)
     for name in NODES:

@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 
 from cloudroute.errors import CloudrouteError
-from cloudroute.lab.hosts.cni import find_plugins
 from cloudroute.lab.hosts.host import LabPod
 from cloudroute.lab.hosts.lab import HostLab, tear_down
 from cloudroute.lab.hosts.netns import Namespace, leftovers
 from cloudroute.lab.hosts.nodes import condition
 from cloudroute.lab.hosts.teardown import folder_of, prefix_of
 from cloudroute.lab.kube import StatusError
-from tests.hosts import require_netns
-from tests.required import lacking
+from tests.hosts import require_cni, require_netns
 
 NAME = f"crlh{os.getpid()}"
 
@@ -154,8 +152,7 @@ def test_the_controllers_end_and_start_again(quiet: HostLab) -> None:
 def lab() -> Iterator[HostLab]:
     """Two nodes with agents, in two zones."""
     require_netns()
-    if find_plugins() is None:
-        lacking("cni", "install containernetworking-plugins, or name their folder in CNI_PATH")
+    require_cni()
     with HostLab(f"{NAME}a", zones=2, real_kube=False) as built:
         built.join(0)
         built.join(1)

@@ -7,17 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cloudroute.lab.hosts.cni import find_plugins
 from cloudroute.lab.hosts.netns import leftovers
-from tests.hosts import require_netns
-from tests.required import lacking
+from tests.hosts import require_cni, require_netns
 
 
 def test_no_packet_between_living_pods_is_lost(tmp_path: Path) -> None:
     """Paths change in both directions, a host dies, an agent is killed: each packet is counted, and none is missing."""
     require_netns()
-    if find_plugins() is None:
-        lacking("cni", "install containernetworking-plugins, or set CNI_PATH")
+    require_cni()
     picture = tmp_path / "demo.svg"
     command = [sys.executable, "-m", "cloudroute", "demo", "--packets", "--record", str(picture)]
     played = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

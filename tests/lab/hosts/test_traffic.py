@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +16,7 @@ from cloudroute.lab.hosts.traffic import Flow, Protocol, Result, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.hosts.traffic_udp import GRACE_NS, Ledger
 from cloudroute.types import Family
-from tests.hosts import require_netns
-from tests.required import lacking
+from tests.hosts import require_netns, require_nftables
 
 MTU = 1400
 NEAR: dict[Family, str] = {"ipv4": "10.77.1.2", "ipv6": "fd77:1::2"}
@@ -98,8 +96,7 @@ def eventually(true: Callable[[], bool]) -> None:
 @pytest.fixture(scope="module")
 def built() -> Iterator[Wire]:
     require_netns()
-    if shutil.which("nft") is None:
-        lacking("nftables", "install nftables")
+    require_nftables()
     wire = Wire(f"crtr{os.getpid()}")
     try:
         wire.build()

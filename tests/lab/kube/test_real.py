@@ -18,7 +18,7 @@ REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 def kube() -> Iterator[RealKubeApi]:
     """A server of the test's own: it stops it."""
     if find_assets() is None:
-        lacking("apiserver", "run tests/tools/kube-assets.sh, which needs Go and minutes, or set KUBEBUILDER_ASSETS")
+        lacking("apiserver")
     server = RealKubeApi()
     server.add_user("system:node:one")
     server.start()
