@@ -12,7 +12,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
-PATTERNS = ("README.md", "CHANGELOG.md", "docs/**/*.md", "terraform/**/README.md", "deploy/**/README.md")
+PATTERNS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/**/*.md",
+    "terraform/**/README.md",
+    "deploy/**/README.md",
+)
 
 
 @dataclass(frozen=True, slots=True)
