@@ -322,7 +322,7 @@ def _routed(cidrs: tuple[Cidr, ...], addresses: Sequence[str]) -> tuple[Cidr, ..
     An ENI of an IPv6-only subnet has no IPv4 address. AWS does not say whether the VPC would hand it IPv4 packets, so
     its node's IPv4 pods have the overlay.
     """
-    if not addresses or any(family_of(address) == "ipv4" for address in addresses):
+    if not addresses or "ipv4" in map(family_of, addresses):
         return cidrs
     return tuple([cidr for cidr in cidrs if cidr.family == "ipv6"])
 

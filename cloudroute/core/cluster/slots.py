@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from cloudroute.core.cluster.members import Member
 from cloudroute.core.cluster.model import Policy
@@ -18,6 +19,7 @@ from cloudroute.types import Cidr, Family
 Grants = Mapping[str, Mapping[int, Member]]
 """Table id -> index of a member -> member: who shall be routed where, in the order of the sort."""
 Families = tuple[Family, ...]
+_FAMILY = attrgetter("family")
 
 
 def grant(
@@ -36,7 +38,7 @@ class _Candidates:
 
     def __init__(self, members: Sequence[Member], by_cidr: Mapping[Cidr, int]) -> None:
         self.members, self.by_cidr = members, by_cidr
-        self.families: list[Families] = [tuple([cidr.family for cidr in member.routed]) for member in members]
+        self.families: list[Families] = [tuple(map(_FAMILY, member.routed)) for member in members]
         self.kinds = set(self.families)
         self._unsure = [index for index, member in enumerate(members) if member.dead or not member.known]
         self._unrouted = [index for index, families in enumerate(self.families) if not families]

@@ -196,12 +196,13 @@ class Transitions:
         for table_id, use in self.uses.items():
             granted = self.grants[table_id]
             freed: dict[Family, list[Key]] = {family: [] for family in use.families}
-            for cidr in use.ours:
-                index = by_cidr.get(cidr)
-                member = None if index is None else members[index]
-                kept = index in granted and member is not None and cidr in member.routed
-                if not kept and cidr not in elsewhere:
-                    self._drain(use, cidr, member, freed)
+            entries = sum([len(member.routed) for member in granted.values()])
+            if self.gaps[table_id] or len(use.ours) != entries:  # else each entry is a granted one
+                rightful = {cidr for member in granted.values() for cidr in member.routed}
+                for cidr in use.ours:
+                    if cidr not in rightful and cidr not in elsewhere:
+                        index = by_cidr.get(cidr)
+                        self._drain(use, cidr, None if index is None else members[index], freed)
             self._leave_in(use, membership.released_cidrs, freed)
             self._fill(use, freed)
 
