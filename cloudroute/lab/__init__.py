@@ -1,1 +1,1 @@
-"""The embedded AWS and Kubernetes: for the demo, for tests, and for anybody who wants to try without an account."""
+"""The embedded AWS and Kubernetes: for the demo, for tests, and for a trial without an account."""

@@ -1,4 +1,4 @@
-"""A controller process of the lab, known by its log and by what it serves."""
+"""A controller process of the lab, observed by its log and its HTTP endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Replica:
-    """One controller process that was started with `--log-format json --listen 127.0.0.1:0`, and its log file."""
+    """A controller process started with `--log-format json --listen 127.0.0.1:0`, and its log file."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -20,23 +20,23 @@ class Replica:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     @property
     def leads(self) -> bool:
-        """Whether it has acquired the lease and still lives."""
+        """Whether it has acquired the lease and still runs."""
         return self.alive and any(line.get("did") == "acquired" for line in self.lines())
 
     @property
     def page(self) -> str:
-        """The address of its status page, "" until it listens; probes and metrics are beside it."""
+        """Address of its status page, "" until it listens; probes and metrics are served there too."""
         ports = [line["port"] for line in self.lines() if line.get("event") == "listening"]
         return f"http://127.0.0.1:{ports[0]}/" if ports else ""
 
     @property
     def ready(self) -> bool:
-        """Whether it has read the cluster and may lead."""
+        """Whether its /readyz passes: it has read the cluster and may lead."""
         if not (page := self.page):
             return False
         try:
@@ -46,10 +46,10 @@ class Replica:
             return False
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged so far; a line that is being written is left out."""
+        """Complete lines of its log so far; a half-written last line is left out."""
         text = self.log.read_text(encoding="utf-8")
         return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
 
     def says(self) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]

@@ -6,7 +6,7 @@
     ec2 = aws.session().client("ec2")              # in process
     with aws.serve() as server: ...                # or over HTTP, for boto3, the aws CLI and Terraform
 
-Read `aws.py` first: the way of a call. Each module then corrects one part, and names the AWS page that says so.
+Read `aws.py` first: it shows the steps of a call. Each other module corrects one part and names its AWS source.
 """
 
 from cloudroute.lab.aws.aws import ROOT_KEY, Aws

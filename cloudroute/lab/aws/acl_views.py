@@ -1,7 +1,7 @@
-"""What EC2 shows of network ACLs: see `views`.
+"""Network ACLs as EC2 shows them: see `views`.
 
-moto shows the last rules, which every ACL has, of the default one alone and for IPv4 alone, and keeps the associations
-of deleted subnets. Sources: "Default network ACL", "Custom network ACLs" in the Amazon VPC User Guide;
+Every ACL ends with deny rules. moto shows them for the default ACL only, and for IPv4 only; it also keeps the
+associations of deleted subnets. Sources: "Default network ACL", "Custom network ACLs" in the Amazon VPC User Guide;
 API_NetworkAclEntry.
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 from cloudroute.lab.aws.views import View, present, tags
 
 LAST_IPV4, LAST_IPV6 = 32767, 32768
-"""Numbers of the rules that deny what no other rule has matched; shown as `*` in AWS's console."""
+"""Numbers of the final rules, which deny traffic that no other rule matches; AWS's console shows them as `*`."""
 
 
 def acl_view(ec2: Any, acl: Any, subnet_ids: Collection[str]) -> View:
-    """A network ACL; `subnet_ids` are the subnets that exist."""
+    """Render a network ACL; `subnet_ids` are the existing subnets."""
     entries = [_entry(entry) for entry in acl.network_acl_entries if entry.rule_number < LAST_IPV4]
     return View(
         {
@@ -61,6 +61,6 @@ def _last_entries(ipv6: bool) -> Iterator[dict[str, Any]]:
 
 
 def has_ipv6(ec2: Any, vpc_id: str) -> bool:
-    """Whether the VPC has an IPv6 CIDR."""
+    """Tell whether the VPC has an IPv6 CIDR."""
     vpc = ec2.vpcs.get(vpc_id)
     return vpc is not None and bool(vpc.get_cidr_block_association_set(ipv6=True))

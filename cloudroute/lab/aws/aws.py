@@ -1,9 +1,9 @@
 """`Aws`: one strict account. A call passes, in this order:
 
-    faults -> throttle -> IAM -> an action of ours, or moto -> what has changed is written down -> counted
+    faults -> throttle -> IAM -> an action of ours, or moto -> new views are recorded -> counted
 
-`answer` is the only way in, whether the call comes from a boto3 session of this process or over HTTP. It holds one
-lock while it works on the world, and none while an answer is delayed.
+`answer` is the only entry, both for boto3 sessions of this process and over HTTP. It holds one lock while it works on
+the world, and none while an answer is delayed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import boto3
 
 ROOT_KEY = "AKIALABROOTUSER00000"
-"""The access key id that may do everything, whatever IAM says. Signatures are never checked."""
+"""Access key id that is allowed everything, regardless of IAM policies. Signatures are never checked."""
 
 DEFAULT_QUOTA = 50
 
@@ -52,9 +52,10 @@ _READS = ("Describe", "Get", "List")
 class Aws:
     """An AWS account in one region that behaves as AWS documents it.
 
-    `route_quota` is the real limit of entries per route table and family: the account's, or of single tables by id
-    (the others then have 50). `throttle` answers by AWS's token buckets. `enforce_iam` evaluates the policies of every
-    caller but the root key. `transition_seconds` is how long an instance stays pending, stopping and shutting-down.
+    `route_quota` is the enforced limit of entries per route table and family: one for the account, or limits of single
+    tables by id (all others then have 50). `throttle` turns on AWS's token buckets. `enforce_iam` evaluates policies
+    of every caller but the root key. `transition_seconds` is how long an instance stays pending, stopping and
+    shutting-down.
     """
 
     def __init__(
@@ -72,11 +73,12 @@ class Aws:
         self.clock: Clock = clock or SystemClock()
         self.faults = faults or Faults()
         self.calls: Counter[tuple[str, str]] = Counter()
-        """How often each (action, code) was answered. Code "OK", AWS's code, or "hang"; a dropped answer counts as
-        what was done. The lab's own calls (`scene`) are not counted."""
+        """Number of answers by (action, code). Code "OK", AWS's code, or "hang"; a dropped answer counts under
+        the code of its result. The lab's own calls (`scene`) are not counted."""
         self.changed: Callable[[], None] = lambda: None
-        """Called after every call that may have changed something, and before it is answered; no lock is held. For
-        who makes packets follow. What EC2 does by itself later (`transition_seconds`) shows at the next call only."""
+        """Called after every call that may have changed something and before its answer is sent; no lock is held.
+        The packet router follows EC2 by it. Later changes that EC2 makes by itself (`transition_seconds`) show at
+        the next call only."""
         self._enforce_iam = enforce_iam
         self._lock = threading.RLock()
         held = backend.Backend(region)
@@ -90,24 +92,24 @@ class Aws:
     # --- ways in --------------------------------------------------------------------------------
 
     def session(self, policy: Mapping[str, Any] | None = None) -> boto3.Session:
-        """A boto3 session whose EC2, IAM, STS and Service Quotas clients are answered here, without a socket.
+        """Return a boto3 session whose EC2, IAM, STS and Service Quotas clients are answered here, without a socket.
 
-        With an IAM policy document the caller is a new user who has that policy and no other; without, it is root.
+        With an IAM policy document the caller is a new user with that policy alone; without, it is root.
         """
         key = ROOT_KEY if policy is None else self._new_user(policy)
         return make_session(self.answer, self.clock, self.region, key)
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> Server:
-        """Answer over HTTP/1.1 with keep-alive, for any client that takes an endpoint URL. Port 0 is a free one."""
+        """Serve over HTTP/1.1 with keep-alive, for any client that takes an endpoint URL. Port 0 picks a free one."""
         return Server(self.answer, self.clock, host, port)
 
     @cached_property
     def scene(self) -> Scene:
-        """Sets the stage with real EC2 calls that are neither counted nor subject to faults, throttling and IAM."""
+        """Builder of VPCs and instances by real EC2 calls, exempt from counting, faults, throttling and IAM."""
         return Scene(make_session(self.answer, self.clock, self.region, ROOT_KEY, own=True))
 
     def answer(self, request: Request) -> Response:
-        """Answer one call. May be called from any thread."""
+        """Answer one call. Safe from any thread."""
         if request.own:
             return self._work(request)
         verdict = self.faults.judge(request)
@@ -170,9 +172,9 @@ class Aws:
     # --- knobs ----------------------------------------------------------------------------------
 
     def set_route_quota(self, entries: int, table_id: str | None = None) -> None:
-        """Change the real limit: of one table, which Service Quotas never shows, or of the account, which it then does.
+        """Change the enforced limit of one table or of the account. Service Quotas shows only the account's.
 
-        Nothing is removed from a table that is above it.
+        A table above the new limit keeps its entries.
         """
         with self._lock:
             if table_id is None:
@@ -181,7 +183,7 @@ class Aws:
                 self._quotas.tables[table_id] = entries
 
     def propagate(self, table_id: str, destination: str, gateway_id: str = "vgw-0123456789abcdef0") -> None:
-        """Put a route into the table as a virtual private gateway does: origin EnableVgwRoutePropagation."""
+        """Add a route as a virtual private gateway does: origin EnableVgwRoutePropagation."""
         with self._lock:
             self._world.settle()
             routes.propagate(self._world, table_id, Cidr.parse(destination), SimpleNamespace(id=gateway_id))
@@ -189,12 +191,12 @@ class Aws:
 
     @property
     def highest(self) -> Mapping[tuple[str, Family], int]:
-        """The most entries that a table ever held, by table id and family; propagated ones do not count."""
+        """Highest number of entries that each table ever held, by table id and family; propagated ones do not count."""
         with self._lock:
             return dict(self._world.highest)
 
     def reset_calls(self) -> None:
-        """Count from zero."""
+        """Reset all counts to zero."""
         with self._lock:
             self.calls.clear()
 

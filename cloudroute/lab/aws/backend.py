@@ -1,8 +1,8 @@
-"""moto, held at arm's length.
+"""moto behind a narrow interface.
 
 moto keeps its state per account id in module globals, so each `Backend` takes an account id of its own and drops the
 account's state when it is closed. Calls that need no correction are dispatched to moto's response classes directly:
-no global mock, no sockets. moto answers 500 when two calls meet inside it, so the caller holds one lock around all.
+no global mock, no sockets. moto answers 500 when two calls run in it at once, so the caller holds one lock around all.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _CODE = re.compile(rb"<Code>([^<]*)</Code>")
 
 
 class _Untracked(list[Any]):
-    """moto's list of all objects of a class that were ever made, which only its dashboard reads: stays empty.
+    """Replaces moto's list of all instances of a class ever made, which only its dashboard reads; stays empty.
 
-    Otherwise nothing of an account could be collected while the process lives, and a test suite makes thousands.
+    Otherwise no account could be garbage-collected while the process lives, and a test suite makes thousands.
     """
 
     def append(self, _: object) -> None:
@@ -49,11 +49,11 @@ for _models in model_data.values():
 
 
 def _description(rule: Any) -> Any:
-    """A security group rule's description. moto shows only those of rules with a CIDR; Terraform asks for all."""
+    """Return a security group rule's description. moto shows those of CIDR rules only; Terraform reads all."""
     return rule.ip_range.get("Description") or rule.source_group.get("Description")
 
 
-_Rule: Any = SecurityGroupRule  # mypy lets nobody replace a method
+_Rule: Any = SecurityGroupRule  # typed Any: mypy forbids replacing a method
 _Rule.description = property(_description)
 
 
@@ -62,22 +62,22 @@ RegionsAndZonesBackend.zones["beyond the regions"] = [
     Zone("eu-central-1-wl1-ber-wlz-1", "eu-central-1", "euc1-wl1-ber-wlz1", "wavelength-zone"),
 ]
 """A Local Zone and a Wavelength Zone of the lab's region, for subnets. DescribeAvailabilityZones lists neither, as in
-an account that has not opted in, so that nobody takes them for an availability zone by mistake."""
+an account that has not opted in, so that no caller takes one for an availability zone by mistake."""
 
 
 class _LazyEc2(EC2Backend):
-    """moto's EC2, except that its 1,300 images are made when somebody asks for images.
+    """moto's EC2, with its 1,300 images created on the first request for images.
 
-    They take half of the time that a new account takes, and each launch would search them all.
+    They would take half of the set-up time of an account, and each launch would search them all.
     """
 
     _loaded = False
 
     def _load_amis(self) -> None:
-        """Called by moto while it sets up."""
+        """Load no images while moto sets up: see `load_images`."""
 
     def load_images(self) -> None:
-        """Make the images, once."""
+        """Create the images, once."""
         if not self._loaded:
             self._loaded = True
             super()._load_amis()
@@ -94,7 +94,7 @@ class Backend:
         self.ec2: Any = here[region]
 
     def dispatch(self, request: Request, changes: Mapping[str, str] | None = None) -> Response:
-        """moto's own answer to the request with some parameters changed."""
+        """Return moto's own answer to the request, with some parameters changed."""
         handler = _HANDLERS.get(request.service)
         if handler is None:
             raise AwsError("UnknownOperationException", f"This lab has no {request.service}:{request.action}")
@@ -109,7 +109,7 @@ class Backend:
     def launch(self, request: Request, changes: Mapping[str, str]) -> Any:
         """RunInstances; returns moto's reservation.
 
-        moto would render an answer, which takes as long as the launch and is thrown away here.
+        moto would render an answer, which takes as long as the launch and is not used here.
         """
         responder = EC2Response()
         with _answering(request.action):
@@ -131,7 +131,7 @@ class Backend:
 
 @contextlib.contextmanager
 def _answering(action: str) -> Iterator[None]:
-    """Whatever breaks inside moto is an answer of the server."""
+    """Turn any exception inside moto into an error answer of the server."""
     try:
         yield
     except ServiceException as error:
@@ -143,7 +143,7 @@ def _answering(action: str) -> Iterator[None]:
 
 
 def forget(account: str) -> None:
-    """Drop all that moto holds of the account."""
+    """Drop moto's state of the account."""
     for backends in (ec2_backends, iam_backends, sts_backends):
         backends.pop(account, None)
 

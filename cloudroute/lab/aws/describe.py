@@ -1,4 +1,4 @@
-"""The describes that cloudroute lives on: ids, filters, pages, and reads of the past.
+"""The describe actions that cloudroute uses: ids, filters, pages, and stale reads.
 
 A filter is a path through the wire names, so the tables below are the API reference's filter lists and nothing else.
 Sources: API_DescribeRouteTables, API_DescribeInstances, API_DescribeNetworkInterfaces, API_DescribeSubnets,
@@ -196,7 +196,7 @@ def _describe(kind: Kind) -> Handler:
 
 
 def check_filters(request: Request) -> None:
-    """Refuse a filter with more values than EC2 takes, whatever the action."""
+    """Refuse a filter with more values than EC2 takes, for any action."""
     for name, accepted in request.filters():
         if len(accepted) > FILTER_VALUES:
             message = f"The maximum number of filter values specified on a single call is {FILTER_VALUES}"
@@ -225,14 +225,14 @@ def _is_pattern(value: str) -> bool:
 
 
 def _pattern(value: str) -> re.Pattern[str]:
-    """`*` is any number of characters, `?` is one, a backslash takes the next one as it is."""
+    """Compile a filter value: `*` is any number of characters, `?` is one, a backslash escapes the next one."""
     parts = re.findall(r"\\.|.", value, re.DOTALL)
     wild = {"*": ".*", "?": "."}
     return re.compile("".join(wild.get(part) or re.escape(part[-1]) for part in parts), re.DOTALL)
 
 
 def _values(value: object, steps: list[str]) -> Iterator[str]:
-    """All values at the end of a path, through lists."""
+    """Return all values at the end of a path, through lists."""
     if isinstance(value, list):
         for inner in value:
             yield from _values(inner, steps)
@@ -267,7 +267,7 @@ def _page_size(kind: Kind, request: Request, ids: list[str]) -> int | None:
 def _page(
     world: World, kind: Kind, found: Mapping[str, View], token: str, size: int | None
 ) -> tuple[list[View], str | None]:
-    """The objects after the one that the token names, which may be gone by now, and the next token."""
+    """Return the objects after the one that the token names, which may be gone by now, and the next token."""
     rest: Iterable[str] = found
     if token:
         last = _read_token(token)
@@ -292,7 +292,7 @@ def _read_token(token: str) -> int:
 
 
 def _reservations(instances: Iterable[View]) -> list[dict[str, Any]]:
-    """Instances under their reservations. A page counts instances, so it may hold part of a reservation."""
+    """Group instances by reservation. A page counts instances, so it may hold part of a reservation."""
     groups: dict[str, list[View]] = {}
     for view in instances:
         groups.setdefault(view.hidden["reservationId"], []).append(view)

@@ -1,4 +1,4 @@
-"""The schedule of what goes wrong.
+"""A schedule of faults.
 
     faults = Faults()
     faults.fail("CreateRoute", "RequestLimitExceeded", times=3)
@@ -10,7 +10,7 @@
 
 A fault applies to calls of its action ("*" is any) whose flat parameters `match`, skips the first `after` of them, and
 then happens `times` times (None: until cleared). Of fail, drop and hang, the first that applies happens; delay and
-stale come on top. May be changed at any time from any thread.
+stale are added to it. The schedule may be changed at any time from any thread.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Fault:
     happened: int = 0
 
     def applies(self, request: Request) -> bool:
-        """Whether it happens to this call, which then counts."""
+        """Whether the fault strikes this call; counts the call."""
         if self.action not in ("*", request.action) or (self.match and not self.match(request.params)):
             return False
         if self.after > 0:
@@ -56,7 +56,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What happens to one call."""
+    """Outcome that the faults choose for one call."""
 
     terminal: Fault | None = None
     delay: float = 0.0
@@ -90,15 +90,15 @@ class Faults:
         return self.fail(action, "RequestLimitExceeded", "Request limit exceeded.", times=times, after=after)
 
     def drop(self, action: str, *, times: int | None = 1, after: int = 0, match: Match | None = None) -> Fault:
-        """Do it, then cut the connection before the answer."""
+        """Execute the call, then cut the connection before the answer."""
         return self._add(Fault("drop", action, times, after, match))
 
     def hang(self, action: str, *, times: int | None = 1, after: int = 0, match: Match | None = None) -> Fault:
-        """Do nothing and answer nothing until the client's read timeout."""
+        """Do nothing and send nothing until the client's read timeout."""
         return self._add(Fault("hang", action, times, after, match))
 
     def delay(self, action: str, seconds: float, *, times: int | None = None, match: Match | None = None) -> Fault:
-        """Do it at once; the answer takes `seconds` longer."""
+        """Execute the call at once; the answer takes `seconds` longer."""
         return self._add(Fault("delay", action, times, match=match, seconds=seconds))
 
     def stale(self, seconds: float, action: str = "*", *, times: int | None = None) -> Fault:
@@ -106,12 +106,12 @@ class Faults:
         return self._add(Fault("stale", action, times, seconds=seconds))
 
     def clear(self) -> None:
-        """Nothing goes wrong any more."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def judge(self, request: Request) -> Verdict:
-        """What happens to this call. Each fault that applies has happened once more."""
+        """Return the outcome of this call, and count it for each fault that applies."""
         terminal: Fault | None = None
         seconds = {"delay": 0.0, "stale": 0.0}
         with self._lock:

@@ -1,9 +1,9 @@
-"""Whether a caller may: identity policies, evaluated with their resources and conditions.
+"""Authorization: identity policies, evaluated with their resources and conditions.
 
-moto stores users, roles, groups and policies; what it lacks is the evaluation of `Resource` and `Condition`, so that is
-done here, for the EC2 actions that cloudroute needs. Sources: "Policy evaluation logic" and "IAM JSON policy elements:
-Condition operators" of the IAM user guide, "Actions, resources, and condition keys for Amazon EC2" of the service
-authorization reference.
+moto stores users, roles, groups and policies but does not evaluate `Resource` and `Condition`. This module does, for
+the EC2 actions that cloudroute needs. Sources: "Policy evaluation logic" and "IAM JSON policy elements: Condition
+operators" of the IAM user guide, "Actions, resources, and condition keys for Amazon EC2" of the service authorization
+reference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ALWAYS_ALLOWED = frozenset({"sts:GetCallerIdentity"})
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """May somebody do `action` to `resource`, given the condition `keys`?"""
+    """One authorization check: `action` on `resource`, given the condition `keys`."""
 
     action: str
     resource: str
@@ -48,7 +48,7 @@ def authorize(world: World, request: Request) -> None:
 
 
 def _refusal(request: Request, principal: str, question: _Question, because: str) -> AwsError:
-    """Worded as "Troubleshooting access denied error messages" shows them."""
+    """Build the error, worded as in "Troubleshooting access denied error messages"."""
     on = f" on resource: {question.resource}" if question.resource != "*" else ""
     what = f"User: {principal} is not authorized to perform: {question.action}{on} {because}"
     if request.service == "ec2":
@@ -58,7 +58,7 @@ def _refusal(request: Request, principal: str, question: _Question, because: str
     return AwsError("AccessDenied", what)
 
 
-# --- who asks -----------------------------------------------------------------------------------
+# --- principals ---------------------------------------------------------------------------------
 
 
 def _principal(world: World, request: Request) -> tuple[str, list[Mapping[str, Any]]]:
@@ -76,7 +76,7 @@ def _principal(world: World, request: Request) -> tuple[str, list[Mapping[str, A
     return str(key.arn), statements
 
 
-# --- what is asked ------------------------------------------------------------------------------
+# --- actions and resources ----------------------------------------------------------------------
 
 
 def _question(world: World, request: Request) -> _Question:
@@ -126,7 +126,7 @@ def _about_interface(world: World, request: Request, action: str) -> _Question:
     return _Question(action, _arn(world, "network-interface", eni_id), keys)
 
 
-# --- what a statement says ----------------------------------------------------------------------
+# --- statements ---------------------------------------------------------------------------------
 
 
 def _listed(value: Any) -> list[Any]:
@@ -134,7 +134,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _like(pattern: str, value: str) -> bool:
-    """`*` and `?`, as IAM matches them."""
+    """Match a pattern with `*` and `?`, as IAM does."""
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), value, re.DOTALL) is not None
 
 
@@ -170,7 +170,7 @@ _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
 
 
 def _holds(operator: str, key: str, wanted: list[str], keys: Mapping[str, tuple[str, ...]]) -> bool:
-    """One condition. A key that the request does not have fails it, unless it is negated or ends in IfExists."""
+    """Evaluate one condition. A key that the request lacks fails it, unless it is negated or ends in IfExists."""
     name = operator.removesuffix("IfExists")
     present = next((values for known, values in keys.items() if known.lower() == key.lower()), None)
     if name == "Null":

@@ -1,7 +1,7 @@
 """boto3 without a socket: one session's calls are answered by a function of this process.
 
 The hook is botocore's `before-send` event on that session alone, so nothing global is patched and other sessions still
-talk to the network. A lost answer becomes the exception that botocore itself raises for it, and its retries see it.
+use the network. A lost answer becomes the exception that botocore itself raises for it, so its retries work as usual.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from cloudroute.lab.aws import wire
 from cloudroute.lab.aws.wire import AwsError, Request, Response
 from cloudroute.ports import Clock
 
-# Nothing of the user's own configuration may leak into the lab: neither profile nor files.
+# Keep the user's own configuration, profile and files, out of the lab.
 _HERMETIC: dict[str, Any] = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
 }
-# EC2's model is megabytes of JSON: read once for all sessions.
+# EC2's service model is megabytes of JSON: load it once for all sessions.
 _models = botocore.loaders.create_loader()
 _READ_TIMEOUT = 60.0
-"""botocore's default."""
+"""botocore's default read timeout in seconds."""
 
 
 def make_session(
     answer: Callable[[Request], Response], clock: Clock, region: str, access_key: str, *, own: bool = False
 ) -> boto3.Session:
-    """A session with this access key whose calls are answered by `answer`."""
+    """Return a session with this access key whose calls are answered by `answer`."""
     core = botocore.session.Session(session_vars=_HERMETIC)
     transport = _Transport(answer, clock, own)
     core.register_component("data_loader", _models)
@@ -48,7 +48,7 @@ def make_session(
 
 
 class _Transport:
-    """Carries a request of botocore to `answer`, and what came of it back."""
+    """Passes botocore's requests to `answer`, and turns its responses into botocore's."""
 
     def __init__(self, answer: Callable[[Request], Response], clock: Clock, own: bool) -> None:
         self._answer = answer
@@ -57,13 +57,13 @@ class _Transport:
         self._thread = threading.local()
 
     def remember_timeout(self, **event: Any) -> None:
-        """Note the client's read timeout; `send`, next in this thread, is not told it."""
+        """Note the client's read timeout: `send`, which runs next in this thread, does not receive it."""
         request: AWSRequest = event["request"]
         config = request.context.get("client_config")
         self._thread.read_timeout = (config and config.read_timeout) or _READ_TIMEOUT
 
     def send(self, **event: Any) -> Any:
-        """Answer instead of the network."""
+        """Answer the request in place of the network."""
         request: AWSPreparedRequest = event["request"]
         raw: Any = request.body or b""
         body = raw.encode() if isinstance(raw, str) else bytes(raw)
@@ -88,7 +88,7 @@ class _Transport:
 
 
 class _Headers(dict[str, str]):
-    """A request's headers as text, found in any case: botocore writes some of them as bytes."""
+    """A request's headers as text, with case-insensitive lookup: botocore writes some of them as bytes."""
 
     def __init__(self, headers: Any) -> None:
         decoded = ((k, v.decode() if isinstance(v, bytes) else str(v)) for k, v in headers.items())
@@ -99,7 +99,7 @@ class _Headers(dict[str, str]):
 
 
 class _Raw:
-    """The body, as botocore reads one."""
+    """A response body with the methods that botocore calls."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

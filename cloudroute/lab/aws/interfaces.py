@@ -1,4 +1,4 @@
-"""Network interfaces: made, attached, changed and deleted as EC2 does it.
+"""Network interfaces: created, attached, changed and deleted as in EC2.
 
 Sources: API_CreateNetworkInterface, API_AttachNetworkInterface, API_DetachNetworkInterface,
 API_DeleteNetworkInterface, API_ModifyNetworkInterfaceAttribute, API_DeleteNatGateway, "Elastic network interfaces".
@@ -19,7 +19,7 @@ _ATTRIBUTES = ("Attachment", "Description", "SecurityGroupId", "SourceDestCheck"
 
 
 def create(world: World, request: Request) -> Answer:
-    """Make an ENI. moto picks any address, taken or not; EC2 a free one."""
+    """Create an ENI with a free address. moto would pick any address, used or not."""
     check_free(world, request)
     subnet = world.subnets().get(request.required("SubnetId"))
     request.stop_if_dry()
@@ -43,7 +43,7 @@ def create(world: World, request: Request) -> Answer:
 
 
 def remove(world: World, request: Request) -> Answer:
-    """Delete an ENI that is attached to nothing. Routes to it stay, as blackholes."""
+    """Delete an unattached ENI. Routes to it stay, as blackholes."""
     eni = world.interface(request.required("NetworkInterfaceId"))
     if eni.instance is not None:
         raise AwsError("InvalidParameterValue", f"Network interface '{eni.id}' is currently in use.")
@@ -72,12 +72,12 @@ def attach(world: World, request: Request) -> Answer:
     instance.attach_eni(eni, index)
     instance.nics = dict(sorted(instance.nics.items()))
     eni.delete_on_termination = False
-    _look(world, eni, instance)
+    _record(world, eni, instance)
     return {"attachmentId": eni.attachment_id, "networkCardIndex": 0}
 
 
 def detach(world: World, request: Request) -> Answer:
-    """Detach an ENI; the primary one can't be."""
+    """Detach an ENI; refuses the primary one."""
     attachment_id = request.required("AttachmentId")
     eni = next((eni for eni in world.ec2.enis.values() if eni.attachment_id == attachment_id), None)
     if eni is None:
@@ -89,12 +89,12 @@ def detach(world: World, request: Request) -> Answer:
     request.stop_if_dry()
     instance = eni.instance
     instance.detach_eni(eni)
-    _look(world, eni, instance)
+    _record(world, eni, instance)
     return {"return": True}
 
 
 def modify(world: World, request: Request) -> Answer:
-    """Change one attribute; EC2 takes no two in one call."""
+    """Change one attribute; EC2 accepts only one per call."""
     eni = world.interface(request.required("NetworkInterfaceId"))
     named = {name.split(".")[0] for name in request.params}
     attributes = [attribute for attribute in _ATTRIBUTES if attribute in named]
@@ -117,7 +117,7 @@ def modify(world: World, request: Request) -> Answer:
 
 
 def set_source_dest_check(world: World, eni: Any, value: str) -> None:
-    """The check of one ENI, which DescribeInstances shows too."""
+    """Set the source/dest check of one ENI, which DescribeInstances shows too."""
     if value.lower() not in ("true", "false"):
         raise AwsError("InvalidParameterValue", f"Value ({value}) for parameter value is invalid. Expecting a boolean.")
     eni.source_dest_check = value.lower() == "true"
@@ -127,7 +127,7 @@ def set_source_dest_check(world: World, eni: Any, value: str) -> None:
 
 
 def made_at_launch(world: World, request: Request, instance: Any) -> None:
-    """What RunInstances gives its ENIs and moto does not: an end together with the instance, IPv6 addresses."""
+    """Add to the ENIs of a launch what moto omits: delete on termination, IPv6 addresses."""
     given = {value for name, value in request.params.items() if _LAUNCHED.fullmatch(name)}
     asked = {}
     for name, value in request.params.items():
@@ -144,9 +144,9 @@ def made_at_launch(world: World, request: Request, instance: Any) -> None:
 
 
 def _only_ipv6(world: World, eni: Any) -> None:
-    """Take the IPv4 address, for which moto has put one of IPv6, from an ENI of an IPv6-only subnet.
+    """Replace the IPv4 address of an ENI in an IPv6-only subnet, where moto assigns both families.
 
-    Such an ENI always gets an IPv6 address, asked for or not (API_CreateSubnet, Ipv6Native).
+    Such an ENI always gets an IPv6 address, requested or not (API_CreateSubnet, Ipv6Native).
     """
     if not eni.subnet.ipv6_native:
         return
@@ -158,7 +158,7 @@ def _only_ipv6(world: World, eni: Any) -> None:
 
 
 def delete_nat_gateway(world: World, request: Request) -> Answer:
-    """Delete a NAT gateway: its interface, which moto keeps, goes with it, and routes to it become blackholes."""
+    """Delete a NAT gateway and its interface, which moto would keep; routes to it become blackholes."""
     gateway = world.ec2.nat_gateways.get(request.required("NatGatewayId"))
     if gateway is None:
         message = f"The Nat Gateway {request.get('NatGatewayId')} was not found"
@@ -172,7 +172,7 @@ def delete_nat_gateway(world: World, request: Request) -> Answer:
 
 
 def delete(world: World, eni: Any) -> None:
-    """Take an ENI out of the world and give its addresses back."""
+    """Remove an ENI from the world and release its addresses."""
     world.ec2.delete_network_interface(eni.id)
     eni.instance = None
     for address in eni.private_ip_addresses:
@@ -213,7 +213,7 @@ def _free_address(world: World, subnet: Any) -> str:
             return address
 
 
-def _look(world: World, eni: Any, instance: Any) -> None:
+def _record(world: World, eni: Any, instance: Any) -> None:
     world.refresh_interface(eni.id)
     world.refresh_instance(instance.id)
     world.refresh_tables(eni.subnet.vpc_id)

@@ -1,4 +1,4 @@
-"""What EC2 shows of network interfaces and of instances: see `views`.
+"""Network interfaces and instances as EC2 shows them: see `views`.
 
 Sources: API_NetworkInterface, API_Instance, API_InstanceNetworkInterface.
 """
@@ -24,7 +24,7 @@ def _groups(groups: Iterable[Any]) -> list[dict[str, str]]:
 
 
 def interface_view(ec2: Any, eni: Any) -> View:
-    """A network interface, as DescribeNetworkInterfaces shows it."""
+    """Render a network interface as DescribeNetworkInterfaces shows it."""
     shared = _interface_fields(eni)
     instance = eni.instance
     attachment = None
@@ -44,7 +44,7 @@ def interface_view(ec2: Any, eni: Any) -> View:
 
 
 def _interface_fields(eni: Any) -> dict[str, Any]:
-    """What an ENI is called and has, wherever it is shown."""
+    """Return the fields of an ENI that both describe actions show."""
     association = {k: v for k, v in eni.association.items() if v is not None and k != "natEnabled"} or None
     dns_name = getattr(eni, "private_dns_name", None)
     addresses = [
@@ -92,10 +92,10 @@ def _attachment(eni: Any) -> dict[str, Any]:
 
 
 def instance_view(ec2: Any, instance: Any, reservation: Any) -> View:
-    """An instance. What is terminated has no interface, no address and no subnet any more."""
+    """Render an instance. A terminated one has no interface, address or subnet any more."""
     enis = sorted(instance.nics.values(), key=lambda eni: eni.device_index)
     primary = enis[0] if enis and instance.state != "terminated" else None
-    association = ec2.iam_instance_profile_associations.get(instance.id)  # moto's instance has the association's id
+    association = ec2.iam_instance_profile_associations.get(instance.id)  # moto's instance holds the association's id
     profile = association.iam_instance_profile if association else None
     fields = {
         "instanceId": instance.id,
@@ -129,14 +129,14 @@ def instance_view(ec2: Any, instance: Any, reservation: Any) -> View:
 
 
 def _private_dns_name(ec2: Any, instance: Any, primary: Any) -> str:
-    """By its address; by its id in an IPv6-only subnet ("Amazon EC2 instance hostname types")."""
+    """Return the private DNS name: by address; by id in an IPv6-only subnet ("Amazon EC2 instance hostname types")."""
     if primary.private_ip_address:
         return str(instance.private_dns_name)
     return f"{instance.id}.{ec2.region_name}.compute.internal"
 
 
 def _machine_fields(instance: Any) -> dict[str, Any]:
-    """Virtual hardware, which the lab neither changes nor reads: Terraform does."""
+    """Return virtual hardware fields. The lab neither changes nor reads them, but Terraform reads them."""
     options = instance.metadata_options
     reason = instance.state_reason
     return {

@@ -1,7 +1,7 @@
-"""The life of an instance: launched, stopped, started, terminated, forgotten an hour later.
+"""Life cycle of an instance: launched, stopped, started, terminated, no longer described an hour later.
 
-moto changes states at once, keeps the primary ENI of a terminated instance, and launches `MinCount`. Here a state lasts
-`transition_seconds` on its way, the ENIs made at launch go with the instance, and routes follow. Sources:
+moto changes states at once, keeps the primary ENI of a terminated instance, and launches `MinCount`. Here a transition
+takes `transition_seconds`, the ENIs made at launch are deleted with the instance, and routes follow. Sources:
 API_RunInstances, API_StopInstances, API_TerminateInstances, "Amazon EC2 instance state changes", "Elastic network
 interfaces" (delete on termination), API_ModifyInstanceAttribute, API_ModifyInstanceMetadataOptions.
 """
@@ -18,7 +18,7 @@ from cloudroute.lab.aws.wire import AwsError, Request
 from cloudroute.lab.aws.world import Answer, Handler, World, not_found
 
 VISIBLE_SECONDS = 3600
-"""How long a terminated instance is still described."""
+"""Seconds for which a terminated instance is still described."""
 
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
@@ -35,7 +35,7 @@ def run_instances(world: World, request: Request) -> Answer:
         instance.nics = dict(sorted(instance.nics.items()))
         interfaces.made_at_launch(world, request, instance)
         _set_state(instance, "pending")
-        _look(world, instance)
+        _record(world, instance)
     launched = [world.chosen("Instance", [instance.id])[instance.id] for instance in reservation.instances]
     pending = {"code": 0, "name": "pending"}
     answer = {
@@ -50,24 +50,24 @@ def run_instances(world: World, request: Request) -> Answer:
 
 
 def _share_profile(world: World, instances: list[Any]) -> None:
-    """Give all the instance profile of the first: moto leaves it at that one."""
+    """Give all instances the instance profile of the first: moto sets it on that one only."""
     given = world.ec2.iam_instance_profile_associations.get(instances[0].id)
     for instance in instances[1:] if given else ():
         world.ec2.associate_iam_instance_profile(instance.id, given.iam_instance_profile.name)
 
 
 def start_instances(world: World, request: Request) -> Mapping[str, Any]:
-    """Start stopped instances; one that runs already stays as it is."""
+    """Start stopped instances; a running one stays as it is."""
     return _change(world, request, "pending", "running", refused=("terminated", "shutting-down", "stopping"))
 
 
 def stop_instances(world: World, request: Request) -> Mapping[str, Any]:
-    """Stop running instances; one that is stopped already stays as it is."""
+    """Stop running instances; a stopped one stays as it is."""
     return _change(world, request, "stopping", "stopped", refused=("terminated", "shutting-down"))
 
 
 def terminate_instances(world: World, request: Request) -> Mapping[str, Any]:
-    """Terminate instances; one that is terminated already stays as it is."""
+    """Terminate instances; a terminated one stays as it is."""
     for instance in _named(world, request):
         if instance.disable_api_termination is True:
             message = f"The instance '{instance.id}' may not be terminated. Modify its 'disableApiTermination' first."
@@ -76,7 +76,7 @@ def terminate_instances(world: World, request: Request) -> Mapping[str, Any]:
 
 
 def modify_instance_attribute(world: World, request: Request) -> Answer:
-    """SourceDestCheck is the ENI's: it fails where there are several. Everything else is moto's."""
+    """Change an attribute. SourceDestCheck is the ENI's and fails with several ENIs; moto handles all others."""
     instance = world.machine(request.required("InstanceId"))
     value = request.get("SourceDestCheck.Value") or (
         request.get("Value") if request.get("Attribute") == "sourceDestCheck" else ""
@@ -84,7 +84,7 @@ def modify_instance_attribute(world: World, request: Request) -> Answer:
     if not value:
         request.stop_if_dry()
         response = world.backend.dispatch(request)
-        _look(world, instance)
+        _record(world, instance)
         return response
     if len(instance.nics) != 1:
         message = f"There are multiple interfaces attached to instance '{instance.id}'."
@@ -95,7 +95,7 @@ def modify_instance_attribute(world: World, request: Request) -> Answer:
 
 
 def describe_instance_attribute(world: World, request: Request) -> Answer:
-    """sourceDestCheck is that of the primary ENI; everything else is moto's."""
+    """Describe an attribute. sourceDestCheck is that of the primary ENI; moto handles all others."""
     instance = world.machine(request.required("InstanceId"))
     if request.get("Attribute") != "sourceDestCheck":
         return world.backend.dispatch(request)
@@ -104,7 +104,7 @@ def describe_instance_attribute(world: World, request: Request) -> Answer:
 
 
 def modify_metadata_options(world: World, request: Request) -> Answer:
-    """Change who gets an answer of the metadata service. What is not named stays, which moto would forget."""
+    """Change options of the metadata service. Omitted ones keep their value, which moto would reset."""
     instance = world.machine(request.required("InstanceId"))
     request.stop_if_dry()
     options = instance.metadata_options
@@ -116,7 +116,7 @@ def modify_metadata_options(world: World, request: Request) -> Answer:
         "InstanceMetadataTags": options.instance_metadata_tags,
     }
     response = world.backend.dispatch(request, {name: request.get(name) or value for name, value in shown.items()})
-    _look(world, instance)
+    _record(world, instance)
     return response
 
 
@@ -145,7 +145,7 @@ def _change(world: World, request: Request, passing: str, final: str, refused: t
     moved = [instance for instance in instances if instance.state not in (passing, final)]
     for instance in moved:
         _set_state(instance, passing)
-        _look(world, instance)
+        _record(world, instance)
     answer = [
         {
             "instanceId": instance.id,
@@ -159,7 +159,7 @@ def _change(world: World, request: Request, passing: str, final: str, refused: t
 
 
 def _move_on(world: World, instances: list[Any], state: str) -> None:
-    """Reach the state in `transition_seconds`, unless another call has sent the instance elsewhere by then."""
+    """Reach the state in `transition_seconds`, unless another call has changed the target state by then."""
     for instance in instances:
         world.later(world.transition_seconds, partial(_arrive, world, instance, instance.state, state))
 
@@ -173,7 +173,7 @@ def _arrive(world: World, instance: Any, passing: str, final: str) -> None:
         instance.stop()
     else:
         instance.start()
-    _look(world, instance)
+    _record(world, instance)
 
 
 def _terminate(world: World, instance: Any) -> None:
@@ -185,7 +185,7 @@ def _terminate(world: World, instance: Any) -> None:
             instance.detach_eni(eni)
             eni.delete_on_termination = False
     instance.nics = {}
-    # moto would give these back once more, out of the next owner's hands, when the object is collected.
+    # moto would release these a second time, from their next owner, when the object is garbage-collected.
     instance._private_ips.clear()
     instance.terminate()
     for eni in enis:
@@ -212,8 +212,8 @@ def _set_state(instance: Any, name: str) -> None:
     instance._state.code = _CODES[name]
 
 
-def _look(world: World, instance: Any) -> None:
-    """Write down the instance, its ENIs, and the routes that lead to it."""
+def _record(world: World, instance: Any) -> None:
+    """Record the new views of the instance, its ENIs, and the routes that lead to it."""
     world.refresh_instance(instance.id)
     for eni in instance.nics.values():
         world.refresh_interface(eni.id)

@@ -1,8 +1,8 @@
-"""How many entries a route table may hold, and what Service Quotas says of it.
+"""Entries that a route table may hold, and the answers of Service Quotas about them.
 
-The quota that AWS enforces and the figure that Service Quotas answers are two things: a table's real limit may be
-lower than the account's (AWS support raises them one by one), and GetServiceQuota answers only where a value was
-applied to the account. Sources: "Amazon VPC quotas", API_GetServiceQuota and API_GetAWSDefaultServiceQuota.
+The enforced quota and the figure that Service Quotas answers are two things: a table's real limit may be lower than
+the account's (AWS support raises them one by one), and GetServiceQuota answers only where a value was applied to the
+account. Sources: "Amazon VPC quotas", API_GetServiceQuota and API_GetAWSDefaultServiceQuota.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WEIGHTS = {"cloudfront.origin-facing": 55, "groundstation": 5, "route53-healthc
 
 
 class Quotas:
-    """The account's quota of routes per route table and the tables that have one of their own."""
+    """The account's quota of routes per route table, and the tables with a limit of their own."""
 
     def __init__(self, default: int, tables: Mapping[str, int]) -> None:
         self.default = default
@@ -29,11 +29,11 @@ class Quotas:
         self.tables = dict(tables)
 
     def limit(self, table_id: str) -> int:
-        """How many entries of one family the table may hold."""
+        """Return the number of entries of one family that the table may hold."""
         return self.tables.get(table_id, self.default if self.applied is None else self.applied)
 
     def answer(self, request: Request, region: str, account: str) -> dict[str, Any]:
-        """GetServiceQuota and GetAWSDefaultServiceQuota."""
+        """Answer GetServiceQuota and GetAWSDefaultServiceQuota."""
         default = request.action == "GetAWSDefaultServiceQuota"
         value = self.default if default else self.applied
         if request.get("ServiceCode") != SERVICE_CODE or request.get("QuotaCode") != QUOTA_CODE or value is None:
@@ -54,12 +54,12 @@ class Quotas:
 
 
 def prefix_list_entries(prefix_list: Any) -> int:
-    """What a route to the list counts for: its maximum, or the published weight of one that AWS manages."""
+    """Return the entries that a route to the list uses: its maximum, or the published weight if AWS manages it."""
     if prefix_list.max_entries is not None:
         return int(prefix_list.max_entries)
     return next((weight for name, weight in _WEIGHTS.items() if prefix_list.prefix_list_name.endswith(name)), 1)
 
 
 def prefix_list_family(prefix_list: Any) -> Family:
-    """The family whose quota it counts against."""
+    """Return the family whose quota the list counts against."""
     return "ipv6" if prefix_list.address_family == "IPv6" else "ipv4"

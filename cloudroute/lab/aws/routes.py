@@ -1,7 +1,7 @@
 """CreateRoute, ReplaceRoute and DeleteRoute with all the checks that EC2 makes and moto does not.
 
-Sources: API_CreateRoute, API_ReplaceRoute, API_DeleteRoute; "Route tables" in the VPC user guide for what may be a
-destination; "Error codes for the Amazon EC2 API"; "Amazon VPC quotas" for what counts against the limit.
+Sources: API_CreateRoute, API_ReplaceRoute, API_DeleteRoute; "Route tables" in the VPC user guide for allowed
+destinations; "Error codes for the Amazon EC2 API"; "Amazon VPC quotas" for the entries that count against the limit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cloudroute.lab.aws.wire import AwsError, Request
 from cloudroute.lab.aws.world import Handler, World
 from cloudroute.types import Cidr, Family
 
-_Route: Any = Route  # abstract to mypy, and yet what moto itself instantiates
+_Route: Any = Route  # abstract to mypy, though moto itself instantiates it
 _DESTINATIONS = ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId")
 _TARGETS = (
     "CarrierGatewayId",
@@ -36,10 +36,10 @@ _TARGETS = (
     "VpcEndpointId",
     "VpcPeeringConnectionId",
 )
-# "Route table considerations": nobody may route these, nor anything inside them.
+# "Route table considerations": EC2 refuses routes to these and to anything inside them.
 _RESERVED = (Cidr.parse("169.254.168.0/22"), Cidr.parse("fd00:ec2::/32"))
 
-# Parameter -> the store in moto's backend, moto's name for it in Route(), the code for an id that it does not hold.
+# Parameter -> the store in moto's backend, moto's name for it in Route(), the error code for an unknown id.
 _STORES = {
     "NatGatewayId": ("nat_gateways", "nat_gateway", "NatGatewayNotFound"),
     "TransitGatewayId": ("transit_gateways", "transit_gateway", "InvalidTransitGatewayID.NotFound"),
@@ -50,7 +50,7 @@ _STORES = {
 
 
 def create_route(world: World, request: Request) -> Mapping[str, Any]:
-    """Add a route. Nothing is changed unless every check passes."""
+    """Add a route. Changes nothing unless every check passes."""
     table = world.table(request.required("RouteTableId"))
     name, text = _exactly_one(request, _DESTINATIONS)
     destination = _destination(world, name, text)
@@ -70,7 +70,7 @@ def create_route(world: World, request: Request) -> Mapping[str, Any]:
 
 
 def replace_route(world: World, request: Request) -> Mapping[str, Any]:
-    """Give a route another target. Its destination must be written as DescribeRouteTables shows it."""
+    """Give a route another target. Its destination must be spelled as DescribeRouteTables shows it."""
     table = world.table(request.required("RouteTableId"))
     name, text = _exactly_one(request, _DESTINATIONS)
     key = _existing(world, table, name, text)
@@ -78,7 +78,7 @@ def replace_route(world: World, request: Request) -> Mapping[str, Any]:
         message = f"There is no route defined for '{text}' in the route table. Use CreateRoute instead."
         raise AwsError("InvalidParameterValue", message)
     destination = _destination(world, name, text)
-    # A local route stays one whatever it targets: it can't be deleted.
+    # A local route stays local with any target: it can't be deleted.
     target = {**_target(world, request, table), "local": table._routes[key].local}
     request.stop_if_dry()
     table._routes[key] = _route(table, destination, target)
@@ -87,7 +87,7 @@ def replace_route(world: World, request: Request) -> Mapping[str, Any]:
 
 
 def delete_route(world: World, request: Request) -> Mapping[str, Any]:
-    """Remove a route. Its destination must be written as DescribeRouteTables shows it."""
+    """Remove a route. Its destination must be spelled as DescribeRouteTables shows it."""
     table = world.table(request.required("RouteTableId"))
     name, text = _exactly_one(request, _DESTINATIONS)
     key = _existing(world, table, name, text)
@@ -103,7 +103,7 @@ def delete_route(world: World, request: Request) -> Mapping[str, Any]:
 
 
 def propagate(world: World, table_id: str, destination: Cidr, gateway: Any) -> None:
-    """Let a virtual private gateway put a route into the table: what EnableVgwRoutePropagation leads to."""
+    """Add a route from a virtual private gateway, as after EnableVgwRoutePropagation."""
     table = world.table(table_id)
     key = _key(table, destination) + PROPAGATED
     table._routes[key] = _route(table, destination, {"gateway": gateway})
@@ -124,7 +124,7 @@ def _exactly_one(request: Request, names: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _destination(world: World, name: str, text: str) -> Any:
-    """The destination in canonical form: a Cidr, or moto's prefix list."""
+    """Return the destination in canonical form: a Cidr, or moto's prefix list."""
     if name == "DestinationPrefixListId":
         prefix_list = world.ec2.managed_prefix_lists.get(text)
         if prefix_list is None:
@@ -150,14 +150,14 @@ def _key(table: Any, destination: Any) -> str:
 
 
 def _existing(world: World, table: Any, name: str, text: str) -> str | None:
-    """The key of the route whose destination is written exactly so."""
+    """Return the key of the route whose destination has exactly this spelling."""
     destination = _destination(world, name, text)
     key = _key(table, destination)
     return key if _name(destination) == text and key in table._routes else None
 
 
 def _check_destination(world: World, table: Any, destination: Cidr, target: Mapping[str, Any]) -> None:
-    """ "Route tables": inside the VPC only a whole subnet may be routed elsewhere, reserved ranges never."""
+    """Refuse reserved ranges and, inside the VPC, anything but a whole subnet ("Route tables")."""
     if any(reserved.covers(destination) for reserved in _RESERVED):
         message = f"The destination CIDR block {destination} lies in a range that AWS reserves for its services."
         raise AwsError("InvalidParameterValue", message)
@@ -198,7 +198,7 @@ def _check_quota(world: World, table: Any, destination: Any) -> None:
 
 
 def _target(world: World, request: Request, table: Any) -> dict[str, Any]:
-    """The target as moto's Route() takes it."""
+    """Return the target as moto's Route() takes it."""
     name, id_ = _exactly_one(request, _TARGETS)
     if name == "NetworkInterfaceId":
         return {"interface": _same_vpc(table, world.interface(id_), "interface")}
@@ -217,7 +217,7 @@ def _target(world: World, request: Request, table: Any) -> dict[str, Any]:
 
 
 def _only_interface(instance: Any) -> Any:
-    """API_CreateRoute: an instance can be the target only while exactly one interface is attached to it."""
+    """Refuse an instance as target unless exactly one interface is attached to it (API_CreateRoute)."""
     if len(instance.nics) != 1:
         how_many = "multiple interfaces" if instance.nics else "no interface"
         message = f"There are {how_many} attached to instance '{instance.id}'."

@@ -1,4 +1,4 @@
-"""The stage for tests and the demo: a VPC with zones, instances that come and go. All by real EC2 calls."""
+"""A builder for tests and the demo: a VPC with zones, instances launched and terminated. All by real EC2 calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE = "ami-12345678"
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A subnet in an availability zone and the route table that it uses. `cidrs`: IPv4, then IPv6, or one of them."""
+    """A subnet in an availability zone and the route table that it uses. `cidrs`: IPv4 then IPv6, or one of them."""
 
     name: str
     subnet_id: str
@@ -35,13 +35,13 @@ class Vpc:
 
     @property
     def route_table_ids(self) -> tuple[str, ...]:
-        """The tables of the zones, each once."""
+        """Tables of the zones, without repeats."""
         return tuple(dict.fromkeys(zone.route_table_id for zone in self.zones))
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A launched instance. `interface_id` is its primary ENI, `addresses` that ENI's: IPv4, then IPv6."""
+    """A launched instance. `interface_id` is its primary ENI, `addresses` are that ENI's: IPv4, then IPv6."""
 
     id: str
     interface_id: str
@@ -51,27 +51,27 @@ class Machine:
 
     @property
     def provider_id(self) -> str:
-        """As the cloud provider writes it into `spec.providerID` of the Node."""
+        """`spec.providerID` of the Node, as the cloud provider writes it."""
         return f"aws:///{self.zone.name}/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """What EKS puts into a VPC: interfaces in two subnets, and the cluster's security group, which they have."""
+    """Objects that EKS puts into a VPC: interfaces in two subnets, and the cluster security group that they have."""
 
     group_id: str
     interface_ids: tuple[str, ...]
 
 
 class Scene:
-    """Builds with the client of a session."""
+    """Builds VPCs and instances with the EC2 client of a session."""
 
     def __init__(self, session: boto3.Session) -> None:
         self._session = session
 
     @cached_property
     def ec2(self) -> Any:
-        """The EC2 client that it builds with; for everything that has no method here."""
+        """The EC2 client in use; for everything without a method here."""
         return self._session.client("ec2")
 
     def vpc(
@@ -84,7 +84,7 @@ class Scene:
         one_table: bool = False,
         tags: Mapping[str, str] | None = None,
     ) -> Vpc:
-        """A VPC with a /20 subnet in each of `zones` zones, and a route table, tagged `tags`, per zone or for all.
+        """Create a VPC with a /20 subnet in each of `zones` zones, and a route table per zone (or one), tagged `tags`.
 
         With `ipv6` it has a /56 of Amazon's addresses too and each subnet a /64; the last `ipv6_only` have no IPv4.
         """
@@ -111,7 +111,7 @@ class Scene:
         tags: Mapping[str, str] | None = None,
         outpost_arn: str = "",
     ) -> Zone:
-        """A subnet in the zone of that name, or on an Outpost; it uses `table`, or a new one that is tagged."""
+        """Create a subnet in the named zone, or on an Outpost; it uses `table`, or a new one with `tags`."""
         extra: dict[str, Any] = {"Ipv6CidrBlock" if ":" in cidr else "CidrBlock": cidr for cidr in cidrs}
         extra |= {} if "CidrBlock" in extra else {"Ipv6Native": True}
         extra |= {"OutpostArn": outpost_arn} if outpost_arn else {}
@@ -128,10 +128,10 @@ class Scene:
         return list(self.ec2.describe_route_tables(Filters=filters)["RouteTables"])
 
     def launch(self, zone: Zone, count: int = 1, *, interfaces: int = 1, ipv6: bool = True) -> tuple[Machine, ...]:
-        """Launch instances, each with so many ENIs in the zone's subnet.
+        """Launch instances, each with that number of ENIs in the zone's subnet.
 
-        Each has an IPv6 address where the subnet has a block, without `ipv6` only where it has nothing else. Their
-        metadata service is as `terraform/modules/nodes` sets it: by token alone, and not for pods.
+        Each has an IPv6 address where the subnet has a block; with `ipv6` false, in an IPv6-only subnet alone. Their
+        metadata service is as `terraform/modules/nodes` sets it: tokens required, unreachable from pods.
         """
         asked = {"Ipv6AddressCount": 1} if ipv6 and any(":" in cidr for cidr in zone.cidrs) else {}
         nics = [{"DeviceIndex": index, "SubnetId": zone.subnet_id, **asked} for index in range(interfaces)]
@@ -142,7 +142,8 @@ class Scene:
         return tuple(_machine(instance, zone) for instance in launched["Instances"])
 
     def control_plane(self, vpc: Vpc, cluster: str) -> ControlPlane:
-        """What EKS makes for a cluster: its group, which admits itself alone, and an interface in each of two zones.
+        """Create EKS's part of a cluster: a security group that admits itself alone, and an interface in each of two
+        zones.
 
         Sources: "View Amazon EKS security group requirements for clusters" and "View Amazon EKS networking requirements
         for VPC and subnets" in the Amazon EKS User Guide.
@@ -171,7 +172,7 @@ class Scene:
         self.ec2.terminate_instances(InstanceIds=instance_ids)
 
     def routes(self, table_id: str) -> dict[str, Mapping[str, Any]]:
-        """The entries of a table as DescribeRouteTables shows them, by destination."""
+        """Return the entries of a table as DescribeRouteTables shows them, by destination."""
         table = self.ec2.describe_route_tables(RouteTableIds=[table_id])["RouteTables"][0]
         names: Sequence[str] = ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId")
         return {next(route[name] for name in names if name in route): route for route in table["Routes"]}

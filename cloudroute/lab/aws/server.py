@@ -1,7 +1,7 @@
 """The lab's AWS over HTTP, for boto3, the aws CLI and Terraform with an endpoint URL.
 
-HTTP/1.1 with keep-alive: a client that had to connect for every call would measure the connecting. A cut answer closes
-the socket, a hanging one keeps it open until the client gives up.
+HTTP/1.1 with keep-alive: otherwise a client's measurements would include a TCP connect per call. A dropped answer
+closes the socket; a hanging one keeps it open until the client gives up.
 """
 
 from __future__ import annotations
@@ -65,29 +65,29 @@ class _Http(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def cut_all(self) -> None:
-        """End every connection; its thread then closes it."""
+        """Shut down every connection; its thread then closes it."""
         with self._open_lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away in the middle of an answer is nothing to report."""
+        """Ignore a client that disconnects in the middle of an answer."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body leave in one packet
+    wbufsize = -1  # send head and body in one packet
     disable_nagle_algorithm = True
     server: _Http
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
-            response = self.server.answer(wire.parse(self.command, self.path, self.headers, body))  # type: ignore[arg-type]  # email.Message.get finds names in any case, which is all that parse asks
+            response = self.server.answer(wire.parse(self.command, self.path, self.headers, body))  # type: ignore[arg-type]  # email.Message.get finds names in any case, and parse needs no more
         except AwsError as error:
             response = wire.refusal("ec2", error)
-        except Exception as error:  # noqa: BLE001 - to a client, silence is a network to try again for minutes
+        except Exception as error:  # noqa: BLE001 - without an answer a client would retry for minutes
             response = wire.refusal("ec2", AwsError("InternalError", f"The lab itself failed: {error!r}"))
         self._reply(response)
 
@@ -108,4 +108,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(response.body)
 
     def log_message(self, *_: object) -> None:
-        """The lab keeps counts, not an access log."""
+        """Log nothing: the lab keeps counts, not an access log."""

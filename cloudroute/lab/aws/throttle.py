@@ -16,10 +16,10 @@ from cloudroute.lab.aws.wire import AwsError, Request
 class _Bucket:
     capacity: float
     refill: float
-    """Tokens a second."""
+    """Refill rate, tokens per second."""
     tokens: float
     filled: float
-    """Monotonic time at which `tokens` was right."""
+    """Monotonic time of the last update of `tokens`."""
 
 
 _READ = (100.0, 20.0)
@@ -30,14 +30,14 @@ _ALWAYS_CHEAP = frozenset({"DescribeRouteTables"})
 
 
 class Buckets:
-    """The buckets; `monotonic` is the lab's clock."""
+    """All buckets; `monotonic` is the lab's clock."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, request: Request) -> None:
-        """Take a token. Raises AwsError when there is none."""
+        """Take a token. Raises AwsError when the bucket is empty."""
         name, capacity, refill = _size(request)
         now = self._monotonic()
         bucket = self._buckets.setdefault(name, _Bucket(capacity, refill, capacity, now))
@@ -49,7 +49,7 @@ class Buckets:
 
 
 def _size(request: Request) -> tuple[str, float, float]:
-    """The bucket's name, its capacity and its refill rate."""
+    """Return the bucket's name, its capacity and its refill rate."""
     action = request.action
     if not action.startswith(("Describe", "Get", "List")):
         return action, *_OWN.get(action, _WRITE)

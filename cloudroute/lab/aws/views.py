@@ -1,9 +1,9 @@
-"""What EC2 would show of moto's objects: route tables and subnets here, ENIs and instances in `machine_views`, network
+"""moto's objects as EC2 would show them: route tables and subnets here, ENIs and instances in `machine_views`, network
 ACLs in `acl_views`.
 
-A `View` is one object in wire names, never changed once made, so that yesterday's can be kept beside today's (stale
-reads) and its XML is rendered once. The corrections of moto that concern what is *shown* are in these two modules: the
-state of routes, the instance behind an ENI route, device index order, the bare remains of a terminated instance.
+A `View` is one immutable object in wire names, so that old versions can be kept beside the newest one (stale reads)
+and its XML is rendered once. The corrections of moto that concern what is *shown* are in these modules: the state of
+routes, the instance behind an ENI route, device index order, the few fields of a terminated instance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Kind = Literal["RouteTable", "Instance", "NetworkInterface", "Subnet", "NetworkA
 KINDS: tuple[Kind, ...] = ("RouteTable", "Subnet", "NetworkInterface", "Instance", "NetworkAcl")
 
 PROPAGATED = "~propagated"
-"""Ends the key of a route that a virtual private gateway propagates; moto knows no such routes."""
+"""Suffix of the key of a route that a virtual private gateway propagates; moto has no such routes."""
 
 
 class View:
@@ -35,14 +35,14 @@ class View:
         return wire.xml(self.fields)
 
     def same_as(self, other: View | None) -> bool:
-        """Whether nobody could tell them apart."""
+        """Whether both show the same."""
         return other is not None and self.fields == other.fields and self.hidden == other.hidden
 
 
 class TableView(View):
-    """A route table; `routes` are its routes by moto's key, in the order they were made.
+    """A route table; `routes` are its routes by moto's key, in the order of their creation.
 
-    `entries` is what they count for against the quota, per family.
+    `entries` is the count against the quota, per family.
     """
 
     def __init__(self, header: Mapping[str, Any], routes: Mapping[str, View]) -> None:
@@ -54,7 +54,7 @@ class TableView(View):
             self.entries[route.hidden["family"]] += route.hidden["entries"]
 
     def with_route(self, key: str, route: View | None) -> TableView:
-        """The table after one entry was set, or removed (None)."""
+        """Return the table with one entry set, or removed (None)."""
         routes = dict(self.routes)
         if route is None:
             routes.pop(key, None)
@@ -63,17 +63,17 @@ class TableView(View):
         return TableView(self.header, routes)
 
     def same_as(self, other: View | None) -> bool:
-        """Whether nobody could tell them apart. Unchanged entries are the same objects: see `table_view`."""
+        """Whether both show the same. Unchanged entries are the same objects: see `table_view`."""
         return isinstance(other, TableView) and self.header == other.header and self.routes == other.routes
 
 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that are there at all."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def tags(ec2: Any, resource_id: str) -> list[dict[str, str]]:
-    """The tags of a resource."""
+    """Return the tags of a resource."""
     return [{"key": key, "value": value} for key, value in ec2.tags.get(resource_id, {}).items()]
 
 
@@ -81,7 +81,7 @@ def tags(ec2: Any, resource_id: str) -> list[dict[str, str]]:
 
 
 def table_view(ec2: Any, table: Any, old: TableView | None) -> TableView:
-    """A route table. Entries that are as in `old` are taken from there, so that their XML need not be made again."""
+    """Render a route table. Entries equal to those of `old` are taken from there, to reuse their XML."""
     before = old.routes if old else {}
     routes = {}
     for key, route in table._routes.items():
@@ -116,7 +116,7 @@ def _association(association: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def route_view(ec2: Any, key: str, route: Any) -> View:
-    """One entry of a route table."""
+    """Render one entry of a route table."""
     eni = route.interface
     instance = eni.instance if eni else None
     if key.endswith(PROPAGATED):
@@ -143,7 +143,7 @@ def route_view(ec2: Any, key: str, route: Any) -> View:
 
 
 def _counted(key: str, route: Any) -> dict[str, Any]:
-    """The route's family and how many entries of the quota it takes: all do but the propagated ones."""
+    """Return the route's family and its entries of the quota: all routes count but propagated ones."""
     prefix_list = route.destination_prefix_list
     if prefix_list:
         return {
@@ -172,13 +172,13 @@ def _reachable(ec2: Any, route: Any) -> bool:
 
 
 def outpost_arn(subnet: Any) -> str | None:
-    """The Outpost that the subnet is on; moto knows none, so it is kept on moto's object (see `vpcs`)."""
+    """Return the Outpost of the subnet; moto does not model it, so it is kept on moto's object (see `vpcs`)."""
     found: str | None = getattr(subnet, "outpost_arn", None)
     return found
 
 
 def subnet_view(ec2: Any, subnet: Any, taken: int) -> View:
-    """A subnet, of whose IPv4 addresses ENIs have `taken` some; AWS keeps five for itself."""
+    """Render a subnet; ENIs use `taken` of its IPv4 addresses, and AWS reserves five."""
     options = subnet.private_dns_name_options_on_launch
     return View(
         {

@@ -13,12 +13,12 @@ from cloudroute.lab.aws.wire import AwsError, Request
 from cloudroute.lab.aws.world import Answer, Handler, World
 
 _ALLOW_IPV4, _ALLOW_IPV6 = 100, 101
-"""Numbers of the default ACL's own rules."""
+"""Rule numbers of the default ACL."""
 _SUBNET_ID = re.compile(rb"<subnetId>([^<]+)<")
 
 
 def add_cidr(world: World, request: Request) -> Answer:
-    """Make a VPC, or add a CIDR to one. With its first IPv6 CIDR, an unchanged default ACL gets rules that allow it."""
+    """Create a VPC, or add a CIDR. With the first IPv6 CIDR, an unchanged default ACL gets rules that allow IPv6."""
     request.stop_if_dry()
     response = world.backend.dispatch(request)
     if response.status == 200:
@@ -35,7 +35,7 @@ def add_cidr(world: World, request: Request) -> Answer:
 
 
 def create_subnet(world: World, request: Request) -> Answer:
-    """Make a subnet. moto knows no Outposts: the ARN is kept on its object, and shown by the views."""
+    """Create a subnet. moto has no Outposts: the ARN is kept on its object, and shown by the views."""
     outpost_arn = request.get("OutpostArn")
     if outpost_arn and not request.get("AvailabilityZone"):
         raise AwsError("MissingParameter", "The request must contain the parameter availabilityZone with outpostArn")

@@ -1,9 +1,9 @@
-"""The bytes: AWS's request protocols in, its answers out.
+"""AWS's wire protocols: requests in, answers out.
 
 EC2, IAM and STS take a form (`Action=CreateRoute&RouteTableId=…`) and answer XML; Service Quotas takes and answers
-JSON. Everything behind this module sees a `Request` with flat parameters and answers a tree of *wire names*
-(`routeTableId`, not `RouteTableId`), which `xml` writes down. Sources: "Making requests to the Amazon EC2 API using
-the Query API" and "Error codes for the Amazon EC2 API", and the `ec2`, `query` and `json` protocols of botocore.
+JSON. All other modules see a `Request` with flat parameters and answer a tree of *wire names* (`routeTableId`, not
+`RouteTableId`), which `xml` renders. Sources: "Making requests to the Amazon EC2 API using the Query API" and "Error
+codes for the Amazon EC2 API", and the `ec2`, `query` and `json` protocols of botocore.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STATUS = {
 
 
 class AwsError(Exception):
-    """An error answer. Its HTTP status follows from the code where AWS's own does, and is 400 otherwise."""
+    """An error answer. Its HTTP status is AWS's own for the code, 400 by default."""
 
     def __init__(self, code: str, message: str, status: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -46,7 +46,7 @@ class AwsError(Exception):
 
 
 class DryRun(AwsError):
-    """The caller asked only whether it may: it may."""
+    """The request was a dry run, and would have been allowed."""
 
     def __init__(self) -> None:
         super().__init__("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
@@ -63,22 +63,22 @@ class Request:
     region: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     own: bool = False
-    """The lab's own call while it sets a scene up: neither counted, throttled, failed nor authorized."""
+    """The lab's own call while it builds a scene: exempt from counting, throttling, faults and IAM."""
     as_of: float | None = None
-    """Answer as the world was at this monotonic time; None is now."""
+    """Monotonic time whose world the answer shows; None is now."""
 
     def get(self, name: str) -> str:
-        """A parameter, "" when it was not sent."""
+        """Return a parameter, "" when absent."""
         return self.params.get(name, "")
 
     def required(self, name: str) -> str:
-        """A parameter that the API reference marks as required."""
+        """Return a parameter that the API reference marks as required. Raises AwsError when absent."""
         if value := self.params.get(name):
             return value
         raise AwsError("MissingParameter", f"The request must contain the parameter {name}")
 
     def listed(self, name: str) -> list[str]:
-        """The values of `name.1`, `name.2`, … in order, each once."""
+        """Return the values of `name.1`, `name.2`, … in order, without repeats."""
         values: dict[str, None] = {}
         for index in range(1, len(self.params) + 1):
             value = self.params.get(f"{name}.{index}")
@@ -88,7 +88,7 @@ class Request:
         return list(values)
 
     def filters(self) -> Iterator[tuple[str, list[str]]]:
-        """Name and values of each filter."""
+        """Return name and values of each filter."""
         for index in range(1, len(self.params) + 1):
             name = self.params.get(f"Filter.{index}.Name")
             if name is None:
@@ -96,14 +96,14 @@ class Request:
             yield name, self.listed(f"Filter.{index}.Value")
 
     def stop_if_dry(self) -> None:
-        """Raise DryRun when this is one: called after the checks and before the deed."""
+        """Raise DryRun on a dry run: called after the checks and before the change."""
         if self.get("DryRun").lower() == "true":
             raise DryRun
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, and what becomes of it on its way: `cut` and `hang` never arrive."""
+    """An answer and its delivery: one with `cut` or `hang` never arrives."""
 
     status: int
     body: bytes
@@ -111,11 +111,11 @@ class Response:
     code: str = "OK"
     fate: Literal["arrives", "cut", "hang"] = "arrives"
     delay: float = 0.0
-    """Seconds that it takes longer to arrive. The deed is done at once."""
+    """Extra seconds until it arrives. The change is made at once."""
 
 
 def parse(method: str, url: str, headers: Mapping[str, str], body: bytes, *, own: bool = False) -> Request:
-    """Read an HTTP request. `headers` must find names in any case. Raises AwsError for what is no AWS call."""
+    """Parse an HTTP request. `headers` must find names in any case. Raises AwsError for anything but an AWS call."""
     signed = _SCOPE.search(headers.get("Authorization") or "")
     access_key, region, scope = signed.groups() if signed else ("", "", "")
     target = headers.get("X-Amz-Target")
@@ -136,7 +136,7 @@ def _flat_json(body: bytes) -> dict[str, str]:
 
 
 def xml(value: object) -> str:
-    """A tree of wire names as XML: lists become `<item>`s, None is left out."""
+    """Render a tree of wire names as XML: lists become `<item>`s, None is left out."""
     rendered = getattr(value, "xml", None)
     if rendered is not None:
         return str(rendered)
@@ -148,7 +148,7 @@ def xml(value: object) -> str:
 
 
 def answer(request: Request, result: Mapping[str, Any]) -> Response:
-    """The successful answer of an EC2 action or, as JSON, of Service Quotas."""
+    """Build the successful answer of an EC2 action or, as JSON, of Service Quotas."""
     if request.service == "servicequotas":
         return Response(200, json.dumps(result).encode(), "application/x-amz-json-1.1")
     name = request.action + "Response"
@@ -160,7 +160,7 @@ def answer(request: Request, result: Mapping[str, Any]) -> Response:
 
 
 def refusal(service: Service, error: AwsError) -> Response:
-    """The error answer, in the shape that this service's clients parse."""
+    """Build the error answer, in the format of this service's clients."""
     content_type = "text/xml;charset=UTF-8"
     code, message = escape(error.code), escape(error.message)
     if service == "servicequotas":

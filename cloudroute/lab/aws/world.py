@@ -1,9 +1,9 @@
-"""The state of the account: moto's objects, what EC2 shows of them, and what it showed before.
+"""State of the account: moto's objects, the views that EC2 shows of them, and earlier versions of these.
 
-Every change is written down as a new version of a `View`, with its time. A describe reads the newest version, or, when
-the schedule of faults asks for a stale read, the one that was in force then. Changes that EC2 makes by itself later
-(an instance reaches `stopped`, a terminated one is forgotten) wait in `later` and are done by `settle` at the start of
-the next call, under the time at which they were due.
+Every change is recorded as a new version of a `View`, with its time. A describe reads the newest version or, for a
+stale read that a fault asks for, the version valid at that time. Later changes that EC2 makes by itself (an instance
+reaches `stopped`, a terminated one is no longer described) wait in `later` and are made by `settle` at the start of
+the next call, dated with the time at which they were due.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cloudroute.ports import Clock
 from cloudroute.types import FAMILIES, Family
 
 REMEMBERED_SECONDS = 900
-"""How far back a stale read can look."""
+"""Seconds back that a stale read can look."""
 
 NOT_FOUND: Mapping[Kind, tuple[str, str]] = {
     "RouteTable": ("InvalidRouteTableID.NotFound", "routeTable"),
@@ -36,7 +36,7 @@ NOT_FOUND: Mapping[Kind, tuple[str, str]] = {
 
 
 class _History:
-    """The versions of one object: parallel lists of times and of views, None where it did not exist."""
+    """Versions of one object: parallel lists of times and of views, None where it did not exist."""
 
     def __init__(self, order: int) -> None:
         self.order = order
@@ -57,7 +57,7 @@ class _History:
 
 
 class World:
-    """All of one `Aws`. Not thread-safe: `Aws` holds its lock around every use."""
+    """State of one `Aws`. Not thread-safe: `Aws` holds its lock around every use."""
 
     def __init__(self, backend: Backend, clock: Clock, quotas: Quotas, transition_seconds: float) -> None:
         self.backend = backend
@@ -67,7 +67,7 @@ class World:
         self.transition_seconds = transition_seconds
         self.moment = clock.monotonic()
         self.machines: dict[str, tuple[Any, Any]] = {}
-        """moto's Instance and its Reservation by instance id, the terminated ones included."""
+        """moto's Instance and its Reservation by instance id, terminated ones included."""
         self.highest: dict[tuple[str, Family], int] = {}
         self._histories: dict[Kind, dict[str, _History]] = {kind: {} for kind in views.KINDS}
         self._order = itertools.count()
@@ -77,29 +77,29 @@ class World:
     # --- time ---------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Do what has become due."""
+        """Make all changes that are due."""
         now = self.clock.monotonic()
         while self._due and self._due[0][0] <= now:
-            self.moment, _, deed = heapq.heappop(self._due)
-            deed()
+            self.moment, _, change = heapq.heappop(self._due)
+            change()
         self.moment = now
 
-    def later(self, seconds: float, deed: Callable[[], None]) -> None:
-        """Do `deed` in some seconds, or now when that is none."""
+    def later(self, seconds: float, change: Callable[[], None]) -> None:
+        """Schedule a change in some seconds; 0 makes it now."""
         if seconds > 0:
-            heapq.heappush(self._due, (self.moment + seconds, next(self._order), deed))
+            heapq.heappush(self._due, (self.moment + seconds, next(self._order), change))
         else:
-            deed()
+            change()
 
     # --- reading ------------------------------------------------------------------------------
 
     def views(self, kind: Kind, as_of: float | None = None) -> dict[str, View]:
-        """All objects of a kind by id, in the order they came into being."""
+        """Return all objects of a kind by id, in order of creation."""
         found = ((id_, history.at(as_of)) for id_, history in self._histories[kind].items())
         return {id_: view for id_, view in found if view is not None}
 
     def chosen(self, kind: Kind, ids: Iterable[str], as_of: float | None = None) -> dict[str, View]:
-        """The objects with these ids. Raises AwsError naming all that are unknown."""
+        """Return the objects with these ids. Raises AwsError naming all unknown ones."""
         histories = self._histories[kind]
         found, missing = {}, []
         for id_ in ids:
@@ -113,27 +113,27 @@ class World:
         return found
 
     def order(self, kind: Kind, id_: str) -> int:
-        """A number that grows with the age of the world: what a NextToken points at."""
+        """Return a number that grows with the order of creation: the position in a NextToken."""
         return self._histories[kind][id_].order
 
     def table(self, table_id: str) -> Any:
-        """moto's route table."""
+        """Return moto's route table."""
         return self._known("RouteTable", self.ec2.route_tables.get(table_id), table_id)
 
     def table_view(self, table_id: str) -> TableView:
-        """The route table as it is now."""
+        """Return the current view of the route table."""
         return cast(TableView, self._histories["RouteTable"][table_id].at(None))
 
     def interface(self, eni_id: str) -> Any:
-        """moto's network interface."""
+        """Return moto's network interface."""
         return self._known("NetworkInterface", self.ec2.enis.get(eni_id), eni_id)
 
     def machine(self, instance_id: str) -> Any:
-        """moto's instance."""
+        """Return moto's instance."""
         return self._known("Instance", self.machines.get(instance_id, (None, None))[0], instance_id)
 
     def subnets(self) -> dict[str, Any]:
-        """moto's subnets by id."""
+        """Return moto's subnets by id."""
         return {subnet.id: subnet for zone in self.ec2.subnets.values() for subnet in zone.values()}
 
     @staticmethod
@@ -142,10 +142,10 @@ class World:
             raise not_found(kind, id_)
         return found
 
-    # --- writing down what has changed ---------------------------------------------------------
+    # --- recording changes ---------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Look at everything: after an action of which only moto knows what it touched."""
+        """Record new views of everything: after an action whose effects only moto knows."""
         self.machines = {
             instance.id: (instance, reservation)
             for reservation in self.ec2.reservations.values()
@@ -162,7 +162,7 @@ class World:
             one(id_)
 
     def refresh_tables(self, vpc_id: str | None = None) -> None:
-        """Look at the route tables, of one VPC or of all."""
+        """Record new views of the route tables, of one VPC or of all."""
         tables = self.ec2.route_tables
         for id_ in [id_ for id_ in self._histories["RouteTable"] if id_ not in tables]:
             self._put("RouteTable", id_, None)
@@ -178,13 +178,13 @@ class World:
         )
 
     def refresh_route(self, table_id: str, key: str) -> None:
-        """Look at one entry: the cheap way after CreateRoute and its kin."""
+        """Record one entry: the cheap way after CreateRoute, ReplaceRoute and DeleteRoute."""
         route = self.ec2.route_tables[table_id]._routes.get(key)
         view = None if route is None else views.route_view(self.ec2, key, route)
         self._put("RouteTable", table_id, self.table_view(table_id).with_route(key, view))
 
     def refresh_subnets(self) -> None:
-        """Look at the subnets and at how many of their addresses are taken."""
+        """Record new views of the subnets, with their numbers of used addresses."""
         taken = Counter(eni.subnet.id for eni in self.ec2.enis.values() for _ in eni.private_ip_addresses)
         subnets = self.subnets()
         for id_ in [id_ for id_ in self._histories["Subnet"] if id_ not in subnets]:
@@ -193,12 +193,12 @@ class World:
             self._put("Subnet", id_, views.subnet_view(self.ec2, subnet, taken[id_]))
 
     def refresh_interface(self, eni_id: str) -> None:
-        """Look at a network interface."""
+        """Record the new view of a network interface."""
         eni = self.ec2.enis.get(eni_id)
         self._put("NetworkInterface", eni_id, None if eni is None else machine_views.interface_view(self.ec2, eni))
 
     def refresh_instance(self, instance_id: str) -> None:
-        """Look at an instance."""
+        """Record the new view of an instance."""
         instance, reservation = self.machines.get(instance_id, (None, None))
         view = None if instance is None else machine_views.instance_view(self.ec2, instance, reservation)
         self._put("Instance", instance_id, view)
@@ -222,7 +222,7 @@ class World:
 
 
 def not_found(kind: Kind, *ids: str) -> AwsError:
-    """The answer to ids that EC2 does not know."""
+    """Build the error for ids that EC2 does not know."""
     code, noun = NOT_FOUND[kind]
     listed = ", ".join(ids)
     if len(ids) > 1:
@@ -231,6 +231,6 @@ def not_found(kind: Kind, *ids: str) -> AwsError:
 
 
 Answer = Mapping[str, Any] | Response
-"""What an action gives back: wire names to be rendered, or an answer that moto has rendered already."""
+"""Result of an action: wire names to be rendered, or an answer that moto has rendered already."""
 
 Handler = Callable[[World, Request], Answer]
