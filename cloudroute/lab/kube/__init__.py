@@ -1,14 +1,13 @@
 """The embedded Kubernetes API: enough of one for kubectl and for cloudroute, in this process and with no dependency.
 
-    server.py      HTTP, faults.py what goes wrong with it
+    server.py      HTTP; faults.py: injected faults
     requests.py    method and path to verb, resource, selectors (selectors.py)
     answers.py     the verbs: patches.py, apply.py, columns.py; watches.py for watch; discovery.py for kubectl
-    objects.py     what a write does, whatever the transport: rules.py for built-in kinds; crd.py, schema.py, cel.py
+    objects.py     writes, whatever the transport: rules.py for built-in kinds; crd.py, schema.py, cel.py
     store.py       objects, resourceVersions, history
 
-The one idea: whatever it answers, a real kube-apiserver answers alike. `tests/contract` runs the same tests on both,
-and what it can't do, it refuses. It checks no permissions: that needs the real one, `real.RealKubeApi`, which is used
-through the same interface.
+The contract: it answers each request as a real kube-apiserver does, or refuses it. `tests/contract` runs the same tests
+on both. It checks no permissions: that needs the real one, `real.RealKubeApi`, which has the same interface.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
 class Cluster(Protocol):
-    """Objects by direct access, of the embedded API and of a real one. All raise StatusError.
+    """Direct access to objects, of the embedded API or of a real one. All methods raise StatusError.
 
     `plural` is a resource's plural name (nodes, noderoutes). Objects come with apiVersion and kind.
     """
@@ -45,18 +44,18 @@ class Cluster(Protocol):
     def list(self, plural: str, namespace: str = "") -> list[Object]: ...
 
     def patch(self, plural: str, name: str, patch: Object, namespace: str = "") -> Object:
-        """A merge patch."""
+        """Apply a merge patch to an object."""
         ...
 
     def patch_status(self, plural: str, name: str, status: Object, namespace: str = "") -> Object:
-        """A merge patch of the status."""
+        """Apply a merge patch to an object's status."""
         ...
 
     def delete(self, plural: str, name: str, namespace: str = "") -> None: ...
 
 
 class KubeApi:
-    """The objects, and a server for them when `serve` is called. Outlives its servers: serve again to restart.
+    """The objects, and a server for them once `serve` is called. Outlives its servers: serve again to restart.
 
     `calls` counts the requests that arrived, `changes` those that changed something, by (verb, resource): for example
     `calls["patch", "nodes/status"]`. Direct access through the methods is not counted.
@@ -77,11 +76,11 @@ class KubeApi:
 
     @property
     def changes(self) -> Counter[tuple[str, str]]:
-        """How many requests changed something, by verb and resource."""
+        """Number of requests that changed something, by verb and resource."""
         return self._answers.changes
 
     def reset_counts(self) -> None:
-        """Begin to count anew."""
+        """Reset both counters to zero."""
         self.calls.clear()
         self.changes.clear()
 

@@ -1,4 +1,4 @@
-"""What each verb answers: from a parsed request and a body to a status code and bytes. Watches are in `watches.py`."""
+"""Answers of each verb: from a parsed request and a body to a status code and bytes. Watches are in `watches.py`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Answers:
         self._store = store
         self._objects = objects
         self.changes: Counter[tuple[str, str]] = Counter()
-        """How many requests changed something, by verb and resource."""
+        """Number of requests that changed something, by verb and resource."""
 
     def answer(self, request: Request, body: bytes) -> Answer:
-        """Do what is asked. Raises StatusError for every refusal."""
+        """Execute a request. Raises StatusError for every refusal."""
         verbs: dict[str, Callable[[Request, bytes], Answer]] = {
             "get": self._get,
             "list": self._list,
@@ -167,7 +167,7 @@ def _table(request: Request, items: list[Item], metadata: Object) -> bytes:
 
 
 def table(request: Request, shown: list[Object], metadata: Object) -> Object:
-    """The Table that kubectl asked for, with the columns of the resource."""
+    """Build the Table that kubectl asked for, with the columns of the resource."""
     return columns.table(request.resource.columns, shown, metadata, request.query.get("includeObject") == "Object")
 
 
@@ -183,7 +183,7 @@ def _json(body: bytes) -> Any:
 
 
 def _decode(request: Request, body: bytes) -> Object:
-    if request.content_type == _PROTOBUF:  # what `kubectl create KIND` sends, whatever it was told
+    if request.content_type == _PROTOBUF:  # `kubectl create KIND` always sends it
         message = "this API server knows no protobuf: write it with -o yaml --dry-run=client, and kubectl apply -f -"
         raise StatusError(415, "UnsupportedMediaType", message)
     given = _json(body)

@@ -1,4 +1,5 @@
-"""Server-side apply: a manager states the fields it wants; those it no longer states go, unless another wants them.
+"""Server-side apply: a manager states the fields it wants; fields that it no longer states are removed, unless another
+manager wants them.
 
 Owners are kept in metadata.managedFields as on a real server, with two simplifications: only managers that apply are
 recorded (those that update or patch are not), and a list has one owner as a whole.
@@ -17,7 +18,7 @@ Merge = Callable[[Any, Any], Any]
 
 
 def server_side_apply(current: Object, wanted: Object, manager: str, force: bool, merge: Merge) -> Object:
-    """The object after `manager` applied `wanted`; `current` is {} where there is none.
+    """Return the object after `manager` applied `wanted`; `current` is {} for a new object.
 
     Raises StatusError 409 for a field that another manager has applied with another value, unless `force`.
     """

@@ -1,8 +1,8 @@
-"""The validation rules that cloudroute's CRDs use, by their text.
+"""The validation rules that cloudroute's CRDs use, looked up by their CEL text.
 
 A real API server evaluates any CEL expression. This one knows the few below, each as a Python function, and refuses a
-CustomResourceDefinition with any other: a rule that is silently not checked would make tests pass here that fail in a
-cluster. A rule that mentions `oldSelf` is only asked when there is an old value, as CEL prescribes.
+CustomResourceDefinition with any other: with a rule silently unchecked, tests would pass here and fail in a cluster.
+A rule that mentions `oldSelf` is evaluated only when there is an old value, as CEL prescribes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Rule = Callable[[Any, Any], bool]
-"""Takes `self` and `oldSelf`; says whether the rule holds."""
+"""Takes `self` and `oldSelf`; returns whether the rule holds."""
 
 
 def is_canonical_cidr(text: str) -> bool:
-    """A network as Kubernetes prints it: no host bits, IPv6 in its shortest form.
+    """Whether it is a network as Kubernetes prints it: no host bits, IPv6 in its shortest form.
 
     >>> is_canonical_cidr("10.0.4.0/24"), is_canonical_cidr("10.0.4.7/24"), is_canonical_cidr("FD00::/64")
     (True, False, False)
@@ -28,7 +28,7 @@ def is_canonical_cidr(text: str) -> bool:
 
 
 def is_canonical_ip(text: str) -> bool:
-    """An address as Kubernetes prints it.
+    """Whether it is an address as Kubernetes prints it.
 
     >>> is_canonical_ip("fd00::1"), is_canonical_ip("fd00:0::1")
     (True, False)

@@ -1,4 +1,4 @@
-"""Printer columns: what `kubectl get` shows, computed by the server as a `Table`."""
+"""Printer columns: the table of `kubectl get`, computed by the server as a `Table`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Column:
 
 
 def age(item: Object) -> str:
-    """How long ago the object was created, in kubectl's words.
+    """Return the time since the object's creation, in kubectl's format.
 
     >>> age({"metadata": {}})
     '<unknown>'
@@ -33,7 +33,7 @@ def age(item: Object) -> str:
 
 
 def since(timestamp: str | None) -> str:
-    """How long ago a moment was; RFC 3339."""
+    """Return the time since an RFC 3339 timestamp, in kubectl's format."""
     if not timestamp:
         return "<unknown>"
     seconds = int((datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(timestamp)).total_seconds())
@@ -48,7 +48,7 @@ def since(timestamp: str | None) -> str:
 
 
 def json_path(path: str) -> Callable[[Object], Any]:
-    """The first value that a simple JSONPath selects, as the API server does. None where there is none.
+    """Return a function for the first value that a simple JSONPath selects, as the API server does; None without one.
 
     >>> json_path(".spec.subnets[*].id")({"spec": {"subnets": [{"id": "subnet-1"}, {"id": "subnet-2"}]}})
     'subnet-1'
@@ -69,7 +69,7 @@ def json_path(path: str) -> Callable[[Object], Any]:
 
 
 def custom(definition: Object) -> Column:
-    """A column from a CustomResourceDefinition's additionalPrinterColumns."""
+    """Build a column from one of a CustomResourceDefinition's additionalPrinterColumns."""
     select, kind = json_path(definition["jsonPath"]), definition["type"]
 
     def cell(item: Object) -> Any:
@@ -93,7 +93,7 @@ DEFAULT = (NAME, AGE)
 
 
 def table(columns: Sequence[Column], items: Sequence[Object], metadata: Object, whole: bool) -> Object:
-    """A meta.k8s.io/v1 Table. With `whole` each row carries the full object, else its metadata only."""
+    """Build a meta.k8s.io/v1 Table. With `whole` each row carries the full object, else its metadata only."""
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",

@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions: what they must say, what the API server adds, and the resources they define."""
+"""CustomResourceDefinitions: their validation, the fields that the API server adds, and the resources they define."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cloudroute.lab.kube.status import Cause, Object, invalid_value, required
 
 STORAGE = "customresourcedefinitions.apiextensions.k8s.io"
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
-"""Holds a deleted definition until its objects are gone."""
+"""Finalizer that holds a deleted definition until its objects are gone."""
 
 
 def problems(definition: Object) -> Iterator[Cause]:
-    """What is wrong with a definition, schemas that this API server can't evaluate included."""
+    """Return the errors of a definition, schemas that this API server can't evaluate included."""
     spec = definition.get("spec") or {}
     for name in ("group", "names", "scope", "versions"):
         if not spec.get(name):
@@ -35,7 +35,7 @@ def problems(definition: Object) -> Iterator[Cause]:
 
 
 def established(definition: Object, now: str) -> Object:
-    """The definition with the status that a real server's controllers give it within a second."""
+    """Return the definition with the status that a real server's controllers give it within a second."""
     spec = definition["spec"]
     names = {"singular": spec["names"]["kind"].lower(), "listKind": f"{spec['names']['kind']}List", **spec["names"]}
     old = {item["type"]: item for item in definition.get("status", {}).get("conditions", [])}
@@ -53,7 +53,7 @@ def established(definition: Object, now: str) -> Object:
 
 
 def resources(definition: Object) -> tuple[Resource, ...]:
-    """The resources that a definition defines: one for each version that is served."""
+    """Return the resources of a definition: one for each served version."""
     spec = definition["spec"]
     return tuple(
         Resource(

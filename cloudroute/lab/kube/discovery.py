@@ -1,4 +1,4 @@
-"""The documents by which kubectl finds out what the server has: versions, groups, resources, OpenAPI."""
+"""Discovery documents for kubectl: versions, groups, resources, OpenAPI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REVIEWS = ("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubje
 
 
 def document(registry: Registry, parts: list[str]) -> Object | None:
-    """The document at a path, split at its slashes; None where the path is no document's."""
+    """Return the document at a path, split at its slashes; None for any other path."""
     match parts:
         case ["version"]:
             return VERSION
@@ -100,7 +100,7 @@ def _prefix(group: str, version: str) -> str:
 
 
 def _openapi(registry: Registry, group: str, version: str) -> Object:
-    """Just enough for kubectl: which kinds take a patch with dryRun and fieldValidation. No schemas."""
+    """Return enough OpenAPI for kubectl: the kinds that take a patch with dryRun and fieldValidation. No schemas."""
     paths = {}
     for resource in registry:
         if (resource.group, resource.version) == (group, version):

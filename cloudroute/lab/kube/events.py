@@ -1,4 +1,4 @@
-"""The two APIs of events show the same objects under different names of their fields. Stored is the older form."""
+"""The two APIs of events: the same objects with different field names. The older form (v1) is stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OLD_NAMES = {new: old for old, new in _NEW_NAMES.items()}
 
 
 def to_new(event: Object) -> Object:
-    """From v1 to events.k8s.io/v1.
+    """Convert from v1 to events.k8s.io/v1.
 
     >>> to_new({"message": "full", "reason": "RouteLimit"})
     {'note': 'full', 'reason': 'RouteLimit'}
@@ -28,5 +28,5 @@ def to_new(event: Object) -> Object:
 
 
 def to_old(event: Object) -> Object:
-    """From events.k8s.io/v1 to v1."""
+    """Convert from events.k8s.io/v1 to v1."""
     return {_OLD_NAMES.get(name, name): value for name, value in event.items()}

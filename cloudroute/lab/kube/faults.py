@@ -1,7 +1,7 @@
-"""A schedule of what goes wrong at the API server.
+"""A schedule of faults at the API server.
 
-Each fault names the verb and the resource it is for ("*" for any) and how many requests it strikes. A resource is
-"nodes", a subresource "nodes/status"; the verbs are those of RBAC. Tests set faults while the server runs.
+Each fault names its verb and resource ("*" for any) and the number of requests it strikes. A resource is "nodes", a
+subresource "nodes/status"; the verbs are those of RBAC. Tests set faults while the server runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Fault:
         return self.verb in ("*", verb) and self.resource in ("*", resource)
 
     def error(self) -> StatusError:
-        """The refusal that a "fail" answers with; `seconds` is its Retry-After."""
+        """Return the refusal of a "fail"; `seconds` is its Retry-After."""
         details = {"retryAfterSeconds": math.ceil(self.seconds)} if self.seconds else {}
         return StatusError(self.code, _REASONS.get(self.code, "Unknown"), f"fault: {self.code}", details)
 
@@ -55,7 +55,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.released = threading.Event()
-        """Set when hanging requests are to be let go."""
+        """Set to end the requests that hang now."""
         self.disconnect_all: Callable[[], None] = lambda: None
         """Set by the server: closes every connection."""
         self._lock = threading.Lock()
@@ -68,7 +68,7 @@ class Faults:
         self._add(Fault("fail", verb, resource, count, code=code, seconds=retry_after))
 
     def delay(self, seconds: float, verb: str = "*", resource: str = "*", count: float = 1) -> None:
-        """Wait before the request is looked at."""
+        """Wait before the request is processed."""
         self._add(Fault("delay", verb, resource, count, seconds=seconds))
 
     def hang(self, verb: str = "*", resource: str = "*", count: float = 1) -> None:
@@ -76,24 +76,24 @@ class Faults:
         self._add(Fault("hang", verb, resource, count))
 
     def drop(self, verb: str = "*", resource: str = "*", count: float = 1) -> None:
-        """Do what was asked, then close the connection without an answer."""
+        """Execute the request, then close the connection without an answer."""
         self._add(Fault("drop", verb, resource, count))
 
     def silence(self, resource: str = "*") -> int:
-        """The watches that are open now stay open and say nothing any more. Returns how many they are."""
+        """Keep the watches that are open now open, but send nothing more on them. Returns their number."""
         return self._each_watch(resource, lambda watch: setattr(watch, "silent", True))
 
     def cut(self, resource: str = "*") -> int:
-        """Close the connections of the watches that are open now. Returns how many they are."""
+        """Close the connections of the watches that are open now. Returns their number."""
         return self._each_watch(resource, lambda watch: watch.disconnect())
 
     def down(self, seconds: float) -> None:
-        """No server for that long: open connections are closed now, and new ones as soon as they are made."""
+        """Stop serving for that many seconds: close open connections now, and new ones as soon as they are made."""
         self._down_until = time.monotonic() + seconds
         self.disconnect_all()
 
     def clear(self) -> None:
-        """End every fault."""
+        """Remove every fault, and end the requests that hang now."""
         with self._lock:
             self._schedule.clear()
             self._down_until = 0.0
@@ -106,11 +106,11 @@ class Faults:
 
     @property
     def is_down(self) -> bool:
-        """Whether there is no server just now."""
+        """Whether the server is made unavailable now."""
         return time.monotonic() < self._down_until
 
     def take(self, verb: str, resource: str) -> Fault | None:
-        """The fault that strikes this request, if any; it counts as used."""
+        """Return the fault that strikes this request, if any; it counts as used."""
         with self._lock:
             fault = next((fault for fault in self._schedule if fault.is_for(verb, resource)), None)
             if fault is not None:
@@ -120,14 +120,14 @@ class Faults:
             return fault
 
     def opened(self, resource: str, disconnect: Callable[[], None]) -> OpenWatch:
-        """The server has begun a watch; `disconnect` closes its connection."""
+        """Register a watch that has begun; `disconnect` closes its connection."""
         watch = OpenWatch(resource, disconnect)
         with self._lock:
             self._watches.add(watch)
         return watch
 
     def closed(self, watch: OpenWatch) -> None:
-        """The watch has ended."""
+        """Remove a watch that has ended."""
         with self._lock:
             self._watches.discard(watch)
 

@@ -8,7 +8,7 @@ import yaml
 
 
 def write_kubeconfig(url: str, token: str, ca_file: Path | None, user: str, path: Path) -> Path:
-    """Write a kubeconfig with one context to `path`, and return that."""
+    """Write a kubeconfig with one context to `path`, and return the path."""
     cluster = {"server": url} | ({"certificate-authority": str(ca_file)} if ca_file else {})
     config = {
         "apiVersion": "v1",

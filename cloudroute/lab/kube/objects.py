@@ -1,7 +1,7 @@
 """Creating, changing and deleting objects, as the API server does it whatever the transport.
 
-Every write is one function on the present object, run under the store's lock: read, change, check, store. That makes
-each of them atomic, and a patch never loses a race against another.
+Every write is one function on the present object, run under the store's lock: read, change, check, store. So each of
+them is atomic, and a patch never loses a race against another.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _DROPPED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences",
 
 
 def timestamp() -> str:
-    """Now, as metadata has it: UTC in whole seconds."""
+    """Return the current time as metadata has it: UTC in whole seconds."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The outcome of a write: the object, and whether anything was changed or made."""
+    """Outcome of a write: the object, and whether anything was changed or created."""
 
     item: Item
     changed: bool = True
@@ -44,7 +44,7 @@ class Written:
 
 
 class Objects:
-    """The writes of every resource."""
+    """All writes of all resources."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
@@ -52,14 +52,14 @@ class Objects:
         store.removed = self._finish_definition
 
     def get(self, resource: Resource, key: Key) -> Item:
-        """One object. Raises StatusError 404."""
+        """Return one object. Raises StatusError 404."""
         item = self._store.collection(resource.storage).items.get(key)
         if item is None:
             raise not_found(resource.qualified, key[1])
         return item
 
     def create(self, resource: Resource, namespace: str, given: Object, dry_run: bool = False) -> Written:
-        """Store a new object. `given` is as its resource shows it."""
+        """Store a new object. `given` has the form that its resource shows."""
         with self._store.lock:
             new = self._prepared(resource, namespace, given)
             key = (namespace, new["metadata"]["name"])
@@ -79,10 +79,10 @@ class Objects:
         dry_run: bool = False,
         put: bool = False,
     ) -> Written:
-        """Replace an object by `change` of it, both as its resource shows it. `sub` is "" or "status".
+        """Replace an object by `change` of it, both in the form that its resource shows. `sub` is "" or "status".
 
-        Raises StatusError 404, 409 for another resourceVersion, and 422 for fields that may not be so. Another uid is
-        a conflict too in a PUT (`put`), but an immutable field in a patch.
+        Raises StatusError 404, 409 for another resourceVersion, and 422 for invalid fields. Another uid is a conflict
+        in a PUT (`put`), but an immutable field in a patch.
         """
         with self._store.lock:
             old = self.get(resource, key)
@@ -101,7 +101,7 @@ class Objects:
             return Written(self._store_it(resource, new, dry_run))
 
     def delete(self, resource: Resource, key: Key, preconditions: Object, dry_run: bool = False) -> tuple[Item, bool]:
-        """Take an object away, or mark it where finalizers hold it. Returns it and whether it is gone."""
+        """Remove an object, or mark it deleted while it has finalizers. Returns it and whether it is gone."""
         with self._store.lock:
             item = self.get(resource, key)
             metadata = item.object["metadata"]
@@ -134,7 +134,7 @@ class Objects:
             metadata["generation"] = 1
         new = self._normalized(resource, {**resource.stored(given), "metadata": metadata})
         if resource.status and resource.plural != "nodes":
-            # A Node alone may be born with a status: its kubelet registers it so.
+            # Only a Node keeps its status on create: its kubelet registers it with one.
             new.pop("status", None)
         return {**new, **_BIRTH_STATUS.get(resource.plural, {})}
 
@@ -205,7 +205,7 @@ class Objects:
         return self._store.put(resource.storage, _next_generation(new) if "generation" in metadata else new)
 
     def _delete_definition(self, resource: Resource, item: Item, dry_run: bool) -> tuple[Item, bool]:
-        """Delete the objects it defines; `_finish_definition` removes it once the last is gone."""
+        """Delete the objects of a definition; `_finish_definition` removes it once the last is gone."""
         if dry_run:
             return item, False
         metadata = item.object["metadata"]
@@ -244,7 +244,7 @@ _BIRTH_STATUS: dict[str, Object] = {
 
 
 def _intent(resource: Resource, item: Object) -> Object:
-    """What the generation counts the changes of."""
+    """Return the fields whose changes metadata.generation counts."""
     ignored = {"metadata", "status"} if resource.status else {"metadata"}
     return {key: value for key, value in item.items() if key not in ignored}
 

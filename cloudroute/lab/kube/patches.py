@@ -1,7 +1,7 @@
 """The three patches that carry a difference: JSON patch, merge patch, strategic merge patch.
 
 Each function takes the present object and a patch and returns a new object; neither argument is changed. Server-side
-apply, which carries an intention and not a difference, is in `apply.py`.
+apply, which states wanted fields instead of a difference, is in `apply.py`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ MERGE_KEYS: Mapping[str, str] = {
 }
 """Lists of objects that strategic merge patches merge item by item, by this key. All others, taints too, are atomic.
 
-The `ports` of a Service have a key as well, `port`, but those of a container `containerPort`: neither is patched here.
+The `ports` of a Service have a merge key too, `port`, but those of a container have `containerPort`; tests patch
+neither.
 """
 MERGED_VALUES = frozenset({"podCIDRs", "finalizers"})
 """Lists of strings that strategic merge patches unite."""
 
 
 def json_patch(current: Object, patch: Any) -> Object:
-    """RFC 6902. Raises StatusError 422 when a test fails or a path does not exist, 400 for what is no such patch.
+    """Apply RFC 6902. Raises StatusError 422 for a failed test or a missing path, 400 for an invalid patch.
 
     >>> json_patch({"a": [1]}, [{"op": "test", "path": "/a/0", "value": 1}, {"op": "add", "path": "/a/-", "value": 2}])
     {'a': [1, 2]}
@@ -53,7 +54,7 @@ def json_patch(current: Object, patch: Any) -> Object:
 
 
 def merge_patch(current: Any, patch: Any) -> Any:
-    """RFC 7386: null deletes, objects merge, everything else replaces.
+    """Apply RFC 7386: null deletes, objects merge, everything else replaces.
 
     >>> merge_patch({"a": 1, "b": {"c": [1]}}, {"a": None, "b": {"c": [2]}})
     {'b': {'c': [2]}}
@@ -70,7 +71,7 @@ def merge_patch(current: Any, patch: Any) -> Any:
 
 
 def strategic_merge_patch(current: Any, patch: Any, field: str = "") -> Any:
-    """Like a merge patch, but some lists merge item by item, and `$patch` directives replace or delete.
+    """Apply a merge patch in which some lists merge item by item, and `$patch` directives replace or delete.
 
     >>> now = {"conditions": [{"type": "Ready", "status": "True"}], "taints": [{"key": "a"}]}
     >>> strategic_merge_patch(now, {"conditions": [{"type": "Ready", "status": "False"}], "taints": [{"key": "b"}]})
@@ -118,10 +119,10 @@ def _strategic_list(current: list[Any], patch: list[Any], field: str) -> list[An
 
 
 def _in_order(kept: Mapping[Any, Any], current: list[Any], patch: list[Any]) -> list[Any]:
-    """The keys of a merged list as a real server orders them.
+    """Return the keys of a merged list in a real server's order.
 
-    Those of the patch come in the patch's order. One that only the present list has comes before those of the patch
-    that it precedes there, and after all that are new. It is why a late podCIDRs leaves podCIDR the older one.
+    Keys of the patch keep the patch's order. A key that only the present list has comes before the patch's keys that
+    follow it there, and after all new ones. For this reason a late patch of podCIDRs leaves podCIDR at the older CIDR.
     """
     only_current = [key for key in current if key not in patch and key in kept]
     result = []

@@ -1,9 +1,9 @@
-"""A real kube-apiserver with its etcd, on the loopback, for as long as a test session or a demo lasts.
+"""A real kube-apiserver with its etcd, on the loopback, for the duration of a test session or a demo.
 
 The binaries are looked for as envtest does: in $KUBEBUILDER_ASSETS, else where tests/tools/kube-assets.sh puts them.
-Permissions are enforced: besides an administrator there is the controller's ServiceAccount, with the rights that
-deploy/rbac/controller.yaml gives it once that is applied, and whoever else is added. With a control plane, the
-controller manager and the scheduler run too, and Deployments and DaemonSets become pods wherever kubelets register.
+Permissions are enforced. Users are an administrator, the controller's ServiceAccount, with the rights that
+deploy/rbac/controller.yaml gives it once that is applied, and all added ones. With a control plane, the controller
+manager and the scheduler run too, and Deployments and DaemonSets become pods wherever kubelets register.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ KUBERNETES_VERSION = "1.34.0"
 BINARIES = ("kube-apiserver", "etcd")
 CONTROL_PLANE = (*BINARIES, "kube-controller-manager", "kube-scheduler")
 START_SECONDS = 60.0
-"""A loaded machine needs a while; an idle one two seconds."""
+"""Time limit of the start: a loaded machine is slow; an idle one needs two seconds."""
 TOKENS = MappingProxyType({"admin": "admin-token", "controller": "controller-token"})
-"""The token of each user that there always is."""
+"""Tokens of the two built-in users."""
 _PORTS = range(20000, 30000)
-"""Below the ports that the kernel gives to clients: none of them takes the server's while it is stopped."""
+"""Ports below the kernel's ephemeral range: no client takes the server's port while it is stopped."""
 _ACCOUNT = "system:serviceaccount:"
 _NODE = "system:node:"
 _USERS = MappingProxyType({"admin": "admin", "controller": f"{_ACCOUNT}cloudroute:cloudroute-controller"})
 
 
 def find_assets(binaries: Iterable[str] = BINARIES) -> Path | None:
-    """The folder with these programs (kube-apiserver and etcd where none are named), or None."""
+    """Return the folder with these programs (kube-apiserver and etcd by default), or None."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(os.environ.get("KUBEBUILDER_ASSETS") or cache / "cloudroute" / f"kube-{KUBERNETES_VERSION}")
     return folder if all(os.access(folder / name, os.X_OK) for name in binaries) else None
 
 
 class RealKubeApi(RemoteCluster):
-    """`start` returns when the server is ready; `close` ends all processes and removes their data.
+    """A kube-apiserver. `start` returns when it is ready; `close` ends all processes and removes their data.
 
-    Users are "admin", who may do everything, "controller", and those of `add_user`. Objects are accessed as the
-    administrator. `address` is where others are to find it, at the same port: it tells its clients of it, and its
-    certificate is good for it; who listens there passes on to the loopback.
+    Users are "admin" (all rights), "controller", and those of `add_user`. Objects are accessed as the administrator.
+    `address` is where remote clients reach it, at the same port, by a relay to the loopback: the server advertises this
+    address, and its certificate covers it.
     """
 
     def __init__(self, assets: Path | None = None, *, control_plane: bool = False, address: str = "") -> None:
@@ -73,25 +73,25 @@ class RealKubeApi(RemoteCluster):
 
     @property
     def token(self) -> str:
-        """The administrator's."""
+        """The administrator's token."""
         return TOKENS["admin"]
 
     @property
     def ca_file(self) -> Path:
-        """What the server's certificate is checked with."""
+        """Certificate file that verifies the server."""
         return self._folder / "apiserver.crt"
 
     def add_user(self, identity: str) -> None:
-        """Give a token to `system:node:NAME`, `system:serviceaccount:NAMESPACE:NAME` or anybody else.
+        """Add a user with a token: `system:node:NAME`, `system:serviceaccount:NAMESPACE:NAME` or any other name.
 
-        The groups are those that Kubernetes itself would find for such a name. The server reads its tokens when it
-        starts.
+        The groups are those that Kubernetes itself would assign to such a name. The server reads its tokens at start
+        only.
         """
         self._tokens[identity] = f"{identity.replace(':', '-')}-token"
         self._identities[identity] = identity
 
     def token_of(self, user: str) -> str:
-        """What that user says to the server."""
+        """Return the user's token."""
         return self._tokens[user]
 
     def kubeconfig(self, path: Path | None = None, user: str = "admin") -> Path:
@@ -100,12 +100,12 @@ class RealKubeApi(RemoteCluster):
         return write_kubeconfig(self.url, self.token_of(user), self.ca_file, user, path)
 
     def kubeconfig_from_afar(self, path: Path, user: str) -> Path:
-        """The same for somebody who has no way to the loopback."""
+        """Write a kubeconfig for a client that can't reach the loopback: with `address`."""
         url = self.url.replace("127.0.0.1", self._address)
         return write_kubeconfig(url, self.token_of(user), self.ca_file, user, path)
 
     def start(self) -> None:
-        """Start everything. Raises RuntimeError, with what they said, when they don't become ready."""
+        """Start everything. Raises RuntimeError, with the ends of the logs, when a process does not become ready."""
         try:
             self._start_etcd()
             self.start_server()
@@ -117,15 +117,15 @@ class RealKubeApi(RemoteCluster):
             raise
 
     def stop_server(self) -> None:
-        """End the API server only: its clients find nobody, and what is stored stays."""
+        """End the API server only: clients can't connect, and stored objects stay."""
         self.disconnect()
         self._end("kube-apiserver")
 
     def start_server(self) -> None:
-        """Start it again, with the same port, certificate and tokens, and those added meanwhile."""
+        """Start the API server again, with the same port and certificate, and with all tokens, later ones included."""
         tokens = self._folder / "tokens.csv"
         tokens.write_text("".join(map(self._token_line, self._tokens)))
-        # The key of the certificate that the server makes for itself: it also signs the tokens of ServiceAccounts.
+        # The key of the certificate that the server makes for itself: it also signs ServiceAccount tokens.
         key = self._folder / "apiserver.key"
         flags = {
             "etcd-servers": self._etcd_url,
@@ -139,7 +139,7 @@ class RealKubeApi(RemoteCluster):
             "service-account-issuer": "https://kubernetes.default.svc",
             "service-account-key-file": key,
             "service-account-signing-key-file": key,
-            # Where it has no watch cache, the server forgets what etcd forgets: `compact` shows then.
+            # Without its watch cache the server has no history but etcd's, so `compact` takes effect.
             "watch-cache-sizes": "configmaps#0",
         }
         if self._address:
@@ -147,25 +147,25 @@ class RealKubeApi(RemoteCluster):
         if self._control_plane:
             flags |= {"allow-privileged": "true", "enable-admission-plugins": "NodeRestriction"}
         else:
-            # No controller manager makes the accounts that this plugin wants each pod to have.
+            # No controller manager creates the ServiceAccounts that this plugin requires of each pod.
             flags["disable-admission-plugins"] = "ServiceAccount"
         self._run("kube-apiserver", flags, self._is_ready)
 
     def compact(self) -> None:
-        """Have etcd forget all but the present: watches and lists of ConfigMaps from before can't go on."""
+        """Compact etcd up to now: watches and lists of ConfigMaps can't resume from earlier versions."""
         with urllib3.PoolManager(timeout=10) as http:
             version = self.request("GET", "/api/v1/namespaces")["metadata"]["resourceVersion"]
             http.request("POST", f"{self._etcd_url}/v3/kv/compaction", json={"revision": version, "physical": True})
 
     def close(self) -> None:
-        """End all processes, the last started first."""
+        """End all processes, in reverse order of start."""
         self.disconnect()
         for name in reversed(list(self._processes)):
             self._end(name)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _token_line(self, user: str) -> str:
-        """Token, name, uid and groups."""
+        """Return a line of the token file: token, name, uid and groups."""
         identity = self._identities[user]
         groups = "system:masters" if user == "admin" else ",".join(_groups(identity))
         return f'{self._tokens[user]},{identity},{identity},"{groups}"\n'
@@ -184,7 +184,7 @@ class RealKubeApi(RemoteCluster):
         self._run("etcd", flags, lambda: _answers(f"{self._etcd_url}/health"))
 
     def _start_controller_manager(self) -> None:
-        # The pod CIDRs and the routes are cloudroute's.
+        # cloudroute itself manages pod CIDRs and routes.
         flags = {"controllers": "*,-node-ipam-controller,-node-route-controller", "root-ca-file": self.ca_file}
         self._start_component("kube-controller-manager", flags)
 
@@ -192,7 +192,7 @@ class RealKubeApi(RemoteCluster):
         self._start_component("kube-scheduler", {})
 
     def _start_component(self, name: str, more: dict[str, Any]) -> None:
-        """A client of the server that says by HTTPS that it is well: its certificate is the server's own."""
+        """Start a client of the server, with an HTTPS health check under the server's own certificate."""
         port = self._more_ports.pop()
         flags = {
             "kubeconfig": self.kubeconfig(),
@@ -211,7 +211,7 @@ class RealKubeApi(RemoteCluster):
         log = self._folder / f"{name}.log"
         with log.open("ab") as output:
             command = [str(self._assets / name), *(f"--{flag}={value}" for flag, value in flags.items())]
-            process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 - our own words and paths
+            process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 - our own arguments and paths
         self._processes[name] = process
         deadline = time.monotonic() + START_SECONDS
         while not ready():
@@ -221,7 +221,7 @@ class RealKubeApi(RemoteCluster):
             time.sleep(0.1)
 
     def _end(self, name: str) -> None:
-        """At once: the server would wait for its watches to end, and what etcd was told is written."""
+        """Kill it: on SIGTERM the server would wait for its watches to end, and etcd has persisted all writes."""
         process = self._processes.pop(name, None)
         if process is not None:
             process.kill()
@@ -229,7 +229,7 @@ class RealKubeApi(RemoteCluster):
 
 
 def _groups(identity: str) -> list[str]:
-    """What Kubernetes' own authenticators add to a name."""
+    """Return the groups that Kubernetes' own authenticators add to a name."""
     if identity.startswith(_NODE):
         return ["system:nodes"]
     if identity.startswith(_ACCOUNT):
@@ -246,7 +246,7 @@ def _answers(url: str, token: str = "", ca_file: str | None = None) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """So many, and no two the same: each is held until all are chosen."""
+    """Return this many distinct ports: each is held until all are chosen."""
     with contextlib.ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:

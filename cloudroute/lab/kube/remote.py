@@ -1,4 +1,4 @@
-"""Objects of an API server, over HTTP: what KubeApi offers directly, for a server that is another process."""
+"""Objects of an API server over HTTP: the direct access of KubeApi, for a server in another process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cloudroute.lab.kube.status import Object, StatusError
 
 MERGE_PATCH = "application/merge-patch+json"
 SERVED_SECONDS = 20.0
-"""How long a new CustomResourceDefinition may take until its objects can be created."""
+"""Seconds that a new CustomResourceDefinition may take until its objects can be created."""
 
 
 _BUSY = urllib3.Retry(
     total=None, connect=False, read=False, redirect=False, other=False,
     status=20, status_forcelist={429}, allowed_methods=None, backoff_factor=0.1, backoff_max=1, raise_on_status=False,
 )  # fmt: skip
-"""As all clients: where a server asks for patience, as it does while it sets up storage for a new kind, it gets it."""
+"""Honours Retry-After, as all clients do: a server sends it while it sets up storage for a new kind."""
 
 
 class _Resource(NamedTuple):
@@ -32,7 +32,7 @@ class _Resource(NamedTuple):
     namespaced: bool
 
     def collection(self, namespace: str) -> str:
-        """The path of its objects: all of them for namespace ""."""
+        """Return the path of its objects: of all namespaces for ""."""
         within = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
         return f"{self.prefix}{within}/{self.plural}"
 
@@ -54,7 +54,7 @@ class RemoteCluster:
     def request(
         self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
     ) -> Any:
-        """Send one request; returns the JSON of the answer. Raises StatusError."""
+        """Send one request and return the JSON of the answer. Raises StatusError."""
         encoded = None if body is None else json.dumps(body).encode()
         headers = {**self._http.headers, "Content-Type": content_type}
         answer = self._http.request(method, self.url + path, body=encoded, headers=headers)
@@ -108,7 +108,7 @@ class RemoteCluster:
         return f"{path}/{name}" if name else path
 
     def _find(self, matches: Callable[[_Resource], bool], wanted: str) -> _Resource:
-        """The resource that matches; the server is asked for all of them when it is not known yet."""
+        """Return the matching resource; the server is asked for all of them when it is not known yet."""
         for refresh in (False, True):
             if refresh:
                 self._resources = list(self._discover())
@@ -126,7 +126,7 @@ class RemoteCluster:
                     yield _Resource(prefix, api_version, item["kind"], item["name"], item["namespaced"])
 
     def _wait_served(self, definition: Object) -> None:
-        """A new resource answers 404, then 429, then is there."""
+        """Wait until a new resource is served: it answers 404, then 429, then 200."""
         spec = definition["spec"]
         path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
         deadline = time.monotonic() + SERVED_SECONDS

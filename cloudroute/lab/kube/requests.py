@@ -1,4 +1,4 @@
-"""A request as the API sees it: which verb on which resource, parsed from method, path and headers."""
+"""A request as the API sees it: verb, resource and selectors, parsed from method, path and headers."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ class Request:
     """One request for a resource."""
 
     verb: str
-    """As RBAC has it: get, list, watch, create, update, patch, delete, deletecollection."""
+    """Verb of RBAC: get, list, watch, create, update, patch, delete, deletecollection."""
     resource: Resource
     namespace: str
     name: str
     sub: str
-    """"" or "status"."""
+    """Subresource: "" or "status"."""
     query: Mapping[str, str]
     accept: str
     content_type: str
 
     @property
     def key(self) -> Key:
-        """Where its object is stored."""
+        """Key of its object in the store."""
         return self.namespace, self.name
 
     @property
     def target(self) -> str:
-        """What it is counted as: nodes, nodes/status."""
+        """Name under which it is counted: nodes, nodes/status."""
         return f"{self.resource.plural}/{self.sub}" if self.sub else self.resource.plural
 
     @property
     def wants_table(self) -> bool:
-        """Whether the answer shall be a Table, as kubectl asks for."""
+        """Whether the answer is to be a Table, as kubectl asks for."""
         return "as=Table" in self.accept
 
     @property
     def dry_run(self) -> bool:
-        """Whether everything is to be done except the storing."""
+        """Whether to do everything except storing."""
         return self.query.get("dryRun") == "All"
 
     def number(self, name: str) -> int:
-        """A query parameter that is a number; 0 where it is absent."""
+        """Return a numeric query parameter; 0 when absent."""
         text = self.query.get(name) or "0"
         if not text.isdecimal():
             raise bad_request(f"{name}: Invalid value: {text!r}: a number is expected")
         return int(text)
 
     def predicate(self) -> Predicate:
-        """Which objects a list or watch is about. It looks at objects as stored."""
+        """Return a predicate for the objects of a list or watch. It takes objects as stored."""
         with_labels = selectors.labels(self.query.get("labelSelector", ""))
         with_fields = selectors.fields(self.query.get("fieldSelector", ""), self.resource.selectable)
         resource, namespace, name = self.resource, self.namespace, self.name
@@ -76,7 +76,7 @@ class Request:
 
 
 def split(target: str) -> tuple[list[str], dict[str, str]]:
-    """The parts of a path and its query."""
+    """Return the parts of a path and its query."""
     url = urlsplit(target)
     return [unquote(part) for part in url.path.split("/") if part], dict(parse_qsl(url.query, keep_blank_values=True))
 
@@ -84,7 +84,7 @@ def split(target: str) -> tuple[list[str], dict[str, str]]:
 def parse(
     registry: Registry, method: str, parts: list[str], query: Mapping[str, str], headers: Mapping[str, str]
 ) -> Request:
-    """Raises StatusError 404 for a path that is no resource's and 405 for a method it does not have."""
+    """Parse a request. Raises StatusError 404 for a path of no resource and 405 for a method it does not have."""
     match parts:
         case ["api", version, *rest]:
             group = ""

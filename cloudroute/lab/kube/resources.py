@@ -1,4 +1,4 @@
-"""Which resources there are, and how they differ: the table that routing, discovery and writing read."""
+"""The table of resources and their differences, which routing, discovery and writing read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Resource:
     short_names: tuple[str, ...] = ()
     columns: tuple[Column, ...] = columns.DEFAULT
     fields: frozenset[str] = frozenset()
-    """Field selectors beside metadata.name and metadata.namespace."""
+    """Supported field selectors beside metadata.name and metadata.namespace."""
     needs_version: bool = False
     """A PUT must name the resourceVersion it replaces."""
     creates_on_update: bool = False
-    """A PUT to a name that is free creates."""
+    """A PUT to an unused name creates the object."""
     counts_generations: bool = False
     custom: bool = False
     """Defined by a CustomResourceDefinition: no strategic merge patches."""
@@ -39,27 +39,27 @@ class Resource:
 
     @property
     def group_version(self) -> str:
-        """The apiVersion of its objects."""
+        """apiVersion of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def qualified(self) -> str:
-        """Its name in error messages: nodes, leases.coordination.k8s.io."""
+        """Name in error messages: nodes, leases.coordination.k8s.io."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
     def qualified_kind(self) -> str:
-        """The name of its kind in error messages: Node, Lease.coordination.k8s.io."""
+        """Name of its kind in error messages: Node, Lease.coordination.k8s.io."""
         return f"{self.kind}.{self.group}" if self.group else self.kind
 
     @property
     def storage(self) -> str:
-        """The collection its objects are in. The two APIs of events show the same objects."""
+        """Collection that holds its objects. Both APIs of events show the same objects."""
         return "events" if self.plural == "events" else self.qualified
 
     @property
     def selectable(self) -> frozenset[str]:
-        """Every field that a field selector may name."""
+        """All fields that a field selector may name."""
         return self.fields | ({"metadata.name", "metadata.namespace"} if self.namespaced else {"metadata.name"})
 
     @property
@@ -67,23 +67,23 @@ class Resource:
         return self.storage == "events" and bool(self.group)
 
     def shown(self, stored: Object) -> Object:
-        """A stored object as this resource shows it, with apiVersion and kind."""
+        """Return a stored object in the form that this resource shows, with apiVersion and kind."""
         body = events.to_new(stored) if self._shows_new_events else stored
         return {"apiVersion": self.group_version, "kind": self.kind, **body}
 
     def stored(self, shown: Object) -> Object:
-        """The reverse of `shown`."""
+        """Invert `shown`."""
         body = {name: value for name, value in shown.items() if name not in ("apiVersion", "kind")}
         return events.to_old(body) if self._shows_new_events else body
 
     def encode(self, item: Item) -> bytes:
-        """A whole object as JSON."""
+        """Encode a whole object as JSON."""
         if self._shows_new_events:
             return json.dumps(self.shown(item.object), separators=(",", ":")).encode()
         return b'{"apiVersion":"%s","kind":"%s",%s' % (self.group_version.encode(), self.kind.encode(), item.json[1:])
 
     def encode_in_list(self, item: Item) -> bytes:
-        """An object as an item of a list: only custom resources repeat apiVersion and kind there."""
+        """Encode an object as an item of a list: only custom resources repeat apiVersion and kind there."""
         if self.custom:
             return self.encode(item)
         return json.dumps(events.to_new(item.object)).encode() if self._shows_new_events else item.json
@@ -135,7 +135,7 @@ BUILT_IN: tuple[Resource, ...] = (
         needs_version=True,
         counts_generations=True,
     ),
-    # Stored so that manifests can be applied; nothing is ever refused for lack of a permission.
+    # RBAC kinds are stored so that manifests can be applied; permissions are never enforced.
     Resource(_RBAC, "v1", "clusterroles", "ClusterRole"),
     Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding"),
     Resource(_RBAC, "v1", "roles", "Role", True),
@@ -155,18 +155,18 @@ class Registry:
         return iter(self._resources.values())
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
-        """The resource of a path."""
+        """Return the resource of a path."""
         return self._resources.get((group, version, plural))
 
     def by_plural(self, plural: str) -> Resource:
-        """The resource called `plural`, of whichever group. Raises KeyError."""
+        """Return the resource called `plural`, of any group. Raises KeyError."""
         for resource in self:
             if resource.plural == plural:
                 return resource
         raise KeyError(f"no resource is called {plural}; is its CustomResourceDefinition created?")
 
     def by_kind(self, api_version: str, kind: str) -> Resource:
-        """The resource whose objects have this apiVersion and kind. Raises KeyError."""
+        """Return the resource whose objects have this apiVersion and kind. Raises KeyError."""
         for resource in self:
             if (resource.group_version, resource.kind) == (api_version, kind):
                 return resource

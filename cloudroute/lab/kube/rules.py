@@ -1,7 +1,7 @@
-"""What the API server checks in its own kinds, as far as cloudroute relies on it.
+"""Validation and defaults of built-in kinds, as far as cloudroute relies on them.
 
-`normalized` fills in what one field says of another; `problems` lists what is wrong. Both were measured on a real
-kube-apiserver, and the contract tests compare them with one.
+`normalized` derives fields from others; `problems` lists the errors. Both were measured on a real kube-apiserver, and
+the contract tests compare them with one.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-\w.]*[A-Za-z0-9])?)?")
 
 
 def normalized(plural: str, item: Object) -> Object:
-    """The object with the fields filled in that a real server derives from others."""
+    """Return the object with the fields that a real server derives from others."""
     if plural == "nodes":
         return _with_both_pod_cidrs(item)
     return item
 
 
 def problems(plural: str, group: str, new: Object, old: Object | None) -> list[Cause]:
-    """Every field of `new` that may not be so; `old` is the object it replaces, None for a create."""
+    """Return every invalid field of `new`; `old` is the object it replaces, None for a create."""
     checks: Mapping[str, Callable[[Object, Object | None], Iterator[Cause]]] = {"nodes": _node, "leases": _lease}
     found = list(_metadata(new, group))
     if plural in checks:
@@ -102,9 +102,9 @@ def _lease(new: Object, _old: Object | None) -> Iterator[Cause]:
 
 
 def _event(new: Object, old: Object | None) -> Iterator[Cause]:
-    """Events as events.k8s.io/v1 wants them; stored in the fields of the older API."""
+    """Check events by the rules of events.k8s.io/v1; they are stored in the fields of the older API."""
     namespace = new.get("involvedObject", {}).get("namespace")
-    # Of what has no namespace, the events are in either of these.
+    # Events about cluster-scoped objects are in one of these two namespaces.
     if new["metadata"].get("namespace") not in ((namespace,) if namespace else ("default", "kube-system")):
         yield invalid_value(
             "metadata.namespace", new["metadata"].get("namespace"), "does not match regarding.namespace"

@@ -1,7 +1,7 @@
-"""Structural schemas of custom resources: prune what is not declared, fill in defaults, report what is wrong.
+"""Structural schemas of custom resources: prune undeclared fields, fill in defaults, report errors.
 
-The part of OpenAPI that is understood is `KEYWORDS`; a schema that says more is refused when its
-CustomResourceDefinition is created (see `cel.py` for why).
+The supported part of OpenAPI is `KEYWORDS`; a schema with other keywords is refused when its CustomResourceDefinition
+is created (see `cel.py` for why).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _BOUNDS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
 
 
 def unsupported(schema: Object, path: str) -> Iterator[Cause]:
-    """What this API server can't evaluate in a schema."""
+    """Return the parts of a schema that this API server can't evaluate."""
     for keyword in schema.keys() - KEYWORDS:
         yield invalid_value(f"{path}.{keyword}", schema[keyword], "the embedded API can't evaluate this keyword")
     for index, rule in enumerate(schema.get("x-kubernetes-validations", [])):
@@ -95,13 +95,13 @@ class Schema:
         self._schema = {**schema, "properties": properties}
 
     def complete(self, item: Object) -> Object:
-        """The object without undeclared fields and with the defaults filled in; its metadata as it is."""
+        """Return the object without undeclared fields and with defaults filled in; its metadata is unchanged."""
         return {**_complete(self._schema, item), "metadata": item["metadata"]}
 
     def problems(self, new: Object, old: Object | None) -> list[Cause]:
-        """Every field that breaks the schema or a rule; `old` is the object that `new` replaces.
+        """Return every field that breaks the schema or a rule; `old` is the object that `new` replaces.
 
-        The rules are not asked about an object whose shape is wrong.
+        The rules are not evaluated for an object whose shape is wrong.
         """
         body = {key: value for key, value in new.items() if key != "metadata"}
         found = list(_problems(self._schema, body, ""))
@@ -158,12 +158,12 @@ def _broken_rules(schema: Object, value: Any, old: Any, path: str) -> Iterator[C
                 yield from _broken_rules(known, child, before.get(name), f"{path}.{name}".lstrip("."))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            # An item has no old value: lists are atomic here, so nothing says which old item it was.
+            # An item has no old value: lists are atomic here, so no old item corresponds to it.
             yield from _broken_rules(schema["items"], item, None, f"{path}[{index}]")
 
 
 def _schema_of(schema: Object, name: str) -> Object | None:
-    """The schema of a property; None where it is not declared."""
+    """Return the schema of a property; None for an undeclared one."""
     others = schema.get("additionalProperties")
     known: Object | None = schema.get("properties", {}).get(name, others if isinstance(others, dict) else None)
     return known

@@ -12,11 +12,11 @@ from cloudroute.selector import Selector
 Predicate = Callable[[Object], bool]
 
 _FLAGS = frozenset({"hostNetwork", "unschedulable"})
-"""Fields that are false when they are absent."""
+"""Boolean fields that are false when absent."""
 
 
 def labels(selector: str) -> Predicate:
-    """Parse a label selector. Raises StatusError 400 for what is none.
+    """Parse a label selector. Raises StatusError 400 for an invalid one.
 
     >>> labels("zone in (a, b),!old")({"metadata": {"labels": {"zone": "b"}}})
     True
@@ -49,7 +49,7 @@ def fields(selector: str, supported: Collection[str]) -> Predicate:
 
 
 def field_text(item: Any, path: list[str]) -> str:
-    """The text a field selector compares. A list has none: `status.podIPs` may be asked for and finds nothing."""
+    """Return the text that a field selector compares. A list has none: `status.podIPs` is valid, but never matches."""
     for name in path:
         item = item.get(name) if isinstance(item, dict) else None
     if path[-1] in _FLAGS:

@@ -1,7 +1,7 @@
 """The API over HTTP/1.1: a thread for each connection, chunked watch streams, and the schedule of faults.
 
 The order in a request is that of a real server under stress: it arrives and is counted, then a fault may strike it,
-then it is done, then a fault may swallow the answer.
+then it is executed, then a fault may drop the answer.
 """
 
 from __future__ import annotations
@@ -97,13 +97,13 @@ class KubeServer:
 
     @property
     def url(self) -> str:
-        """http://host:port"""
+        """URL of the server: http://host:port."""
         host, port = self._listener.server_address[:2]
         return f"http://{host!s}:{port}"
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """Port of the server."""
         return int(self._listener.server_address[1])
 
     def kubeconfig(self, path: Path | None = None, user: str = "admin") -> Path:
@@ -137,12 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def finish(self) -> None:
-        # What a client that has gone was still to be told can't be sent.
+        # The client has disconnected: the rest of the answer can't be sent.
         with contextlib.suppress(OSError):
             super().finish()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's signature
-        """Say nothing: `calls` counts what was asked."""
+        """Log nothing: `calls` counts the requests."""
 
     def _do(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(code, answer)
 
     def _strike(self, fault: Fault, request: Request) -> None:
-        """What a fault does before the request is looked at."""
+        """Apply a fault that acts before the request is processed."""
         kube = self.server.kube
         if fault.kind == "delay":
             time.sleep(fault.seconds)
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
             kube.faults.closed(watch)
 
     def _stay_silent(self) -> None:
-        """Keep the connection and say nothing, until the client leaves or the server closes."""
+        """Keep the connection open and send nothing, until the client leaves or the server closes."""
         while not self.server.kube.closing and not self._client_left(1.0):
             pass
         raise _Gone

@@ -1,4 +1,4 @@
-"""What the API answers when it refuses: a `Status` object, carried by one exception."""
+"""Refusals of the API: a `Status` object, carried by one exception."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Object = dict[str, Any]
 
 
 class Cause(NamedTuple):
-    """One field that is wrong. `reason` is Kubernetes' own: FieldValueInvalid, FieldValueRequired, ..."""
+    """One invalid field. `reason` is Kubernetes' own: FieldValueInvalid, FieldValueRequired, ..."""
 
     field: str
     reason: str
@@ -29,7 +29,7 @@ class StatusError(Exception):
         self.details = details or {}
 
     def body(self) -> Object:
-        """The Status object."""
+        """Return the Status object."""
         return {
             "kind": "Status",
             "apiVersion": "v1",
@@ -43,12 +43,12 @@ class StatusError(Exception):
 
 
 def bad_request(message: str) -> StatusError:
-    """400: the request can't be understood."""
+    """400: the request can't be parsed."""
     return StatusError(400, "BadRequest", message)
 
 
 def no_such_resource() -> StatusError:
-    """404 for a path that no resource has."""
+    """404 for a path of no resource."""
     return StatusError(404, "NotFound", "the server could not find the requested resource")
 
 
@@ -75,12 +75,12 @@ def _details(qualified: str, name: str) -> Object:
 
 
 def expired(message: str) -> StatusError:
-    """410: the version that was asked for is no longer known."""
+    """410: the requested version is no longer kept."""
     return StatusError(410, "Expired", message)
 
 
 def invalid(kind: str, name: str, causes: Sequence[Cause]) -> StatusError:
-    """422: every field that is wrong, at once. `kind` is "Node" or "NodeRoute.cloudroute.io"."""
+    """422: every invalid field at once. `kind` is "Node" or "NodeRoute.cloudroute.io"."""
     sentences = [f"{cause.field}: {cause.message}" for cause in causes]
     text = sentences[0] if len(sentences) == 1 else f"[{', '.join(sentences)}]"
     details = {**_details(kind, name), "causes": [cause._asdict() for cause in causes]}

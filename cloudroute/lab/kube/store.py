@@ -1,4 +1,4 @@
-"""Objects, resourceVersions and the history that watches replay: what etcd and the watch cache do for a real server.
+"""Objects, resourceVersions and the history for watches: the part of etcd and the watch cache of a real server.
 
 One counter numbers every write of every resource. A stored object is never changed, only replaced, so that readers
 need the lock just long enough to take references: a list of 5,000 Nodes is encoded outside it.
@@ -22,11 +22,11 @@ Key = tuple[str, str]
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 FIRST_VERSION = 1_000
-"""Versions below it are too old from the start, as on a server whose etcd has been compacted."""
+"""Starting version: versions below it are too old from the start, as on a server whose etcd has been compacted."""
 HISTORY = 20_000
 """Changes kept per resource for watches that resume."""
 SNAPSHOTS = 16
-"""Lists kept for `continue` tokens that were handed out."""
+"""Snapshots kept for `continue` tokens."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Item:
 
     @cached_property
     def json(self) -> bytes:
-        """The object as compact JSON, without apiVersion and kind."""
+        """Compact JSON of the object, without apiVersion and kind."""
         return json.dumps(self.object, separators=(",", ":")).encode()
 
     @property
     def key(self) -> Key:
-        """Where it is stored."""
+        """Key in its collection."""
         metadata = self.object["metadata"]
         return metadata.get("namespace", ""), metadata["name"]
 
@@ -54,7 +54,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write. Of a deletion, `item` is the object as it was, under the version of the deletion."""
+    """One write. For a deletion, `item` is the object as it was, under the version of the deletion."""
 
     version: int
     type: ChangeType
@@ -71,12 +71,12 @@ class Collection:
     items: dict[Key, Item] = field(default_factory=dict)
     history: deque[Change] = field(default_factory=lambda: deque(maxlen=HISTORY))
     forgotten: int = FIRST_VERSION
-    """The newest version whose change is no longer in the history."""
+    """Newest version whose change is no longer in the history."""
     closed: bool = False
-    """The resource is gone: its CustomResourceDefinition was deleted."""
+    """Set once the resource's CustomResourceDefinition was deleted."""
 
     def since(self, version: int) -> list[Change]:
-        """Every change after `version`, oldest first. Raises StatusError 410 when some are forgotten."""
+        """Return every change after `version`, oldest first. Raises StatusError 410 when some are no longer kept."""
         if version < self.forgotten:
             raise expired(f"too old resource version: {version} ({self.forgotten})")
         changes = []
@@ -96,7 +96,7 @@ class Snapshot:
     items: list[Item]
 
     def after(self, key: Key | None) -> list[Item]:
-        """What follows `key`; everything for None."""
+        """Return the items after `key`; all for None."""
         return self.items if key is None else self.items[bisect.bisect_right(self.keys, key) :]
 
 
@@ -109,10 +109,10 @@ class Store:
         self._collections: dict[str, Collection] = {}
         self._snapshots: OrderedDict[tuple[str, int], Snapshot] = OrderedDict()
         self.removed: Callable[[str, Item], None] = lambda _name, _item: None
-        """Called under the lock after an object is gone, with the collection's name."""
+        """Called under the lock after an object was removed, with the collection's name."""
 
     def collection(self, name: str) -> Collection:
-        """The collection called `name`, made when it is first asked for."""
+        """Return the collection called `name`, created on first use."""
         with self.lock:
             if name not in self._collections:
                 self._collections[name] = Collection(threading.Condition(self.lock), forgotten=self.version)
@@ -128,7 +128,7 @@ class Store:
             return item
 
     def remove(self, name: str, last: Object) -> Item:
-        """Take an object away; `last` is what watches are told it was."""
+        """Remove an object; watches receive `last` as its last state."""
         with self.lock:
             item = self._next(last)
             previous = self.collection(name).items.pop(item.key)
@@ -137,27 +137,27 @@ class Store:
             return item
 
     def snapshot(self, name: str) -> Snapshot:
-        """The collection as it is now."""
+        """Return a snapshot of the collection."""
         with self.lock:
             version, pairs = self.version, sorted(self.collection(name).items.items())
         return Snapshot(version, [key for key, _ in pairs], [item for _, item in pairs])
 
     def keep(self, name: str, snapshot: Snapshot) -> None:
-        """Hold a snapshot for the pages still to come."""
+        """Keep a snapshot for the pages still to come."""
         with self.lock:
             self._snapshots[name, snapshot.version] = snapshot
             if len(self._snapshots) > SNAPSHOTS:
                 self._snapshots.popitem(last=False)
 
     def kept(self, name: str, version: int) -> Snapshot:
-        """A snapshot that a `continue` token names. Raises StatusError 410 when it is no longer kept."""
+        """Return the snapshot that a `continue` token names. Raises StatusError 410 when it is no longer kept."""
         with self.lock:
             if (name, version) not in self._snapshots:
                 raise expired("The provided continue parameter is too old to display a consistent list result.")
             return self._snapshots[name, version]
 
     def compact(self) -> None:
-        """Forget all history and every snapshot: watches and lists that go on from here are told 410."""
+        """Drop all history and every snapshot: watches and lists that resume from here get 410."""
         with self.lock:
             self._snapshots.clear()
             for collection in self._collections.values():
@@ -165,14 +165,14 @@ class Store:
                 collection.forgotten = self.version
 
     def drop(self, name: str) -> None:
-        """Forget a collection; its watches end."""
+        """Drop a collection; its watches end."""
         with self.lock:
             collection = self._collections.pop(name)
             collection.closed = True
             collection.changed.notify_all()
 
     def wake(self) -> None:
-        """Wake every watch, so that it sees that the server closes."""
+        """Wake every watch to notice that the server closes."""
         with self.lock:
             for collection in self._collections.values():
                 collection.changed.notify_all()

@@ -1,7 +1,7 @@
 """Watch streams: one JSON line per change, from a resourceVersion on.
 
-A change is shown as what it means to the watcher's selector: an object that begins to match is ADDED, one that ceases
-to match is DELETED. Bookmarks come each minute and shortly before the end, as from a real server.
+The event type depends on the watch's selector: an object that begins to match is ADDED, one that ceases to match is
+DELETED. Bookmarks come each minute and shortly before the end, as from a real server.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from cloudroute.lab.kube.status import Object, StatusError
 from cloudroute.lab.kube.store import Change, ChangeType, Item, Store
 
 DEFAULT_TIMEOUT = 1_800
-"""Seconds a watch lasts when it does not say."""
+"""Seconds until a watch ends that sets no timeout."""
 BOOKMARK_SECONDS = 60.0
 BOOKMARK_BEFORE_END = 2.0
-"""Seconds before the end of a watch at which it is told how far it has come."""
+"""Seconds before the end of a watch at which its last bookmark is sent."""
 WAIT_SECONDS = 5.0
-"""At least this often the stream is looked after even when nothing changes; empty bytes say so."""
+"""Longest wait of a stream without a change. Empty bytes then let the server check the connection."""
 
 
 def stream(store: Store, request: Request, closing: Callable[[], bool]) -> Iterator[bytes]:
-    """The lines of a watch; b"" when nothing happened for a while. Ends at its timeout or when `closing`."""
+    """Return the lines of a watch; b"" after a wait without a change. Ends at its timeout or when `closing`."""
     return _Watch(store, request, closing).lines()
 
 
@@ -41,7 +41,7 @@ class _Watch:
         self._bookmark_at = self._next_bookmark() if request.query.get("allowWatchBookmarks") == "true" else None
 
     def lines(self) -> Iterator[bytes]:
-        """All lines, the initial state first where no resourceVersion was named."""
+        """Yield all lines, with the initial state first if the request has no resourceVersion."""
         try:
             seen = self._asked
             if not seen:
@@ -64,7 +64,7 @@ class _Watch:
             yield _event("ERROR", error.body())
 
     def _wait(self, seen: int) -> tuple[list[Change], int]:
-        """The changes after `seen`, waited for a while, and the version up to which they are complete."""
+        """Wait for changes after `seen`; return them and the version up to which they are complete."""
         with self._store.lock:
             changes = self._collection.since(seen)
             if not changes and not self._closing() and not self._collection.closed:
