@@ -1,4 +1,4 @@
-"""The lab's API server: a real kube-apiserver or the embedded one, which can go and come back on the same port."""
+"""The lab's API server: a real kube-apiserver or the embedded one, which can stop and restart on the same port."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloudroute.lab.kube.remote import RemoteCluster
 
 
 class Api(Protocol):
-    """An API server on 127.0.0.1. `http` is a client that fails while it is away; `objects` may not."""
+    """An API server on 127.0.0.1. `http` is a client that raises while it is stopped; `objects` may still work."""
 
     @property
     def objects(self) -> Cluster: ...
@@ -23,22 +23,22 @@ class Api(Protocol):
     def port(self) -> int: ...
 
     def kubeconfig(self, path: Path) -> Path:
-        """Write one to `path`."""
+        """Write a kubeconfig to `path`."""
         ...
 
     def stop(self) -> None:
-        """Away: connections end, and nobody listens."""
+        """Stop the server: connections end, and the port is closed."""
         ...
 
     def start(self) -> None:
-        """Back, with the same objects."""
+        """Start the server again, with the same objects."""
         ...
 
     def close(self) -> None: ...
 
 
 class EmbeddedApi:
-    """The embedded one, in this process."""
+    """The embedded API server, in this process."""
 
     def __init__(self) -> None:
         self._kube = KubeApi()
@@ -71,7 +71,7 @@ class EmbeddedApi:
 
 
 class RealApi:
-    """A real one with its etcd, as processes. `folder` is the lab's: by it they are found after a crash."""
+    """A real API server with its etcd, as processes. `folder` is the lab's: it identifies them after a crash."""
 
     def __init__(self, kube: RealKubeApi, folder: Path) -> None:
         self._kube = kube

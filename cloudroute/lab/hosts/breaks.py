@@ -1,4 +1,4 @@
-"""What can be broken in a lab while it runs, and mended: each by a name, for `cloudroute lab break`."""
+"""Faults of a running lab and their repairs, each by a name, for `cloudroute lab break`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudroute.lab.hosts.lab import HostLab
 
 LIMIT_MAX = 1000
 _TUNNEL = "cloudroute-lab"
-"""The nftables table of a host in which its tunnel is blocked."""
+"""The nftables table that blocks a host's tunnel."""
 _BLOCK = f"""table inet {_TUNNEL} {{
   chain in {{ type filter hook input priority -350; udp dport 8472 drop; }}
   chain out {{ type filter hook output priority -350; udp dport 8472 drop; }}
@@ -31,7 +31,7 @@ def _flush_neighbours(host: LabHost) -> None:
 
 
 def _delete_routes(host: LabHost) -> None:
-    # `ip route flush` can't: the kernel refuses what it sends for a route by a nexthop's id.
+    # Not by `ip route flush`: the kernel refuses its request for a route with a nexthop id.
     for family in ("-4", "-6"):
         for line in host.run("ip", family, "route", "show", "proto", str(PROTOCOL)).splitlines():
             if "nhid" in line:
@@ -44,7 +44,7 @@ def _block_tunnel(host: LabHost) -> None:
 
 
 def _unblock_tunnel(host: LabHost) -> None:
-    with contextlib.suppress(CloudrouteError):  # it was not blocked
+    with contextlib.suppress(CloudrouteError):  # the tunnel was not blocked
         host.run("nft", "delete", "table", "inet", _TUNNEL)
 
 
@@ -67,7 +67,7 @@ OF_HOST: Mapping[str, Callable[[LabHost], object]] = {
     "block-tunnel": _block_tunnel,
     "unblock-tunnel": _unblock_tunnel,
 }
-"""What is done to one host."""
+"""Faults of one host."""
 
 OF_LAB: Mapping[str, Callable[[HostLab], object]] = {
     "kill-controller": lambda lab: lab.kill_controller(),
@@ -76,17 +76,17 @@ OF_LAB: Mapping[str, Callable[[HostLab], object]] = {
     "stop-api": lambda lab: lab.stop_api(),
     "start-api": lambda lab: lab.start_api(),
 }
-"""What is done to all."""
+"""Faults of the whole lab."""
 
 OF_MACHINE: Mapping[str, Callable[[HostLab, str], object]] = {
     "terminate": lambda lab, name: lab.terminate(name),
     "replace": lambda lab, name: lab.replace(name),
 }
-"""What ends a host's instance."""
+"""Faults that end a host's instance."""
 
 
 def apply(lab: HostLab, what: str, word: str) -> None:
-    """Break something: `word` is a host's name, a number or "" as `what` needs it. Raises CloudrouteError."""
+    """Apply a fault: `word` is a host's name, a number or "" as `what` needs it. Raises CloudrouteError."""
     if what == "limit":
         lab.set_route_limit(_limit(word))
     elif what in OF_LAB:

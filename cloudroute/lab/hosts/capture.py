@@ -1,4 +1,4 @@
-"""Which way a packet left a host: read from the frames on its NIC, not from what anybody believes."""
+"""The path by which a packet left a host: read from the frames on its NIC, not from any state or configuration."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from cloudroute.lab.hosts.netns import Namespace
 
 _ALL = 3
-"""ETH_P_ALL"""
+"""ETH_P_ALL of linux/if_ether.h."""
 _OUTGOING = 4
-"""PACKET_OUTGOING"""
+"""PACKET_OUTGOING of linux/if_packet.h."""
 _RCVBUFFORCE = 33
 _IPV4, _IPV6, _UDP, _TUNNEL = 0x0800, 0x86DD, 17, 8472
 
@@ -23,10 +23,10 @@ Ways = Mapping[tuple[str, str], set[tuple[str, str]]]
 
 
 class Capture:
-    """Frames that leave by the eth0 of hosts, by name. After leaving it, `ways` tells what was seen.
+    """Captures frames that leave by the eth0 of hosts, by host name. After leaving it, `ways` holds the result.
 
-    `ways[host, destination address of the innermost packet]` is a set of (how, where to): ("tunnel", the outer
-    packet's destination) or ("plain", the frame's destination MAC).
+    `ways[host, destination address of the innermost packet]` is a set of (how, where to): ("tunnel", the outer packet's
+    destination) or ("plain", the frame's destination MAC).
     """
 
     def __init__(self, hosts: Mapping[str, Namespace]) -> None:
@@ -51,13 +51,13 @@ class Capture:
         self._stop.set()
         self._thread.join()
         for key in list(self._selector.get_map().values()):
-            self._drain(key.fileobj, key.data)  # type: ignore[arg-type] # sockets are all that was registered
+            self._drain(key.fileobj, key.data)  # type: ignore[arg-type] # only sockets were registered
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
 
     @property
     def ways(self) -> Ways:
-        """What was seen so far."""
+        """Ways seen so far."""
         return self._found
 
     def _read(self) -> None:
@@ -77,7 +77,7 @@ class Capture:
 
 
 def _way(frame: bytes) -> tuple[str, tuple[str, str]] | None:
-    """The innermost destination, and how it goes there."""
+    """Return the innermost destination, and its way; None for frames without one."""
     outer = _destination(frame)
     if outer is None:
         return None
@@ -89,7 +89,7 @@ def _way(frame: bytes) -> tuple[str, tuple[str, str]] | None:
 
 
 def _destination(frame: bytes) -> tuple[int, str, int] | None:
-    """Protocol, destination address, and where the payload begins, of an Ethernet frame with an IP packet."""
+    """Return protocol, destination address, and offset of the payload, of an Ethernet frame with an IP packet."""
     if len(frame) < 34:
         return None
     (kind,) = struct.unpack_from("!H", frame, 12)

@@ -1,7 +1,7 @@
-"""The way to a lab that stays up: a unix socket, one JSON line for a request and one for its answer.
+"""Requests to a lab that stays up: a unix socket, with one JSON line per request and one per answer.
 
-Socket and log stand beside the lab's folder and not in it, so that they can be there before it and tell why it could
-not be made.
+Socket and log are beside the lab's folder and not in it: they exist before the folder, and so can report why the lab
+could not be built.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from cloudroute.errors import CloudrouteError
 
 RUN = Path("/run/cloudroute-lab")
 ANSWER_SECONDS = 120.0
-"""What is asked for may wait for controllers to be replaced."""
+"""Time limit of an answer; it may have to wait for controllers to be replaced."""
 REQUEST_SECONDS = 5.0
-"""For a request to arrive once somebody has connected."""
+"""Time limit of a request's arrival after the connect."""
 _CREDENTIALS = struct.Struct("@iII")
 
 Request = Mapping[str, Any]
-"""`do` says what, the rest is what it needs."""
+"""`do` names the action, the other keys are its arguments."""
 
 
 class NotUp(CloudrouteError):
-    """There is no such lab, or its daemon has died."""
+    """No such lab is up, or its daemon has died."""
 
 
 def socket_path(name: str) -> Path:
-    """Where the lab's daemon listens."""
+    """Return the path of the socket of the lab's daemon."""
     return RUN / f"{name}.sock"
 
 
 def log_path(name: str) -> Path:
-    """What the lab's daemon has said; goes with `lab down`."""
+    """Return the path of the log of the lab's daemon; `lab down` removes it."""
     return RUN / f"{name}.log"
 
 
 def ask(name: str, request: Request, timeout: float = ANSWER_SECONDS) -> Any:
-    """Ask the daemon of a lab. Raises NotUp, and CloudrouteError with its words when it refuses."""
+    """Send a request to the daemon of a lab. Raises NotUp, and CloudrouteError with its message when it refuses."""
     with _connected(name, timeout) as sock:
         try:
             sock.sendall(json.dumps(request).encode() + b"\n")
@@ -64,12 +64,12 @@ def ask(name: str, request: Request, timeout: float = ANSWER_SECONDS) -> Any:
 
 
 def kill(name: str) -> None:
-    """Kill the daemon of a lab, whatever it is doing. Raises NotUp when there is none."""
+    """Kill the daemon of a lab, even one that hangs. Raises NotUp when there is none."""
     with _connected(name, REQUEST_SECONDS) as sock:
-        # Of who listens: the kernel knows, even when nobody accepts.
+        # Credentials of the listening process: the kernel has them even before an accept.
         pid, _, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):  # its sockets close when it is gone
+        with contextlib.suppress(OSError):  # wait: its sockets close when it has ended
             sock.recv(1)
 
 
@@ -85,13 +85,13 @@ def _connected(name: str, timeout: float) -> socket.socket:
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Answers requests, each in a thread of its own. `answer` returns what JSON can hold, or raises CloudrouteError.
+    """Answers requests, each in a thread of its own. `answer` returns JSON values, or raises CloudrouteError.
 
     Raises CloudrouteError when a lab of this name is up.
     """
 
     daemon_threads = False
-    """Closing waits for answers that are under way: the last one is that the lab is down."""
+    """Closing waits for answers in progress: the last one is that of `down`."""
     request_queue_size = 128
 
     def __init__(self, name: str, answer: Callable[[Request], Any]) -> None:
@@ -104,7 +104,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__(str(self._path), _Handler)
 
     def shutdown(self) -> None:
-        """Take no more requests. `server_close` then waits for what is being answered."""
+        """Stop accepting requests. `server_close` then waits for answers in progress."""
         super().shutdown()
         self._path.unlink(missing_ok=True)
 
@@ -123,6 +123,6 @@ class _Handler(socketserver.StreamRequestHandler):
         except (CloudrouteError, UnicodeDecodeError, json.JSONDecodeError) as error:
             answer = {"error": str(error)}
         except OSError:
-            return  # who asked has gone, or says nothing
+            return  # the client has disconnected, or sends nothing
         with contextlib.suppress(OSError):
             self.wfile.write(json.dumps(answer).encode() + b"\n")

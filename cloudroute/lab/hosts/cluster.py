@@ -1,7 +1,7 @@
 """`ClusterLab`: a lab whose nodes are real. Each host runs a kubelet and containerd; pods are scheduled, not attached.
 
-What is real here beside the packets: the API server with its scheduler and controller manager, the kubelets that
-register their Nodes and say when they are ready, the container runtime that reads the conflist, and the pods.
+Real parts beside the packets: the API server with its scheduler and controller manager, the kubelets that register
+their Nodes and report Ready, the container runtime that reads the conflist, and the pods.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.remote import RemoteCluster
 
 MOST_NODES = 60
-"""How many names there are, node-1 to node-60: an API server reads the tokens of its users when it starts."""
+"""Number of node names, node-1 to node-60: an API server reads its users' tokens only when it starts."""
 
 
 class ClusterHost(LabHost):
-    """A node with a kubelet. A pod of `pods` is a scheduled one, whose network namespace got a name."""
+    """A node with a kubelet. Its `pods` are scheduled ones, whose network namespaces were given names."""
 
     kubelet: KubeletHost
     kube: RemoteCluster
 
     def boot(self, kube: RemoteCluster, kubeconfig: Path, cni_conf_dir: Path | None, images: Sequence[Path]) -> None:
-        """Start its kubelet; see KubeletHost."""
+        """Start the kubelet; see KubeletHost."""
         self.kube = kube
         folder = self.folder / "kubelet"
         self.kubelet = KubeletHost(
@@ -45,7 +45,7 @@ class ClusterHost(LabHost):
         self.kubelet.start()
 
     def add_pod(self, name: str, timeout: float = 60.0) -> LabPod:
-        """Create a Pod that only this node fits, and wait until it runs."""
+        """Create a Pod bound to this node by its selector, and wait until it runs."""
         if name in self.pods:
             raise CloudrouteError(f"{self.name} has a pod {name} already")
         selector = {"kubernetes.io/hostname": self.name}
@@ -62,10 +62,10 @@ class ClusterHost(LabHost):
             time.sleep(LOOK_SECONDS)
 
     def runs(self, pod: Pod) -> bool:
-        """Whether a Pod has processes here, and the addresses that the API server shows of it.
+        """Return whether a Pod has processes here, and its addresses in the API server.
 
-        Of a node that was replaced it shows the pod of the machine before: for a while, and with that one's addresses
-        until the new kubelet, which runs the same Pod, has reported its own.
+        After a node was replaced, the API server shows the pod of the earlier machine for a while, with that pod's
+        addresses, until the new kubelet, which runs the same Pod, has reported its own.
         """
         try:
             shown = execute("nsenter", f"--target={self.kubelet.pod_pid(pod.name)}", "--net", "ip", "-json", "address")
@@ -74,7 +74,7 @@ class ClusterHost(LabHost):
         return {*pod.addresses} <= {address["local"] for link in json.loads(shown) for address in link["addr_info"]}
 
     def adopt_pod(self, name: str, pod: str, addresses: tuple[str, ...]) -> LabPod:
-        """Take a running Pod into `pods`, under a short name."""
+        """Add a running Pod to `pods`, under a short name."""
         namespace = Namespace(f"{self.prefix}{self.name}-{name}")
         execute("ip", "netns", "attach", namespace.name, str(self.kubelet.pod_pid(pod)))
         self.pods[name] = LabPod(name, namespace, addresses, self, None)
@@ -91,9 +91,9 @@ class ClusterHost(LabHost):
 
 
 class ClusterLab(HostLab):
-    """Like HostLab, with `ClusterHost`s. Raises CloudrouteError, in words, where this machine lacks something."""
+    """A HostLab with `ClusterHost`s. Raises CloudrouteError with a sentence for what this machine lacks."""
 
-    hosts: Mapping[str, ClusterHost]  # type: ignore[assignment] # a dict of them, which nobody else writes to
+    hosts: Mapping[str, ClusterHost]  # type: ignore[assignment] # a dict of ClusterHosts, which nothing else writes to
 
     def __init__(self, name: str, **options: Any) -> None:
         if problems := missing():
@@ -109,12 +109,12 @@ class ClusterLab(HostLab):
         return RealApi(self._kube, self.folder)
 
     def deploy(self, name: str, timeout: float = 60.0) -> None:
-        """Create a DaemonSet and wait until its pods run everywhere; they are then each host's pod `name`."""
+        """Create a DaemonSet and wait until its pods run everywhere; each host's `pods` then has its pod as `name`."""
         self._kube.create(daemonset(name))
         self.adopt(name, timeout)
 
     def adopt(self, name: str, timeout: float = 60.0) -> None:
-        """Wait until the pods of a DaemonSet run on all hosts, and take those of new hosts into their `pods`."""
+        """Wait until the pods of a DaemonSet run on all hosts, and add those of new hosts to their `pods`."""
 
         def adopted() -> bool:
             for node, pod in running(self._kube, name).items():
@@ -125,16 +125,16 @@ class ClusterLab(HostLab):
 
         self.wait(adopted, f"a pod {name} on each host", timeout)
 
-    # --- what a host is -----------------------------------------------------------------------------
+    # --- hosts --------------------------------------------------------------------------------------
 
     def _make(self, name: str, zone: int, machine: Machine, folder: Path, flags: Sequence[str]) -> ClusterHost:
         return ClusterHost(name, zone, machine, self.prefix, folder, flags)
 
     def _boot(self, host: LabHost) -> None:
-        assert isinstance(host, ClusterHost)  # noqa: S101 - `_make` made it
+        assert isinstance(host, ClusterHost)  # noqa: S101 - `_make` returns no other type
         kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"system:node:{host.name}")
         host.boot(self._kube, kubeconfig, host.conf_dir, self._images)
-        self.wait(lambda: self._is_registered(host), f"the Node {host.name}")  # no pod of a DaemonSet starts before
+        self.wait(lambda: self._is_registered(host), f"the Node {host.name}")  # a DaemonSet's pod can't start earlier
         if self._agents:
             host.start_agent()
 
@@ -143,7 +143,7 @@ class ClusterLab(HostLab):
         return bool(nodes.get(host.name, {}).get("spec", {}).get("providerID") == host.machine.provider_id)
 
     def _reported(self) -> Mapping[str, LabHost]:
-        return {}  # the kubelets say themselves whether they are ready
+        return {}  # the kubelets themselves report Ready
 
     def _is_ready(self) -> bool:
         return super()._is_ready() and all(node_ready(self._kube, name) for name in self.hosts)

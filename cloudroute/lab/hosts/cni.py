@@ -1,8 +1,8 @@
-"""What a container runtime does with CNI: it finds the configuration, and runs its chain of real plugins for each pod.
+"""CNI as a container runtime uses it: find the configuration, and run its chain of real plugins for each pod.
 
-As CNI's specification says (1.0.0, sections 3 and 4): the first file by name; each plugin is given what the one before
-it answered; DEL goes backwards and is given what ADD ended with. As containerd does it, a pod is taken off by the
-configuration of that moment, not by that of its ADD (containerd/go-cni, cni.go, Remove).
+By CNI's specification (1.0.0, sections 3 and 4): the first file by name is used; each plugin receives the result of the
+one before it; DEL runs in reverse order and receives the final result of ADD. As in containerd, DEL uses the
+configuration of that moment, not that of ADD (containerd/go-cni, cni.go, Remove).
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.netns import Namespace
 
 PLUGIN_FOLDERS = ("/opt/cni/bin", "/usr/lib/cni")
-"""Where they are looked for besides $CNI_PATH: upstream's place, Debian's place."""
+"""Plugin folders searched besides $CNI_PATH: upstream's, Debian's."""
 INTERFACE = "eth0"
 PLUGIN_SECONDS = 20.0
 
 
 def find_plugins() -> Path | None:
-    """The folder with the plugins that a node's chain is made of, or None."""
+    """Return the folder with the plugins of a node's chain, or None."""
     folders = [*os.environ.get("CNI_PATH", "").split(":"), *PLUGIN_FOLDERS]
     needed = ("ptp", "host-local", "portmap")
     return next((Path(f) for f in folders if f and all(os.access(Path(f, name), os.X_OK) for name in needed)), None)
 
 
 def find_conflist(folder: Path) -> Path | None:
-    """The configuration that a runtime would use: the first by name, or None."""
+    """Return the configuration that a runtime would use: the first by name, or None."""
     try:
         names = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".conflist")
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def find_conflist(folder: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A pod's network: what DEL has to know of the ADD. `result` is the last plugin's."""
+    """A pod's network: the arguments of ADD that DEL needs. `result` is the last plugin's."""
 
     container_id: str
     pod: Namespace
@@ -51,7 +51,7 @@ class Attachment:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The pod's, without prefix lengths."""
+        """The pod's addresses, without prefix lengths."""
         return tuple(ip["address"].partition("/")[0] for ip in self.result["ips"])
 
 
@@ -65,11 +65,11 @@ class Runtime:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a configuration: what makes a kubelet say NetworkReady."""
+        """Whether there is a configuration; a kubelet then reports NetworkReady."""
         return find_conflist(self._conf_dir) is not None
 
     def add(self, pod: Namespace) -> Attachment:
-        """Put a pod on the network. Raises CloudrouteError with a plugin's words; what was done is undone then."""
+        """Add a pod to the network. Raises CloudrouteError with a plugin's message, after undoing its part."""
         conflist = self._conflist()
         container_id, result = f"lab-{uuid.uuid4().hex}", None
         for plugin in conflist["plugins"]:
@@ -82,7 +82,8 @@ class Runtime:
         return Attachment(container_id, pod, conflist, result or {})
 
     def delete(self, attachment: Attachment) -> None:
-        """Take it off. Every plugin is asked, whatever the others answer; raises CloudrouteError with the first's."""
+        """Remove a pod from the network. All plugins run, even after an error; raises CloudrouteError with the first
+        one."""
         failures = []
         present = find_conflist(self._conf_dir) is not None
         now = replace(attachment, conflist=self._conflist()) if present else attachment
@@ -122,7 +123,7 @@ class Runtime:
             "PATH": os.environ.get("PATH", ""),
         }
         environment = [f"{name}={value}" for name, value in variables.items()]
-        # `ip netns exec` has made the mounts private: host-local's leases are this host's alone.
+        # `ip netns exec` has made the mounts private: host-local sees the leases of this host only.
         script = 'mount --bind "$0" /var/lib && exec env -i "$@"'
         argv = ["sh", "-c", script, str(self.var_lib), *environment, str(folder / plugin["type"])]
         return self._host.run(*argv, stdin=json.dumps(config), timeout=PLUGIN_SECONDS)

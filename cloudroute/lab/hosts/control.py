@@ -1,4 +1,4 @@
-"""The lab's controllers: replicas as processes of their own, that know EC2 and Kubernetes only by their APIs."""
+"""The lab's controllers: replicas as processes of their own, connected to EC2 and Kubernetes only by their APIs."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ FLAGS = {
     "--log-format": "json",
     "--listen": "127.0.0.1:0",
 }
-"""Shorter times than the defaults, or a lab would mostly wait."""
+"""Shorter times than the defaults: otherwise a lab would mostly wait."""
 NAMES = ("controller-a", "controller-b")
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
 
 def flatten(flags: Mapping[str, str | Sequence[str]]) -> list[str]:
-    """Flags as the words of a command line; one that is repeatable has several values."""
+    """Return flags as command-line arguments; a repeatable flag has several values."""
     pairs = [(flag, [value] if isinstance(value, str) else value) for flag, value in flags.items()]
     return [word for flag, values in pairs for value in values for word in (flag, value)]
 
 
 class Controllers:
-    """The replicas. `flags` are theirs; `folder` gets their logs."""
+    """The replicas. `flags` are theirs; `folder` receives their logs."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], flags: dict[str, str | Sequence[str]]) -> None:
         self.flags = flags
@@ -48,27 +48,27 @@ class Controllers:
 
     @property
     def replicas(self) -> list[Replica]:
-        """Those that run."""
+        """Running replicas."""
         return [replica for replica in self._replicas.values() if replica.alive]
 
     @property
     def leader(self) -> Replica | None:
-        """The one that leads."""
+        """The replica that leads, or None."""
         return next((replica for replica in self.replicas if replica.leads), None)
 
     def start(self) -> None:
-        """Start those that do not run."""
+        """Start the replicas that do not run."""
         for name in NAMES:
             if name not in self._replicas or not self._replicas[name].alive:
                 self._replicas[name] = self._spawn(name)
 
     def stop(self) -> None:
-        """SIGTERM to all, the standby first, and wait: the lease is released."""
+        """Send SIGTERM to all, the standby first, and wait: the lease is released."""
         for replica in sorted(self.replicas, key=lambda replica: replica.leads):
             self._stop(replica)
 
     def kill(self) -> None:
-        """SIGKILL to all: the lease stays theirs until it runs out."""
+        """Send SIGKILL to all: the lease stays held until it expires."""
         for replica in self.replicas:
             replica.process.kill()
             replica.process.wait()
@@ -86,14 +86,14 @@ class Controllers:
                 raise CloudrouteError(f"{new.name} ended:", *new.says().split("\n"))
 
     def says(self) -> str:
-        """The ends of their logs."""
+        """Return the ends of their logs."""
         return "\n".join(f"--- {replica.name}\n{replica.says()}" for replica in self._replicas.values())
 
     def _spawn(self, name: str) -> Replica:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
         command = [sys.executable, "-m", "cloudroute", "controller", *flatten(self.flags)]
         self._count += 1
-        # A log of its own: what another process of that name has said is not what this one says.
+        # A log file of its own: an earlier process of that name must not be taken for this one.
         log = self._folder / f"{name}-{self._count}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and flags

@@ -21,12 +21,12 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.survey import path, survey
 
 BUILDERS = 4
-"""Hosts whose pods are started at the same time."""
+"""Number of hosts whose pods are started at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to build. `real`: nodes with kubelets, and pods that are scheduled."""
+    """Size and kind of the lab. `real`: nodes with kubelets, and scheduled pods."""
 
     name: str
     nodes: int
@@ -37,12 +37,12 @@ class Plan:
     real: bool
 
     def as_json(self) -> str:
-        """The daemon's argument."""
+        """Return it as the daemon's argument."""
         return json.dumps(asdict(self))
 
 
 class Daemon:
-    """Builds the lab, and answers what is asked of it meanwhile and afterwards."""
+    """Builds the lab, and answers requests during and after the build."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -53,7 +53,7 @@ class Daemon:
         self._ending, self._ended = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        """Build it and hold it until it is told to end. Raises CloudrouteError when it can't be built."""
+        """Build the lab and hold it until it is told to end. Raises CloudrouteError when it can't be built."""
         plan = self._plan
         server = channel.Server(plan.name, self.answer)
         thread = threading.Thread(target=server.serve_forever, name="channel", daemon=True)
@@ -74,7 +74,7 @@ class Daemon:
             server.server_close()
 
     def end(self, *_: object) -> None:
-        """Be told to end, by a signal: what is being built goes again at once. Only the main thread may call this."""
+        """Handle the signal to end: an unfinished build is undone at once. Only the main thread may call this."""
         self._ending.set()
         if self._interruptible:
             self._interruptible = False
@@ -100,10 +100,10 @@ class Daemon:
         for name in string.ascii_lowercase[: self._plan.pods]:
             host.add_pod(name)
 
-    # --- what is asked ----------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------
 
     def answer(self, request: channel.Request) -> Any:
-        """One request. Raises CloudrouteError for what can't be, in words."""
+        """Answer one request. Raises CloudrouteError, with a sentence, for one that can't be done."""
         match request:
             case {"do": "progress"}:
                 return {"words": self._words, "ready": self._lab is not None}
@@ -124,7 +124,7 @@ class Daemon:
     def _break(self, lab: HostLab, what: str, word: str) -> None:
         pods = list(lab.hosts[word].pods) if what == "replace" and word in lab.hosts else []
         breaks.apply(lab, what, word)
-        if pods:  # what a scheduler does once the Node is ready
+        if pods:  # as a scheduler does once the Node is ready
             lab.wait_ready()
         for name in pods:
             lab.hosts[word].add_pod(name)
@@ -136,7 +136,7 @@ class Daemon:
 
 
 def main() -> int:
-    """Hold one lab: the argument is its Plan."""
+    """Run one lab: the argument is its Plan."""
     daemon = Daemon(Plan(**json.loads(sys.argv[1])))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, daemon.end)

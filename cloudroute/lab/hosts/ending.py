@@ -1,4 +1,4 @@
-"""The end of a lab that stayed up, whatever has become of it. Loads nothing that costs."""
+"""The end of a lab that stayed up, in any state. Imports nothing that loads slowly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ END_SECONDS = 60.0
 
 
 def end(name: str) -> list[str]:
-    """End a lab, or remove what a crashed one has left; what was done, in lines."""
+    """End a lab, or remove the remains of a crashed one; returns the steps done, as lines."""
     try:
         channel.ask(name, {"do": "down"}, END_SECONDS)
     except channel.NotUp:
         pass
     except CloudrouteError:
-        channel.kill(name)  # it hangs
+        channel.kill(name)  # the daemon hangs
     else:
         channel.log_path(name).unlink(missing_ok=True)
         return [f"The lab {name} is down."]
@@ -30,7 +30,7 @@ def end(name: str) -> list[str]:
 
 
 def demand_nothing_left(name: str) -> None:
-    """Raise CloudrouteError when a crashed lab of this name has left something."""
+    """Raise CloudrouteError when a crashed lab of this name has left remains."""
     if left := leftovers(prefix_of(name)):
         raise CloudrouteError(
             f"a lab {name} has crashed and left {len(left)} namespaces: remove them with cloudroute lab down --name "

@@ -1,4 +1,4 @@
-"""What the hosts of a lab stand on: strict EC2, the VPC, the Kubernetes API and a way to it, the controllers."""
+"""The infrastructure of a lab's hosts: strict EC2, the VPC, the Kubernetes API and its relay, the controllers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]{0,19}")
 
 
 class Ground:
-    """Everything but the hosts. See HostLab for the arguments."""
+    """A lab without hosts. See HostLab for the arguments."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Ground:
         self._say = on_progress
         self._undo = contextlib.ExitStack()
 
-    # --- its life ---------------------------------------------------------------------------------
+    # --- life cycle -------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         self.start()
@@ -72,7 +72,7 @@ class Ground:
         self.close()
 
     def start(self) -> None:
-        """Build it. Raises CloudrouteError when it can't be, or is there already; what was built goes again."""
+        """Build it. Raises CloudrouteError when it can't be built or exists already; a partial build is removed."""
         if os.geteuid() != 0:
             raise CloudrouteError("a lab with hosts needs root: its network namespaces are the kernel's to make")
         if leftovers(self.prefix):
@@ -84,11 +84,11 @@ class Ground:
             raise
 
     def close(self) -> None:
-        """Remove all of it."""
+        """Remove everything."""
         self._undo.close()
 
     def _build(self) -> None:
-        # The relay holds two descriptors for each connection of each agent.
+        # The relay uses two file descriptors for each connection of each agent.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ class Ground:
         self.start_controller()
 
     def make_api(self) -> Api:
-        """Start the API server; a lab that needs another one replaces this. Raises CloudrouteError."""
+        """Start the API server; a subclass with another one overrides this. Raises CloudrouteError."""
         if not self._real:
             return EmbeddedApi()
         try:
@@ -143,11 +143,11 @@ class Ground:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    # --- what there is ----------------------------------------------------------------------------
+    # --- parts ------------------------------------------------------------------------------------
 
     @property
     def kube(self) -> Cluster:
-        """The objects of the API server."""
+        """Objects of the API server."""
         return self.api.objects
 
     @property
@@ -158,15 +158,15 @@ class Ground:
     # --- controllers and API server ---------------------------------------------------------------
 
     def start_controller(self) -> None:
-        """Start the replicas that do not run: two."""
+        """Start the replicas that do not run, of two."""
         self.controllers.start()
 
     def stop_controller(self) -> None:
-        """SIGTERM to all replicas; they release the lease."""
+        """Send SIGTERM to all replicas; they release the lease."""
         self.controllers.stop()
 
     def kill_controller(self) -> None:
-        """SIGKILL to all replicas."""
+        """Send SIGKILL to all replicas."""
         self.controllers.kill()
 
     def leader(self) -> Replica | None:
@@ -174,7 +174,7 @@ class Ground:
         return self.controllers.leader
 
     def set_route_limit(self, entries: int) -> None:
-        """Have the controllers keep to another limit: they are replaced one by one. AWS's own is only ever raised."""
+        """Replace the controllers one by one, with another route limit. AWS's own limit is only ever raised."""
         if entries > self._quota:
             self._quota = entries
             self.aws.set_route_quota(entries)
@@ -182,11 +182,11 @@ class Ground:
         self.controllers.roll()
 
     def stop_api(self) -> None:
-        """The API server is gone."""
+        """Stop the API server."""
         self.api.stop()
 
     def start_api(self) -> None:
-        """It is back, with all that it had, on the same port."""
+        """Start the API server again, with all its objects, on the same port."""
         self.api.start()
 
     def _flags_of_controllers(self) -> dict[str, str | Sequence[str]]:

@@ -1,4 +1,4 @@
-"""Hosts: a namespace with an ENI; where it is a node, an agent and pods besides."""
+"""Hosts: a namespace with an ENI; a node also has an agent and pods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.02
 
 _SYSCTLS = {
-    # As distributions ship them: what pods need beyond is the agent's to set.
+    # Defaults of distributions: the agent sets the rest that pods need.
     "net/ipv4/ip_forward": "0",
     "net/ipv4/conf/all/rp_filter": "0",
     "net/ipv4/conf/default/rp_filter": "1",
@@ -32,7 +32,7 @@ _SYSCTLS = {
 
 
 class Vm:
-    """An instance in the VPC and nothing more: a database, a bastion. `zone` is the index of its zone."""
+    """An instance in the VPC without node software: a database, a bastion. `zone` is the index of its zone."""
 
     def __init__(self, name: str, zone: int, machine: Machine, prefix: str) -> None:
         self.name = name
@@ -43,38 +43,38 @@ class Vm:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Of its primary ENI: IPv4, then IPv6."""
+        """Addresses of its primary ENI: IPv4, then IPv6."""
         return self.machine.addresses
 
     def run(self, *argv: str) -> str:
-        """Run a command on it and return what it printed. Raises CloudrouteError when it fails."""
+        """Run a command on the host and return its output. Raises CloudrouteError when it fails."""
         return self.namespace.run(*argv)
 
     def create(self) -> None:
-        """Boot it; the VPC gives it eth0."""
+        """Create the namespace; the VPC attaches eth0."""
         self.namespace.create()
         self.namespace.sysctl(_SYSCTLS)
 
     def set_carrier(self, on: bool) -> None:
-        """Let eth0 lose its carrier, as it does while an ENA device resets itself, or have it back."""
+        """Set or clear the carrier of eth0, which drops for a moment when an ENA device resets itself."""
         port = port_of(self.machine.interface_id)
         Namespace(self.prefix + ROUTER).run("ip", "link", "set", port, "up" if on else "down")
 
     def delete(self) -> None:
-        """Pull the plug."""
+        """Delete the namespace, without any shutdown."""
         self.namespace.delete()
 
 
 @dataclass(frozen=True)
 class LabPod:
-    """A pod: a namespace that the CNI plugins have put on the network. `addresses`: IPv4, then IPv6."""
+    """A pod: a namespace that the CNI plugins have connected. `addresses`: IPv4, then IPv6."""
 
     name: str
     namespace: Namespace
     addresses: tuple[str, ...]
     host: LabHost
     attachment: Attachment | None
-    """None where the plugins were run by somebody else: a container runtime."""
+    """None where a container runtime ran the plugins."""
 
 
 class LabHost(Vm):
@@ -92,7 +92,7 @@ class LabHost(Vm):
         self.agent_log = folder / "agent.log"
         self.pods: dict[str, LabPod] = {}
         self.pod_cidrs: tuple[str, ...] = ()
-        """Those that its Node is registered with; () where the controller gives them."""
+        """Pod CIDRs that its Node is registered with; () where the controller assigns them."""
         self._agent_flags = agent_flags
         self._agent: subprocess.Popen[bytes] | None = None
         self.conf_dir.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class LabHost(Vm):
 
     def delete(self) -> None:
         if self._agent is not None:
-            self._agent.kill()  # it may be on its way into the namespace
+            self._agent.kill()  # it may be entering the namespace
             self._agent.wait()
         for pod in self.pods.values():
             pod.namespace.delete()
@@ -111,34 +111,34 @@ class LabHost(Vm):
 
     @property
     def agent_alive(self) -> bool:
-        """Whether its process runs; a frozen one does."""
+        """Whether the agent's process runs; a frozen one counts."""
         return self._agent is not None and self._agent.poll() is None
 
     @property
     def agent_pid(self) -> int:
-        """Its process. Raises CloudrouteError when none runs."""
+        """The agent's process id. Raises CloudrouteError when none runs."""
         return self._running().pid
 
     def start_agent(self, extra_flags: Sequence[str] = ()) -> None:
-        """Start it; its log goes on where the last one's ended. Raises CloudrouteError when one runs already."""
+        """Start the agent, which appends to the earlier log. Raises CloudrouteError when one runs already."""
         if self.agent_alive:
             raise CloudrouteError(f"an agent runs on {self.name} already: stop or kill it first")
         own = ("--node-name", self.name, "--cni-conf-dir", str(self.conf_dir))
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
-        # `ip netns exec` has made the mounts private: it sees the leases of its own host.
+        # `ip netns exec` has made the mounts private: it sees the leases of its own host only.
         there = ["sh", "-c", 'mount --bind "$0" /var/lib && exec "$@"', str(self.runtime.var_lib)]
         command = [*there, sys.executable, "-m", "cloudroute", "agent", *own, *self._agent_flags, *extra_flags]
         with self.agent_log.open("ab") as output:
             self._agent = self.namespace.popen(command, env=environment, stdout=output, stderr=output)
 
     def kill_agent(self) -> None:
-        """SIGKILL: no goodbye, and what it has programmed stays."""
+        """Send SIGKILL to the agent: nothing is cleaned up, and all that it has programmed stays."""
         agent = self._running()
         agent.kill()
         agent.wait()
 
     def stop_agent(self) -> None:
-        """SIGTERM, and wait. Raises CloudrouteError, with its log's end, when it does not end in ten seconds."""
+        """Send SIGTERM and wait. Raises CloudrouteError, with the log's end, when it does not end in ten seconds."""
         agent = self._running()
         agent.terminate()
         agent.send_signal(signal.SIGCONT)
@@ -150,15 +150,15 @@ class LabHost(Vm):
             raise CloudrouteError(f"{said}:", *self.agent_says().split("\n")) from error
 
     def freeze_agent(self) -> None:
-        """SIGSTOP: it is there and does nothing."""
+        """Send SIGSTOP: the agent exists and does nothing."""
         self._running().send_signal(signal.SIGSTOP)
 
     def thaw_agent(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._running().send_signal(signal.SIGCONT)
 
     def agent_says(self) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return self.agent_log.read_text(encoding="utf-8", errors="replace")[-2000:] if self.agent_log.exists() else ""
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -169,9 +169,9 @@ class LabHost(Vm):
     # --- pods -------------------------------------------------------------------------------------
 
     def add_pod(self, name: str, timeout: float = 30.0) -> LabPod:
-        """Start a pod as kubelet and runtime do: wait for a CNI configuration, and try again when a plugin fails.
+        """Start a pod as kubelet and runtime do: wait for a CNI configuration, and retry when a plugin fails.
 
-        Raises CloudrouteError, with the last plugin's words, when it has no network after `timeout` seconds.
+        Raises CloudrouteError, with the last plugin's message, when it has no network after `timeout` seconds.
         """
         if name in self.pods:
             raise CloudrouteError(f"{self.name} has a pod {name} already")
@@ -192,7 +192,7 @@ class LabHost(Vm):
         return self.pods[name]
 
     def remove_pod(self, pod: LabPod) -> None:
-        """End it: its address is free again."""
+        """Remove the pod: its addresses are released."""
         self.pods.pop(pod.name, None)
         with contextlib.ExitStack() as end:
             end.callback(pod.namespace.delete)

@@ -1,6 +1,6 @@
-"""Container images without a registry: one static program, packed as `docker save` does, for `ctr images import`.
+"""Container images without a registry: one static program, packed as by `docker save`, for `ctr images import`.
 
-The same program and words give the same bytes.
+The same program and arguments give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from cloudroute.errors import CloudrouteError
 
 PAUSE = "cloudroute.lab/pause:1"
-"""What holds a pod's network namespace."""
+"""Holds a pod's network namespace."""
 WEB = "cloudroute.lab/web:1"
 """Answers `GET /hostname` on port 80 with the pod's name."""
 ENTRYPOINTS: Mapping[str, Sequence[str]] = {
@@ -49,7 +49,7 @@ def make_images(folder: Path) -> list[Path]:
 
 
 def make_image(path: Path, reference: str, entrypoint: Sequence[str], program: Path) -> Path:
-    """Write an archive with the image `reference` (NAME:TAG): `program`, in /bin, is its only file. Returns `path`."""
+    """Write an archive with the image `reference` (NAME:TAG); its only file is `program`, in /bin. Returns `path`."""
     layer = _tar({f"bin/{program.name}": program.read_bytes()}, mode=0o755)
     config = _json(
         {
@@ -69,7 +69,7 @@ def _tar(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in files.items():
-            entry = tarfile.TarInfo(name)  # owned by root, made in 1970
+            entry = tarfile.TarInfo(name)  # owned by root, dated 1970: the same bytes each time
             entry.size = len(content)
             entry.mode = mode
             archive.addfile(entry, io.BytesIO(content))
@@ -85,7 +85,7 @@ def _digest(content: bytes) -> str:
 
 
 def _is_static(elf: bytes) -> bool:
-    """Whether a program names no loader (ELF64, little endian: what Linux runs on here)."""
+    """Whether a program has no ELF interpreter (64-bit little endian, as Linux here)."""
     if elf[:6] != b"\x7fELF\x02\x01":
         return False
     start, size, count = (int.from_bytes(elf[at : at + width], "little") for at, width in ((32, 8), (54, 2), (56, 2)))

@@ -4,10 +4,10 @@
                                          ├── containerd ─▶ a shim and runc per pod ─▶ the pod's processes
                                          └── kubelet
 
-The machine has namespaces of processes and of mounts besides that of the network, so when its process 1 ends, all its
-processes, mounts and pods' network namespaces are gone. Its hostname is its own, too. Process 1 ends when the pipe to
-it closes: when the host is stopped, or whoever started it has died, by whatever. Cgroups and folders are all that can
-be left: `sweep` finds them.
+The machine has its own PID and mount namespaces and hostname besides the network namespace. When its process 1 ends,
+all its processes, mounts and pods' network namespaces are gone. Process 1 ends when the pipe to it closes: when the
+host is stopped, or when the process that started it has ended for any reason. Only cgroups and folders can remain:
+`sweep` finds them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from cloudroute.lab.kube.real import find_assets
 
 SCRIPT = Path(__file__).with_name("kubelet.sh")
 STOP_SECONDS = 20.0
-"""For the daemons to end by themselves; then they are killed."""
+"""Time for the daemons to end by themselves; then they are killed."""
 _RECORDS = Path("/run/cloudroute-kubelets")
-"""A link per host, named as its network namespace, to its folder: what `sweep` goes by."""
+"""A link per host, named as its network namespace, to its folder; `sweep` reads them."""
 _PROGRAMS = {"containerd": "containerd", "ctr": "containerd", "runc": "runc", "nsenter": "util-linux", "ip": "iproute2"}
 
 
 def missing() -> list[str]:
-    """What this machine lacks for a KubeletHost, and how to get it; one sentence for all that is missing each."""
+    """Return the requirements of a KubeletHost that this machine lacks, one sentence each, with how to install it."""
     packages = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
     if not (CNI_BIN / "ptp").exists():
         packages.add("containernetworking-plugins")
@@ -54,10 +54,10 @@ class KubeletHost:
     """A node. `folder` holds its state and logs, is the host's alone, and outlives it as a disk does.
 
     `namespace` is an existing network namespace that has `node_ips`; `kubeconfig` is the kubelet's, with a server that
-    it reaches from there; containerd takes its network from `cni_conf_dir`, whoever writes that; `images` are archives
-    that are imported at each start. /run, /var/lib and /var/log are the host's own: of the machine's it sees only these
-    paths there. Without a `cni_conf_dir` it has OWN_CNI, as a node that nobody has prepared: no plugins, no
-    configuration; from outside that is `own_cni`.
+    it reaches from there; containerd takes its network from `cni_conf_dir`, written by any process; `images` are
+    archives that are imported at each start. /run, /var/lib and /var/log are the host's own; of the machine's it sees
+    only the paths above. Without a `cni_conf_dir` it uses OWN_CNI, which starts without plugins and configuration, as
+    on an unprepared node; from outside that is `own_cni`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class KubeletHost:
 
     @property
     def ready(self) -> bool:
-        """Whether containerd and the kubelet serve. Raises CloudrouteError, with their words, when they have ended."""
+        """Whether containerd and the kubelet serve. Raises CloudrouteError, with their output, when they have ended."""
         if self._process is None:
             return False
         if self._process.poll() is not None:
@@ -97,11 +97,11 @@ class KubeletHost:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """All processes of the machine and its pods, parents before their children; none when it is not running."""
+        """Processes of the machine and its pods, parents before their children; () when it is not running."""
         return tuple(_descendants(self._process.pid))[1:] if self._process else ()
 
     def start(self) -> None:
-        """Start it and return; it is up when `ready`. What `folder` holds from before goes on, as after a reboot."""
+        """Start it and return; it is up when `ready`. State in `folder` is kept, as after a reboot."""
         if self._process is not None:
             raise CloudrouteError(f"the kubelet of {self.node_name} has been started")
         for folder in (self.folder, self._cni_conf_dir or self.own_cni / "net.d", _RECORDS):
@@ -114,13 +114,13 @@ class KubeletHost:
         (self.folder / "containerd.toml").write_text(containerd_toml(self._cni_conf_dir))
         (self.folder / "kubelet.json").write_text(kubelet_json(self._provider_id, self.namespace))
         with self._log.open("wb") as log:
-            # A session of its own: Ctrl-C on a terminal is for those who stop it in their order.
-            self._process = subprocess.Popen(  # noqa: S603 - our own words and paths
+            # A session of its own: otherwise Ctrl-C would end it before its owner stops it in order.
+            self._process = subprocess.Popen(  # noqa: S603 - our own arguments and paths
                 self._command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self) -> None:
-        """Shut it down. Nothing of it is left but `folder`."""
+        """Shut it down. Only `folder` remains."""
         if self._process is None:
             return
         self._hang_up()
@@ -131,10 +131,10 @@ class KubeletHost:
         self._forget()
 
     def kill(self) -> None:
-        """As when the power fails: everything ends at once, and `folder` is as it was at that moment."""
+        """End everything at once, as a power failure does; `folder` stays as it is at that moment."""
         if self._process is None:
             return
-        # Process 1 has died when all others of its namespace have; its parent ends after it.
+        # Process 1 ends only after all others of its namespace, and its parent after it.
         for pid in self.pids[:1] or [self._process.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -143,14 +143,14 @@ class KubeletHost:
         self._forget()
 
     def pod_pid(self, name: str, namespace: str = "default") -> int:
-        """A process of the pod: `nsenter --net --target PID` runs a command in the pod's network."""
+        """Return a process of the pod: `nsenter --net --target PID` runs a command in the pod's network."""
         pids = self.pids
         wanted = {"io.kubernetes.cri.sandbox-name": name, "io.kubernetes.cri.sandbox-namespace": namespace}
         tasks = Path(f"/proc/{pids[0]}/root/run/containerd/io.containerd.runtime.v2.task/k8s.io") if pids else Path()
         for bundle in tasks.glob("*/config.json"):
             try:
                 annotations = json.loads(bundle.read_text()).get("annotations", {})
-            except (OSError, ValueError):  # it is being made, or removed: that pod does not run
+            except (OSError, ValueError):  # it is being created or removed: that pod does not run
                 continue
             if wanted.items() <= annotations.items():
                 for pid in pids:
@@ -160,7 +160,7 @@ class KubeletHost:
 
     @property
     def own_cni(self) -> Path:
-        """Where this machine has the host's OWN_CNI."""
+        """The host's OWN_CNI, as a path of this machine."""
         return self.folder / "lib" / OWN_CNI.relative_to("/var/lib")
 
     @property
@@ -169,7 +169,7 @@ class KubeletHost:
 
     @property
     def _socket(self) -> Path:
-        """What a kubelet makes when it serves."""
+        """Path of a socket that a kubelet creates when it serves."""
         return self.folder / "lib/kubelet/pod-resources/kubelet.sock"
 
     def _hang_up(self) -> None:
@@ -199,9 +199,9 @@ class KubeletHost:
 
 
 def sweep(prefix: str) -> list[str]:
-    """Remove what crashed labs left of hosts whose network namespaces begin with `prefix`, their folders too.
+    """Remove the remains of crashed labs' hosts whose network namespaces begin with `prefix`, folders included.
 
-    Returns the names of those namespaces. The namespaces themselves are somebody else's.
+    Returns the names of those namespaces. The caller removes the namespaces themselves.
     """
     if not prefix:
         raise CloudrouteError("sweep needs a prefix: without one it would remove everybody's hosts")
@@ -221,7 +221,7 @@ def sweep(prefix: str) -> list[str]:
 
 
 def _running(prefix: str) -> Iterator[tuple[int, str]]:
-    """The first processes of hosts, with their namespaces' names."""
+    """Return the first processes of hosts, with their namespaces' names."""
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = entry.read_bytes().decode(errors="replace").split("\0")
@@ -232,7 +232,7 @@ def _running(prefix: str) -> Iterator[tuple[int, str]]:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """The process and all that came of it, parents first."""
+    """Return the process and all its descendants, parents first."""
     yield pid
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -242,5 +242,5 @@ def _descendants(pid: int) -> Iterator[int]:
 
 def _remove_record(name: str) -> None:
     (_RECORDS / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # others' records are in it
+    with contextlib.suppress(OSError):  # it holds records of other hosts
         _RECORDS.rmdir()

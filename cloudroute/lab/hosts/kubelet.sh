@@ -3,8 +3,8 @@
 #
 #   kubelet.sh NAMESPACE NODE FOLDER [--keep PATH | --image ARCHIVE]... -- KUBELET FLAG...
 #
-# PATHs are what it needs besides FOLDER and the ARCHIVEs, wherever they are.
-# It ends when its stdin is closed, or containerd or the kubelet has ended; and all the machine's processes, mounts and
+# PATHs are other files that it needs, besides FOLDER and the ARCHIVEs.
+# It ends when its stdin is closed, or when containerd or the kubelet has ended. All the machine's processes, mounts and
 # pods end with it, since they are in its namespaces.
 set -euo pipefail
 
@@ -22,22 +22,22 @@ while [[ $1 != -- ]]; do
 done
 shift
 
-# --- The machine's own places; the real ones are as before -----------------------------------------------------------
+# --- The machine's own mounts; the outer ones stay as they are -------------------------------------------------------
 
-# /sys shows the devices of the namespace in which it was mounted. The new one has no cgroups, so they come back.
+# /sys shows the devices of the namespace in which it was mounted. A new one has no cgroups: bind the outer ones to it.
 exec {cgroups}</sys/fs/cgroup
 mount -t sysfs sysfs /sys
 mount --no-canonicalize --rbind "/proc/self/fd/$cgroups" /sys/fs/cgroup
 exec {cgroups}<&-
 
-# What is open can be brought back when something is mounted over it.
+# An open file descriptor still reaches a path after a mount has covered it.
 opened=()
 for path in "${kept[@]}"; do
   exec {file}<"$path"
   opened+=("$file")
 done
 
-# What survives a reboot, and what does not. host-local's leases are in /var/lib/cni: shared, they would be mixed up.
+# /var/lib and /var/log survive a reboot, /run does not. Nodes must not share host-local's leases in /var/lib/cni.
 mkdir -p "$folder/lib" "$folder/log"
 mount --bind "$folder/lib" /var/lib
 mount -o remount,bind,exec /var/lib # FOLDER may be on a noexec /run
@@ -58,9 +58,9 @@ for path in "${kept[@]}"; do
   fi
   exec {file}<&-
 done
-rm -rf /var/lib/kubelet/pod-resources # its socket says that the kubelet runs
+rm -rf /var/lib/kubelet/pod-resources # its socket shows that the kubelet serves
 
-# A kubelet sets these for the whole kernel. It finds them as it wants them, and the kernel's stay as they are.
+# A kubelet sets these for the whole kernel. It finds the wanted values here, so the real ones stay unchanged.
 for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
   kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
   key=${setting%=*}
@@ -71,7 +71,7 @@ done
 
 # --- Its daemons -----------------------------------------------------------------------------------------------------
 
-# running PID NAME: whether the daemon runs; if not, its last words are ours.
+# running PID NAME: whether the daemon runs; if not, print the end of its log.
 running() {
   kill -0 "$1" 2>/dev/null && return
   echo "$2 ended:"
@@ -92,7 +92,7 @@ done
 "$@" </dev/null >>/var/log/kubelet.log 2>&1 &
 kubelet=$!
 
-# Reading gives 1 at the end of stdin, and more than 128 when a second is over.
+# read returns 1 at the end of stdin, and more than 128 after its timeout of one second.
 while running "$containerd" containerd && running "$kubelet" kubelet; do
   status=0
   read -rt 1 || status=$?

@@ -1,4 +1,4 @@
-"""The configuration of containerd and the kubelet on a node of the lab; their own paths are their defaults."""
+"""The configuration of containerd and the kubelet on a node of the lab; all paths not set here are their defaults."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from cloudroute.lab.hosts.images import PAUSE
 
 CNI_BIN = Path("/usr/lib/cni")
-"""Where Debian has the CNI plugins."""
+"""Plugin folder of Debian's CNI package."""
 OWN_CNI = Path("/var/lib/cni-own")
-"""Of a host that shares no CNI folders with the machine: its plugins in `bin`, their configuration in `net.d`."""
+"""CNI folder of a host that shares none with the machine: plugins in `bin`, their configuration in `net.d`."""
 
 
 def containerd_toml(cni_conf_dir: Path | None) -> str:
-    """For containerd 1.6 and newer; with OWN_CNI where there is no `cni_conf_dir`."""
+    """Return the configuration for containerd 1.6 and newer; with OWN_CNI where there is no `cni_conf_dir`."""
     cni_bin_dir = CNI_BIN if cni_conf_dir else OWN_CNI / "bin"
     return f"""\
 version = 2
@@ -37,13 +37,13 @@ conf_dir = "{cni_conf_dir or OWN_CNI / "net.d"}"
 
 
 def kubelet_json(provider_id: str, cgroup: str) -> str:
-    """For Kubernetes 1.34. `cgroup`, right below the root, is to hold the pods."""
+    """Return the configuration for Kubernetes 1.34. `cgroup`, right below the root, is to hold the pods."""
     configuration = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "providerID": provider_id,
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        "volumePluginDir": "/var/lib/kubelet/volume-plugins",  # by default below /usr
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",  # the default is below /usr
         "resolvConf": "",
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{cgroup}",
@@ -51,11 +51,11 @@ def kubelet_json(provider_id: str, cgroup: str) -> str:
         "failCgroupV1": False,
         "failSwapOn": False,
         "oomScoreAdj": 0,
-        # How full the disk of the lab's machine is concerns no pod and no image.
+        # Disk usage of the lab's machine must evict no pod and collect no image.
         "evictionHard": {},
         "imageGCHighThresholdPercent": 100,
         "localStorageCapacityIsolation": False,
-        # A node that has become ready says so at once; one that no longer is, at this pace.
+        # A kubelet reports Ready at once when it becomes true, but a loss of Ready at this interval.
         "nodeStatusUpdateFrequency": "2s",
     }
     return json.dumps(configuration, indent=2)

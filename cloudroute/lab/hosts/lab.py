@@ -1,6 +1,6 @@
 """`HostLab`: a cluster with packets. A VPC and hosts of namespaces, strict EC2, a Kubernetes API, controllers, agents.
 
-All of it goes with `close`; after a crash, with `tear_down`.
+`close` removes all of it; after a crash, `tear_down` does.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ LOOK_SECONDS = 0.1
 
 
 class HostLab(Ground):
-    """A lab. Entering it, or `start`, builds it without hosts: those `join`.
+    """A lab. Entering it, or `start`, builds it without hosts; `join` adds them.
 
-    The subnets of the last `ipv6_only` zones have no IPv4. `route_limit` is the controllers' and AWS's. `mtu` in bytes.
-    `real_kube` None: a real kube-apiserver where there is one. Flags are as on the command line, with their dashes.
-    Without `agents` nodes are registered all the same, and program nothing. `on_progress` is told what is being done, a
-    sentence each.
+    The subnets of the last `ipv6_only` zones have no IPv4. `route_limit` is set for the controllers and for AWS. `mtu`
+    in bytes. `real_kube` None: a real kube-apiserver if one is installed. Flags are as on the command line, with their
+    dashes. Without `agents` nodes are registered but program nothing. `on_progress` is called with a sentence for each
+    step.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class HostLab(Ground):
     ) -> list[LabHost]:
         """Launch instances in a zone, by index, and register them as Nodes; an agent starts on each.
 
-        They are called `name` (several: with a number behind), or node-1, node-2 ... Without `ipv6` they have no IPv6
-        address though the subnet has a block. A Node with `pod_cidrs` has got them from somebody else already.
+        They are called `name` (several: with a number appended), or node-1, node-2 ... Without `ipv6` they have no IPv6
+        address though the subnet has a block. `pod_cidrs` are set on the Node at registration, as by another allocator.
         """
         names = [self._name(name, index, count) for index in range(count)]
         if taken := [one for one in names if one in self.hosts or one in self.vms]:
@@ -100,17 +100,17 @@ class HostLab(Ground):
         return LabHost(name, zone, machine, self.prefix, folder, flags)
 
     def _boot(self, host: LabHost) -> None:
-        """What starts on a host that has its network and reaches the API server."""
+        """Start the software of a host that has its network and reaches the API server."""
         self.nodes.register(host)
         if self._agents:
             host.start_agent()
 
     def _reported(self) -> Mapping[str, LabHost]:
-        """The hosts whose kubelets the lab stands in for."""
+        """Hosts whose kubelets the lab stands in for."""
         return dict(self.hosts)
 
     def vm(self, zone: int) -> Vm:
-        """A host in the VPC that is no node."""
+        """Launch an instance in the VPC that is no node."""
         (machine,) = self.aws.scene.launch(self.vpc.zones[zone])
         self._count += 1
         vm = Vm(f"vm-{self._count}", zone, machine, self.prefix)
@@ -131,7 +131,7 @@ class HostLab(Ground):
         self.nodes.remove(name)
 
     def replace(self, name: str) -> LabHost:
-        """Terminate it, and launch another in its zone that registers under the same name."""
+        """Terminate the instance, and launch another in its zone that registers under the same name."""
         zone = self._host(name).zone
         self.terminate(name)
         return self.join(zone, name=name)[0]
@@ -164,11 +164,11 @@ class HostLab(Ground):
     # --- waiting ----------------------------------------------------------------------------------
 
     def node_routes(self) -> list[Object]:
-        """All NodeRoutes."""
+        """Return all NodeRoutes."""
         return self.kube.list("noderoutes")
 
     def wait_ready(self, timeout: float = 60.0) -> None:
-        """Wait until every Node has its network, and every agent has done all that its NodeRoute says."""
+        """Wait until every Node has its network, and every agent has programmed all of its NodeRoute."""
         self.wait(self._is_ready, "every node to be ready", timeout)
 
     def settle(self, calm: float = 1.5, timeout: float = 60.0) -> None:
@@ -188,7 +188,7 @@ class HostLab(Ground):
         self.wait_ready(timeout)
 
     def wait(self, until: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
-        """Wait for a condition. Raises CloudrouteError, with what the processes said last, when it does not come."""
+        """Wait for a condition. Raises CloudrouteError, with the last output of the processes, when it stays false."""
         deadline = time.monotonic() + timeout
         while not until():
             if time.monotonic() > deadline:

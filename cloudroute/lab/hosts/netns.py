@@ -1,7 +1,7 @@
-"""Network namespaces: made, entered, left behind by nobody.
+"""Network namespaces: created, entered, and removed completely.
 
-All names of a lab begin with `cr-<lab>-`, and a lab's name has no hyphen, so that after a crash everything that is left
-of it is found by that prefix: namespaces, and by them the processes inside.
+All names of a lab begin with `cr-<lab>-`, and a lab's name has no hyphen, so after a crash this prefix finds all its
+namespaces, and these find the processes inside.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 from cloudroute.errors import CloudrouteError
 
 FOLDER = Path("/run/netns")
-"""Where iproute2 binds the namespaces that have a name."""
+"""Folder where iproute2 binds named namespaces."""
 END_SECONDS = 5.0
-"""How long killed processes may take to be gone: one that waits for a disk needs a moment."""
+"""Time limit for killed processes to be gone: one that waits for a disk needs a moment."""
 _BRIDGE_NETFILTER = [Path(f"/proc/sys/net/bridge/bridge-nf-call-{what}") for what in ("iptables", "ip6tables")]
 """Off, as where br_netfilter is not loaded: EKS's images do not load it (the modules-load files of amazon-eks-ami and
 bottlerocket-core-kit), and kubeadm no longer demands it."""
@@ -30,7 +30,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
-    """A network namespace with a name. Making the object makes nothing: see `create`."""
+    """A network namespace with a name. The constructor creates nothing: see `create`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,16 +40,16 @@ class Namespace:
 
     @property
     def path(self) -> Path:
-        """The file that stands for it: what CNI_NETNS and nsenter take."""
+        """File that represents it: the argument of CNI_NETNS and nsenter."""
         return FOLDER / self.name
 
     @property
     def exists(self) -> bool:
-        """Whether it is there."""
+        """Whether the namespace exists."""
         return self.path.exists()
 
     def create(self) -> None:
-        """Make it, with its loopback up. Raises CloudrouteError when it is there or can't be made."""
+        """Create it, with its loopback up. Raises CloudrouteError when it exists or can't be created."""
         execute("ip", "netns", "add", self.name)
         execute("ip", "-n", self.name, "link", "set", "lo", "up")
         with self.inside():
@@ -58,15 +58,16 @@ class Namespace:
                     setting.write_text("0", encoding="ascii")
 
     def delete(self) -> None:
-        """Kill what runs in it, then remove it. One that is gone is no failure."""
+        """Kill the processes in it, then remove it. A missing one is no error."""
         if self.exists:
             kill_inside([self])
             execute("ip", "netns", "del", self.name)
 
     def run(self, *argv: str, check: bool = True, timeout: float = 30.0, stdin: str = "") -> str:
-        """Run a command in it and return what it printed.
+        """Run a command in it and return its output.
 
-        Raises CloudrouteError, with its words, when it fails (unless `check` is false) or takes longer than `timeout`.
+        Raises CloudrouteError, with the command's error output, when it fails (unless `check` is false) or takes longer
+        than `timeout`.
         """
         return execute(*self.command(*argv), check=check, timeout=timeout, stdin=stdin)
 
@@ -75,7 +76,7 @@ class Namespace:
         return subprocess.Popen(self.command(*argv), **options)  # noqa: S603 - the lab's own commands
 
     def batch(self, lines: Collection[str], *options: str, check: bool = True) -> None:
-        """Run many `ip` commands, in one process: up to the first that fails, or all whatever fails."""
+        """Run many `ip` commands in one process: up to the first failure, or all of them when `check` is false."""
         if lines:
             force = () if check else ("-force",)
             argv = ("ip", *options, *force, "-n", self.name, "-batch", "-")
@@ -89,7 +90,8 @@ class Namespace:
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """Put the calling thread, and no other, into the namespace: a socket that it opens stays there for life."""
+        """Put the calling thread, and no other, into the namespace: a socket that it opens stays there until it is
+        closed."""
         with open("/proc/thread-self/ns/net", "rb") as home:
             with self.path.open("rb") as there:
                 _enter(there.fileno())
@@ -99,18 +101,18 @@ class Namespace:
                 _enter(home.fileno())
 
     def command(self, *argv: str) -> tuple[str, ...]:
-        """The words that run `argv` in it, with /sys of its own."""
+        """Return the arguments that run `argv` in it, with /sys of its own."""
         return ("ip", "netns", "exec", self.name, *argv)
 
 
 def leftovers(prefix: str) -> list[Namespace]:
-    """The namespaces whose names begin with `prefix`, sorted by name."""
+    """Return the namespaces whose names begin with `prefix`, sorted by name."""
     names = os.listdir(FOLDER) if FOLDER.exists() else []
     return [Namespace(name) for name in sorted(names) if name.startswith(prefix)]
 
 
 def kill_inside(namespaces: Collection[Namespace]) -> int:
-    """Kill all processes in the namespaces, and wait until they are gone; returns how many there were."""
+    """Kill all processes in the namespaces, and wait until they are gone; returns their number."""
     inodes = {namespace.path.stat().st_ino for namespace in namespaces if namespace.exists}
     killed: set[int] = set()
     deadline = time.monotonic() + END_SECONDS
@@ -126,7 +128,7 @@ def kill_inside(namespaces: Collection[Namespace]) -> int:
 
 
 def execute(*argv: str, check: bool = True, timeout: float = 30.0, stdin: str = "") -> str:
-    """Run a command and return what it printed. Raises CloudrouteError with its words when it fails."""
+    """Run a command and return its output. Raises CloudrouteError with its error output when it fails."""
     shown = " ".join(argv)
     try:
         done = subprocess.run(  # noqa: S603 - the lab's own commands

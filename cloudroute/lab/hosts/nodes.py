@@ -1,4 +1,4 @@
-"""What kubelets and the cloud controller would write of the lab's hosts: Node objects, their Ready, their end."""
+"""The writes of kubelets and the cloud controller about the lab's hosts: Node objects, their Ready, their deletion."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from cloudroute.lab.kube import Object, StatusError
 
 LOOK_SECONDS = 0.05
 TROUBLE = (StatusError, urllib3.exceptions.HTTPError)
-"""What a client meets while the API server is away, or when it refuses."""
+"""Errors that a client meets while the API server is stopped, or when it refuses."""
 _STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def node_object(name: str, machine: Machine, pod_cidrs: Sequence[str] = ()) -> Object:
-    """A Node as a kubelet and the cloud provider register it, with all addresses of its machine."""
+    """Build a Node as a kubelet and the cloud provider register it, with all addresses of its machine."""
     addresses = [{"type": "InternalIP", "address": address} for address in machine.addresses]
     labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": machine.zone.name}
     return {
@@ -34,19 +34,19 @@ def node_object(name: str, machine: Machine, pod_cidrs: Sequence[str] = ()) -> O
 
 
 def condition(node: Object, kind: str) -> str:
-    """The status of one of a Node's conditions: "True", "False", "Unknown", or "" where it has none."""
+    """Return the status of a Node condition: "True", "False", "Unknown", or "" when absent."""
     conditions = node.get("status", {}).get("conditions") or []
     return next((str(one["status"]) for one in conditions if one["type"] == kind), "")
 
 
 class NodeKeeper:
-    """Writes Ready, true once there is a CNI configuration, and deletes the Nodes of instances that are gone."""
+    """Sets Ready, true once there is a CNI configuration, and deletes the Nodes of terminated instances."""
 
     def __init__(self, api: Api, hosts: Callable[[], Mapping[str, LabHost]]) -> None:
         self._api = api
         self._hosts = hosts
         self._ready: dict[str, tuple[str, bool]] = {}
-        """What was written last, by name: of which instance, and what."""
+        """Last written state by node name: instance id and Ready."""
         self._gone: set[str] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -58,7 +58,7 @@ class NodeKeeper:
         self._api.objects.create(node_object(host.name, host.machine, host.pod_cidrs))
 
     def remove(self, name: str) -> None:
-        """Delete the Node: now, or once the API server is there again."""
+        """Delete the Node: now, or once the API server is reachable again."""
         with self._lock:
             self._gone.add(name)
             self._delete()
@@ -92,7 +92,7 @@ class NodeKeeper:
         for name, host in self._hosts().items():
             now = (host.machine.id, host.runtime.ready)
             if self._ready.get(name) != now:
-                # Not by a merge patch: that would take the controller's condition away.
+                # Not a merge patch: that would remove the controller's condition.
                 body = {"status": {"conditions": [_ready(now[1])]}}
                 try:
                     self._api.http.request("PATCH", f"/api/v1/nodes/{name}/status", body, _STRATEGIC)

@@ -1,4 +1,4 @@
-"""What EC2 says of one VPC, reduced to what its router has to do. Read with calls that are not counted."""
+"""EC2's state of one VPC, reduced to the needs of its router. Read with calls that are not counted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cloudroute.lab.aws import Aws
 
 Way = Literal["local", "internet", "blackhole"]
-"""Where a route leads that does not lead to an ENI. Gateways that the lab does not have swallow everything."""
+"""Targets other than an ENI. Traffic to gateways that the lab does not have is dropped."""
 
 _DESTINATIONS = ("DestinationCidrBlock", "DestinationIpv6CidrBlock")
 _INTERNET = ("igw-", "nat-", "eigw-")
@@ -18,7 +18,7 @@ _ALIVE = ("pending", "running", "stopping")
 
 @dataclass(frozen=True, slots=True)
 class Eni:
-    """The primary ENI of an instance that runs. `addresses`: the primary IPv4 one first (if any), then all others."""
+    """The primary ENI of a running instance. `addresses`: the primary IPv4 one first (if any), then all others."""
 
     id: str
     instance_id: str
@@ -26,10 +26,10 @@ class Eni:
     mac: str
     addresses: tuple[str, ...]
     checked: bool
-    """Its source/dest check is on."""
+    """Whether its source/dest check is on."""
 
     def address(self, ipv6: bool) -> str:
-        """Its first address of a family; "" when it has none."""
+        """Return its first address of a family; "" without one."""
         return next((address for address in self.addresses if (":" in address) == ipv6), "")
 
 
@@ -40,13 +40,13 @@ class Picture:
     subnets: Mapping[str, tuple[str, ...]]
     """CIDRs by subnet id."""
     enis: Mapping[str, Eni]
-    """By instance id."""
+    """ENIs by instance id."""
     routes: Mapping[str, Mapping[str, str | Way]]
-    """By subnet id: of the table that it uses, destination to a `Way` or an ENI's id."""
+    """Routes of the subnet's table, by subnet id: destination to a `Way` or an ENI's id."""
 
 
 def take(aws: Aws, vpc_id: str) -> Picture:
-    """Ask EC2."""
+    """Read the picture from EC2."""
     ec2 = aws.scene.ec2
     of_vpc = [{"Name": "vpc-id", "Values": [vpc_id]}]
     subnets = {subnet["SubnetId"]: _cidrs(subnet) for subnet in ec2.describe_subnets(Filters=of_vpc)["Subnets"]}
@@ -68,7 +68,7 @@ def take(aws: Aws, vpc_id: str) -> Picture:
 
 def _cidrs(subnet: Mapping[str, Any]) -> tuple[str, ...]:
     blocks = subnet.get("Ipv6CidrBlockAssociationSet", [])
-    ipv4 = [subnet["CidrBlock"]] if "CidrBlock" in subnet else []  # an IPv6-only subnet has none
+    ipv4 = [subnet["CidrBlock"]] if "CidrBlock" in subnet else []  # an IPv6-only subnet has no IPv4 block
     return (*ipv4, *(block["Ipv6CidrBlock"] for block in blocks))
 
 
@@ -98,7 +98,7 @@ def _primary(instance: Mapping[str, Any]) -> Iterator[Eni]:
 def _entries(routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, str | Way]]:
     for route in routes:
         destination = next((route[name] for name in _DESTINATIONS if name in route), None)
-        if destination is not None:  # a prefix list's entries are not known here
+        if destination is not None:  # the entries of a prefix list are unknown here
             yield destination, _target(route)
 
 

@@ -1,4 +1,4 @@
-"""`path --probe`: send packets in a lab, and compare what happened with what `path` says should."""
+"""`path --probe`: send packets in a lab, and compare the result with the path that `path` predicts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from cloudroute.types import family_of
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question and its answer, of one address family. `went` is as Explanation.path; "" where nothing left."""
+    """One question and its answer, of one address family. `went` is as Explanation.path; "" when nothing was sent."""
 
     address: str
     answered: bool
     went: str
     seen: str
-    """The address that the receiver saw."""
+    """Sender's address as the receiver saw it."""
     trouble: str
-    """How that differs from what was said; "" where it is as said."""
+    """Difference from the prediction; "" when there is none."""
 
     @property
     def words(self) -> str:
-        """For people."""
+        """One line of output."""
         if self.trouble:
             return f"{self.address}: NOT as said: {self.trouble}"
         if not self.answered:
@@ -41,7 +41,7 @@ class Probe:
 
 
 def probe(kubeconfig: str, source: End, target: End, explain: Callable[[End, End], Explanation]) -> list[Probe]:
-    """A question in each family that both ends have. `explain` says what should happen between two addresses.
+    """Probe each family that both ends have. `explain` predicts the path between two addresses.
 
     Raises CloudrouteError when `kubeconfig` is not that of a lab, or an end is not in it.
     """
@@ -52,7 +52,7 @@ def probe(kubeconfig: str, source: End, target: End, explain: Callable[[End, End
         for address in other.addresses:
             if mine := next((own for own in one.addresses if family_of(own) == family_of(address)), None):
                 expected = explain(source._replace(addresses=(mine,)), target._replace(addresses=(address,)))
-                # Toward a node's own address the VPC knows the way: it is the reply that takes the path.
+                # The VPC itself routes to a node's own address: only the reply takes the path.
                 back = (source.kind, target.kind) == ("pod", "node")
                 probes.append(_ask(one, other, mine, address, expected, back, status))
     if not probes:
@@ -62,7 +62,7 @@ def probe(kubeconfig: str, source: End, target: End, explain: Callable[[End, End
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """Where in the lab an end is: its namespace, its addresses, and the host that its packets leave."""
+    """Location of an end in the lab: its namespace, its addresses, and the host that its packets leave."""
 
     namespace: str
     addresses: tuple[str, ...]
@@ -97,7 +97,7 @@ def _lab_of(kubeconfig: str) -> str:
 def _ask(
     one: _Spot, other: _Spot, mine: str, address: str, expected: Explanation, back: bool, status: Mapping[str, Any]
 ) -> Probe:
-    # The internet's host and plain ones have an eth0 as nodes do.
+    # The internet's host and plain instances have an eth0 as nodes do.
     with Capture({"source": Namespace(one.host), "target": Namespace(other.host)}) as capture:
         answer = reach(one.namespace, address)
     if back:
@@ -115,7 +115,7 @@ def _ask(
 
 
 def _went(ways: set[tuple[str, str]], said: str, other: _Spot, status: Mapping[str, Any]) -> str:
-    """Which path to `other` the frames on the NIC show."""
+    """Return the path to `other` that the frames on the NIC show."""
     if not ways:
         return "local"
     if len(ways) > 1:

@@ -1,6 +1,7 @@
-"""Which processes of the machine's own namespace belong to a lab, so that they are found after a crash.
+"""A lab's processes in the machine's own namespace, identified so that they are found after a crash.
 
-The controllers are written down: a process id is used again sooner or later, but not with the same start time.
+A record of a controller holds its start time beside its process id: process ids are reused, but not with the same start
+time.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ _END_SECONDS = 5.0
 
 
 def remember(folder: Path, pid: int) -> None:
-    """Write one down in the lab's folder."""
+    """Record a process in the lab's folder."""
     (folder / _FOLDER).mkdir(parents=True, exist_ok=True)
     (folder / _FOLDER / str(pid)).write_text(_started(pid), encoding="ascii")
 
 
 def kill_remembered(folder: Path) -> list[str]:
-    """Kill those that still run; their command lines, shortened."""
+    """Kill the recorded processes that still run; returns their command lines, shortened."""
     killed = []
     for entry in (folder / _FOLDER).glob("*"):
         pid = int(entry.name)
@@ -32,9 +33,9 @@ def kill_remembered(folder: Path) -> list[str]:
 
 
 def kill_using(path: Path) -> list[str]:
-    """Kill the programs of Kubernetes and etcd that have a path below `path`, which is one lab's alone, in an argument.
+    """Kill the programs of Kubernetes and etcd with an argument below `path`, which belongs to one lab alone.
 
-    Their command lines, shortened.
+    Returns their command lines, shortened.
     """
     killed = []
     for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]:
@@ -45,7 +46,7 @@ def kill_using(path: Path) -> list[str]:
 
 
 def _kill(pid: int) -> list[str]:
-    """Kill it and wait until it writes no more."""
+    """Kill a process and wait until it has ended; returns its shortened command line, or nothing."""
     words, deadline = _command(pid), time.monotonic() + _END_SECONDS
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
@@ -63,9 +64,9 @@ def _command(pid: int) -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks; "" when it has ended."""
+    """Return the start time of a process, in the kernel's clock ticks; "" when it has ended."""
     try:
-        # What follows the name, which may hold anything, begins with the state.
+        # The fields after the name, which may hold any character, begin with the state.
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""

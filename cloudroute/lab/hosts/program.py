@@ -1,4 +1,4 @@
-"""The VPC in the kernel's words: what `ip` and `nft` are told for what EC2 says. Nothing is done here."""
+"""The VPC as `ip` and `nft` commands, computed from EC2's state. Runs none of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from cloudroute.lab.hosts.picture import Eni, Picture
 
 ROUTER, INTERNET = "vpc", "inet"
-"""How the names of its two namespaces end: the router's, and the internet's."""
+"""Name suffixes of its two namespaces: the router's, and the internet's."""
 UPLINK = "uplink"
 """The router's device toward the internet."""
 UPLINK_NETWORKS = (("198.51.100.254", "198.51.100.1", 24), ("2001:db8:1::fe", "2001:db8:1::1", 64))
-"""The network to there, IPv4 and IPv6: the router's address, the internet's, the prefix length."""
+"""The network between router and internet, IPv4 and IPv6: the router's address, the internet's, the prefix length."""
 INTERNET_ADDRESSES = tuple(theirs for _, theirs, _ in UPLINK_NETWORKS)
 GATEWAY_V6 = "fe80::1"
-"""Of every subnet: a VPC's router announces a link-local address."""
+"""Link-local IPv6 gateway of every subnet, as a VPC's router announces it."""
 UPLINK_TABLE = 100
-"""The kernel's table for what comes from the internet, or from the Resolver; those of the subnets follow."""
+"""Kernel routing table for packets from the internet or the Resolver; the subnets' tables follow it."""
 RESOLVER_LINK_LOCAL = ("169.254.169.253", "fd00:ec2::253")
-"""Where hosts find the Resolver in any VPC, IPv4 and IPv6."""
+"""Fixed addresses of the Resolver in any VPC, IPv4 and IPv6."""
 
-# In the bridge family a rule sees the frames that stay in a subnet too. The sets of pairs hold the addresses of each
-# port. A VPC carries no multicast but what finds neighbours, and its router sends no redirects. AWS's own services at
+# Rules of the bridge family see frames within a subnet too. The sets of pairs hold the addresses of each
+# port. A VPC carries no multicast but neighbour discovery, and its router sends no redirects. AWS's own services at
 # link-local addresses belong to each ENI, and answer its addresses only, whether its check is on or off.
 RULES = """
 table bridge vpc {
@@ -54,23 +54,23 @@ table bridge vpc {
 
 
 def port_of(interface_id: str) -> str:
-    """The router's device for an ENI: a device's name has at most 15 characters."""
+    """Return the router's device for an ENI: a device's name has at most 15 characters."""
     return f"p-{interface_id[-12:]}"
 
 
 def bridge_of(subnet_id: str) -> str:
-    """The router's device for a subnet."""
+    """Return the router's device for a subnet."""
     return f"s-{subnet_id[-12:]}"
 
 
 def gateways(cidrs: Sequence[str]) -> list[str]:
-    """The router's addresses on a subnet, with their prefix lengths: IPv4, then IPv6 if it has that."""
+    """Return the router's addresses on a subnet, with their prefix lengths: IPv4, then IPv6 if it has that."""
     networks = [ipaddress.ip_network(cidr) for cidr in cidrs]
     return [f"{net[1]}/{net.prefixlen}" if net.version == 4 else f"{GATEWAY_V6}/64" for net in networks]
 
 
 def dhcp(eni: Eni, cidrs: Sequence[str]) -> list[str]:
-    """What a host configures when its NIC appears, as `ip` commands."""
+    """Return a host's DHCP configuration for its NIC, as `ip` commands."""
     lines = ["link set eth0 up"]
     for cidr, gateway in zip(cidrs, gateways(cidrs), strict=True):
         net = ipaddress.ip_network(cidr)
@@ -82,26 +82,26 @@ def dhcp(eni: Eni, cidrs: Sequence[str]) -> list[str]:
 
 
 def elements_of(eni: Eni) -> list[str]:
-    """What the sets of the rules hold of an ENI."""
+    """Return the nft set elements of an ENI."""
     port = f'"{port_of(eni.id)}"'
     own = [f"own_v{6 if ':' in address else 4} {{ {port} . {address} }}" for address in eni.addresses]
     return [*own, *([f"checked {{ {port} }}"] if eni.checked else [])]
 
 
 def element_of_block(protocol: str, port: int) -> str:
-    """What a set of the rules holds of a port that is blocked."""
+    """Return the nft set element of a blocked port."""
     return f"blocked {{ {protocol} . {port} }}"
 
 
 def routes_of(picture: Picture, tables: Mapping[str, int], enis: Mapping[str, Eni]) -> dict[tuple[int, str], str]:
-    """All entries of all kernel tables: what `ip route` takes, by table and destination.
+    """Return all entries of all kernel tables: arguments of `ip route`, by table and destination.
 
-    `tables` are the kernel's, by subnet id. Local CIDRs become their subnets; whatever else is in them is swallowed.
+    `tables` are the kernel's, by subnet id. Local CIDRs become their subnets; traffic to the rest of them is dropped.
     """
     local = {cidr: f"{cidr} dev {bridge_of(id_)}" for id_, cidrs in picture.subnets.items() for cidr in cidrs}
     wanted = {(UPLINK_TABLE, cidr): words for cidr, words in local.items()}
     for subnet_id, table in tables.items():
-        # Without these the search would go on in the next table.
+        # Without these the lookup would continue in the next table.
         entries = {cidr: f"blackhole {cidr}" for cidr in ("0.0.0.0/0", "::/0")} | local
         for destination, target in picture.routes.get(subnet_id, {}).items():
             if target != "local" or destination not in local:
@@ -120,13 +120,16 @@ def _words(destination: str, target: str, enis: Mapping[str, Eni]) -> str:
 
 
 def resolver_addresses(cidrs: Sequence[str]) -> tuple[str, ...]:
-    """Where the Resolver of a VPC answers: `cidrs` are the VPC's, the primary one first."""
+    """Return the addresses of a VPC's Resolver: `cidrs` are the VPC's, the primary one first."""
     primary = ipaddress.ip_network(cidrs[0])
     return str(primary[2]), *RESOLVER_LINK_LOCAL
 
 
 def router_rules(cidrs: Sequence[str]) -> str:
-    """The internet gateway translates addresses of the VPC, and so lets out no other; the Resolver answers no other."""
+    """Return the rules that limit the internet gateway and the Resolver to source addresses of the VPC.
+
+    The real gateway translates these addresses only, and so sends no others out.
+    """
     out, asked = [], []
     for family, protocol, ipv6 in (("ip", "ipv4", False), ("ip6", "ipv6", True)):
         listed = ", ".join(cidr for cidr in cidrs if (":" in cidr) == ipv6)

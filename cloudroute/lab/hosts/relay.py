@@ -1,9 +1,9 @@
 """Access to a server of the machine, as the API server: a host's 127.0.0.1:PORT leads to the machine's 127.0.0.1:PORT.
 
-Hosts of the lab have no way to the machine they run on, and need none: a listener is opened inside the host's
-namespace by a thread that visits it, and stays there; the connection on to the server is opened outside. So one
-kubeconfig works everywhere, and breaking the VPC never cuts an agent from the API. In the internet's namespace it may
-listen on that one's address instead: then the server is somewhere out there. One thread serves all.
+Hosts of the lab have no route to the machine they run on, and need none: a thread enters the host's namespace to open a
+listener, which stays there; the connection on to the server is opened outside. So one kubeconfig works everywhere, and
+faults in the VPC never disconnect an agent from the API. In the internet's namespace it may listen on the internet's
+address instead: then hosts reach the server through the VPC's gateway. One thread serves all.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from collections.abc import Callable
 from cloudroute.lab.hosts.netns import Namespace
 
 BUFFER = 256 * 1024
-"""Bytes held for a side that does not read; the other is not read from meanwhile."""
+"""Bytes buffered for a side that does not read; the other side is not read from while it is full."""
 BACKLOG = 128
 
 
 class _Side:
-    """One of the two sockets of a connection, and what is still to be sent to it."""
+    """One of the two sockets of a connection, and the data still to be sent to it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.other: _Side
         self.pending = bytearray()
         self.ended = False
-        """It said that it will send no more."""
-        self.told = False
-        """It was told that the other will send no more."""
+        """Whether this side has closed its sending direction."""
+        self.shut = False
+        """Whether the close of the other side was passed on to this one."""
         self.events = 0
 
 
@@ -53,7 +53,7 @@ class Relay:
         self._thread.start()
 
     def add(self, namespace: Namespace, address: str = "127.0.0.1") -> None:
-        """Listen on an IPv4 address of a namespace. When this returns a connection is accepted."""
+        """Listen on an IPv4 address of a namespace. When this returns, connections are accepted."""
         with namespace.inside():
             listener = socket.socket()
         try:
@@ -71,23 +71,23 @@ class Relay:
         self._order(lambda: self._forget(namespace.name))
 
     def close(self) -> None:
-        """End everything."""
+        """Stop all listeners and connections."""
         self._closing = True
         self._order(lambda: None)
         self._thread.join()
 
     # --- the thread ---------------------------------------------------------------------------
 
-    def _order(self, deed: Callable[[], None]) -> None:
+    def _order(self, order: Callable[[], None]) -> None:
         with self._lock:
-            self._orders.append(deed)
+            self._orders.append(order)
         with contextlib.suppress(OSError):
             self._wake_out.send(b"x")
 
     def _run(self) -> None:
         while not self._closing:
             for key, events in self._selector.select():
-                # What was dealt with before in this round may have closed this one.
+                # An earlier event of this round may have closed this socket.
                 if self._selector.get_map().get(key.fd) is key:
                     key.data(events)
         self._carry_out()
@@ -104,8 +104,8 @@ class Relay:
     def _carry_out(self) -> None:
         with self._lock:
             orders, self._orders = self._orders, []
-        for deed in orders:
-            deed()
+        for order in orders:
+            order()
 
     def _listen(self, name: str, listener: socket.socket) -> None:
         self._listeners[name] = listener
@@ -129,7 +129,7 @@ class Relay:
             return
         try:
             far = socket.socket()
-        except OSError:  # no descriptor is left: it may try again
+        except OSError:  # no file descriptor is left: the client may retry
             near.close()
             return
         for sock in (near, far):
@@ -138,7 +138,7 @@ class Relay:
         client, server = _Side(near), _Side(far)
         client.other, server.other = server, client
         self._owners[name].add(client)
-        # A refusal shows as the first thing the socket says.
+        # A refused connect is reported as the socket's first event.
         far.connect_ex(("127.0.0.1", self.port))
         self._watch(name, client)
         self._watch(name, server)
@@ -155,7 +155,7 @@ class Relay:
         except OSError:
             self._close(name, side)
             return
-        if side.told and side.other.told:
+        if side.shut and side.other.shut:
             self._close(name, side)
             return
         self._watch(name, side)
@@ -170,12 +170,12 @@ class Relay:
         if side.pending:
             with contextlib.suppress(BlockingIOError):
                 del side.pending[: side.sock.send(side.pending)]
-        if side.other.ended and not side.pending and not side.told:
+        if side.other.ended and not side.pending and not side.shut:
             side.sock.shutdown(socket.SHUT_WR)
-            side.told = True
+            side.shut = True
 
     def _watch(self, name: str, side: _Side) -> None:
-        """Wait for what the side may do next."""
+        """Wait for the events that the side can handle next."""
         wanted = 0
         if not side.ended and len(side.other.pending) < BUFFER:
             wanted |= selectors.EVENT_READ

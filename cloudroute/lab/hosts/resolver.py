@@ -1,8 +1,8 @@
-"""The VPC's Resolver: a DNS server that knows the private names of instances, and a client of it.
+"""The VPC's Resolver: a DNS server that knows the private names of instances, and a client for it.
 
-`ip-10-0-3-4.eu-central-1.compute.internal` is 10.0.3.4; there is no other name. It answers at the second address after
-the first of the VPC's primary CIDR, at 169.254.169.253 and at fd00:ec2::253, by UDP and TCP (AWS, "Understanding Amazon
-DNS"). The rules of `program` let queries reach it from addresses of the VPC alone.
+`ip-10-0-3-4.eu-central-1.compute.internal` is 10.0.3.4; there is no other name. It answers at the third address (.2) of
+the VPC's primary CIDR, at 169.254.169.253 and at fd00:ec2::253, by UDP and TCP (AWS, "Understanding Amazon DNS"). The
+rules of `program` let queries reach it from addresses of the VPC alone.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from cloudroute.types import family_of
 
 PORT = 53
 _HEADER = struct.Struct("!6H")
-"""Id, flags, and the numbers of questions, answers, authorities and additions (RFC 1035, 4.1.1)."""
+"""Header: id, flags, and the numbers of questions, answers, authorities and additions (RFC 1035, 4.1.1)."""
 _QUESTION = struct.Struct("!HH")
-"""Type and class, behind the name."""
+"""Type and class, which follow the name of a question."""
 _ANSWER = struct.Struct("!HHHIH4s")
-"""A pointer to the name, type, class, seconds to live, length of the data, an IPv4 address."""
+"""Answer: a pointer to the name, type, class, TTL in seconds, data length, an IPv4 address."""
 _LENGTH = struct.Struct("!H")
-"""What comes before a message by TCP."""
+"""Length prefix of a message over TCP."""
 _A, _IN = 1, 1
 _NAME_POINTER = 0xC000 | _HEADER.size
 _RESPONSE, _RECURSION_WANTED, _RECURSION_DONE, _NO_SUCH_NAME = 0x8000, 0x0100, 0x0080, 3
@@ -36,11 +36,11 @@ _TTL_SECONDS = 60
 _INSTANCE = re.compile(r"ip-(\d+)-(\d+)-(\d+)-(\d+)\.[a-z0-9-]+\.(?:compute\.)?internal")
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 _NO_ANSWER = (OSError, ValueError, IndexError, struct.error)
-"""The client is gone, or its query is none."""
+"""Errors for a client that has disconnected, or a malformed query."""
 
 
 class Resolver:
-    """Answers at `addresses` of a namespace from one thread, until `close`."""
+    """DNS server at `addresses` of a namespace, on one thread, until `close`."""
 
     def __init__(self, namespace: Namespace, addresses: tuple[str, ...]) -> None:
         self._selector = selectors.DefaultSelector()
@@ -58,11 +58,11 @@ class Resolver:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and all sockets: the namespace can go."""
+        """End the thread and close all sockets, so that the namespace can be removed."""
         self._wake_out.send(b"x")
         self._thread.join()
         for key in list(self._selector.get_map().values()):
-            self._forget(key.fileobj)  # type: ignore[arg-type] # sockets alone were registered
+            self._forget(key.fileobj)  # type: ignore[arg-type] # only sockets were registered
         self._selector.close()
         self._wake_out.close()
 
@@ -107,7 +107,7 @@ class Resolver:
 
 
 def answer(query: bytes) -> bytes:
-    """The reply to a query of one question.
+    """Return the reply to a query of one question.
 
     >>> answer(query("ip-10-0-3-4.eu-central-1.compute.internal"))[-4:].hex()
     '0a000304'
@@ -116,7 +116,7 @@ def answer(query: bytes) -> bytes:
     name, end = _name(query)
     asked = _QUESTION.unpack_from(query, end)
     found = _INSTANCE.fullmatch(name)
-    # A name that is there without an address of that type is no error: its answer is empty.
+    # An existing name without an address of that type is no error: its answer is empty.
     answers = [bytes(map(int, found.groups()))] if found and asked == (_A, _IN) else []
     told = _RESPONSE | _RECURSION_DONE | flags & _RECURSION_WANTED | (0 if found else _NO_SUCH_NAME)
     records = [_ANSWER.pack(_NAME_POINTER, _A, _IN, _TTL_SECONDS, len(data), data) for data in answers]
@@ -125,7 +125,7 @@ def answer(query: bytes) -> bytes:
 
 
 def query(name: str) -> bytes:
-    """The question for the IPv4 address of a name."""
+    """Build the query for the IPv4 address of a name."""
     labels = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split("."))
     return _HEADER.pack(1, _RECURSION_WANTED, 1, 0, 0, 0) + labels + b"\0" + _QUESTION.pack(_A, _IN)
 
@@ -133,7 +133,7 @@ def query(name: str) -> bytes:
 def ask(source: str, server: str, name: str, protocol: Protocol = "udp", timeout: float = 1.0) -> str:
     """Ask a DNS server once, from the namespace `source`: the IPv4 address of a name, "" for an error or none.
 
-    Raises TimeoutError where there is no answer within `timeout` seconds.
+    Raises TimeoutError without an answer within `timeout` seconds.
     """
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with Namespace(source).inside():
@@ -149,7 +149,7 @@ def ask(source: str, server: str, name: str, protocol: Protocol = "udp", timeout
 
 
 def _name(message: bytes) -> tuple[str, int]:
-    """The name of the question, and where it ends."""
+    """Return the name of the question, and the offset of its end."""
     labels, at = [], _HEADER.size
     while length := message[at]:
         labels.append(message[at + 1 : at + 1 + length].decode("ascii", "replace"))

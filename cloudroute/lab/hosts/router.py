@@ -1,6 +1,6 @@
-"""The kernel's side of the VPC: what the router namespace holds, changed by the least that makes it as wanted.
+"""The router namespace of the VPC, brought to a wanted state by the fewest commands.
 
-The namespace is this object's alone, so what it holds is remembered, not read.
+No other process changes the namespace, so its state is remembered, not read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SYSCTLS = {
 
 
 class Router:
-    """A router namespace, and behind it the internet's. `mtu` in bytes: of everything inside the VPC."""
+    """The router's namespace, and the internet's behind it. `mtu` in bytes, for everything inside the VPC."""
 
     def __init__(self, namespace: Namespace, internet: Namespace, cidrs: Sequence[str], mtu: int) -> None:
         self.namespace = namespace
@@ -56,7 +56,7 @@ class Router:
         self._routes: dict[tuple[int, str], str] = {}
 
     def create(self) -> None:
-        """Make both namespaces. There is no subnet yet."""
+        """Create both namespaces, without subnets."""
         for namespace in (self.namespace, self.internet):
             namespace.create()
             namespace.sysctl(_SYSCTLS)
@@ -69,7 +69,7 @@ class Router:
             back.append(f"address add {ours}/{length} dev {UPLINK} nodad")
             out.append(f"address add {theirs}/{length} dev eth0 nodad")
         self.namespace.batch(back)
-        # It knows no way back to anything but the VPC.
+        # The internet has routes to the VPC only.
         ways = [f"route add {cidr} via {UPLINK_NETWORKS[':' in cidr][0]}" for cidr in self._cidrs]
         self.internet.batch([*out, *ways])
         for device in (UPLINK, "lo"):
@@ -77,14 +77,14 @@ class Router:
         self.namespace.batch([f"address add {address} dev lo nodad" for address in resolver_addresses(self._cidrs)])
 
     def delete(self) -> None:
-        """Remove both."""
+        """Remove both namespaces."""
         self.namespace.delete()
         self.internet.delete()
 
     def show(self, picture: Picture, hosts: Mapping[str, Namespace], blocked: Collection[tuple[str, int]]) -> None:
-        """Become what `picture` says. `hosts` are the namespaces of instances; an ENI of no host has no port.
+        """Apply `picture`. `hosts` are the namespaces of instances; an ENI without a host has no port.
 
-        Ports go first and come after their rules, so that no frame finds a port that is not yet checked.
+        Removed ports go before their rules, and new ports come after theirs: no frame passes an unchecked port.
         """
         enis = {id_: eni for id_, eni in picture.enis.items() if id_ in hosts}
         for subnet_id in picture.subnets.keys() - self._tables.keys():
@@ -100,11 +100,11 @@ class Router:
         self._enis = enis
         self._show_routes(routes_of(picture, self._tables, {eni.id: eni for eni in enis.values()}))
 
-    # --- one part each ----------------------------------------------------------------------------
+    # --- parts ------------------------------------------------------------------------------------
 
     def _add_subnet(self, subnet_id: str, cidrs: Sequence[str]) -> None:
         bridge, table = bridge_of(subnet_id), UPLINK_TABLE + 1 + len(self._tables)
-        # A MAC of its own: the lowest of its ports', which a bridge takes by default, would change under its hosts.
+        # A MAC of its own: by default a bridge takes its ports' lowest one, which would change while hosts use it.
         mac = f"02:ff:00:00:{table >> 8:02x}:{table & 255:02x}"
         lines = [
             f"link add {bridge} address {mac} mtu {self._mtu} type bridge mcast_snooping 0",
@@ -128,16 +128,16 @@ class Router:
             lines = [f"master {bridge_of(eni.subnet_id)}", "type bridge_slave learning off flood off", "up"]
             self.namespace.batch([f"link set {port} {line}" for line in lines])
             execute(*f"bridge -n {self.namespace.name} fdb replace {eni.mac} dev {port} master static".split())
-            # Its duplicate address detection is long over when a machine's kubelet runs. Here it would hold back what
-            # pods send first, since the host may not look for its gateway meanwhile.
+            # On a real machine duplicate address detection ends before kubelet starts. Here it would delay the first
+            # packets of pods, since the host can't resolve its gateway meanwhile.
             host.sysctl({"net/ipv6/conf/eth0/accept_dad": "0"})
             host.batch(dhcp(eni, cidrs))
         except CloudrouteError:
-            self._unplug(eni)  # or the next attempt would find it there
+            self._unplug(eni)  # otherwise the next attempt would find it in the way
             raise
 
     def _unplug(self, eni: Eni) -> None:
-        """Take the port away; it may have gone with its host's namespace."""
+        """Remove the port; it may be gone already with its host's namespace."""
         self.namespace.batch([f"link del {port_of(eni.id)}"], check=False)
 
     def _show_elements(self, wanted: set[str]) -> None:
@@ -166,6 +166,6 @@ class Router:
         ]
         gone = self._routes.keys() - wanted.keys()
         self.namespace.batch(lines)
-        # Some may have gone with their device.
+        # The kernel has removed those of a deleted device.
         self.namespace.batch([f"route del {self._routes[key]} table {key[0]}" for key in sorted(gone)], check=False)
         self._routes = wanted

@@ -1,4 +1,4 @@
-"""What a lab is made of and how it is, at one moment: for `lab status` and `lab ping`."""
+"""The parts of a lab and their state at one moment: for `lab status` and `lab ping`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONNECT_SECONDS = 1.0
 
 
 def survey(lab: HostLab) -> dict[str, Any]:
-    """Everything, as JSON can hold it. What can't be asked for, as the API server is away, is left empty."""
+    """Return everything as JSON values. Parts that can't be read, as with the API server stopped, are empty."""
     routes = {route["metadata"]["name"]: route for route in _listed(lab, "noderoutes")}
     internet = lab.internet
     others = [(vm.name, vm.zone, vm.namespace.name, vm.addresses) for vm in list(lab.vms.values())]
@@ -45,7 +45,7 @@ def survey(lab: HostLab) -> dict[str, Any]:
 
 
 def path(lab: HostLab, source: str, target: str) -> dict[str, str]:
-    """The path between two hosts and the reason, by their NodeRoutes. Raises CloudrouteError when one has none."""
+    """Explain the path between two hosts, from their NodeRoutes. Raises CloudrouteError when one has none."""
     specs = {route["metadata"]["name"]: project.node_route(route).spec for route in _listed(lab, "noderoutes")}
     for name in (source, target):
         if name not in specs:

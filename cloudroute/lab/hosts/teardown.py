@@ -1,4 +1,4 @@
-"""What is there of a lab by its name alone: so that all of it can be removed when its process has died."""
+"""Find and remove all parts of a lab by its name alone, after its process has died."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from cloudroute.lab.hosts.kubelet import sweep
 from cloudroute.lab.hosts.netns import execute, kill_inside, leftovers
 
 _KUBE = "kube"
-"""A file that says where the data of the API server is."""
+"""A file with the data folder of the API server."""
 
 
 def folder_of(name: str) -> Path:
-    """Where a lab keeps its files."""
+    """Return the folder with a lab's files."""
     return RUN / name
 
 
 def prefix_of(name: str) -> str:
-    """What the names of its namespaces begin with. No other lab's do: a name has no hyphen."""
+    """Return the prefix of its namespaces' names. It is unique: a lab's name has no hyphen."""
     return f"cr-{name}-"
 
 
 def remember_kube(folder: Path, data: Path) -> None:
-    """Write down where the API server, which is about to start, has its data; its arguments name it."""
+    """Record the data folder of the API server, before it starts; its command-line arguments contain it."""
     (folder / _KUBE).write_text(str(data), encoding="utf-8")
 
 
 def tear_down(name: str) -> list[str]:
-    """Remove what is left of a lab whose process is gone: what was removed, a word or two each."""
+    """Remove the remains of a lab whose process has ended; returns a word or two for each."""
     folder = folder_of(name)
     kept = folder / _KUBE
     data = [Path(kept.read_text(encoding="utf-8"))] if kept.exists() else []
@@ -47,7 +47,7 @@ def tear_down(name: str) -> list[str]:
 
 
 def remove_namespaces(prefix: str) -> list[str]:
-    """Remove the namespaces, and kill what runs in them."""
+    """Kill the processes in the namespaces, and remove these."""
     found = leftovers(prefix)
     kill_inside(found)
     for namespace in found:
@@ -56,7 +56,7 @@ def remove_namespaces(prefix: str) -> list[str]:
 
 
 def _unmount(folder: Path) -> list[str]:
-    """Whatever is mounted below: to remove the folder must not reach through."""
+    """Unmount everything below: removing the folder must not delete files of other file systems."""
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     points = [line.split()[4] for line in lines]
     inside = [point for point in points if point.startswith(f"{folder}/")]

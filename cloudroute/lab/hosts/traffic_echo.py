@@ -1,8 +1,8 @@
-"""One question and its answer: does an address answer, and which address does it see?
+"""One question and its answer: does an address answer, and which source address does it see?
 
-`Echo` answers in many namespaces from one process of its own; `reach` asks, from any namespace. An answer is as long
-as its question, so that a full-size packet is tried both ways, and begins with the address that the question came from:
-NAT shows.
+`Echo` answers in many namespaces from one process of its own; `reach` asks, from any namespace. An answer is as long as
+its question, so that a full-size packet is tried both ways. It begins with the source address of the question, which
+shows NAT.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from cloudroute.types import Family, family_of
 
 PORT = 7007
 SHORTEST = 46
-"""Bytes of a question: room for any address in the answer."""
+"""Bytes of a question: enough for any address in the answer."""
 _KINDS = {"udp": (socket.SOCK_DGRAM, UDP_HEADERS), "tcp": (socket.SOCK_STREAM, TCP_HEADERS)}
 _LENGTH = struct.Struct("!I")
-"""How a TCP question begins: its length."""
+"""Prefix of a TCP question: its length."""
 _PACKET_INFO = {"ipv4": (socket.IPPROTO_IP, 8), "ipv6": (socket.IPPROTO_IPV6, 50)}
-"""IP_PKTINFO, IPV6_PKTINFO: from which of its addresses a host answers."""
+"""IP_PKTINFO, IPV6_PKTINFO: select the host's source address of an answer."""
 _RECEIVE_INFO = {"ipv4": (socket.IPPROTO_IP, 8), "ipv6": (socket.IPPROTO_IPV6, 49)}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a question went: `error` says why there was no answer."""
+    """Result of a question: `error` says why there was no answer."""
 
     ok: bool
     seen_address: str = ""
-    """From which the far side saw it come."""
+    """Source address that the far side saw."""
     error: str = ""
 
 
 def reach(source: str, address: str, protocol: Protocol = "udp", size: int = 128, timeout: float = 2.0) -> Answer:
     """Ask the `Echo` at `address` once, from the namespace `source`.
 
-    `size` is of a whole IP packet, with "don't fragment" set; `timeout` in seconds. Raises CloudrouteError when the
-    namespace is not there.
+    `size` is of a whole IP packet, with "don't fragment" set; `timeout` in seconds. Raises CloudrouteError for a
+    missing namespace.
     """
     namespace = Namespace(source)
     if not namespace.exists:
@@ -82,7 +82,7 @@ def reach(source: str, address: str, protocol: Protocol = "udp", size: int = 128
 class Echo:
     """Answers UDP and TCP on `PORT` in the namespaces, between entering and leaving.
 
-    Raises CloudrouteError when that can't begin.
+    Raises CloudrouteError when it can't start.
     """
 
     def __init__(self, namespaces: Iterable[str]) -> None:
@@ -115,7 +115,7 @@ class _Server:
         for name in namespaces:
             for family in FAMILIES:
                 self._open(name, family)
-        self.watch(sys.stdin.fileno(), lambda: sys.exit(0))  # who started us has ended
+        self.watch(sys.stdin.fileno(), lambda: sys.exit(0))  # the parent process has ended
 
     def watch(self, what: socket.socket | int, handler: Callable[[], None]) -> None:
         self._selector.register(what, selectors.EVENT_READ, handler)
@@ -144,11 +144,11 @@ class _Server:
             data, extras, _, sender = packets.recvmsg(65536, 128)
             level, kind = _PACKET_INFO[family]
             told = next(info for at, what, info in extras if (at, what) == (level, kind))
-            # From the address that was asked. Without a device: the route decides, as for any other packet.
+            # Answer from the address that was asked. Set no device: routing decides, as for any other packet.
             info = struct.pack("@I4s4s", 0, told[8:12], told[8:12]) if family == "ipv4" else told[:16] + bytes(4)
             packets.sendmsg([_answer(data, sender[0])], [(level, kind, info)], 0, sender)
         except OSError:
-            return  # the way back is broken: who asked finds out
+            return  # the way back is broken: the sender times out
 
     def _connection(self, listener: socket.socket) -> None:
         try:
@@ -182,7 +182,7 @@ def _answer(question: bytes | bytearray, seen: str) -> bytes:
 
 def main() -> int:
     """Serve one `Echo`: the namespaces are the arguments."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     try:
         server = _Server(sys.argv[1:])
     except (CloudrouteError, OSError) as error:

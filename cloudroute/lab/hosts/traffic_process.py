@@ -1,7 +1,7 @@
 """The process behind `traffic.Traffic`: one thread that sends on time and receives in between.
 
 It reads JSON lines from stdin - first the flows, then requests - and answers each with one on stdout. The end of stdin
-ends it, so that it never outlives who started it.
+ends it, so it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cloudroute.lab.hosts.traffic_udp import GRACE_NS, Ledger, UdpReceiver, UdpS
 from cloudroute.types import Family, family_of
 
 NAP_SECONDS = 0.0002
-"""The least time to sleep: what is due by then goes out together."""
+"""Shortest sleep: sends due within it go out together."""
 NICE = -10
 
 
@@ -45,17 +45,17 @@ class Engine:
         self.stopping = False
 
     def watch(self, sock: socket.socket, handler: Callable[[], None]) -> None:
-        """Call the handler when there is something to read."""
+        """Call the handler when there is data to read."""
         self._handlers[sock.fileno()] = handler
         self._poll.register(sock.fileno(), select.EPOLLIN)
 
     def watch_stdin(self, handler: Callable[[], None]) -> None:
-        """The same, for requests."""
+        """Call the handler when there is a request to read."""
         self._handlers[0] = handler
         self._poll.register(0, select.EPOLLIN)
 
     def _open(self, index: int, flow: Flow, size: int) -> tuple[Callable[[int], None], Callable[[bool], Result]]:
-        """How to send on a flow, and how to account for it."""
+        """Return the functions that send on a flow and account for it."""
         if flow.protocol == "tcp":
             connection = TcpFlow(flow, size, self.watch)
             return connection.send, lambda _: connection.result()
@@ -74,7 +74,7 @@ class Engine:
         return sender.send, account
 
     def run(self) -> None:
-        """Send what is due, receive until the next is, until `stopping`; late packets are sent all the same."""
+        """Send due packets, and receive until the next is due, until `stopping`; late packets are sent nevertheless."""
         count, number, start = len(self._sends), 0, time.monotonic_ns()
         while not self.stopping:
             due = int((time.monotonic_ns() - start) / self._step) + 1
@@ -90,7 +90,7 @@ class Engine:
             pass
 
     def _receive(self, wait: float) -> bool:
-        # select and not the epoll's own wait, which knows whole milliseconds only.
+        # select, because epoll's own wait takes whole milliseconds only.
         select.select([self._poll.fileno()], [], [], wait)
         ready = self._poll.poll(0)
         for fd, _ in ready:
@@ -98,12 +98,12 @@ class Engine:
         return any(fd for fd, _ in ready)
 
     def results(self, final: bool = False) -> list[dict[str, Any]]:
-        """In the order of the flows."""
+        """Return the results in the order of the flows."""
         return [result(final).as_json() for result in self._results]
 
 
 def demand_namespaces(names: Collection[str]) -> None:
-    """Raise CloudrouteError when one of them is not there."""
+    """Raise CloudrouteError when a namespace is missing."""
     missing = [name for name in sorted(names) if not Namespace(name).exists]
     if missing:
         raise CloudrouteError(f"there is no network namespace {', '.join(missing)} (ip netns lists those that are)")
@@ -115,8 +115,8 @@ def _say(answer: object) -> None:
 
 
 def main() -> int:
-    """Serve one `Traffic`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us
+    """Run one `Traffic`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     plan = json.loads(sys.stdin.readline())
     flows = [Flow(*flow) for flow in plan["flows"]]
     try:
@@ -136,7 +136,7 @@ def main() -> int:
     engine.watch_stdin(answer)
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    gc.disable()  # nothing here makes cycles, and a collection would delay a packet
+    gc.disable()  # no code here makes reference cycles, and a collection would delay a packet
     _say({})
     engine.run()
     with contextlib.suppress(BrokenPipeError):

@@ -14,13 +14,13 @@ from cloudroute.lab.hosts.traffic_udp import FAMILIES
 from cloudroute.types import Family, family_of
 
 HEADERS: Mapping[Family, int] = {"ipv4": 52, "ipv6": 72}
-"""With TCP's timestamps."""
+"""Bytes of IP and TCP headers, with TCP's timestamps."""
 _TOTAL_RETRANS = 100
-"""Where it is in `struct tcp_info` of linux/tcp.h: 32 bits."""
+"""Byte offset in `struct tcp_info` of linux/tcp.h: 32 bits."""
 
 
 class TcpFlow:
-    """Both ends of a connection. `watch` has a socket and what to call when there is something to read."""
+    """Both ends of a connection. `watch` takes a socket and the function to call when it is readable."""
 
     def __init__(self, flow: Flow, size: int, watch: Callable[[socket.socket, Callable[[], None]], None]) -> None:
         family = family_of(flow.address)
@@ -41,12 +41,12 @@ class TcpFlow:
         try:
             self._near.connect((flow.address, self._listener.getsockname()[1]))
         except BlockingIOError:
-            pass  # under way
+            pass  # the connect is in progress
         except OSError as error:
             self._break(error)
 
     def send(self, now: int) -> None:
-        """Write once. Where the buffer is full or the connection not there yet, nothing is written."""
+        """Write once. A full buffer, or a connection not yet established, skips the write."""
         if self._broken:
             return
         try:
@@ -66,13 +66,13 @@ class TcpFlow:
         try:
             self._far, peer = self._listener.accept()
         except OSError:
-            return  # gone again; the sender's end tells why
+            return  # disconnected already; the sender's end reports the reason
         self._peer = str(peer[0])
         self._far.setblocking(False)
         self._watch(self._far, self._read)
 
     def _read(self) -> None:
-        assert self._far is not None  # noqa: S101 - it is what was watched
+        assert self._far is not None  # noqa: S101 - `_accept` sets it before watching it
         try:
             data = self._far.recv(1 << 20)
         except BlockingIOError:
@@ -92,7 +92,7 @@ class TcpFlow:
         self._broken = self._broken or os.strerror(error.errno or 0)
 
     def result(self) -> Result:
-        """How it stands."""
+        """Return the result so far."""
         info = self._near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)
         return Result(
             sent=self._sent,

@@ -1,4 +1,4 @@
-"""UDP flows: numbered packets, and a ledger of what became of each."""
+"""UDP flows: numbered packets, and a ledger of each one's delivery."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cloudroute.lab.hosts.traffic import Flow, Result
 from cloudroute.types import Family, family_of
 
 GRACE_NS = 500_000_000
-"""A packet that has not come by then is lost."""
+"""Nanoseconds after which a packet that has not arrived counts as lost."""
 MARK_NS = 20_000_000
 BUFFER_BYTES = 64 << 20
-"""Of the receiving sockets: many seconds of packets, should this process be held up."""
+"""Socket buffer size in bytes: many seconds of packets, in case this process is delayed."""
 BATCH = 512
 FAMILIES: Mapping[Family, socket.AddressFamily] = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 HEADERS: Mapping[Family, int] = {"ipv4": 28, "ipv6": 48}
 PREFIX = struct.Struct("!IQ")
-"""How each payload begins: the flow's index and the packet's number."""
+"""Prefix of each payload: the flow's index and the packet's number."""
 
 # linux/in.h, in6.h, errqueue.h, socket.h; the socket module does not name them.
 MTU_DISCOVER = {"ipv4": (socket.IPPROTO_IP, 10), "ipv6": (socket.IPPROTO_IPV6, 23)}
@@ -37,7 +37,7 @@ _ORIGINS = {2: "ICMP", 3: "ICMPv6"}
 
 
 class Ledger:
-    """Of one flow: which numbers were sent, which have come. Times are nanoseconds since the epoch."""
+    """Sent and received packet numbers of one flow. Times are nanoseconds since the epoch."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -51,7 +51,7 @@ class Ledger:
         self._gap = self._pause = 0
 
     def send(self, now: int) -> int:
-        """The next packet's number."""
+        """Record a send; returns the packet's number."""
         if self._last_sent:
             self._pause = max(self._pause, now - self._last_sent)
         else:
@@ -65,7 +65,7 @@ class Ledger:
         return self.sent - 1
 
     def arrive(self, number: int, stamp: int) -> None:
-        """A packet has come. A number that was never sent is somebody else's packet."""
+        """Record an arrival. A number that was never sent belongs to another sender and is ignored."""
         if number >= self.sent:
             return
         if self._seen[number]:
@@ -80,7 +80,7 @@ class Ledger:
             self._last_arrival = stamp
 
     def _settle(self, now: int) -> None:
-        """Packets that were sent before the grace either are there or are lost."""
+        """Classify the packets sent before the grace period as received or lost."""
         settled = self._settled
         while self._marks and now - self._marks[0][0] > GRACE_NS:
             settled = self._marks.popleft()[1]
@@ -91,7 +91,7 @@ class Ledger:
         self._settled = number
 
     def result(self, tool_lost: int, final: bool) -> Result:
-        """How it stands; `final` when the grace has passed for all."""
+        """Return the result so far; `final` when the grace period has passed for all."""
         self._settle_to(self.sent) if final else self._settle(time.time_ns())
         open_gap = self._last_sent - self._last_arrival
         return Result(
@@ -108,7 +108,7 @@ class Ledger:
 
 
 class UdpSender:
-    """The near end of a flow."""
+    """Sending end of a flow."""
 
     def __init__(self, index: int, flow: Flow, size: int, port: int, ledger: Ledger) -> None:
         family = family_of(flow.address)
@@ -125,7 +125,7 @@ class UdpSender:
     def send(self, now: int) -> None:
         """Send the next packet."""
         PREFIX.pack_into(self._payload, 0, self._index, self._ledger.send(now))
-        # The first attempt may fail for an ICMP error that an earlier packet has met: nothing was sent then.
+        # The first attempt may report an ICMP error of an earlier packet; then nothing was sent.
         if self._attempt() and (words := self._attempt()):
             self._ledger.errors[f"not sent: {words}"] += 1
 
@@ -138,14 +138,14 @@ class UdpSender:
         return ""
 
     def read_errors(self) -> None:
-        """Count what ICMP has told."""
+        """Count the ICMP errors received."""
         while True:
             try:
                 _, extras, _, _ = self._socket.recvmsg(0, 512, socket.MSG_ERRQUEUE)
             except OSError as error:
                 if error.errno == errno.EAGAIN:
                     return
-                continue  # the pending error itself: it is in the queue too
+                continue  # the socket's pending error: the queue holds it too
             for _, _, data in extras:
                 number, origin, icmp_type, code, *_ = _EXTENDED_ERROR.unpack_from(data)
                 if origin in _ORIGINS:
@@ -154,14 +154,14 @@ class UdpSender:
 
 
 def _offender(data: bytes) -> str:
-    """Who sent the ICMP error: the socket address behind the extended error."""
+    """Return the sender of the ICMP error: the socket address that follows the extended error."""
     (family,) = struct.unpack_from("@H", data, _EXTENDED_ERROR.size)
     start, length = (4, 4) if family == socket.AF_INET else (8, 16)
     return socket.inet_ntop(family, data[_EXTENDED_ERROR.size + start :][:length]) if family else "?"
 
 
 class UdpReceiver:
-    """The far end of all flows of one family to one namespace."""
+    """Receiving end of all flows of one family to one namespace."""
 
     def __init__(self, namespace: str, family: Family, ledgers: Sequence[Ledger]) -> None:
         self._ledgers = ledgers
@@ -175,12 +175,12 @@ class UdpReceiver:
 
     @property
     def dropped(self) -> int:
-        """What this socket had no room for."""
+        """Packets that this socket dropped for lack of buffer space."""
         info = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4 * (_MEMINFO_DROPS + 1))
         return int(struct.unpack_from("@I", info, 4 * _MEMINFO_DROPS)[0])
 
     def drain(self) -> None:
-        """Take what has come, or a batch of it."""
+        """Read all received packets, up to a batch."""
         ledgers, buffer = self._ledgers, [self._buffer]
         for _ in range(BATCH):
             try:

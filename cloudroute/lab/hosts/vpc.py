@@ -1,17 +1,17 @@
-"""The VPC: one namespace that does with packets what EC2 would, driven by what EC2 says.
+"""The VPC: one namespace that forwards packets as EC2 would, configured from EC2's state.
 
     host eth0 ── port on the bridge of its subnet ── `ip rule iif <bridge>` ── the table of that subnet ── ...
 
-- **Route tables** bind strictly: each subnet looks only at the table it is associated with, and what that does not
-  know is swallowed. A route to an ENI hands the packet to that ENI; once EC2 says blackhole, it is one.
-- **Inside a subnet** frames go from ENI to ENI by the bridge, with no route. It delivers to the MACs of its ENIs and to
-  no others.
+- **Route tables** bind strictly: each subnet uses only its associated table, and packets without a route there are
+  dropped. A route to an ENI hands the packet to that ENI; a route that EC2 reports as blackhole drops it.
+- **Inside a subnet** frames go from ENI to ENI by the bridge, without routing. It delivers to the MACs of its ENIs and
+  to no others.
 - **The source/dest check** of an ENI is two rules on its port: a packet from it has one of its addresses as source, one
   to it as destination. They see every frame, routed or not. ARP and neighbour discovery pass.
-- **The Resolver** answers from the router, at the addresses of AWS's, queries from addresses of the VPC and no others.
-- **The internet** is another namespace. Its gateway lets out what has a source in the VPC, and drops all else.
+- **The Resolver** answers from the router, at AWS's addresses, queries from addresses of the VPC and no others.
+- **The internet** is another namespace. Its gateway forwards packets with a source in the VPC, and drops all others.
 
-EC2 calls `changed` after each change; a thread then makes the namespace equal to it, a few tens of milliseconds later.
+EC2 calls `changed` after each change; a thread then updates the namespace, within a few tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from cloudroute.lab.hosts.resolver import Resolver
 from cloudroute.lab.hosts.router import Router
 
 DEFAULT_MTU = 9001
-"""Inside a VPC."""
+"""MTU inside a VPC, in bytes."""
 
 
 class Internet(NamedTuple):
-    """A host out there, and its addresses: IPv4, IPv6."""
+    """The host in the internet, and its addresses: IPv4, IPv6."""
 
     namespace: Namespace
     addresses: tuple[str, ...]
@@ -43,24 +43,24 @@ class VpcNet:
 
     def __init__(self, namespace_prefix: str, aws: Aws, vpc: Vpc, mtu: int = DEFAULT_MTU) -> None:
         self.trouble = ""
-        """Why the namespace is not what EC2 says, in words; "" while all is well."""
+        """Error of the last update of the namespace from EC2's state; "" while all is well."""
         self._aws = aws
         self._vpc = vpc
         self._lock = threading.Lock()
         self._hosts: dict[str, Namespace] = {}
         self._blocked: set[tuple[str, int]] = set()
-        self._news = threading.Condition()
-        """Of the next three."""
+        self._changed = threading.Condition()
+        """Guards the next three."""
         self._changes = 0
-        """How often EC2 has changed."""
+        """Number of EC2's changes."""
         self._shown = 0
-        """The change up to which the namespace has followed, or has tried to."""
+        """Number of the last change that was applied to the namespace, or tried."""
         self._closing = False
         router, internet = (Namespace(namespace_prefix + name) for name in (ROUTER, INTERNET))
         self._router = Router(router, internet, vpc.cidrs, mtu)
         self._router.create()
         self.resolver_addresses = resolver_addresses(vpc.cidrs)
-        """Where the VPC's DNS server answers: in the primary CIDR, then link-local, IPv4 and IPv6."""
+        """Addresses of the VPC's DNS server: in the primary CIDR, then link-local, IPv4 and IPv6."""
         self._resolver = Resolver(router, self.resolver_addresses)
         aws.changed = self._await_change
         self.sync()
@@ -69,78 +69,78 @@ class VpcNet:
 
     @property
     def router(self) -> Namespace:
-        """Where the packets pass: for tcpdump."""
+        """The router's namespace, which all packets pass: for tcpdump."""
         return self._router.namespace
 
     @property
     def internet(self) -> Internet:
-        """The internet has one host. It answers addresses of the VPC and no others."""
+        """The one host of the internet. It answers addresses of the VPC and no others."""
         return Internet(self._router.internet, INTERNET_ADDRESSES)
 
     def attach(self, host_namespace: Namespace, machine: Machine) -> None:
-        """Give a host the primary ENI of a machine, as eth0 with its MAC and addresses, for as long as that runs."""
+        """Give a host the primary ENI of a machine, as eth0 with its MAC and addresses, while the machine runs."""
         self.attach_all({machine.id: host_namespace})
 
     def attach_all(self, hosts: Mapping[str, Namespace]) -> None:
-        """The same for many at once, by instance id."""
+        """Attach many hosts at once, by instance id."""
         with self._lock:
             self._hosts |= hosts
         self.sync()
 
     def detach(self, instance_id: str) -> None:
-        """Take it away again."""
+        """Detach the ENI from its host."""
         with self._lock:
             self._hosts.pop(instance_id, None)
         self.sync()
 
     def block(self, protocol: str = "udp", port: int = 8472) -> None:
-        """Drop what goes to this port of any host, as security groups that forgot it would."""
+        """Drop packets to this port of any host, as security groups without a rule for it would."""
         with self._lock:
             self._blocked.add((protocol, port))
         self.sync()
 
     def unblock(self, protocol: str = "udp", port: int = 8472) -> None:
-        """Let it pass again."""
+        """Stop dropping packets to this port."""
         with self._lock:
             self._blocked.discard((protocol, port))
         self.sync()
 
     def sync(self) -> None:
-        """Make the namespace equal to what EC2 says now. Raises CloudrouteError."""
+        """Bring the namespace to EC2's present state. Raises CloudrouteError."""
         with self._lock:
             self._router.show(take(self._aws, self._vpc.id), self._hosts, self._blocked)
 
     def close(self) -> None:
-        """Remove both namespaces. The hosts' are not touched."""
+        """Remove both namespaces. The hosts' namespaces stay."""
         self._aws.changed = lambda: None
-        with self._news:
+        with self._changed:
             self._closing = True
-            self._news.notify_all()
+            self._changed.notify_all()
         self._thread.join()
         self._resolver.close()
         self._router.delete()
 
     def _await_change(self) -> None:
-        """EC2 has changed: wait until packets go by it. Who was told that a route is there may rely on it."""
-        with self._news:
+        """Handle a change of EC2: wait until it applies to packets. A caller told of a route may rely on it."""
+        with self._changed:
             self._changes += 1
             mine = self._changes
-            self._news.notify_all()
-            self._news.wait_for(lambda: self._shown >= mine or self._closing)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._shown >= mine or self._closing)
 
     def _follow(self) -> None:
         while True:
-            with self._news:
-                self._news.wait_for(lambda: self._changes > self._shown or self._closing)
+            with self._changed:
+                self._changed.wait_for(lambda: self._changes > self._shown or self._closing)
                 if self._closing:
                     return
                 seen = self._changes
             try:
                 self.sync()
-            except Exception as error:  # noqa: BLE001 - without this thread the VPC would silently stand still
+            except Exception as error:  # noqa: BLE001 - without this thread the VPC would silently stop following EC2
                 self.trouble = f"{type(error).__name__}: {error}"
             else:
                 self.trouble = ""
-            with self._news:
+            with self._changed:
                 self._shown = seen
-                self._news.notify_all()
+                self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What runs on real nodes: a pod on each that answers with its name, and waiting for it."""
+"""Pods on real nodes: one on each that answers with its name, and functions that wait for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pod(NamedTuple):
 
 
 def pod_template(image: str) -> dict[str, Any]:
-    """The spec of a pod with one container, which tolerates every node and stops at once."""
+    """Return the spec of a pod with one container, which tolerates every taint and stops at once."""
     return {
         "containers": [{"name": "main", "image": image, "imagePullPolicy": "Never"}],
         "terminationGracePeriodSeconds": 0,
@@ -34,7 +34,7 @@ def pod_template(image: str) -> dict[str, Any]:
 
 
 def daemonset(name: str, image: str = WEB, namespace: str = "default") -> dict[str, Any]:
-    """The manifest of a DaemonSet with a pod on each node, on new and unreachable ones too. It stops at once."""
+    """Return the manifest of a DaemonSet with a pod on each node, new and unreachable ones too. It stops at once."""
     labels = {"app": name}
     return {
         "apiVersion": "apps/v1",
@@ -48,13 +48,13 @@ def daemonset(name: str, image: str = WEB, namespace: str = "default") -> dict[s
 
 
 def running(cluster: RemoteCluster, name: str, namespace: str = "default") -> dict[str, Pod]:
-    """By node, the pods of a DaemonSet that run, are not being deleted and have addresses."""
+    """Return the running pods of a DaemonSet, by node, that have addresses and are not being deleted."""
     pods = (_parse(item) for item in cluster.list("pods", namespace) if _runs(item, name))
     return {pod.node: pod for pod in pods if pod.addresses}
 
 
 def node_ready(cluster: RemoteCluster, name: str) -> bool:
-    """Whether a Node is there and its kubelet says that it is ready."""
+    """Whether a Node exists and its kubelet reports Ready."""
     conditions = [
         condition
         for node in cluster.list("nodes")
@@ -65,7 +65,7 @@ def node_ready(cluster: RemoteCluster, name: str) -> bool:
 
 
 def wait_for(condition: Callable[[], _Value], what: str, seconds: float = 60.0) -> _Value:
-    """Ask until the answer is true, and return it. Raises CloudrouteError, naming `what`, after `seconds`."""
+    """Poll until the result is true, and return it. Raises CloudrouteError, naming `what`, after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
