@@ -1,11 +1,11 @@
-"""A cluster that outgrows its route tables, in a minute and on this machine alone.
+"""A demo of a cluster that outgrows its route tables, in a minute and on this machine alone.
 
 stage      EC2, the Kubernetes API, and two controllers as processes of their own
-figures    what is true now, read from EC2 and Kubernetes and not from the controllers
-screen     how that looks
-story      what happens, act by act
+figures    the present state, read from EC2 and Kubernetes and not from the controllers
+screen     the display
+scenario   the acts, one by one
 """
 
-from cloudroute.lab.demo.story import play
+from cloudroute.lab.demo.scenario import play
 
 __all__ = ["play"]

@@ -1,4 +1,4 @@
-"""What is true now: read from EC2 and Kubernetes, never from what a controller says of itself."""
+"""The present state, read from EC2 and Kubernetes, never from a controller's own reports."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from cloudroute.lab.demo.stage import LIMIT, POOL, Stage
 from cloudroute.types import Cidr, Condition, NodeRoute
 
 Pairs = Mapping[tuple[str, str], Counter[str]]
-"""Zone and zone -> path -> how many pairs."""
+"""Zone and zone -> path -> number of pairs."""
 
 
 @dataclass(frozen=True)
 class Fill:
-    """A route table: entries of ours, of others (`local` included), and the limit."""
+    """Use of a route table: entries of the cluster, and of others (`local` included)."""
 
     id: str
     zone: str
     ours: int
     foreign: int
     highest: int
-    """The most entries that it ever held."""
+    """Highest number of entries that it ever held."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One look at the world."""
+    """State of both APIs at one moment."""
 
     nodes: int
     conditions: Counter[str]
@@ -37,19 +37,19 @@ class Figures:
     pairs: Pairs
     routes: Mapping[str, NodeRoute]
     overlay: tuple[str, ...] = ()
-    """Nodes that lack an entry in some table, by name."""
+    """Names of nodes that lack an entry in some table."""
     calls: Counter[str] = field(default_factory=Counter)
     """EC2 calls of the controllers by action."""
     throttled: int = 0
 
     @property
     def paths(self) -> Counter[str]:
-        """Pairs by path, all zones together."""
+        """Pairs by path, over all zones."""
         return sum(self.pairs.values(), Counter())
 
 
 def look(stage: Stage) -> Figures:
-    """Look at both APIs."""
+    """Read both APIs."""
     nodes = {item["metadata"]["name"]: project.node(item) for item in stage.kube.list("nodes")}
     routes = {item["metadata"]["name"]: project.node_route(item) for item in stage.kube.list("noderoutes")}
     calls: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def _fills(stage: Stage) -> tuple[Fill, ...]:
 
 
 def count_pairs(routes: Mapping[str, NodeRoute], zones: Mapping[str, str]) -> Pairs:
-    """Pairs of nodes by their zones and path, class by class."""
+    """Count pairs of nodes by their zones and path, class by class."""
     classes = Counter((zones[name], Class.of(route.spec)) for name, route in routes.items() if name in zones)
     pairs: dict[tuple[str, str], Counter[str]] = {}
     listed = list(classes.items())
@@ -95,11 +95,11 @@ def count_pairs(routes: Mapping[str, NodeRoute], zones: Mapping[str, str]) -> Pa
     return pairs
 
 
-# --- is it right? -------------------------------------------------------------------------------
+# --- checks -------------------------------------------------------------------------------------
 
 
 def faults(stage: Stage, figures: Figures) -> list[str]:
-    """Everything that is not as it must be at rest, in words; [] when all is right."""
+    """Return every violation of the state required at rest, as sentences; [] without any."""
     found = [
         f"{fill.id} held {fill.highest} entries, the limit is {LIMIT}" for fill in figures.fills if fill.highest > LIMIT
     ]
@@ -119,7 +119,8 @@ def faults(stage: Stage, figures: Figures) -> list[str]:
 
 
 def _bad_promises(stage: Stage, figures: Figures) -> list[str]:
-    """Native paths without an active route to the right ENI, and paths to an ENI whose source/dest check is on."""
+    """Return native paths without an active route to the right ENI, and nodes whose ENI has its source/dest check
+    on."""
     tables = {zone.route_table_id: stage.aws.scene.routes(zone.route_table_id) for zone in stage.vpc.zones}
     found = []
     for name, route in figures.routes.items():

@@ -1,7 +1,7 @@
-"""What happens in the demo of packets: six hosts, every pod sends to every other, and nothing may be lost.
+"""The scenario of the packet demo: six hosts, every pod sends to every other, and no packet may be lost.
 
-Paths change under the traffic: the limit falls and rises, a host dies and is replaced, an agent is killed. What counts
-is counted by the receivers (`packets_count`), not by who moves the paths.
+Paths change under the traffic: the limit falls and rises, an instance is terminated and replaced, an agent is killed.
+Receivers count the packets (`packets_count`), independent of the code that changes the paths.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.demo.packets_count import INTERVAL_MS, Exchange, Tally
 from cloudroute.lab.demo.packets_screen import Fill, PacketPicture
+from cloudroute.lab.demo.scenario import shown
 from cloudroute.lab.demo.screen import record
-from cloudroute.lab.demo.story import shown
 from cloudroute.lab.hosts.ending import demand_nothing_left
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
@@ -24,16 +24,16 @@ from cloudroute.lab.hosts.lab import HostLab
 NAME = "demo"
 HOSTS, ZONES = 6, 3
 HIGH, LOW = 50, 5
-"""Entries of a route table: `local` and the default route are two of them in each family."""
+"""Limits of entries per route table: `local` and the default route are two of them in each family."""
 LOOK_SECONDS = 0.25
 HOLD_SECONDS = 3.0
-"""How long a phase goes on when all is done: losses show half a second late."""
+"""Seconds that a phase continues after its last change: losses are known half a second late."""
 PATIENCE_SECONDS = 60.0
 AGENT_AWAY_SECONDS = 2.0
 
 
-class Story:
-    """The demo as it runs."""
+class Scenario:
+    """The running demo."""
 
     def __init__(self, lab: HostLab, picture: PacketPicture, refresh: Callable[[], None]) -> None:
         self._lab, self._picture, self._refresh = lab, picture, refresh
@@ -44,7 +44,7 @@ class Story:
         self._started = time.monotonic()
 
     def run(self) -> None:
-        """All acts. Raises CloudrouteError when the world does not come right."""
+        """Run all acts. Raises CloudrouteError when an expected state does not come."""
         try:
             self.build()
             self.begin()
@@ -60,7 +60,7 @@ class Story:
     # --- acts -------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Hosts join, and get a pod each."""
+        """Add the hosts, each with one pod."""
         for zone in range(ZONES):
             self._during(lambda zone=zone: self._lab.join(zone, HOSTS // ZONES))  # type: ignore[misc]
         self._during(self._lab.wait_ready)
@@ -70,7 +70,7 @@ class Story:
         self._victim, self._orphan = self._hosts[1], self._hosts[2]
 
     def begin(self) -> None:
-        """Every pod begins to send to every other. Flows of the host that will die are kept apart."""
+        """Start traffic from every pod to every other. Flows of the host to be terminated are kept apart."""
         others = [host for host in self._hosts if host is not self._victim]
         self._exchange.start(others, others)
         self._exchange.start([self._victim], others)
@@ -82,7 +82,7 @@ class Story:
         self._end_phase("all native")
 
     def overflow(self) -> None:
-        """The limit falls: some nodes go to the overlay."""
+        """Lower the limit: some nodes use the overlay."""
         self._set_limit(LOW)
         self._until(lambda: self._paths()["overlay"] > 0 and self._fits(), "the tables to shrink")
         self._during(self._lab.wait_ready)
@@ -91,7 +91,7 @@ class Story:
         self._end_phase("the limit falls")
 
     def recover(self) -> None:
-        """It rises again: all are native."""
+        """Raise the limit again: all pairs become native."""
         self._set_limit(HIGH)
         self._until(lambda: self._paths()["overlay"] == 0, "every pair to be native again")
         self._during(self._lab.wait_ready)
@@ -100,11 +100,11 @@ class Story:
         self._end_phase("it rises again")
 
     def die(self) -> None:
-        """An instance is terminated under traffic, and another takes its place and its name."""
+        """Terminate an instance under traffic, and start another in its place and under its name."""
         name, zone = self._victim.name, self._victim.zone
-        self._exchange.expect_death()
+        self._exchange.expect_termination()
         self._during(lambda: self._lab.terminate(name))
-        self._exchange.bury()
+        self._exchange.end_terminated()
         self._tell(f"The instance of {name} is terminated; its flows end.")
         self._until(lambda: all(name not in pair for pair in self._exchange.paths), "its routes to go")
         (self._victim,) = self._during(lambda: self._lab.join(zone, name=name))
@@ -117,7 +117,7 @@ class Story:
         self._end_phase("a host dies and is replaced")
 
     def kill_agent(self) -> None:
-        """An agent goes without a goodbye, and comes back."""
+        """Kill an agent with SIGKILL, and start it again."""
         name = self._orphan.name
         self._orphan.kill_agent()
         self._tell(f"The agent of {name} is killed (SIGKILL): its kernel keeps what was programmed.")
@@ -128,24 +128,29 @@ class Story:
         self._end_phase("an agent is killed and restarted")
 
     def sum_up(self) -> None:
-        """Every figure as it was measured."""
+        """Show every figure as it was measured."""
         self._exchange.close()
         exchange = self._exchange
         self._end_phase("the last packets")
-        if exchange.strangers:
-            raise CloudrouteError(f"packets came from addresses of no pod: {', '.join(sorted(exchange.strangers))}")
+        if exchange.unknown_sources:
+            raise CloudrouteError(
+                f"packets came from addresses of no pod: {', '.join(sorted(exchange.unknown_sources))}"
+            )
         total = exchange.total
         self._picture.summary = [
             ("packets sent between living pods", f"{total.sent:,} ({_listed(exchange.by_path)})"),
             ("of them lost", f"{total.lost:,}"),
             ("of them dropped by the measuring process", f"{exchange.tool_lost:,}"),
             ("changes of a pair's path under traffic", str(exchange.switches)),
-            ("lost with the host that died", f"{exchange.at_death.lost:,} of {exchange.at_death.sent:,} sent after it"),
+            (
+                "lost with the host that died",
+                f"{exchange.after_termination.lost:,} of {exchange.after_termination.sent:,} sent after it",
+            ),
             ("their source addresses", "the pods' own, on every path"),
             ("the whole demo", f"{time.monotonic() - self._started:.1f} s"),
         ]
 
-    # --- looking ----------------------------------------------------------------------------
+    # --- display ----------------------------------------------------------------------------
 
     @property
     def _hosts(self) -> list[LabHost]:
@@ -175,9 +180,9 @@ class Story:
         v6 = sum(1 for destination in entries if ":" in destination)
         return Fill(zone, max(v6, len(entries) - v6), self._limit)
 
-    def _during(self, deed: Callable[[], Any]) -> Any:
-        """Do it, and go on looking meanwhile."""
-        doing = self._pool.submit(deed)
+    def _during(self, action: Callable[[], Any]) -> Any:
+        """Run a function in a thread, and update the display meanwhile."""
+        doing = self._pool.submit(action)
         while not doing.done():
             self._look()
             time.sleep(LOOK_SECONDS)
@@ -211,14 +216,14 @@ def _listed(counts: Counter[Any]) -> str:
 
 
 def play(record_to: str = "") -> None:
-    """Play it; save its last picture as SVG if a path is given. Raises CloudrouteError."""
+    """Run the demo; save its last picture as SVG if a path is given. Raises CloudrouteError."""
     demand_nothing_left(NAME)
     picture = PacketPicture(f"cloudroute: {HOSTS} hosts with real packets, {ZONES} zones, a route table each")
     with shown(picture) as refresh:
         picture.tell("Hosts as network namespaces, strict EC2, a router that obeys it, two controllers, agents, CNI.")
         refresh()
         with HostLab(NAME, zones=ZONES, route_limit=HIGH) as lab:
-            Story(lab, picture, refresh).run()
+            Scenario(lab, picture, refresh).run()
         refresh()
     if record_to:
         try:

@@ -1,6 +1,6 @@
-"""Traffic between all pods of a lab, and where each packet went: counted by pair of hosts, phase and path.
+"""Traffic between all pods of a lab, counted by pair of hosts, phase and path.
 
-A host that dies takes its flows with it. What they lose then is nobody's fault and is counted apart.
+Flows of a terminated host end with it. Their losses from then on are expected, and are counted apart.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from cloudroute.types import Path
 
 INTERVAL_MS = 10.0
 Pair = tuple[str, str]
-"""Two hosts by name, from and to; for paths, which are the same both ways, sorted."""
+"""Names of two hosts, from and to; sorted for paths, which are the same both ways."""
 
 
 class Tally(NamedTuple):
-    """Packets."""
+    """Packet counts."""
 
     sent: int = 0
     lost: int = 0
 
     def plus(self, other: Tally) -> Tally:
-        """Both together."""
+        """Return the sum of both."""
         return Tally(self.sent + other.sent, self.lost + other.lost)
 
     def minus(self, other: Tally) -> Tally:
-        """What has come since `other`."""
+        """Return the packets counted since `other`."""
         return Tally(self.sent - other.sent, self.lost - other.lost)
 
 
 @dataclass
 class _Stream:
-    """Flows that begin and end together, in a process of their own."""
+    """Flows that start and end together, in a process of their own."""
 
     traffic: Traffic
     pairs: Mapping[Flow, Pair]
@@ -48,27 +48,27 @@ class _Stream:
 
 
 class Exchange:
-    """All traffic of the demo. `look` brings everything up to date."""
+    """All traffic of the demo. `look` updates all counts."""
 
     def __init__(self, lab: HostLab) -> None:
         self._lab = lab
         self._streams: list[_Stream] = []
-        self._dying: _Stream | None = None
+        self._ending: _Stream | None = None
         self.pairs: dict[Pair, Tally] = {}
-        """Between hosts while both lived."""
+        """Packets between two hosts while both were alive."""
         self.by_path: Counter[Path] = Counter()
-        """Packets sent, by the path that their pair had."""
-        self.at_death = Tally()
-        """Of flows whose one end had just died."""
+        """Packets sent, by the path of their pair."""
+        self.after_termination = Tally()
+        """Packets of flows with one host terminated."""
         self.paths: dict[Pair, Path] = {}
         self.switches = 0
-        """How often a pair has got another path."""
-        self.strangers: set[str] = set()
-        """Addresses that packets came from and that are no pod's."""
+        """Number of changes of a pair's path."""
+        self.unknown_sources: set[str] = set()
+        """Source addresses of received packets that are no pod's."""
         self.tool_lost = 0
 
     def start(self, sources: Collection[LabHost], targets: Collection[LabHost]) -> None:
-        """Begin flows between each of the sources and each of the targets, both ways and in both families."""
+        """Start flows between each of the sources and each of the targets, both ways and in both families."""
         wanted = [
             (a, b)
             for a, b in permutations({host.name: host for host in (*sources, *targets)}.values(), 2)
@@ -83,35 +83,35 @@ class Exchange:
         }
         self._streams.append(_Stream(Traffic(pairs, INTERVAL_MS).__enter__(), pairs))
 
-    def expect_death(self) -> None:
-        """One end of the flows that began last is about to die: what they send and lose from now on is apart."""
-        self._dying = self._streams.pop()
-        self._take(self._dying, self._dying.traffic.snapshot())
+    def expect_termination(self) -> None:
+        """Count the flows started last apart from now on: one of their hosts is about to be terminated."""
+        self._ending = self._streams.pop()
+        self._take(self._ending, self._ending.traffic.snapshot())
 
-    def bury(self) -> None:
-        """It has died: stop its flows."""
-        if self._dying:
-            before, after = self._dying.results.values(), self._dying.traffic.stop().values()
-            self.at_death = self.at_death.plus(_sum(after).minus(_sum(before)))
-            self._dying = None
+    def end_terminated(self) -> None:
+        """Stop the flows of the terminated host."""
+        if self._ending:
+            before, after = self._ending.results.values(), self._ending.traffic.stop().values()
+            self.after_termination = self.after_termination.plus(_sum(after).minus(_sum(before)))
+            self._ending = None
 
     def close(self) -> None:
-        """Stop everything, and count it to the last packet."""
+        """Stop all flows, and count them to the last packet."""
         for stream in self._streams:
             self._take(stream, stream.traffic.stop())
 
     def kill(self) -> None:
-        """Stop everything, and do not count."""
-        for stream in filter(None, (*self._streams, self._dying)):
+        """Stop all flows without counting."""
+        for stream in filter(None, (*self._streams, self._ending)):
             stream.traffic.__exit__()
 
     @property
     def total(self) -> Tally:
-        """Between living hosts."""
+        """Packets between hosts that were alive."""
         return Tally(*map(sum, zip(*self.pairs.values(), strict=True))) if self.pairs else Tally()
 
     def look(self) -> None:
-        """Count the packets and the paths."""
+        """Update the counts of packets and the paths."""
         self._look_at_paths()
         for stream in self._streams:
             self._take(stream, stream.traffic.snapshot())
@@ -125,7 +125,7 @@ class Exchange:
             if path := self.paths.get((min(a, b), max(a, b))):
                 self.by_path[path] += more.sent
             if flow.source in pods:
-                self.strangers |= result.sources - set(pods[flow.source].addresses)
+                self.unknown_sources |= result.sources - set(pods[flow.source].addresses)
         self.tool_lost = max(self.tool_lost, *(result.tool_lost for result in results.values()))
         stream.results = results
 

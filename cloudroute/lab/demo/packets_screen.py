@@ -1,4 +1,4 @@
-"""How the demo of packets looks: who reaches whom by which path, and what was lost on it."""
+"""Display of the packet demo: the path between each two hosts, and the packets lost on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cloudroute.lab.demo.screen import BAR, COLOURS, SIGNS, Picture
 
 @dataclass(frozen=True)
 class Fill:
-    """A route table: entries in its fuller family, and the limit."""
+    """Use of a route table: entries in its fuller family, and the limit."""
 
     zone: str
     entries: int
@@ -24,10 +24,10 @@ class Fill:
 
 @dataclass
 class PacketPicture(Picture):
-    """All that is on the screen."""
+    """Everything on the screen."""
 
     hosts: list[tuple[str, str]] = field(default_factory=list)
-    """Name and zone, in the order of the matrix."""
+    """Name and zone of each host, in the order of the matrix."""
     exchange: Exchange | None = None
     fills: list[Fill] = field(default_factory=list)
     phases: list[tuple[str, Tally]] = field(default_factory=list)

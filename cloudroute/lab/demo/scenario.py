@@ -1,4 +1,5 @@
-"""What happens in the demo, act by act. Each act ends when the world is right, and says how long that took."""
+"""The scenario of the demo, act by act. Each act ends when the expected state is reached, and reports the time
+taken."""
 
 from __future__ import annotations
 
@@ -28,15 +29,15 @@ PATIENCE_SECONDS = 90
 LOOK_SECONDS = 0.25
 
 
-class Story:
-    """The demo as it runs: the stage, and the picture of it."""
+class Scenario:
+    """The running demo: the environment, and its picture."""
 
     def __init__(self, stage: Stage, picture: Picture, refresh: Callable[[], None]) -> None:
         self._stage, self._picture, self._refresh = stage, picture, refresh
         self._started = time.monotonic()
 
     def run(self) -> None:
-        """All acts. Raises CloudrouteError when the world does not come right."""
+        """Run all acts. Raises CloudrouteError when an expected state does not come."""
         self.await_leader()
         self.join()
         self.overflow()
@@ -47,7 +48,7 @@ class Story:
     # --- acts -------------------------------------------------------------------------------
 
     def await_leader(self) -> None:
-        """Both start; one acquires the lease."""
+        """Wait until one of the two controllers acquires the lease."""
         kind = "a real kube-apiserver" if self._stage.real else "the embedded Kubernetes API"
         self._tell(f"Strict EC2 and {kind} are up; two controllers start.")
         self._until(lambda: self._stage.leader() is not None, "one of them to lead")
@@ -55,7 +56,7 @@ class Story:
             self._tell(f"{leader.name} leads, and shows the cluster at {leader.page}")
 
     def join(self) -> None:
-        """Nodes join until the tables overflow."""
+        """Add nodes until the tables overflow."""
         start = time.monotonic()
         self._picture.target = NODES
         zones = self._stage.vpc.zones
@@ -71,7 +72,7 @@ class Story:
         self._joined = self._figures.calls.copy()
 
     def overflow(self) -> None:
-        """Who went to the overlay, and why: one pair explained."""
+        """List nodes on the overlay, and explain the path of one pair."""
         specs = {name: route.spec for name, route in self._figures.routes.items()}
         tables = {r.id: r for r in self._reports()}
         names = sorted(specs)
@@ -83,7 +84,7 @@ class Story:
         self._tell(f"  {names[0]} to {far} goes by {told.path}, because it is {told.reason}.")
 
     def kill(self) -> None:
-        """The leader dies without a goodbye, and routed nodes with it."""
+        """Kill the leader with SIGKILL, and terminate routed nodes meanwhile."""
         leader = self._stage.leader()
         if leader is None:
             raise CloudrouteError("no controller leads")
@@ -93,13 +94,15 @@ class Story:
         self._gone = time.monotonic()
         self._tell(f"{leader.name} is killed (SIGKILL); while nobody leads, {DEAD} routed instances are terminated.")
         self._until(lambda: self._stage.leader() is not None, "the other to lead")
-        heir = self._stage.leader()
-        self._takeover = _acquired(heir) - killed if heir else 0.0
-        if heir:
-            self._tell(f"{heir.name} leads after {self._takeover:.1f} s, and shows the cluster at {heir.page}")
+        successor = self._stage.leader()
+        self._takeover = _acquired(successor) - killed if successor else 0.0
+        if successor:
+            self._tell(
+                f"{successor.name} leads after {self._takeover:.1f} s, and shows the cluster at {successor.page}"
+            )
 
     def change(self) -> None:
-        """Somebody else uses the table too; then all must come right."""
+        """Add a foreign route to a table, and wait until all is right again."""
         self._gateway = self._stage.add_foreign_route(FOREIGN)
         self._tell(f"Somebody routes {FOREIGN}, a part of the cluster CIDR, to an internet gateway by hand.")
         self._picture.target = NODES - DEAD
@@ -107,7 +110,7 @@ class Story:
         self._healed = time.monotonic() - self._gone
 
     def sum_up(self) -> None:
-        """Every figure as it was measured."""
+        """Show every figure as it was measured."""
         figures = self._figures
         kept = self._stage.aws.scene.routes(self._stage.vpc.zones[0].route_table_id).get(FOREIGN, {})
         if kept.get("GatewayId") != self._gateway:
@@ -126,7 +129,7 @@ class Story:
             ("the whole demo", f"{time.monotonic() - self._started:.1f} s"),
         ]
 
-    # --- looking ----------------------------------------------------------------------------
+    # --- display ----------------------------------------------------------------------------
 
     def _tell(self, line: str) -> None:
         self._picture.tell(line)
@@ -154,7 +157,7 @@ class Story:
         return self._figures.conditions[""] == 0 and self._figures.nodes == len(self._stage.nodes)
 
     def _right(self) -> bool:
-        """Ready, nothing wrong, and every table as full as it can be."""
+        """Whether all nodes are ready, nothing is wrong, and every table is as full as possible."""
         full = all(fill.ours + fill.foreign >= LIMIT - RESERVE for fill in self._figures.fills)
         native = all(len(route.spec.native_in) > 0 or route.spec.subnet_id for route in self._figures.routes.values())
         granted = sum(len(route.spec.native_in) for route in self._figures.routes.values())
@@ -162,7 +165,7 @@ class Story:
         return full and native and published and self._ready() and not world.faults(self._stage, self._figures)
 
     def _seen_foreign(self) -> bool:
-        """Whether the leader counts the foreign route: `local` is the other one."""
+        """Whether the leader counts the foreign route: the first of the two counted is `local`."""
         first = self._stage.vpc.zones[0].route_table_id
         return any(r.id == first and r.families["ipv4"].foreign == 2 for r in self._reports())
 
@@ -171,7 +174,7 @@ class Story:
 
 
 def _acquired(replica: Replica) -> float:
-    """When a replica began to lead, seconds since the epoch."""
+    """Return the time when a replica began to lead, in seconds since the epoch."""
     stamp = next(line["timestamp"] for line in replica.lines() if line.get("did") == "acquired")
     return datetime.fromisoformat(stamp).timestamp()
 
@@ -182,7 +185,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 @contextmanager
 def shown(picture: Picture) -> Iterator[Callable[[], None]]:
-    """On a terminal the picture moves; elsewhere each new line of the story is printed, and the picture at the end."""
+    """Redraw the picture on a terminal; elsewhere print each new line at once, and the picture at the end."""
     if sys.stdout.isatty():
         with Live(picture, console=Console(), auto_refresh=False, screen=False) as live:
             yield live.refresh
@@ -201,10 +204,10 @@ def shown(picture: Picture) -> Iterator[Callable[[], None]]:
 
 
 def play(record_to: str = "") -> None:
-    """Play the demo; save its last picture as SVG if a path is given. Raises CloudrouteError."""
+    """Run the demo; save its last picture as SVG if a path is given. Raises CloudrouteError."""
     picture = Picture(f"cloudroute: {NODES} nodes, three zones, a route table each, {LIMIT} entries a table")
     with Stage() as stage, shown(picture) as refresh:
-        Story(stage, picture, refresh).run()
+        Scenario(stage, picture, refresh).run()
         refresh()
     if record_to:
         try:

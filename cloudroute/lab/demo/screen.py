@@ -1,4 +1,4 @@
-"""How the demo looks: one picture, drawn again and again while it runs, and once more for `--record`."""
+"""Display of the demo: one picture, redrawn while it runs, and once more for `--record`."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ WIDTH = 112
 BAR = 40
 COLOURS = {"native": "green", "direct": "cyan", "overlay": "yellow"}
 SIGNS = {"native": "━", "direct": "═", "overlay": "┄"}
-"""Paths can be told apart without colour too."""
+"""Line styles: paths are distinguishable without colour too."""
 
 
 @dataclass
 class Picture:
-    """All that is on the screen."""
+    """Everything on the screen."""
 
     title: str = ""
     figures: Figures | None = None
     target: int = 0
     leader: str = ""
     told: list[str] = field(default_factory=list)
-    """The story so far, a line each."""
+    """Lines printed so far."""
     summary: list[tuple[str, str]] = field(default_factory=list)
 
     def tell(self, line: str) -> None:
-        """Add a line to the story."""
+        """Add a line."""
         self.told.append(one_line(line))
 
     def __rich__(self) -> RenderableType:
@@ -123,5 +123,5 @@ def record(picture: Picture, path: str) -> None:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(picture)
     image = console.export_svg(title="cloudroute demo")
-    # rich has the viewer load a font from a site; any monospace font of the viewer's own will do.
+    # rich's SVG loads a font from a web site; any local monospace font is good enough.
     Path(path).write_text(re.sub(r"@font-face \{.*?\}", "", image, flags=re.DOTALL), encoding="utf-8")

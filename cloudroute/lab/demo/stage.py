@@ -1,4 +1,4 @@
-"""The stage: strict EC2 and a Kubernetes API served over loopback, and two controllers that know only them."""
+"""The demo's environment: strict EC2 and a Kubernetes API over loopback, and two controllers that know nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cloudroute.lab.replica import Replica
 POOL = "100.64.0.0/16"
 LIMIT = 50
 RESERVE = 1
-"""Entries that the controllers leave free in each table, for the route that somebody adds by hand."""
+"""Entries that the controllers leave free in each table, for the route that is added by hand."""
 LEASE_SECONDS, RETRY_SECONDS = 5, 0.5
 FLAGS = {
     "--cluster-name": "demo",
@@ -37,11 +37,11 @@ FLAGS = {
     "--listen": "127.0.0.1:0",
     "--log-format": "json",
 }
-"""Shorter times than the defaults, or the demo would mostly wait."""
+"""Shorter times than the defaults: otherwise the demo would mostly wait."""
 
 
 class Stage:
-    """Built by entering it, torn down by leaving it."""
+    """Built by entering it, removed by leaving it."""
 
     def __init__(self) -> None:
         self.aws = Aws(throttle=True, route_quota=LIMIT)
@@ -109,14 +109,14 @@ class Stage:
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603
         return Replica(name, process, log)
 
-    # --- what happens on it -----------------------------------------------------------------
+    # --- actions ----------------------------------------------------------------------------
 
     def leader(self) -> Replica | None:
-        """The replica that leads, by what it logged last."""
+        """Return the replica that leads, by its log."""
         return next((replica for replica in self.replicas if replica.leads), None)
 
     def join(self, zone: Zone, count: int) -> None:
-        """Instances start in a zone, and their kubelets register."""
+        """Launch instances in a zone, and register their Nodes as kubelets do."""
         for machine in self.aws.scene.launch(zone, count):
             name = f"node-{len(self.nodes) + 1:03}"
             self.nodes[name] = machine
@@ -131,14 +131,14 @@ class Stage:
             )
 
     def terminate(self, names: Sequence[str]) -> None:
-        """Instances end, and the cloud provider deletes their Nodes."""
+        """Terminate instances, and delete their Nodes as the cloud provider does."""
         self.aws.scene.terminate(*(self.nodes[name].id for name in names))
         for name in names:
             self.kube.delete("nodes", name)
             del self.nodes[name]
 
     def add_foreign_route(self, destination: str) -> str:
-        """Somebody routes a part of the cluster CIDR to a gateway, in the first table; the gateway's id."""
+        """Route a part of the cluster CIDR to a gateway by hand, in the first table; returns the gateway's id."""
         ec2 = self.aws.scene.ec2
         gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc.id)
@@ -147,13 +147,13 @@ class Stage:
         return str(gateway)
 
     def kill(self, replica: Replica) -> float:
-        """SIGKILL: no goodbye. The moment, in seconds since the epoch."""
+        """Send SIGKILL, so that the lease is not released; returns the time in seconds since the epoch."""
         replica.process.send_signal(signal.SIGKILL)
         replica.process.wait()
         return time.time()
 
     def check(self) -> None:
-        """Raise CloudrouteError when no controller is left, with what the last one said."""
+        """Raise CloudrouteError when no controller is left, with the end of the last one's log."""
         if not any(replica.alive for replica in self.replicas):
             said = self.replicas[-1].log.read_text(encoding="utf-8")[-2000:]
             raise CloudrouteError("the controllers ended:", *said.split("\n"))
