@@ -89,7 +89,7 @@ class Aws:
         self._world = World(held, self.clock, self._quotas, transition_seconds)
         self._buckets = Buckets(self.clock.monotonic) if throttle else None
 
-    # --- ways in --------------------------------------------------------------------------------
+    # --- entry points ---------------------------------------------------------------------------
 
     def session(self, policy: Mapping[str, Any] | None = None) -> boto3.Session:
         """Return a boto3 session whose EC2, IAM, STS and Service Quotas clients are answered here, without a socket.
@@ -169,7 +169,7 @@ class Aws:
             self._world.refresh()
         return response
 
-    # --- knobs ----------------------------------------------------------------------------------
+    # --- settings -------------------------------------------------------------------------------
 
     def set_route_quota(self, entries: int, table_id: str | None = None) -> None:
         """Change the enforced limit of one table or of the account. Service Quotas shows only the account's.

@@ -102,7 +102,7 @@ class Faults:
         return self._add(Fault("delay", action, times, match=match, seconds=seconds))
 
     def stale(self, seconds: float, action: str = "*", *, times: int | None = None) -> Fault:
-        """Describes of route tables, instances, ENIs and subnets show the world of `seconds` ago."""
+        """Show the state of `seconds` ago in describes of route tables, instances, ENIs and subnets."""
         return self._add(Fault("stale", action, times, seconds=seconds))
 
     def clear(self) -> None:

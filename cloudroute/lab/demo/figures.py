@@ -119,8 +119,7 @@ def faults(stage: Stage, figures: Figures) -> list[str]:
 
 
 def _bad_promises(stage: Stage, figures: Figures) -> list[str]:
-    """Return native paths without an active route to the right ENI, and nodes whose ENI has its source/dest check
-    on."""
+    """Return native paths without an active route to the right ENI, and nodes whose source/dest check is on."""
     tables = {zone.route_table_id: stage.aws.scene.routes(zone.route_table_id) for zone in stage.vpc.zones}
     found = []
     for name, route in figures.routes.items():

@@ -1,5 +1,4 @@
-"""The scenario of the demo, act by act. Each act ends when the expected state is reached, and reports the time
-taken."""
+"""The scenario of the demo, act by act. Each act ends in the expected state, and reports the time it took."""
 
 from __future__ import annotations
 

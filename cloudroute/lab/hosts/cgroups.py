@@ -16,8 +16,7 @@ GONE_SECONDS = 10.0
 
 
 def make(name: str) -> None:
-    """Create the cgroup `name` right below the root, with all controllers: a kubelet does not create its cgroup
-    root."""
+    """Create the cgroup `name` right below the root, with all controllers: a kubelet does not create its root."""
     for hierarchy in _hierarchies():
         (hierarchy / name).mkdir(exist_ok=True)
         if (hierarchy / "cgroup.controllers").exists():

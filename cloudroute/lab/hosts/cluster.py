@@ -45,7 +45,7 @@ class ClusterHost(LabHost):
         self.kubelet.start()
 
     def add_pod(self, name: str, timeout: float = 60.0) -> LabPod:
-        """Create a Pod bound to this node by its selector, and wait until it runs."""
+        """Create a Pod with a node selector for this node, and wait until it runs."""
         if name in self.pods:
             raise CloudrouteError(f"{self.name} has a pod {name} already")
         selector = {"kubernetes.io/hostname": self.name}
@@ -62,7 +62,7 @@ class ClusterHost(LabHost):
             time.sleep(LOOK_SECONDS)
 
     def runs(self, pod: Pod) -> bool:
-        """Return whether a Pod has processes here, and its addresses in the API server.
+        """Whether a Pod has processes here, with the addresses that the API server shows of it.
 
         After a node was replaced, the API server shows the pod of the earlier machine for a while, with that pod's
         addresses, until the new kubelet, which runs the same Pod, has reported its own.

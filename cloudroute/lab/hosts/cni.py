@@ -69,7 +69,7 @@ class Runtime:
         return find_conflist(self._conf_dir) is not None
 
     def add(self, pod: Namespace) -> Attachment:
-        """Add a pod to the network. Raises CloudrouteError with a plugin's message, after undoing its part."""
+        """Add a pod to the network. Raises CloudrouteError with a plugin's message, after undoing the ADD."""
         conflist = self._conflist()
         container_id, result = f"lab-{uuid.uuid4().hex}", None
         for plugin in conflist["plugins"]:
@@ -82,8 +82,7 @@ class Runtime:
         return Attachment(container_id, pod, conflist, result or {})
 
     def delete(self, attachment: Attachment) -> None:
-        """Remove a pod from the network. All plugins run, even after an error; raises CloudrouteError with the first
-        one."""
+        """Remove a pod from the network. All plugins run, even after errors; raises CloudrouteError for the first."""
         failures = []
         present = find_conflist(self._conf_dir) is not None
         now = replace(attachment, conflist=self._conflist()) if present else attachment

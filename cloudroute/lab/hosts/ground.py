@@ -158,7 +158,7 @@ class Ground:
     # --- controllers and API server ---------------------------------------------------------------
 
     def start_controller(self) -> None:
-        """Start the replicas that do not run, of two."""
+        """Start the two replicas, or the one that does not run."""
         self.controllers.start()
 
     def stop_controller(self) -> None:

@@ -90,8 +90,7 @@ class Namespace:
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """Put the calling thread, and no other, into the namespace: a socket that it opens stays there until it is
-        closed."""
+        """Put the calling thread, and no other, into the namespace: sockets opened there stay in it until closed."""
         with open("/proc/thread-self/ns/net", "rb") as home:
             with self.path.open("rb") as there:
                 _enter(there.fileno())
