@@ -1,11 +1,11 @@
-"""The leader: lease, loop, apply. It knows the outside only through `ports`.
+"""The leader: lease, loop, apply. It reaches EC2 and Kubernetes only through `ports`.
 
 process    the threads, and how they end
-lease      who may write
+lease      the right to write
 loop       one snapshot, one plan, one apply, one sentence
-ec2_cache  EC2 as this process knows it
-apply      doing a plan: every step once its predecessors are done
-backoff    which steps may not be tried now, and why
+ec2_cache  the last known state of EC2
+apply      execution of a plan: each step once its predecessors are done
+backoff    steps that may not be tried now, and why
 """
 
 from cloudroute.controller.lease import Lease, NoLease

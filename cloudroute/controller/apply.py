@@ -1,6 +1,6 @@
-"""Doing a plan: every step once its predecessors are done, many at a time, one at a time in each lane.
+"""Execution of a plan: each step starts once its predecessors are done; many run at once, but one per lane.
 
-A step that fails holds up nothing but what comes after it.
+A failed step holds up only the steps that depend on it.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ WORKERS = 16
 
 @dataclass
 class Outcome:
-    """What became of the steps of one apply."""
+    """Results of one apply."""
 
     done: list[Step] = field(default_factory=list)
     failed: list[tuple[Step, ApiError]] = field(default_factory=list)
-    """Tried in vain."""
+    """Steps that were tried and failed, each with its error."""
     deferred: float = 0.0
-    """Seconds until the budget has a call for those not tried; 0 when there are none."""
+    """Seconds until the call budget has a token for the steps that it deferred; 0 when it deferred none."""
     behind: int = 0
-    """Steps not tried: a predecessor failed, or they wait for their back-off or the budget."""
+    """Number of steps not tried: a predecessor failed, or they wait for their back-off or the budget."""
     hopeful: bool = False
-    """Whether a step that failed or waits for its back-off may succeed yet."""
+    """Whether a step that failed or waits for its back-off may still succeed."""
 
 
 class Applier:
     """Runs steps on a pool of threads, each write behind the fence.
 
-    `done` is told of every step that succeeded, `surprised` of every one whose failure says that the world is other
-    than it was read; both in the thread that runs the apply.
+    `done` is called with every step that succeeded, `surprised` with every step whose failure shows that EC2 or the
+    cluster differs from our last read. Both are called in the thread that runs the apply.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Applier:
         self._back_off = BackOff(clock, resync_seconds)
 
     def run(self, steps: Sequence[Step], stop: threading.Event, beat: Callable[[], None]) -> Outcome:
-        """Do what can be done now; `beat` is called as each step ends. Once `stop` is set no step starts.
+        """Run the steps that can run now; `beat` is called as each step ends. Once `stop` is set no step starts.
 
-        Raises LeaseLost once all that was under way has ended.
+        Raises LeaseLost once all steps under way have ended.
         """
         self._back_off.forget_old()
         run = _Run(steps, self._back_off, stop, lambda work: self._pool.submit(work), self._perform)
@@ -85,15 +85,15 @@ class Applier:
         return run.outcome
 
     def held(self, steps: Sequence[Step]) -> frozenset[Key]:
-        """Keys of those steps that may not be tried now."""
+        """Keys of the steps that may not be tried now."""
         return frozenset(step.key for step in steps if self._back_off.holds(step))
 
     def next_due(self) -> float:
-        """When the first back-off ends, monotonic seconds; infinity when nothing waits."""
+        """End of the first back-off, monotonic seconds; infinity when no step waits."""
         return self._back_off.next_due()
 
     def refusals(self) -> list[Notice]:
-        """What a person should know: which action was refused, for which resource."""
+        """Notices of refused EC2 actions, one per action and route table."""
         return self._back_off.notices()
 
     # --- one step ---------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class _NotTried(Exception):
 
 
 class _Run:
-    """One apply under way: which steps wait for what."""
+    """One apply under way, with the steps that wait for others."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class _Run:
         self.outcome = Outcome()
         self._place = {step.key: place for place, step in enumerate(steps)}
         self._unmet: dict[Key, set[Key]] = {}
-        """Of steps that wait for others: for which."""
+        """Unfinished predecessors of each waiting step."""
         self._followers: defaultdict[Key, list[Step]] = defaultdict(list)
         for step in steps:
             if unmet := {other for other in step.after if other in self._place}:
@@ -165,17 +165,17 @@ class _Run:
                 for other in unmet:
                     self._followers[other].append(step)
         self._lanes: defaultdict[Key, list[tuple[bool, int, Step]]] = defaultdict(list)
-        """A heap per lane: of the steps that are ready, the plan's first goes first, whoever got ready first."""
+        """A heap of ready steps per lane, in the plan's order; steps that were refused come last."""
         self._busy: set[Key] = set()
         """Lanes with a step under way."""
         self._closed: set[Key] = set()
-        """What no further step may ask for, as `_asks` names it: its budget is spent, or its table is full."""
+        """Calls and table entries, as in `_needs`, that no further step gets: a budget is spent, or a table is full."""
         self._under_way = 0
         self._ended: queue.SimpleQueue[tuple[Step, Exception | None]] = queue.SimpleQueue()
         self._lost: LeaseLost | None = None
 
     def results(self, beat: Callable[[], None]) -> Iterator[tuple[Step, ApiError | None]]:
-        """Run; each step that was tried, when it has ended, with its error if it failed."""
+        """Run the steps; yield each one that was tried as it ends, with its error or None."""
         for step in self._steps:
             if step.key not in self._unmet:
                 self._ready(step, pump=False)
@@ -204,12 +204,12 @@ class _Run:
         waiting = self._lanes[lane]
         while waiting and lane not in self._busy:
             if lane[0] == "check" and _CHECKS in self._closed:
-                return  # thousands wait in a burst, and all for the same budget
+                return  # thousands wait in a burst, all for the same budget
             if self._start(heapq.heappop(waiting)[2]):
                 self._busy.add(lane)
 
     def _start(self, step: Step) -> bool:
-        if self._stop.is_set() or self._lost or not self._closed.isdisjoint(_asks(step)):
+        if self._stop.is_set() or self._lost or not self._closed.isdisjoint(_needs(step)):
             return False
         if self._back_off.holds(step):
             self.outcome.hopeful |= not self._back_off.hopeless(step)
@@ -219,18 +219,18 @@ class _Run:
         return True
 
     def _work(self, step: Step) -> None:
-        """In a thread of the pool."""
+        """Perform one step, in a thread of the pool."""
         error: Exception | None = None
         try:
-            if self._stop.is_set():  # it was set while this step waited for a thread
+            if self._stop.is_set():  # set while this step waited for a thread
                 raise _NotTried
             self._perform(step)
-        except Exception as caught:  # noqa: BLE001 - `_judge` raises what it does not know
+        except Exception as caught:  # noqa: BLE001 - `_judge` raises unknown errors again
             error = caught
         self._ended.put((step, error))
 
     def _judge(self, step: Step, error: Exception | None) -> bool:
-        """Note how a step ended; whether it was tried."""
+        """Record how a step ended. Returns whether it was tried."""
         outcome = self.outcome
         match error:
             case None:
@@ -240,11 +240,11 @@ class _Run:
             case LeaseLost():
                 self._lost = error
             case Deferred():
-                self._closed.add(_asks(step)[0])
+                self._closed.add(_needs(step)[0])
                 outcome.deferred = max(outcome.deferred, error.seconds)
             case ApiError():
                 if isinstance(error, LimitExceeded):
-                    self._closed.add(_asks(step)[1])
+                    self._closed.add(_needs(step)[1])
                 outcome.failed.append((step, error))
                 self._back_off.failed(step, error)
                 outcome.hopeful |= not self._back_off.hopeless(step)
@@ -256,7 +256,7 @@ class _Run:
         return False
 
     def _go_on(self, step: Step, done: bool) -> None:
-        """Start what waited for the end of this step."""
+        """Start the steps that waited for this one to end."""
         for follower in self._followers[step.key] if done else ():
             unmet = self._unmet[follower.key]
             unmet.discard(step.key)
@@ -268,15 +268,15 @@ class _Run:
 
 
 _CHECKS: Key = ("ModifyNetworkInterfaceAttribute",)
-"""What steps in the lanes of source/dest checks ask for, as `_asks` says it."""
+"""The call that steps in the lanes of source/dest checks need, as in `_needs`."""
 
 
 def _lane(step: Step) -> Key | None:
     return step.lane if isinstance(step, ChangeRoute | DisableSourceDestCheck) else None
 
 
-def _asks(step: Step) -> tuple[Key, Key]:
-    """What a step asks for: a call of an action, and an entry of a table."""
+def _needs(step: Step) -> tuple[Key, Key]:
+    """The call of an EC2 action and the table entry that a step needs."""
     action = action_of(step)
     entry = (action, step.table_id, step.destination.family) if isinstance(step, ChangeRoute) else step.key
     return (action,), entry

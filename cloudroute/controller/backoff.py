@@ -1,7 +1,7 @@
-"""What may not be tried now, and why.
+"""Steps that may not be tried now, and why.
 
-Each step has its own back-off, so that one which always fails slows no other. A missing permission is different: it is
-missing alike for all that ask the same of that table, so it is asked once per table and resync.
+Each step has its own back-off, so that one that always fails slows no other. A missing permission is different: it
+fails every step with the same action on the same table, so the action is tried once per table and resync.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _chance = Random()
 MAX_ATTEMPTS = 5
 """Attempts after which a failing step counts as one that keeps failing."""
 FIRST_PAUSE, MAX_PAUSE = 0.5, 60.0
-"""Seconds before a failed step is tried again; doubled each time, and up to half more at random."""
+"""Seconds before a failed step is tried again; doubled each time, plus up to half of it at random."""
 DOUBLINGS = 7
 GLANCE_SECONDS = 0.1
 UNDONE_SECONDS = 60.0
-"""Who writes the same again so soon after it was done writes against somebody."""
+"""Seconds. Rewriting an equal value within this time means that another controller reverts it."""
 REPORT_SECONDS = 2.0
-"""From one write of a RouteTable object to the next: a burst changes it with each route, and every agent watches it."""
+"""Seconds between two writes of a RouteTable object: a burst changes it with each route, and every agent watches it."""
 FORGET_SECONDS = 600.0
-"""Nobody has wanted a step for that long after its pause: whoever wants it again starts anew."""
+"""Seconds after the end of its pause at which a failure is forgotten: the next one counts as the first."""
 EC2_ACTIONS = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 
 
 class Failure(NamedTuple):
-    """How often it failed in a row, until when it is not to be tried (monotonic seconds), and why."""
+    """Consecutive failures, the end of the pause (monotonic seconds), and the last error."""
 
     attempts: int
     until: float
@@ -50,19 +50,19 @@ class Failure(NamedTuple):
 
 
 class BackOff:
-    """The failures of an `Applier`. Not for several threads."""
+    """Failures of an `Applier`'s steps. Not thread-safe."""
 
     def __init__(self, clock: Clock, resync_seconds: float) -> None:
         self._clock, self._resync_seconds = clock, resync_seconds
         self._failures: dict[Key, Failure] = {}
         self._refusals: dict[tuple[str, str], Failure] = {}
-        """By `_ground`."""
+        """By `_scope`."""
         self._refused: set[Key] = set()
-        """Steps that were forbidden when last asked: tried after the others of their lane, so that they starve none."""
+        """Steps that were forbidden at their last attempt: tried last in their lane, so that they starve none."""
         self._done: dict[Key, tuple[object, int, float]] = {}
-        """Of writes that say something: what was said last, how often in a row, and when."""
+        """Writes of conditions and NodeRoutes, by step: last value, its repetitions, and when (monotonic seconds)."""
         self._reported: dict[str, float] = {}
-        """By route table: until when it is not to be reported again."""
+        """By route table: earliest time of the next write of its RouteTable object, monotonic seconds."""
         self._changes = ChangeLog()
 
     def failed(self, step: Step, error: ApiError) -> None:
@@ -71,13 +71,13 @@ class BackOff:
         attempts = (f.attempts if (f := self._failures.get(step.key)) else 0) + 1
         if isinstance(error, Forbidden):
             self._refused.add(step.key)
-            self._refusals[_ground(step)] = Failure(attempts, now + self._resync_seconds, error)
+            self._refusals[_scope(step)] = Failure(attempts, now + self._resync_seconds, error)
         elif isinstance(error, Refused):
             self._failures[step.key] = Failure(attempts, now + self._resync_seconds, error)
-        elif not isinstance(error, LimitExceeded):  # the planner does not ask again
+        elif not isinstance(error, LimitExceeded):  # the planner does not plan it again
             pause = _pause(attempts - 1) * _chance.uniform(1, 1.5)
             if isinstance(error, LostRace) and attempts == 1:
-                pause = GLANCE_SECONDS  # the next plan sees the world as it is
+                pause = GLANCE_SECONDS  # the next plan starts from the present state
             if isinstance(error, Throttled):
                 pause = max(pause, error.retry_after)
             self._failures[step.key] = Failure(attempts, now + pause, error)
@@ -85,7 +85,7 @@ class BackOff:
 
     def succeeded(self, step: Step) -> None:
         """Forget earlier failures."""
-        self._refusals.pop(_ground(step), None)
+        self._refusals.pop(_scope(step), None)
         self._refused.discard(step.key)
         if self._failures.pop(step.key, None):
             self._changes.forget(step.key)
@@ -98,15 +98,15 @@ class BackOff:
         return step.key in self._refused
 
     def _note_repetition(self, step: Step) -> None:
-        """Slow down where somebody undoes what we write: two controllers must not fight at full speed."""
+        """Slow down where another controller reverts our writes: the two must not fight at full speed."""
         if not isinstance(step, SetCondition | WriteNodeRoute):
             return
         now = self._clock.monotonic()
-        # A Node of the same name that was made anew has not been told yet.
-        said: object = (step.node.uid, step.condition) if isinstance(step, SetCondition) else step.spec
+        # With the uid, since a recreated Node of the same name has not got the condition yet.
+        value: object = (step.node.uid, step.condition) if isinstance(step, SetCondition) else step.spec
         last, times, at = self._done.get(step.key, (None, 0, now))
-        times = times + 1 if last == said and now - at < UNDONE_SECONDS else 0
-        self._done[step.key] = (said, times, now)
+        times = times + 1 if last == value and now - at < UNDONE_SECONDS else 0
+        self._done[step.key] = (value, times, now)
         if times:
             pause = _pause(times)
             error = LostRace(action_of(step), step.key[-1], "", "it was done, and somebody has undone it")
@@ -114,10 +114,10 @@ class BackOff:
             self._changes.say(step.key, "step", warning=True, failed=" ".join(step.key), problem=str(error))
 
     def forget_old(self) -> None:
-        """Forget what nobody has asked for in a long time."""
+        """Forget steps that have not been planned for a long time."""
         recent = self._clock.monotonic() - FORGET_SECONDS
         self._failures = {key: f for key, f in self._failures.items() if f.until > recent}
-        self._refusals = {ground: f for ground, f in self._refusals.items() if f.until > recent}
+        self._refusals = {scope: f for scope, f in self._refusals.items() if f.until > recent}
         self._done = {key: done for key, done in self._done.items() if done[2] > recent}
         now = self._clock.monotonic()
         self._reported = {table_id: until for table_id, until in self._reported.items() if until > now}
@@ -126,26 +126,26 @@ class BackOff:
         """Whether a step may not be tried now."""
         if isinstance(step, WriteRouteTableObject) and self._reported.get(step.report.id, 0) > self._clock.monotonic():
             return True
-        if not self._failures and not self._refusals:  # asked of thousands of steps, and mostly so
+        if not self._failures and not self._refusals:  # called for thousands of steps, and mostly nothing has failed
             return False
         now = self._clock.monotonic()
         return any(f.until > now for f in self._of(step))
 
     def hopeless(self, step: Step) -> bool:
-        """Whether a step keeps failing: it was refused, or failed time and again."""
+        """Whether a step keeps failing: it was refused, or has failed MAX_ATTEMPTS times."""
         return any(f.attempts >= MAX_ATTEMPTS or isinstance(f.error, Refused) for f in self._of(step))
 
     def _of(self, step: Step) -> Iterable[Failure]:
-        return filter(None, (self._failures.get(step.key), self._refusals.get(_ground(step))))
+        return filter(None, (self._failures.get(step.key), self._refusals.get(_scope(step))))
 
     def next_due(self) -> float:
-        """When the first pause ends, monotonic seconds; infinity when there is none."""
+        """End of the first pause, monotonic seconds; infinity when there is none."""
         now = self._clock.monotonic()
         times = [f.until for f in (*self._failures.values(), *self._refusals.values())]
         return min([at for at in (*times, *self._reported.values()) if at > now], default=float("inf"))
 
     def notices(self) -> list[Notice]:
-        """What a person should know: which action was refused, for which resource."""
+        """Notices of refused EC2 actions, one per action and route table."""
         now = self._clock.monotonic()
         return [
             Notice("RouteTable", table_id, "", True, f"{action}Refused", str(failure.error))
@@ -160,13 +160,13 @@ def _pause(doublings: int) -> float:
 
 
 def action_of(step: Step) -> str:
-    """What budgets and refusals go by: the API's name of an EC2 action, else the kind of step."""
+    """Key of budgets and refusals: the API's name of an EC2 action, else the kind of step."""
     if isinstance(step, ChangeRoute):
         return f"{step.verb.capitalize()}Route"
     return "ModifyNetworkInterfaceAttribute" if isinstance(step, DisableSourceDestCheck) else type(step).__name__
 
 
-def _ground(step: Step) -> tuple[str, str]:
-    """What a refusal holds for: an action on a table (for an interface: on those whose subnet uses the table)."""
+def _scope(step: Step) -> tuple[str, str]:
+    """Scope of a refusal: an action and a table (for an interface, the table that its subnet uses)."""
     table_id = step.table_id if isinstance(step, ChangeRoute | DisableSourceDestCheck) else step.key[-1]
     return (action_of(step), table_id)

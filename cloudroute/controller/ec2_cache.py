@@ -1,7 +1,7 @@
-"""EC2 as this process knows it: read as seldom as can be, and kept right by the answers to its own writes.
+"""The last known state of EC2: read as seldom as possible, and updated by the process's own writes.
 
-A resync reads tables and instances, one more node its instance alone, an idle hour the subnets too. A surprise (a lost
-race, no answer, a full table) makes the tables be read again before anything else is decided.
+A resync reads tables and instances, a new node only its instance; subnets are read hourly. After a surprise (a lost
+race, no answer, a full table) the tables are read again before anything else is decided.
 
 A read may take longer than the pause after it, so pauses and ages count from its end.
 """
@@ -24,15 +24,15 @@ log = structlog.get_logger()
 
 HOUR = 3600.0
 FALLBACK_LIMIT = 50
-"""Routes per table where Service Quotas can't be asked: what every account has always had."""
+"""Routes per table where Service Quotas can't be asked: the quota that every account has always had."""
 UNKNOWN_RETRY = 1.0
 """Seconds until an instance that EC2 did not know is asked for again; doubled up to the resync."""
 UNRESOLVED = InterfaceOwner("", frozenset())
-"""Stands for the instance of an interface while EC2 does not say which it is."""
+"""Placeholder for the owner of an interface that EC2 has not told."""
 
 
 class Ec2Cache:
-    """What was read of EC2, by id. `limit` None means `auto`; `own_vpc` tells the VPC of this machine, if any."""
+    """EC2 resources by id. `limit` None means `auto`; `own_vpc` returns the VPC of this machine, "" if none."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Ec2Cache:
         self._fixed_limit, self._fixed_vpc = limit, vpc_id
         self.vpc_id = vpc_id
         self._voted = False
-        """Whether nodes' instances have told it: once its tables are read it stays."""
+        """Whether `vpc_id` comes from the nodes' instances: it then stays once its tables are read."""
         self.limit = limit or FALLBACK_LIMIT
         self.instances: dict[str, Instance] = {}
         self.tables: dict[str, RouteTable] = {}
@@ -56,36 +56,36 @@ class Ec2Cache:
         self.prefix_lists: dict[str, tuple[Family, int]] = {}
         self.refused: set[tuple[str, Family]] = set()
         self.unknown_owners: dict[str, InterfaceOwner] = {}
-        """By ENI: instances that are none of ours, though a route in our cluster CIDR leads there; or UNRESOLVED."""
+        """By ENI: its instance, none of ours though a route in our cluster CIDR leads there; or UNRESOLVED."""
         self._changes = ChangeLog()
         self._doubted: set[str] = set()
-        """Instances that were asked for again since the last resync, since another has their Node's name."""
+        """Instances read again since the last resync, because another instance has their Node's name."""
         self._resolved: set[str] = set()
-        """ENIs whose instance was asked for since the last resync."""
+        """ENIs whose instance was looked up since the last resync."""
         self.next_resync = 0.0
         self.tables_read = 0.0
-        """When the last reading of the tables ended, monotonic seconds."""
+        """End of the last read of the tables, monotonic seconds."""
         self.reading = 0
-        """How often the tables were read."""
+        """Number of reads of the tables so far."""
         self._next_hourly = 0.0
         self._next_quota = 0.0
         self._quota_known = limit is not None
         self.surprised = False
         """Whether the tables must be read again before anything is decided."""
         self._unknown: dict[str, tuple[float, float]] = {}
-        """Instance id -> when to ask again, and the pause after that."""
+        """Id of an instance that EC2 did not know -> when to ask again, monotonic seconds, and the pause after that."""
         self._named: set[str] = set()
-        """Subnets that tables and instances name, as of when these were read."""
+        """Subnets that tables and instances refer to, as of their last read."""
         self._next_subnets, self._subnet_pause = 0.0, UNKNOWN_RETRY
-        """When to ask again for subnets that EC2 did not show, and the pause after that."""
+        """Time of the next read for subnets that EC2 did not show (0: none is missing), and the pause after that."""
 
     # --- reading ----------------------------------------------------------------------------
 
     def refresh(self, wanted: Collection[str], reports: Collection[RouteTableObject] = ()) -> None:
-        """Read what is due. Raises ApiError, half-done at worst.
+        """Do the reads that are due. Raises ApiError; results of earlier reads are then kept.
 
-        `wanted` are the ids of all instances that matter. `reports` tell the VPC where no node is left, and the limit
-        where Service Quotas can't be asked.
+        `wanted` are the ids of the instances to know. `reports` give the VPC where no node is left, and the limit where
+        Service Quotas can't be asked.
         """
         now = self._clock.monotonic()
         resync = now >= self.next_resync
@@ -111,7 +111,7 @@ class Ec2Cache:
             self.next_resync = self._clock.monotonic() + self._resync_seconds
 
     def resolve_owners(self, interface_ids: Collection[str]) -> None:
-        """Learn whose these ENIs are; each is asked for once a resync, whatever comes of it."""
+        """Look up the instances of these ENIs, each once per resync even if that fails."""
         due = set(interface_ids) - self._resolved
         if not due:
             return
@@ -119,13 +119,13 @@ class Ec2Cache:
             self.unknown_owners |= self._ec2.owners(due)
             self._changes.forget("owners")
         except ApiError as error:
-            # Nobody must go without a network for it. Of an unknown owner a route is foreign: it is left alone.
+            # New nodes must not wait for this. A route to an unknown owner counts as foreign and is left alone.
             self.unknown_owners |= dict.fromkeys(due, UNRESOLVED)
             self._changes.say("owners", "owners of interfaces", warning=True, problem=str(error))
         self._resolved |= due
 
     def doubt(self, instance_ids: Collection[str]) -> None:
-        """Mark instances to be read again, once a resync: they may be gone, and their routes dead."""
+        """Mark instances to be read again, once per resync: they may be gone, and their routes dead."""
         due = set(instance_ids) - self._doubted
         self.surprised = self.surprised or bool(due)
         for id_ in due:
@@ -133,9 +133,9 @@ class Ec2Cache:
         self._doubted |= due
 
     def _find_vpc(self, reported: str, no_nodes: bool) -> None:
-        """The VPC of most nodes: one stray node must not lead the cluster elsewhere.
+        """Take the VPC of most nodes: one stray node must not move the cluster to another VPC.
 
-        The machine's own is believed only before the first node: a controller may run in a management VPC.
+        The machine's own VPC counts only before the first node: a controller may run in a management VPC.
         """
         votes = Counter(i.vpc_id for i in self.instances.values() if i.vpc_id).most_common(1)
         told = ((votes[0][0] if votes else "", "the nodes' instances"), (reported, "the RouteTable objects"))
@@ -148,7 +148,7 @@ class Ec2Cache:
         self._voted = bool(votes)
 
     def _read_instances(self, wanted: Collection[str], resync: bool, now: float) -> bool:
-        """Whether any was asked for."""
+        """Read the instances that are due. Returns whether there were any."""
         due = [
             id_
             for id_ in sorted(wanted)
@@ -173,12 +173,12 @@ class Ec2Cache:
         try:
             self.prefix_lists |= self._ec2.prefix_list_entries(sorted(routed))
         except ApiError as error:
-            # Nobody must go without a network because a list's size is not known: at least one entry it has.
+            # Nodes must not wait because a list's size is not known: it has at least one entry.
             log.warning("prefix lists", problem=str(error))
             self.prefix_lists = {**dict.fromkeys(routed, ("ipv4", 1)), **self.prefix_lists}
 
     def _named_subnets(self) -> set[str]:
-        """Those that tables and instances of the VPC name."""
+        """Subnets that tables and instances of the VPC refer to."""
         named = {subnet for table in self.tables.values() for subnet in table.subnet_ids}
         named |= {i.primary.subnet_id for i in self.instances.values() if i.primary and i.vpc_id == self.vpc_id}
         return named
@@ -203,7 +203,7 @@ class Ec2Cache:
         except ApiError as error:
             self._next_quota = self._clock.monotonic() + self._resync_seconds
             if not self._quota_known:
-                # What was in force before the restart, and never less than what a table holds: no route must go.
+                # The limit in force before the restart, and never less than a table holds, so that no route is removed.
                 reported = [use.limit for report in reports for use in report.families.values()]
                 held = [len(table.routes) for table in self.tables.values()]
                 self.limit = max([*(reported or [FALLBACK_LIMIT]), *held])
@@ -211,7 +211,7 @@ class Ec2Cache:
 
     @property
     def next_due(self) -> float:
-        """When something is to be read again, monotonic seconds."""
+        """Time of the next read, monotonic seconds."""
         subnets = [self._next_subnets] if self._next_subnets else []
         return min([self.next_resync, *subnets, *(at for at, _ in self._unknown.values())])
 
@@ -234,7 +234,7 @@ class Ec2Cache:
     # --- writing ----------------------------------------------------------------------------
 
     def note(self, step: Step) -> None:
-        """Take over what a write of ours has done."""
+        """Apply a successful write of our own."""
         if isinstance(step, DisableSourceDestCheck):
             instance = self.instances.get(step.instance_id)
             primary = instance.primary if instance else None
@@ -252,11 +252,11 @@ class Ec2Cache:
             self.tables[step.table_id] = replace(table, routes=routes)
 
     def surprise(self, instance_id: str = "") -> None:
-        """The world is not as read: read the tables again, and the instance too if one is named."""
+        """Have the tables read again, because EC2 differs from our last read; the instance too if one is named."""
         self.surprised = True
         self.instances.pop(instance_id, None)
 
     def refuse(self, table_id: str, family: Family) -> None:
-        """AWS says that a table is full: read how full it is, then learn from that."""
+        """Note that AWS reports a full table, and have it read again: its size then shows the limit."""
         self.refused.add((table_id, family))
         self.surprised = True

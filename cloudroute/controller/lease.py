@@ -1,9 +1,9 @@
-"""The lease, which is the leader's fence.
+"""The lease: it fences the leader's writes.
 
 `valid_until` is monotonic time: the start of the request that renewed the lease, plus its duration, minus a margin.
 No write to AWS starts after it, and one that started before ends within the margin, since AWS timeouts are shorter.
-So two leaders never write at once, whatever hangs, freezes or lies about the time: another process takes the lease
-only after it has watched it unchanged for its whole duration, on a clock of its own.
+So two leaders never write at once, even if a process hangs or freezes or a wall clock is wrong: another process takes
+the lease only after it has seen it unchanged for its whole duration, by its own monotonic clock.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ log = structlog.get_logger()
 _chance = Random()
 
 STANDBY_SECONDS = 0.75
-"""The longest that a standby goes without a look at the lease: an upgrade should not leave a gap of seconds."""
+"""Most seconds between two looks of a standby at the lease: an upgrade should not leave a gap of seconds."""
 JITTER = 0.2
-"""The most that a retry period is stretched by, so that standbys don't ask in step."""
+"""Largest fraction by which a retry period is extended at random, so that standbys don't ask in step."""
 
 
 class Lease:
-    """Acquires, renews and releases the lease: `turn` is one attempt, `run` the thread that makes them.
+    """Acquires, renews and releases the lease: `turn` is one attempt, `run` the thread that repeats it.
 
-    Seconds everywhere. `duration` is what others must wait for; `deadline` (less than that by the margin) is for how
-    long a renewal counts here. `identity` is of this process alone, past ones included: a lease that bears it is ours,
-    even if the answer which gave it to us was lost.
+    All times are in seconds. Other processes must wait for `duration`; a renewal counts here for `deadline`, which is
+    shorter by the margin. No other process, past ones included, has the same `identity`: a lease that bears it is
+    ours, even if the answer to our write was lost.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Lease:
         self._lock = threading.Lock()
         """Held while a request is under way: a renewal and the release must not race each other."""
         self._record: LeaseRecord | None = None
-        """As our last write left it; None when it must be read."""
+        """The lease as our last write left it; None when it must be read."""
         self._seen = LeaseRecord("", duration, "", "", -1)
-        """As last read while somebody else held it."""
+        """The lease as last read while another process held it."""
         self._free_at = 0.0
-        """When `_seen` will have been unchanged for its whole duration: monotonic."""
+        """Time when `_seen` will have been unchanged for its whole duration, monotonic seconds."""
         self._valid_until = 0.0
         self._released = False
         self._changes = ChangeLog()
         self.trouble = ""
-        """Why the last attempt failed, in words; "" when it did not."""
+        """Reason why the last attempt failed, in words; "" when it did not."""
         self.acquired = threading.Event()
 
     # --- the fence --------------------------------------------------------------------------
@@ -72,23 +72,23 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether it was ours and is not any more, though nobody released it. By the clock alone: no answer needed."""
+        """Whether the lease ran out without a release. The clock alone decides: no answer of the API is needed."""
         return self.acquired.is_set() and not self._released and not self.held
 
     @property
     def identity(self) -> str:
-        """Who this process is to others."""
+        """Name of this process in the lease."""
         return self._identity
 
     @property
     def holder(self) -> str:
-        """Who held the lease when it was last seen; "" while that is not known, or nobody did."""
+        """Last known holder of the lease; "" while it is not known, or nobody held it."""
         return self._identity if self.held else (self._record or self._seen).holder
 
     # --- one attempt ------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """Acquire or renew once; nothing after the release. What the API answers is never raised."""
+        """Acquire or renew once; do nothing after the release. Raises no ApiError: `trouble` tells of it."""
         with self._lock:
             if self._released:
                 return
@@ -114,7 +114,7 @@ class Lease:
     def _try(self, start: float) -> None:
         found = self._leases.read()
         if found and (found.holder, found.version) != (self._seen.holder, self._seen.version):
-            # From the end of the read, since the renewal that it shows may have begun after the read did.
+            # Counted from the end of the read, since the renewal that it shows may have begun after the read did.
             self._seen, self._free_at = found, self._clock.monotonic() + found.duration_seconds
         elif found is None and self._seen.version:
             # The Lease object was deleted. Its last holder does not know yet, and may just have renewed it.
@@ -127,7 +127,7 @@ class Lease:
         try:
             self._write(start, taken)
         except LostRace:
-            return  # somebody else was faster: stand by
+            return  # another process was faster: stand by
         if self.held:  # else the answer came too late; the next turn finds the lease ours
             log.info("lease", did="acquired", identity=self._identity, transitions=taken.transitions)
             self.acquired.set()
@@ -143,11 +143,11 @@ class Lease:
     # --- the thread -------------------------------------------------------------------------
 
     def run(self, beat: Callable[[], None]) -> None:
-        """Attempt after attempt until lost or released.
+        """Repeat attempts until the lease is lost or released.
 
-        One begins each retry period, or when the last one ends if that took longer; of a standby more often, and the
-        moment the holder's time is up. So a dead leader is followed within its lease's duration and one retry period,
-        and one that released its lease within a second.
+        An attempt begins each retry period, or when the last one ends if that took longer; on a standby more often, and
+        at the moment the holder's lease expires. So a dead leader is replaced within its lease's duration and one retry
+        period, and a leader that released its lease within a second.
         """
         while not self._released and not self.lost:
             period = self._period if self.acquired.is_set() else min(self._period, STANDBY_SECONDS)
@@ -160,7 +160,7 @@ class Lease:
             self._clock.sleep(max(0.0, due - now))
 
     def release(self) -> None:
-        """Give the lease up, once the last write has ended: another may lead at once. Nothing is acquired any more."""
+        """Release the lease for good, once the last write has ended: another process may lead at once."""
         with self._lock:
             self._released = True
             if not self.held:
@@ -176,7 +176,7 @@ class Lease:
 
 
 class NoLease:
-    """Stands for the lease of a single process that was told not to elect a leader: always held, never lost."""
+    """The lease of a process that runs without leader election: always held, never lost."""
 
     held, lost = True, False
     identity = holder = trouble = ""

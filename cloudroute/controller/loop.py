@@ -1,6 +1,6 @@
 """The loop: one snapshot, one plan, one apply, one sentence.
 
-It is level-triggered. An event only says "look again"; what is done follows from the snapshot alone.
+It is level-triggered. An event only says "look again"; every step follows from the snapshot alone.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ IDLE_SECONDS = 10.0
 
 
 def policy_of(settings: ControllerSettings, leave: bool = False) -> Policy:
-    """The part of the settings that decides anything; `leave` for `cleanup`."""
+    """The settings that the planner uses; `leave` is set for `cleanup`."""
     return Policy(
         settings.cluster_name,
         settings.cluster_cidr,
@@ -79,20 +79,20 @@ def policy_of(settings: ControllerSettings, leave: bool = False) -> Policy:
 
 
 class Turn(NamedTuple):
-    """How one cycle went."""
+    """Result of one cycle."""
 
     sentence: str
-    """What was done and what it waits for; "" when nothing."""
+    """Summary of the steps done; "" when there are none."""
     next_at: float
-    """When to look again without being told, monotonic seconds."""
+    """Time of the next cycle if nothing changes before, monotonic seconds."""
     settled: bool
-    """Nothing left to do, and nothing to wait for."""
+    """Whether nothing is left to do, and nothing to wait for."""
     stuck: bool
-    """All that is left keeps failing."""
+    """Whether all remaining steps keep failing."""
 
 
 class Loop:
-    """The leader's work. `turn` is one cycle; `run` the thread that makes them."""
+    """The leader's work. `turn` is one cycle; `run` is the thread that repeats it."""
 
     def __init__(
         self,
@@ -117,26 +117,27 @@ class Loop:
         self._memory = Memory()
         self._held: frozenset[Key] = frozenset()
         self._blind = 0
-        """How often in a row too little of EC2 could be read to decide anything."""
+        """Consecutive cycles in which too little of EC2 could be read to decide anything."""
         self._dirty = threading.Event()
         self._deferred = False
-        """Whether the last cycle has left something to the budget."""
+        """Whether the last cycle left steps that wait for the call budget."""
         self._left = 0
-        """How many steps the last cycle could not do."""
+        """Number of steps that the last cycle could not do."""
         self._checks: list[DisableSourceDestCheck] = []
-        """Those of them that the budget is to switch off yet."""
+        """Source/dest checks among these that wait for the call budget."""
         self._checked = ""
         """The VPC that the settings were checked against."""
         self._owners_reading = 0
         """Table-read counter at the last lookup of owners."""
 
     def wake(self) -> None:
-        """Something changed: look again."""
+        """Request a cycle because something changed."""
         self._dirty.set()
 
     def check(self) -> None:
-        """Raise UsageError where the pools do not hold the pod CIDRs of the cluster. Needs its lists, and no lease."""
-        # Nodes keep their CIDRs over a `cleanup`; NodeRoutes that it forgot without their routes would leave these.
+        """Raise UsageError where a pod CIDR of the cluster lies in no pool. Needs the cluster's lists, but no lease."""
+        # `cleanup` checks NodeRoutes only: Nodes keep their CIDRs, but a NodeRoute outside of the pools would be
+        # deleted without its routes, which would then stay.
         nodes = {} if self.policy.leave else self._cluster.nodes.items()
         if problems := outside_pools(nodes, self._cluster.node_routes.items(), self.policy):
             raise UsageError(problems)
@@ -144,9 +145,9 @@ class Loop:
     # --- the thread -------------------------------------------------------------------------
 
     def run(self, stop: threading.Event) -> bool:
-        """Turn until stopped. With `--once` until all is done; False when that did not come to be.
+        """Run cycles until stopped, or with `--once` until all is done.
 
-        Only what keeps failing is left then, or it was stopped before the end.
+        Returns False only with `--once`: all remaining steps keep failing, or it was stopped before the end.
         """
         while not stop.is_set():
             self._dirty.clear()
@@ -183,9 +184,10 @@ class Loop:
                 self.go_on(stop)
 
     def go_on(self, stop: threading.Event) -> None:
-        """Spend what the budget has got since on the checks that the last cycle has left. Raises LeaseLost.
+        """Run source/dest checks that the last cycle left, as far as the budget has refilled. Raises LeaseLost.
 
-        They stand behind nothing and wait for nothing, so no plan is needed; what follows from them is the next one's.
+        They depend on no other step and on no timer, so no plan is needed; steps that follow from them come with the
+        next plan.
         """
         self._beat()
         batch = self._checks[:BATCH]
@@ -196,15 +198,15 @@ class Loop:
             log.info("between cycles", did=summary(tuple(outcome.done)), left=self._left)
 
     def _beat(self) -> None:
-        # Each call to EC2 and each step that ends is a beat, too: what takes longer than this hangs.
+        # Each EC2 call and each step that ends is a beat, too: a longer silence means that the loop hangs.
         self._telemetry.beat("loop", 120)
 
     # --- one cycle --------------------------------------------------------------------------
 
     def turn(self, stop: threading.Event) -> Turn:
-        """One cycle. Raises LeaseLost, and UsageError where the settings contradict the VPC."""
-        # What a cycle makes for each node and step is dead at its end. To go through all of it meanwhile, in search of
-        # reference cycles, would take a third of the time of 10,000 nodes, and more of more.
+        """Run one cycle. Raises LeaseLost, and UsageError where the settings contradict the VPC."""
+        # The objects that a cycle makes for each node and step die at its end. Searching them for reference cycles
+        # meanwhile would take a third of the cycle's time with 10,000 nodes, and a larger share with more.
         collects = gc.isenabled()
         gc.disable()
         try:
@@ -245,7 +247,10 @@ class Loop:
         return turn
 
     def look(self) -> Snapshot | None:
-        """Read what is due; None while no VPC is known though there are nodes. Raises ApiError and UsageError."""
+        """Do the reads that are due and return a snapshot; None while there are nodes but no VPC is known.
+
+        Raises ApiError and UsageError.
+        """
         self.cache.doubt(self._replaced())
         self.cache.refresh(self._wanted(), self._cluster.route_table_objects.items().values())
         if not self.cache.complete and self._wanted():
@@ -260,16 +265,17 @@ class Loop:
         return snapshot
 
     def _resolve_owners(self) -> None:
-        """Ask whose the interfaces are that no node of ours has, though routes in our pools lead there.
+        """Look up the owners of interfaces that no node of ours has, though routes in our pools lead to them.
 
-        After each reading of the tables; and each time before the first NodeRoute, since new nodes bring new tables.
+        Done after each read of the tables, and in each cycle before the first NodeRoute, since new nodes bring new
+        tables.
         """
         if self._owners_reading != self.cache.reading or not self._cluster.node_routes.items():
             self.cache.resolve_owners(foreign_clusters.unknown_interfaces(self._snapshot(), self.policy))
             self._owners_reading = self.cache.reading
 
     def _check_settings(self) -> None:
-        """Raise UsageError for what contradicts the world: pools that others use, tables that are not there."""
+        """Raise UsageError where settings contradict cluster or VPC: pools that others use, tables that are missing."""
         services = check_overlap(self._settings, "the Services", self._kube.service_cidrs())
         tables = [
             f"--route-table {table_id}: expected a route table of {self.cache.vpc_id}, which has none of that id"
@@ -281,17 +287,17 @@ class Loop:
         self._checked = self.cache.vpc_id
 
     def _timely(self, steps: Sequence[Step]) -> Sequence[Step]:
-        """The steps that the last reading of the tables is young enough for."""
+        """Return the steps for which the last read of the tables is recent enough."""
         old = self._clock.monotonic() - self.cache.tables_read > FRESH_SECONDS
         return safe_on_old_tables(steps) if old else steps
 
     def _wanted(self) -> set[str]:
-        """Ids of all instances that matter."""
+        """Ids of the instances of all Nodes and NodeRoutes."""
         wanted = {node.instance_id for node in self._cluster.nodes.items().values() if node.instance_id}
         return wanted | {record.spec.instance_id for record in self._cluster.node_routes.items().values()}
 
     def _replaced(self) -> list[str]:
-        """Ids of instances whose name is another's by now."""
+        """Ids of instances in NodeRoutes whose Node is another instance by now."""
         nodes = self._cluster.nodes.items()
         return [
             record.spec.instance_id
@@ -309,14 +315,14 @@ class Loop:
         )  # fmt: skip
 
     def _waiting(self) -> Turn:
-        """No VPC is known, since EC2 shows no instance of a node."""
+        """End a cycle in which no VPC is known, since EC2 shows no instance of a node."""
         self._blind += 1
         if self.status:
             self.status.trouble("no VPC is known yet: no node's instance was found in EC2", self._clock.now())
         return Turn("", self.cache.next_due, False, self._blind >= BLIND)
 
     def _unreadable(self, error: ApiError) -> Turn:
-        """Nothing is decided from a world that can't be read: whatever works goes on working."""
+        """End a cycle whose reads failed. Nothing is decided without them, so working routes stay as they are."""
         self._blind += 1
         pause = min(READ_RETRY_SECONDS * self._blind, self._settings.resync_seconds)
         log.warning("read", problem=str(error), again_in_seconds=pause)
@@ -326,7 +332,7 @@ class Loop:
         return Turn("", self._clock.monotonic() + pause, False, stuck)
 
     def _turned(self, decision: Decision, outcome: Outcome, published: Outcome, postponed: int, start: float) -> Turn:
-        """How the cycle went; `postponed` steps wait for the next reading of the tables."""
+        """Sum up the cycle; `postponed` steps wait for the next read of the tables."""
         now = self._clock.monotonic()
         self._telemetry.reconcile(now - start)
         done = summary((*outcome.done, *published.done))
@@ -341,13 +347,13 @@ class Loop:
         if self._deferred:
             times.append(now + max(BUDGET_SECONDS, outcome.deferred, published.deferred))
         elif done or self.cache.surprised:
-            times.append(now)  # see what that has led to
+            times.append(now)  # to see the effects
         settled = not (left or waits or done)
         hopeful = postponed or waits or done or outcome.deferred or outcome.hopeful or published.hopeful
         stuck = bool(left) and not hopeful
         return Turn(done, min(times), settled, stuck)
 
-    # --- what a step has done ---------------------------------------------------------------
+    # --- effects of a step ------------------------------------------------------------------
 
     def _step_done(self, step: Step) -> None:
         self.cache.note(step)
@@ -364,7 +370,7 @@ class Loop:
             node = self._cluster.nodes.items().get(step.node)
             self.cache.surprise(node.instance_id if node else "")
 
-    # --- what people are told ---------------------------------------------------------------
+    # --- notices and metrics ----------------------------------------------------------------
 
     def _say(self, decision: Decision) -> None:
         for notice in (*decision.plan.notices, *self._applier.refusals()):
@@ -390,7 +396,7 @@ class Loop:
 
 
 def _checks_left(steps: Sequence[Step], outcome: Outcome) -> list[DisableSourceDestCheck]:
-    """Of `steps` the source/dest checks that were not tried, in their order."""
+    """Source/dest checks among `steps` that were not tried, in their order."""
     tried = {step.key for step in (*outcome.done, *(step for step, _ in outcome.failed))}
     return [step for step in steps if isinstance(step, DisableSourceDestCheck) and step.key not in tried]
 

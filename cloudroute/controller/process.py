@@ -1,9 +1,9 @@
-"""The controller's process: which threads there are, and how it ends.
+"""The controller's process: its threads, and how it ends.
 
 Main thread: supervision. Reflectors: from the start, so that a standby knows the cluster when it takes over. Loop
 thread: checks the settings against the first lists, waits for the lease, then leads. Lease thread: from that check on,
 one attempt each retry period, so that no large decode ever delays a renewal.
-A thread that dies ends the process; so does a lost lease, at once, since another may lead by now.
+A thread that dies ends the process; so does a lost lease, at once, since another process may lead by now.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cloudroute.telemetry import Telemetry
 
 GLANCE_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
-"""How long `--once` waits for lists that the API server does not give."""
+"""Seconds that `--once` waits for the first lists while the API server fails to serve them."""
 _HELD = "another process holds and renews the lease: stop it, or let it do the work"
 
 
 class Controller:
-    """Joins cluster, lease and loop. `run` is the main thread's; `stop` may be set from a signal handler."""
+    """Joins cluster, lease and loop. Call `run` in the main thread; a signal handler may set `stop`."""
 
     def __init__(
         self,
@@ -45,10 +45,11 @@ class Controller:
         self.stop = threading.Event()
 
     def run(self) -> bool:
-        """Until stopped (True), or with `--once` until done: whether nothing was left to do.
+        """Run until stopped, or with `--once` until done. Returns True, with `--once` only if nothing was left to do.
 
-        Stopped, it lets the steps under way end, releases the lease and returns. Raises LeaseLost, and whatever ended
-        a thread, at once: a call may still hang then, so the caller must end the process without waiting for threads.
+        When stopped, it lets the steps under way end, releases the lease and returns. Raises LeaseLost, or the error
+        that ended a thread, at once: a call may still hang then, so the caller must end the process without waiting
+        for threads.
         """
         self._telemetry.leader(False)
         self._cluster.start(self._wake)
@@ -61,14 +62,14 @@ class Controller:
         finally:
             self.stop.set()
         if self._failure and not isinstance(self._failure, UsageError):
-            # Not released: steps may still be under way.
+            # The lease is not released: steps may still be under way.
             raise self._failure
         self._look_after()
         self._lease.release()
         self._telemetry.leader(False)
         self._cluster.stop()
         if self._failure:
-            raise self._failure  # settings that contradict the world: found before the first step
+            raise self._failure  # the settings contradict the cluster or the VPC: found before the first step
         return self._complete
 
     def _look_after(self) -> None:
@@ -87,7 +88,7 @@ class Controller:
         def run() -> None:
             try:
                 work()
-            except BaseException as error:  # noqa: BLE001 - whatever it was, the process must not go on without it
+            except BaseException as error:  # noqa: BLE001 - any error: the process can't go on without this thread
                 self._failure = self._failure or error
                 self._ended.set()
 
@@ -99,18 +100,18 @@ class Controller:
         self._telemetry.forget("lease")
 
     def _lead(self) -> None:
-        # A standby has all that it needs before it leads: opening the clients takes half a second.
+        # A standby opens its clients before it leads, since that takes half a second.
         self._telemetry.ready(False, "the first lists of the API server have not arrived")
         if self._await_cluster():
             self._telemetry.ready(False, "the clients of AWS are not there yet")
             loop = self._make_loop()
-            # Before the lease is asked for: a leader with the former settings goes on.
+            # Checked before asking for the lease, so that a leader with the former settings goes on.
             loop.check()
             self._loop = loop
             self._telemetry.ready(True)
             self._start("lease", self._keep_lease)
             if self._await_lease():
-                loop.check()  # again: meanwhile a leader with one more pool may have given CIDRs of it
+                loop.check()  # again: a leader with one more pool may have assigned CIDRs of it meanwhile
                 self._complete = loop.run(self.stop)
         self._telemetry.forget("loop")
         self._ended.set()

@@ -1,7 +1,7 @@
-"""What the status page and /api/status answer: the leader's last cycle, as its loop handed it over.
+"""Answers of the status page and /api/status: the leader's last cycle, as its loop handed it over.
 
-The loop pays one assignment and a few comparisons for it. All else is done in the thread of a request, and only when
-somebody asks: at most once for each cycle and second, whoever asks how often. No request reaches an API.
+It costs the loop one assignment and a few comparisons. All else is done in the threads of requests, at most once for
+each cycle and second, however many requests come. No request reaches an API.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from cloudroute.page import HEADERS, page
 from cloudroute.telemetry import Answer
 
 REMEMBERED = 50
-"""Changes that are shown."""
+"""Number of changes in the history."""
 AT_ONCE = 5
-"""Notices of one cycle that are told among the changes; all stand among the warnings."""
+"""Most notices of one cycle that enter the history; the list of warnings has all."""
 FRESH_SECONDS = 1.0
-"""How long an answer is good, whatever the loop does meanwhile: in a burst it turns more often than people look."""
+"""Seconds for which an answer is reused even after a new cycle: in a burst, cycles are more frequent than readers."""
 _LEVEL = 5
 _HTML, _JSON = "text/html; charset=utf-8", "application/json"
 
 
 class _State(NamedTuple):
-    """What an answer is made of: the same state gives the same answer."""
+    """Input of an answer: the same state gives the same answer."""
 
     leads: bool
     holder: str
@@ -41,12 +41,12 @@ class _State(NamedTuple):
     trouble: str
 
     def same(self, other: _State) -> bool:
-        """By identity: to compare two cycles by value is to compare two worlds."""
+        """Compare by identity: comparing two cycles by value would compare all their nodes and routes."""
         return all(a is b for a, b in zip(self, other, strict=True))
 
 
 class Election(Protocol):
-    """Who leads: `Lease` or `NoLease`."""
+    """The election that decides who leads: `Lease` or `NoLease`."""
 
     @property
     def held(self) -> bool: ...
@@ -57,7 +57,7 @@ class Election(Protocol):
 
 
 class Status:
-    """Told by the loop's thread, asked by those of requests."""
+    """Status of the process: written by the loop's thread, read by the threads of requests."""
 
     def __init__(self, cluster_name: str, election: Election, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._cluster_name, self._election, self._monotonic = cluster_name, election, monotonic
@@ -67,14 +67,14 @@ class Status:
         self._history: tuple[dict[str, str], ...] = ()
         """Replaced as a whole, since requests read it at any moment."""
         self._composing = threading.Lock()
-        """One request composes; others that come meanwhile wait and have what it made."""
+        """Held while a request composes an answer; concurrent requests wait and return the same one."""
         self._made: tuple[_State, float, Answer] | None = None
-        """What the last answer was made of, when, and the answer."""
+        """Input of the last answer, its time (monotonic seconds), and the answer."""
 
-    # --- told by the loop -------------------------------------------------------------------
+    # --- called by the loop -----------------------------------------------------------------
 
     def cycle(self, cycle: Cycle) -> None:
-        """A cycle has ended."""
+        """Record a cycle that has ended."""
         at = timestamp(cycle.at)
         if self._trouble:
             self._note(at, "note", "the world can be read again")
@@ -92,7 +92,7 @@ class Status:
         self._trouble, self._cycle = "", cycle
 
     def trouble(self, words: str, at: float) -> None:
-        """The world could not be read at `at`, seconds since the epoch, so nothing was decided."""
+        """Record that a read failed at `at`, seconds since the epoch, so that nothing was decided."""
         if words != self._trouble:
             self._note(timestamp(at), "warning", words)
         self._trouble = words
@@ -101,17 +101,17 @@ class Status:
         said = {"at": at, "kind": kind, "text": text[:1000]}
         self._history = (*self._history, said)[-REMEMBERED:]
 
-    # --- asked by requests ------------------------------------------------------------------
+    # --- called by requests -----------------------------------------------------------------
 
     def pages(self) -> dict[str, Callable[[], Answer]]:
-        """What to serve, by path."""
+        """Functions that answer requests, by path."""
         html = page()
         tag = _etag(html)
         whole = Answer(200, _HTML, html, gzip.compress(html, mtime=0), {**HEADERS, "ETag": tag})
         return {"/": lambda: whole, "/api/status": self.answer}
 
     def answer(self) -> Answer:
-        """The status as JSON. Its ETag stays the same while nothing but the time of the look has changed."""
+        """The status as JSON. Its ETag stays the same while only the times of the last cycle have changed."""
         with self._composing:
             state = _State(self._election.held, self._election.holder, self._cycle, self._history, self._trouble)
             now = self._monotonic()
