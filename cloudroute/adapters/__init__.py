@@ -1,1 +1,1 @@
-"""The only users of boto3, kubernetes, netlink and nftables: each folder fulfils one Protocol of `ports`."""
+"""The only users of boto3, kubernetes, netlink and nftables: each folder implements one Protocol of `ports`."""

@@ -1,14 +1,14 @@
-"""A node's kernel and its files as one: `ports.Kernel`, joined from its parts.
+"""`ports.Kernel`: a node's kernel and its files, joined from their adapters.
 
     links addresses bridges fdb[6] neighbours[6] nexthops routes
-                netlink.Netlink   tells what others change at once
+                                netlink.Netlink   tells at once of changes by others
     nftables    nft.Nft           at once
-    sysctls     sysctl.Sysctls    netlink tells that one may have changed; and
-    files       cni.Files         a glance each second
+        sysctls     sysctl.Sysctls    netlink tells that one may have changed; also
+        files       cni.Files         polled each second
 
 The kernel announces forwarding and rp_filter, but for every device, those of pods too, and for our own writes. So the
-settings are compared before any word goes on. What it does not announce (accept_ra, files on any kind of mount) the
-glance finds; it costs two ten-thousandths of a CPU, most of it for waking up.
+settings are compared before a change is reported. Polling finds changes that the kernel does not announce (accept_ra,
+files on any kind of mount); it costs two ten-thousandths of a CPU, most of it for waking up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GLANCE_SECONDS = 1.0
 
 
 class HostKernel:
-    """ports.Kernel of the network namespace that the calling thread is in."""
+    """ports.Kernel of the calling thread's network namespace."""
 
     def __init__(self, cni_conf_dir: str) -> None:
         self._nft = Nft()

@@ -1,7 +1,7 @@
-"""What `cloudroute doctor` finds on the machine it runs on: can it be a node, and who else is at work there?
+"""Facts of the machine that `cloudroute doctor` runs on: can it be a node, and which other networks are on it?
 
-What the agent needs of the kernel is not guessed from versions and modules: the agent's own tables are made, in a
-network namespace that goes when the trial ends. Nothing that the machine uses is touched.
+Kernel support is not guessed from versions and modules: the agent's own tables are made in a network namespace that is
+removed when the trial ends. Nothing that the machine uses is touched.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from cloudroute.errors import KernelError
 _NEW_NETWORK = 0x4000_0000
 _NET_ADMIN = 12
 _RIVALS = ("flannel", "cni0", "cilium_", "vxlan.calico", "cali", "weave", "kube-bridge", "antrea", "ovn")
-"""How the names of other networks' devices begin."""
+"""Prefixes of the names of other networks' devices."""
 _NFT_SECONDS = 20.0
 _MAC = bytes.fromhex("0a58c0000200")
 _OWN, _VIA = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
-"""Addresses that are nobody's (TEST-NET-1)."""
+"""Addresses for documentation, which no network uses (TEST-NET-1)."""
 
 
 def look(cni_conf_dir: str, vni: int, port: int) -> MachineFacts | Unknown:
-    """All facts. Unknown where this is no Linux, or we are not root. `vni` and `port` are the overlay's."""
+    """Return all facts; Unknown on another system than Linux, or without root. `vni` and `port` are the overlay's."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return Unknown("not root on Linux: run doctor on a node, with sudo or in the agent's pod")
     try:
@@ -78,7 +78,7 @@ def _host(channel: Channel, devices: Devices) -> Host | Unknown:
 
 
 def _conflict(device: Device, vni: int, port: int) -> str:
-    """What is wrong about a device of others; "" when nothing is."""
+    """Conflict of a foreign device with ours, in words; "" when there is none."""
     if device.ours:
         return ""
     if device.name in OWN:
@@ -99,7 +99,7 @@ def _has(capability: int) -> bool:
 
 
 def _in_new_namespace(trial: Callable[[], Mapping[str, str]]) -> Mapping[str, str] | Unknown:
-    """Do it in a thread that has a network namespace of its own, which ends with the thread."""
+    """Run the trial in a thread that has its own network namespace, which ends with the thread."""
     answers: list[Mapping[str, str] | Unknown] = []
 
     def run() -> None:
@@ -117,7 +117,7 @@ def _in_new_namespace(trial: Callable[[], Mapping[str, str]]) -> Mapping[str, st
 
 
 def _try(port: int) -> dict[str, str]:
-    """Make one of each; what is needed to what went wrong, "" where nothing did."""
+    """Make one entry of each kind. Returns each kernel feature with its failure, "" where it works."""
     tried: dict[str, str] = {}
     try:
         netlink = Netlink()
@@ -127,7 +127,7 @@ def _try(port: int) -> dict[str, str]:
         try:
             tunnel = Link("vxlan", _MAC, 1450, True, Vxlan(1, port, bytes((127, 0, 0, 1)), "lo"))
             tried["vxlan"] = netlink.links.write({VTEP: tunnel}, ()).get(VTEP, "")
-            # Without any address the namespace has no table of local ones, and takes every gateway for a broadcast.
+            # Without an address the namespace has no local table, and takes every gateway for a broadcast address.
             netlink.addresses.write({AddressKey(VTEP, _OWN, 32): None}, ())
             tried["nexthop objects"] = netlink.nexthops.write({1: Nexthop(_VIA, VTEP)}, ()).get(1, "")
         finally:
@@ -137,9 +137,9 @@ def _try(port: int) -> dict[str, str]:
     return tried
 
 
-def _complaint(deed: Callable[[], Mapping[Any, str]]) -> str:
+def _complaint(write: Callable[[], Mapping[Any, str]]) -> str:
     try:
-        return next(iter(deed().values()), "")
+        return next(iter(write().values()), "")
     except KernelError as error:
         return str(error)
 
@@ -148,7 +148,7 @@ def _complaint(deed: Callable[[], Mapping[Any, str]]) -> str:
 
 
 def _forward_drop() -> Sequence[str] | Unknown:
-    """Base chains on the way of forwarded packets that drop by default, ours aside."""
+    """Base chains for forwarded packets that drop by default, except ours."""
     nft = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if nft is None:
         return Unknown("there is no nft command to ask for firewalls")

@@ -1,7 +1,7 @@
-"""The systemd-networkd that manages this machine's NICs: its version, and which settings it has switched off.
+"""The systemd-networkd that manages this machine's NICs: its version, and the settings that are switched off.
 
-Its configuration is read as the process sees it. As in networkd.conf(5), the first networkd.conf by folder counts, then
-the drop-ins of all folders by name; one of an earlier folder hides those of the same name.
+Its configuration is read below the root directory of its process. As in networkd.conf(5), the first networkd.conf by
+folder counts, then the drop-ins of all folders by name; one of an earlier folder hides those of the same name.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SECONDS = 5.0
 
 
 def look(proc: Path = Path("/proc")) -> Networkd | Unknown | None:
-    """None where none is at work in this network namespace."""
+    """Return the facts; None where no systemd-networkd runs in this network namespace."""
     own = os.stat(proc / "thread-self/ns/net").st_ino
     for process in proc.glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has just ended
             if _comm(process) == _COMM and os.stat(process / "ns/net").st_ino == own:
                 return _describe(process)
     if _comm(proc / "1") != "systemd":
@@ -49,7 +49,7 @@ def _describe(process: Path) -> Networkd | Unknown:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """In the order in which they count: a later one overrides."""
+    """Configuration files in order of precedence: a later one overrides."""
     mains = (root / folder / "networkd.conf" for folder in _FOLDERS)
     yield from [file for file in mains if file.exists()][:1]
     drop_ins = {
@@ -59,7 +59,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _settings(file: Path) -> Iterator[tuple[str, str]]:
-    """Those of its section [Network]."""
+    """Settings in the file's section [Network]."""
     section = ""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("["):

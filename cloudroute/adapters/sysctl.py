@@ -1,12 +1,13 @@
-"""The settings below /proc/sys that forwarding needs.
+"""The sysctl settings (below /proc/sys) that forwarding needs.
 
-Only what is wanted is looked at, and nothing is ever set back: what a machine had before is not ours to guess.
+Only wanted settings are read, and none is ever set back: the value that a machine had before is not known.
 
 The key is the path and not the dotted name: `net/ipv4/conf/eth0.100/rp_filter` has dots of its own. Descriptors stay
-open, or a look once a second would spend its time on finding the way down seven directories.
+open, or polling once a second would spend its time on looking up seven directories.
 
 In a container without privileges /proc/sys is read-only, and a runtime mounts nothing over a part of it. But a pod can
-have the node's /proc/sys/net below `ELSEWHERE`: the same files, and of the network namespace of whoever opens them.
+have the node's /proc/sys/net below `ELSEWHERE`: the same files, and for the network namespace of the process that opens
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PROC_SYS, ELSEWHERE = "/proc/sys", "/host/proc/sys"
 
 
 def writable_root() -> str:
-    """Where settings are written: `PROC_SYS`, or `ELSEWHERE` where that is read-only and the node's net is mounted."""
+    """Directory to write to: `PROC_SYS`, or `ELSEWHERE` where that is read-only and the node's net is mounted."""
     read_only = os.statvfs(PROC_SYS).f_flag & os.ST_RDONLY
     return ELSEWHERE if read_only and os.path.isdir(f"{ELSEWHERE}/net") else PROC_SYS
 
@@ -32,7 +33,7 @@ class Sysctls:
         self._root = writable_root()
         self._lock = threading.Lock()
         self._known: dict[str, str | None] = {}
-        """As last seen: what `altered` compares with."""
+        """Values as last seen, with which `altered` compares."""
         self._open: dict[str, int] = {}
 
     def read(self, wanted: Collection[str]) -> dict[str, str]:
@@ -56,7 +57,7 @@ class Sysctls:
         return failed
 
     def altered(self) -> bool:
-        """Whether one of those that were ever read or written has changed since, or since this last said so."""
+        """Whether a setting that was ever read or written has changed since, or since the last call."""
         with self._lock:
             before, self._known = self._known, {path: self._value(path) for path in self._known}
             return self._known != before
@@ -69,14 +70,14 @@ class Sysctls:
                 os.close(self._open.popitem()[1])
 
     def _value(self, path: str) -> str | None:
-        """The value, its whitespace made single spaces; None where there is no such setting, or none to be read."""
+        """The value with single spaces; None where the setting does not exist or can't be read."""
         for _ in range(2):
             try:
                 descriptor = self._open.get(path)
                 if descriptor is None:
                     descriptor = self._open[path] = os.open(f"{self._root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
                 return " ".join(os.pread(descriptor, 4096, 0).decode().split())
-            except OSError:  # its device has gone, and may have come back under its name: once more, anew
+            except OSError:  # its device has gone, and may be back under the same name: open it again
                 if (stale := self._open.pop(path, None)) is None:
                     return None
                 os.close(stale)
@@ -91,7 +92,7 @@ class Sysctls:
 
 
 def _words(path: str, value: str, error: OSError) -> str:
-    """Why a setting can't be made, and what to do."""
+    """Reason why a setting can't be made, and the remedy, in words."""
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
             return f"{path} does not exist: the device is gone, or this kernel is without it (IPv6 switched off?)"

@@ -1,6 +1,6 @@
-"""The container runtime's folders: our configuration in its place (`files`), and what else is there (`installed`).
+"""The container runtime's folders: our configuration (`files`), plugins and other networks (`installed`).
 
-`core.node.conflist` says what the configuration is.
+`core.node.conflist` makes the configuration.
 """
 
 from cloudroute.adapters.cni.files import Files

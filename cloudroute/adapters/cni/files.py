@@ -1,7 +1,7 @@
-"""Files that are ours, replaced in one step and watched by what `stat` says of them.
+"""Our files, replaced atomically and watched by `stat`.
 
-The container runtime watches the directory and takes whatever ends in .conf, .conflist or .json the moment it appears.
-So a file is made under a name that it ignores, and renamed when it is whole: a runtime sees the old content or the new.
+The container runtime watches the directory and reads each file in .conf, .conflist or .json the moment it appears. So
+a file is written under a name that it ignores, and renamed when complete: a runtime sees the old content or the new.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import NamedTuple
 from cloudroute.dataplane import CONFLIST
 
 _LIMIT = 1 << 20
-"""Bytes. Who made a file of ours longer than that has altered it: no need to read on."""
+"""Bytes. A file longer than that is not as we wrote it: no need to read on."""
 
 
 class _Seen(NamedTuple):
-    """What tells one content of a path from the next without reading it."""
+    """Properties of a file that change with its content, to compare without reading it."""
 
     inode: int
     mtime_ns: int
@@ -35,12 +35,12 @@ class Files:
         self._own = f"{conf_dir.rstrip('/')}/{CONFLIST}"
         self._lock = threading.Lock()
         self._known: dict[str, _Seen | None] = {}
-        """As last seen: what `altered` compares with."""
+        """Files as last seen, with which `altered` compares."""
 
     def read(self, wanted: Collection[str]) -> dict[str, bytes]:
         paths = {self._own, *wanted}
         with self._lock:
-            # Looked at before it is read: what is altered in between differs from it, and is read again.
+            # `stat` before the read: a change in between then differs from it, and is read again.
             self._known |= {path: _look(path) for path in paths}
             return {path: content for path in paths if (content := _content(path)) is not None}
 
@@ -61,7 +61,7 @@ class Files:
         return failed
 
     def altered(self) -> bool:
-        """Whether one of those that were ever read or written has changed since, or since this last said so."""
+        """Whether a file that was ever read or written has changed since, or since the last call."""
         with self._lock:
             before, self._known = self._known, {path: _look(path) for path in self._known}
             return self._known != before
@@ -80,14 +80,14 @@ def _seen(status: os.stat_result) -> _Seen:
 
 def _content(path: str) -> bytes | None:
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a FIFO must not hold us
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a FIFO must not block us
             return file.read(_LIMIT)
     except OSError:
         return None
 
 
 def replace(path: str, content: bytes, mode: int = 0o644) -> os.stat_result:
-    """Write the file anew, rename it into place and return what `stat` says of it. Raises OSError."""
+    """Write a new file, rename it into place and return its `stat`. Raises OSError."""
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)
     _sweep(directory, name)
@@ -115,7 +115,7 @@ def _remove(path: str) -> None:
 
 
 def _sweep(directory: str, name: str) -> None:
-    """Remove what a process that was killed before its rename has left."""
+    """Remove temporary files of processes that were killed before their rename."""
     for leftover in os.listdir(directory):
         if leftover.startswith(f".{name}.") and leftover.endswith(".tmp"):
             with contextlib.suppress(FileNotFoundError):
@@ -123,7 +123,7 @@ def _sweep(directory: str, name: str) -> None:
 
 
 def _words(path: str, error: OSError) -> str:
-    """Why a file can't be written or removed, and what to do."""
+    """Reason why a file can't be written or removed, and the remedy, in words."""
     directory = os.path.dirname(path)
     elsewhere = "or name another directory by --cni-conf-dir"
     match error.errno:

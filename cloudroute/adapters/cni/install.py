@@ -1,17 +1,17 @@
-"""Puts CNI plugins on a node: the init container of the agent's pod runs it, so that nothing there needs a shell.
+"""Installs CNI plugins on a node, run by the init container of the agent's pod, which so needs no shell.
 
     python -m cloudroute.adapters.cni.install FROM TO
 
-For each of our plugins TO, where the container runtime looks, gets
+For each of our plugins TO, the folder of the container runtime, gets
 
     cloudroute/ptp           a copy of FROM/ptp; the image's next version replaces it
     ptp -> cloudroute/ptp    only where nothing has this name
 
-A plugin that the node brings stays as it is, older or newer: those of distributions do not even say their version
+A plugin of the node's own stays as it is, older or newer: those of distributions do not even tell their version
 (Debian's: "CNI ptp plugin version unknown"). Each change is one system call, so a process that is killed leaves the
 former plugin or the new one, and the next run does the rest. A node that has all of them is not written to.
 
-Exit codes: 0 each name is there, 1 one is missing and could not be made, with a line of its reason.
+Exit codes: 0 each name exists, 1 one is missing and could not be made, with a line of its reason.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FOLDER = "cloudroute"
 
 
 def install(source: str, target: str) -> tuple[list[str], bool]:
-    """Install what `target` lacks. Returns what was done and what failed, in words, and whether all are there now."""
+    """Install the plugins that `target` lacks. Returns actions and failures, in words, and whether all exist now."""
     said = []
     for name in PLUGINS:
         try:
@@ -38,7 +38,7 @@ def install(source: str, target: str) -> tuple[list[str], bool]:
 
 
 def _put(name: str, source: str, target: str) -> list[str]:
-    """Install one plugin. Returns a word for each step that was taken; raises OSError."""
+    """Install one plugin. Returns a word for each action taken; raises OSError."""
     link, ours, done = f"{target}/{name}", f"{FOLDER}/{name}", []
     there = os.path.lexists(link)
     if there and not (os.path.islink(link) and os.readlink(link) == ours):
@@ -49,7 +49,7 @@ def _put(name: str, source: str, target: str) -> list[str]:
         replace(path, content, mode=0o755)
         done.append("installed")
     if not there:
-        os.symlink(ours, link)  # refused where another installer has been faster
+        os.symlink(ours, link)  # fails where another installer was faster
         done.append("linked")
     return done
 
@@ -60,7 +60,7 @@ def _content(path: str) -> bytes:
 
 
 def main(source: str, target: str) -> int:
-    """Install, and say what was done or why not."""
+    """Install, and print actions and failures. Returns the exit code."""
     said, whole = install(source, target)
     for line in said:
         sys.stderr.write(f"{one_line(line)}\n")

@@ -8,15 +8,15 @@ import os
 from cloudroute.dataplane import CONFLIST, LEASES, NETWORK, packed
 
 PLUGINS = ("ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning")
-"""Those that our configuration names, and `loopback`, which containerd calls for every pod."""
+"""The plugins in our configuration, and `loopback`, which containerd calls for every pod."""
 _DIRECTORIES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
-"""Upstream's, Debian's and Fedora's."""
+"""Plugin directories of upstream, Debian and Fedora."""
 
 
 def find_plugins() -> tuple[frozenset[str], tuple[str, ...]]:
-    """The plugins of ours that are installed, and the directories searched: $CNI_PATH, else the usual ones.
+    """Return our plugins that are installed, and the directories searched: $CNI_PATH, else the usual ones.
 
-    ptp and host-local are needed; the others are used where they are there.
+    ptp and host-local are required; the others are used where they are installed.
     """
     searched = tuple(filter(None, os.environ.get("CNI_PATH", "").split(":"))) or _DIRECTORIES
     return frozenset(name for name in PLUGINS if any(_runs(os.path.join(path, name)) for path in searched)), searched
@@ -27,7 +27,7 @@ def _runs(path: str) -> bool:
 
 
 def shadowing(conf_dir: str) -> list[str]:
-    """The configurations that sort before ours: containerd and CRI-O take the first, so that ours is not used.
+    """Configurations that sort before ours: containerd and CRI-O take the first, so that ours is not used.
 
     Sorted as the runtimes sort them; [] where there is no directory.
     """
@@ -40,11 +40,11 @@ def shadowing(conf_dir: str) -> list[str]:
 
 
 def leases_of_others(folder: str = LEASES) -> dict[str, frozenset[bytes]]:
-    """Addresses that host-local has given out in other networks, by the network's name, before it gave one in ours.
+    """Addresses that host-local has leased in other networks, by the network's name; {} once our network has a folder.
 
-    A lease is a file with the address as its name. {} once our network has a folder: then somebody has linked the
-    others' leases into it, or pods of ours have been here. Later, leases of pods that are gone may be left: containerd
-    ends a pod by the configuration of that moment, so that the plugin looks for its lease in our folder.
+    A lease is a file with the address as its name. If our network has a folder, the others' leases have been linked
+    into it, or pods of ours have run here. From then on a lease may belong to a pod that is gone: containerd deletes a
+    pod with the present configuration, so that the plugin looks for the lease in our folder and leaves the old one.
     """
     names = sorted(_names(folder))
     if NETWORK in names:

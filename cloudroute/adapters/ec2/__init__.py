@@ -1,10 +1,10 @@
-"""EC2, as `cloudroute.ports` wants it: boto3's dicts come in, frozen types go out.
+"""EC2 behind `cloudroute.ports`: boto3's dicts come in, frozen types go out.
 
-    discover ── which region, which VPC?
+    discover ── region and VPC
     client ──── the ten calls ──┬── budget   a token first, so that AWS never has to throttle us
-                                ├── errors   an AWS code says what to do next
+                                                                ├── errors   AWS error codes into `cloudroute.errors`
                                 ├── parse    dicts into types
                                 └── memory   own writes, until the API shows them
 
-Import the modules themselves: this package stays empty, so that nobody loads boto3 who does not need it.
+Import the modules themselves: this package stays empty, so that boto3 is loaded only where it is needed.
 """

@@ -1,8 +1,8 @@
 """One token bucket per EC2 action, kept so that AWS's own bucket never runs dry.
 
-The idea: we know the size and the refill rate of AWS's bucket, so a model of it on this side, a margin lower, says
-before a request leaves whether it would be throttled. Whatever else uses the account shows as a throttling answer,
-and that tells the level of AWS's bucket at this moment: empty.
+The idea: size and refill rate of AWS's bucket are known, so a model of it on this side, a margin lower, tells before a
+request is sent whether it would be throttled. Other users of the account show as a throttling answer, which tells the
+level of AWS's bucket at this moment: empty.
 
 Sources: "Request throttling for the Amazon EC2 API" (Amazon EC2 Developer Guide) for the EC2 actions, "Service quotas
 for Service Quotas" for the last two.
@@ -18,17 +18,17 @@ from cloudroute.ports import Clock
 
 
 class Bucket(NamedTuple):
-    """What AWS publishes: `capacity` in calls, `refill` in calls a second."""
+    """A bucket as AWS publishes it: `capacity` in calls, `refill` in calls per second."""
 
     capacity: int
     refill: int
 
     @property
     def margin(self) -> int:
-        """By how many tokens our model stays below AWS's bucket.
+        """Tokens by which our model stays below AWS's bucket.
 
         AWS refills "every second", at an instant that we do not know, so our smooth refill may be one second's tokens
-        ahead of it. One more is for the network: requests that left evenly may arrive closer together.
+        ahead of it. One more is for the network: requests sent at even intervals may arrive closer together.
         """
         return self.refill + 1
 
@@ -54,7 +54,7 @@ BUCKETS: Mapping[str, Bucket] = {
 
 
 class Budget:
-    """The buckets of one account and region. Safe to use from several threads."""
+    """The buckets of one account and region. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -63,9 +63,9 @@ class Budget:
         self._levels = {action: (float(bucket.capacity - bucket.margin), now) for action, bucket in BUCKETS.items()}
 
     def take(self, action: str, *, wait: bool) -> float:
-        """Take one token. Returns 0 when it was taken, else the seconds until there is one again.
+        """Take one token. Returns 0 when it was taken, else the seconds until there is one.
 
-        With `wait` it sleeps until a token was taken.
+        With `wait` it sleeps until it has taken one.
         """
         while True:
             seconds = self._try(action)
@@ -74,7 +74,7 @@ class Budget:
             self._clock.sleep(seconds)
 
     def throttled(self, action: str) -> None:
-        """AWS has throttled the action: its bucket is empty, so ours is a margin below that."""
+        """Set our bucket a margin below empty, because AWS has throttled the action: its own bucket is empty."""
         with self._lock:
             level, now = self._refilled(action)
             self._levels[action] = (min(level, -BUCKETS[action].margin), now)
@@ -83,7 +83,7 @@ class Budget:
         with self._lock:
             level, now = self._refilled(action)
             missing = 1 - level
-            # Sums of fractions of a second end a hair below the whole token that they add up to.
+            # Rounding: fractions of a second that add up to a whole token sum to slightly less.
             if missing < 1e-6:
                 self._levels[action] = (level - 1, now)
                 return 0

@@ -1,8 +1,8 @@
-"""How one call to AWS is made: token, fence, one attempt, one observation, and for reads the retries.
+"""One call to AWS: token, fence, one attempt, one observation, and for reads the retries.
 
 The idea: a read may take its time, so it waits for its token and tries again; a write may not, because the lease that
-allows it runs out, so it is sent at once or not at all, and once. botocore's own retries are off: they know nothing of
-the lease, nor of our budget.
+allows it runs out, so it is sent at once or not at all, and only once. botocore's own retries are off: they know
+neither the lease nor our budget.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ Method = Callable[..., Raw]
 
 _WRITES: Final = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 _CONNECTIONS = 24
-"""The controller's 16 writers and one large read, without opening a connection anew each time."""
+"""Kept connections: enough for the controller's 16 writers and one large read."""
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 20.0
-"""Of reads. Only writes must end within the lease's margin; a describe of a large cluster, or in a bad hour of EC2,
-takes seconds, and without it nobody is served."""
+"""Timeouts of reads. Only writes must end within the lease's margin; a describe of a large cluster, or while EC2 is
+slow, takes seconds, and without it no node can be served."""
 _READ_ATTEMPTS = 5
 _READ_SECONDS = 30.0
-"""No retry begins later than this: the loop should soon know that EC2 does not answer."""
+"""Latest start of a retry, counted from the first attempt: the loop should soon know that EC2 does not answer."""
 
 
 def open_reader(session: boto3.Session, service: str, region: str) -> Any:
-    """A boto3 client for calls that change nothing: a slow answer is better than none."""
+    """Return a boto3 client for calls that change nothing, with long timeouts: a slow answer is better than none."""
     return _open(session, service, region, _CONNECT_SECONDS, _ANSWER_SECONDS)
 
 
 def open_writer(session: boto3.Session, region: str, timeout_seconds: float, fence: Fence) -> Any:
-    """A boto3 client of EC2 whose writes are fenced; no answer is awaited for longer than `timeout_seconds`."""
+    """Return a boto3 client of EC2 with fenced writes; no answer is awaited for longer than `timeout_seconds`."""
     client = _open(session, "ec2", region, timeout_seconds / 3, timeout_seconds * 2 / 3)
 
     def check(**_: object) -> None:
         fence.check()
 
     for action in _WRITES:
-        # Just before a request is written to a connection that stands already: signing may have fetched new
-        # credentials, which takes seconds, and the lease may have run out meanwhile.
+        # Checked just before a request is written to an open connection: signing may have fetched new credentials,
+        # which takes seconds, and the lease may have run out meanwhile.
         client.meta.events.register_first(f"before-send.ec2.{action}", check)
-    # And just after a new connection stands: no timeout holds for its name lookup. One dict for direct connections and
-    # for those by a proxy; botocore has no public way to it.
+    # Checked again after a new connection is open, since no timeout covers its name lookup. One dict serves direct and
+    # proxied connections; botocore has no public access to it.
     pools = client._endpoint.http_session._pool_classes_by_scheme
     for scheme, pool in pools.items():
         pools[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": _fenced(pool.ConnectionCls, fence)})
@@ -66,7 +66,7 @@ def open_writer(session: boto3.Session, region: str, timeout_seconds: float, fen
 
 
 def _fenced(connection: Any, fence: Fence) -> type:
-    """A class of urllib3's connections that check the fence once they stand, before the first byte of a request."""
+    """Return a class of urllib3 connections that check the fence once they are open, before the first byte is sent."""
 
     def connect(self: Any) -> None:
         connection.connect(self)
@@ -93,7 +93,7 @@ def _open(session: boto3.Session, service: str, region: str, connect: float, ans
 
 
 class Calls:
-    """The calls of one account and region, whatever the client."""
+    """Calls of one account and region, by any client."""
 
     def __init__(self, clock: Clock, observe: Callable[[str, str, float], None]) -> None:
         self._clock = clock
@@ -101,13 +101,13 @@ class Calls:
         self._budget = Budget(clock)
 
     def write(self, action: str, resource: str, method: Method, params: Raw) -> None:
-        """One attempt, now. Raises Deferred when there is no token, and LeaseLost."""
+        """Make one attempt, now. Raises ApiError (Deferred when there is no token), and LeaseLost."""
         if seconds := self._budget.take(action, wait=False):
             raise Deferred(action, resource, seconds)
         self._attempt(action, resource, method, params)
 
     def read(self, action: str, resource: str, method: Method, params: Raw, attempts: int = _READ_ATTEMPTS) -> Raw:
-        """The answer, after some attempts if need be."""
+        """Return the answer, after several attempts if needed."""
         give_up_at = self._clock.monotonic() + _READ_SECONDS
 
         def enough(state: RetryCallState) -> bool:
@@ -129,7 +129,7 @@ class Calls:
     def pages(
         self, action: str, resource: str, method: Method, params: Raw, attempts: int = _READ_ATTEMPTS
     ) -> Iterator[Raw]:
-        """All pages of a read. Each takes a token and is retried for itself."""
+        """Yield all pages of a read. Each takes a token and is retried on its own."""
         page = self.read(action, resource, method, params, attempts)
         yield page
         while token := page.get("NextToken"):
@@ -141,7 +141,7 @@ class Calls:
         try:
             answer = method(**params)
         except errors.FAILURES as cause:
-            if isinstance(cause.__context__, LeaseLost):  # botocore wraps whatever a connection raises
+            if isinstance(cause.__context__, LeaseLost):  # botocore wraps all that a connection raises
                 raise cause.__context__ from None
             error = errors.translate(action, resource, cause)
             self._observe(action, error.code or type(cause).__name__, self._clock.monotonic() - started)

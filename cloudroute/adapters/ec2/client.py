@@ -1,7 +1,7 @@
 """`ports.Ec2` with boto3: the ten calls, and no others.
 
-The idea: every read is filtered and paginated, which is both cheapest for AWS's throttling and safe against ids that
-EC2 does not know; every answer passes by the memory of own writes before anybody sees it.
+The idea: every read is filtered and paginated, which costs least of AWS's throttling budget and does not fail for ids
+that EC2 does not know; every answer is corrected by our own recent writes (`memory`) before it is returned.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from cloudroute.ports import Clock, Fence
 from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, RouteTable, Subnet, family_of
 
 _FILTER_VALUES = 200
-"""The most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
+"""Most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
 _AT_ONCE = 2
-"""Chunks of one read in flight together: 5,000 instances are 25 calls. More at once would be faster by a second, and
-each costs 7 MB while it is decoded, which the process never gives back."""
+"""Concurrent calls of one read: 5,000 instances take 25 calls. More at once would save a second, but each costs 7 MB
+while it is decoded, which the process never gives back."""
 _QUOTA = {"ServiceCode": "vpc", "QuotaCode": "L-93826ACB"}
 
 
 class Ec2Client:
     """EC2 and Service Quotas in one region.
 
-    `session` is where credentials and endpoints come from, None for the environment's. No write is awaited for longer
-    than `write_seconds`, which must be below the lease's margin. `observe(action, code, seconds)` is called once for
-    each attempt, with code "OK", AWS's own, or what stood between us and AWS ("ReadTimeoutError").
+    `session` provides credentials and endpoints, None means the environment's. No write is awaited for longer than
+    `write_seconds`, which must be below the lease's margin. `observe(action, code, seconds)` is called once for each
+    attempt, with code "OK", AWS's error code, or the client's error without an answer ("ReadTimeoutError").
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Ec2Client:
 
     def instances(self, ids: Collection[str]) -> Mapping[str, Instance]:
         def describe(chunk: Sequence[str]) -> Sequence[Instance]:
-            # Not by InstanceIds, which fails as a whole for one unknown id and takes no MaxResults.
+            # Not the parameter InstanceIds: it fails as a whole for one unknown id, and excludes MaxResults.
             params = {"Filters": _filter("instance-id", *chunk), "MaxResults": 1000}
             pages = self._calls.pages("DescribeInstances", _some(chunk), self._ec2.describe_instances, params)
             return [instance for page in pages for instance in parse.instances(page.get("Reservations") or ())]
@@ -84,7 +84,7 @@ class Ec2Client:
         return {subnet.id: subnet for page in pages for subnet in parse.subnets(page.get("Subnets") or ())}
 
     def prefix_list_entries(self, ids: Collection[str]) -> Mapping[str, tuple[Family, int]]:
-        # What EC2 does not describe, such as the list of an account that no longer shares it, fills a slot at least.
+        # A list that EC2 does not describe, for example because its account no longer shares it, fills at least a slot.
         entries: dict[str, tuple[Family, int]] = {id_: (family_of(id_), 1) for id_ in ids}
         method = self._ec2.describe_managed_prefix_lists
         for chunk in _chunks(ids):
@@ -96,7 +96,7 @@ class Ec2Client:
     def route_quota(self) -> int:
         try:
             answer = self._calls.read("GetServiceQuota", _QUOTA["QuotaCode"], self._quotas.get_service_quota, _QUOTA)
-        except LostRace:  # there is no value of this account's own: the default is in force
+        except LostRace:  # no quota of this account's own: the default is in force
             method = self._quotas.get_aws_default_service_quota
             answer = self._calls.read("GetAWSDefaultServiceQuota", _QUOTA["QuotaCode"], method, _QUOTA)
         return int(answer["Quota"]["Value"])

@@ -1,8 +1,9 @@
-"""Region and VPC, where nobody named them.
+"""Region and VPC where the settings name none.
 
 The idea: a controller mostly runs on a node of its own cluster, so the instance metadata service (IMDS) of that node
-knows the region. Where it does not answer (a pod behind a hop limit of 1, a laptop), the nodes' zones name it. The VPC
-is that of the nodes' instances; IMDS is asked only while there is no node, since a controller may run in another VPC.
+knows the region. Where IMDS does not answer (a pod behind a hop limit of 1, a laptop), the nodes' zones give it. The
+VPC is that of the nodes' instances; IMDS gives it only while there is no node, since a controller may run in another
+VPC.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class _NoAnswer(Exception):
 
 
 class Imds(IMDSFetcher):
-    """The few facts about this machine that we need of IMDSv2. "" for each that it does not tell.
+    """Facts about this machine from IMDSv2, "" for each that it does not tell.
 
     botocore's own fetcher brings token, timeouts (1 s), endpoint, IPv6 mode and AWS_EC2_METADATA_DISABLED, read as
     for credentials. IMDSv1 is never asked.
@@ -36,7 +37,7 @@ class Imds(IMDSFetcher):
     _RETRIES_EXCEEDED_ERROR_CLS = _NoAnswer
 
     def __init__(self, session: boto3.Session) -> None:
-        settings = session._session  # boto3 has no public way to them
+        settings = session._session  # boto3 has no public access to them
         super().__init__(
             timeout=settings.get_config_variable("metadata_service_timeout"),
             num_attempts=settings.get_config_variable("metadata_service_num_attempts"),
@@ -68,12 +69,12 @@ class Imds(IMDSFetcher):
 
 
 def find_region(session: boto3.Session | None, zone_hints: Iterable[str]) -> str:
-    """The region: boto3's own settings, else IMDS, else the zone of a node. Raises UsageError when none tells.
+    """Return the region: boto3's own settings, else IMDS, else the zone of a node. Raises UsageError when none tells.
 
-    `zone_hints` are names of availability zones, such as `types.Node.zone_hint`; they are looked at last.
+    `zone_hints` are names of availability zones, such as `types.Node.zone_hint`.
     """
     session = session or boto3.Session()
-    # boto3 reads AWS_DEFAULT_REGION only; the other SDKs, and what EKS sets in pods, have AWS_REGION too.
+    # boto3 reads AWS_DEFAULT_REGION only; the other SDKs also read AWS_REGION, which EKS sets in pods.
     if configured := os.environ.get("AWS_REGION") or session.region_name or Imds(session).region():
         return configured
     for zone in zone_hints:
@@ -98,5 +99,5 @@ def region_of(zone: str) -> str:
 
 
 def find_vpc(session: boto3.Session | None) -> str:
-    """The VPC of this machine by IMDS; "" where that does not tell."""
+    """The VPC of this machine by IMDS; "" where IMDS does not tell."""
     return Imds(session or boto3.Session()).vpc_id()

@@ -1,11 +1,11 @@
 """AWS error codes, mapped onto `cloudroute.errors` in this one place.
 
-The idea: a code says what to do next (the same again, slower, read again, ask a person), and the text says it to a
-person. A code that is not listed is judged by its HTTP status, as AWS defines it: 5xx is AWS's fault and passes, 4xx
-is the request's and stays.
+The idea: a code tells what to do next (try again, slow down, read again, ask a person), and the text tells it to a
+person. A code that is not listed is classified by its HTTP status, as AWS defines it: 5xx is AWS's fault and passes,
+4xx is the request's fault and stays.
 
 Sources: "Error codes for the Amazon EC2 API" (Amazon EC2 Developer Guide); botocore.retries.standard for the codes of
-throttling; getmoto/moto pull request 6425 for what AWS answers when ReplaceRoute finds no route.
+throttling; getmoto/moto pull request 6425 for the answer of AWS when ReplaceRoute finds no route.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from botocore.parsers import ResponseParserError
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled, Unreachable
 
 FAILURES: Final = (ClientError, BotoCoreError, ResponseParserError)
-"""All that a call of boto3 raises."""
+"""All exceptions that a call of boto3 raises."""
 
 _THROTTLED: Final = frozenset(
     {
@@ -61,7 +61,7 @@ _LOST_RACE: Final = frozenset(
 _PASSING: Final = frozenset(
     {"IDPCommunicationError", "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException"}
 )
-"""4xx by their status, and yet nothing is wrong with the request [botocore.retries.standard; STS]."""
+"""Codes with a 4xx status although nothing is wrong with the request [botocore.retries.standard; STS]."""
 _BAD_CREDENTIALS: Final = frozenset(
     {
         "AuthFailure",
@@ -87,13 +87,13 @@ _GIVE_CREDENTIALS: Final = (
 
 
 def translate(action: str, resource: str, error: Exception) -> ApiError:
-    """The error to raise for `error`, one of FAILURES, that the call of `action` for `resource` ended with."""
+    """Return the ApiError for `error`, one of FAILURES, with which the call of `action` for `resource` ended."""
     if isinstance(error, ClientError):
         return _answered(action, resource, error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | TokenRetrievalError | SSOError | LoginError):
         return Forbidden(action, resource, "", f"{_sentence(error)}{_GIVE_CREDENTIALS}")
     if isinstance(error, CredentialRetrievalError | MetadataRetrievalError):
-        # Where credentials come from is known; it did not answer, as a restarting agent does not.
+        # The source of credentials is configured but did not answer, for example an agent that restarts.
         return Unreachable(action, resource, "", f"{_sentence(error)}{_GIVE_CREDENTIALS}")
     if isinstance(error, HTTPClientError | ConnectionError | IncompleteReadError | ResponseParserError):
         return Unreachable(action, resource, "", f"no answer ({_sentence(error)})")
@@ -109,7 +109,7 @@ def _answered(action: str, resource: str, error: ClientError) -> ApiError:
     said = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
     code, message = said.get("Code", str(status)), _readable(said.get("Message", "no text"))
-    if error.operation_name != action:  # the credentials came first: AssumeRoleWithWebIdentity
+    if error.operation_name != action:  # the call for credentials failed: AssumeRoleWithWebIdentity
         message = f"{error.operation_name}: {message}"
     if code in _BAD_CREDENTIALS or (code in _FORBIDDEN and error.operation_name != action):
         return Forbidden(action, resource, code, f"{message}{_GIVE_CREDENTIALS}")
@@ -133,7 +133,7 @@ def _kind(action: str, code: str, message: str, status: int) -> type[ApiError]:
 
 
 def _readable(message: str) -> str:
-    """Without the encoded authorization failure, a kilobyte that says nothing to a reader (CloudTrail keeps it)."""
+    """Drop the encoded authorization failure, a kilobyte that no reader can use (CloudTrail keeps it)."""
     return message.partition("Encoded authorization failure message")[0].strip().rstrip(".")
 
 

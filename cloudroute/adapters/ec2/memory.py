@@ -1,12 +1,13 @@
 """Own writes, remembered until the API shows them: EC2 is eventually consistent.
 
 The idea: after a write, a describe may answer an older state for seconds to minutes (Amazon EC2 Developer Guide,
-"Eventual consistency"). Until one answer has shown the write, the write is what we say; from then on the API is, so
-that what somebody else changes afterwards is seen at once. What is neither the write nor what was there before it can
-only be newer, and is believed, too. After a minute the API is believed whatever it shows.
+"Eventual consistency"). Until an answer has shown the write, we return the written value; from then on the API's, so
+that later changes by others are seen at once. A value that is neither the written one nor an earlier one can only be
+newer, and is returned, too. After a minute the API's value is returned in any case.
 
-Answers about one thing are taken to go forward in time. Two writes to one thing that both wait to be shown can't be
-told from the state before them (absent, created, deleted: which "absent" is it?), so the second stands for its minute.
+Answers about one resource are assumed to go forward in time. Two writes to one resource that both wait to be shown
+can't be told from the state before them (absent, created, deleted: which "absent" is shown?), so the second is returned
+for its minute.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class _Written(NamedTuple, Generic[V]):
     at: float
     value: V
     alone: bool
-    """No other write to the same thing waited to be shown: an answer that shows it proves that it has arrived."""
+    """Whether no other write to the same key waited to be shown: then an answer that shows this one proves it."""
     before: frozenset[V] | None
-    """What the API may still show of the time before: what it showed last, and own writes since. None: who knows."""
+    """Earlier values that the API may still show: its last answer, and own writes since. None where unknown."""
 
 
 class Memory(Generic[K, V]):
@@ -40,7 +41,7 @@ class Memory(Generic[K, V]):
         self._written: dict[K, _Written[V]] = {}  # in the order of `at`: the oldest come first
 
     def wrote(self, key: K, value: V, now: float, before: frozenset[V] | None = None) -> None:
-        """Remember a write that was done to what was `before`; None where nobody knows what that was."""
+        """Remember a write that replaced one of the values `before`; None where these are unknown."""
         self._expire(now)
         old = self._written.pop(key, None)
         alone = old is None or (old.alone and old.value == value)
@@ -49,16 +50,16 @@ class Memory(Generic[K, V]):
         self._written[key] = _Written(now, value, alone, before)
 
     def forget(self, key: K) -> None:
-        """The API has contradicted what we remember."""
+        """Forget a write because the API has contradicted it."""
         self._written.pop(key, None)
 
     def unseen(self, now: float) -> Collection[K]:
-        """The keys whose last write the API has not shown yet."""
+        """Keys whose last write the API has not shown yet."""
         self._expire(now)
         return tuple(self._written)
 
     def settle(self, key: K, shown: V) -> V:
-        """What to believe of `key`, one of `unseen`, when the API shows `shown`."""
+        """Return the value to use for `key`, one of `unseen`, when the API shows `shown`."""
         written = self._written[key]
         if written.value == shown:
             if written.alone:
@@ -77,44 +78,44 @@ class Memory(Generic[K, V]):
 
 
 class OwnWrites:
-    """The two things that we write: routes and source/dest checks. Safe to use from several threads."""
+    """Our writes to EC2: routes and source/dest checks. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._targets: Memory[tuple[str, Cidr], str | None] = Memory()
-        """Table and destination to the target; None is no route."""
+        """(table id, destination) -> the target; None means no route."""
         self._checks: Memory[str, bool] = Memory()
         self._last: Mapping[str, Sequence[RouteTable]] = {}
-        """Tables as they were described last, and as we believed them to be: they hold what the next write changes."""
+        """Tables as last described, and as corrected by own writes: they hold the values that a write replaces."""
 
     def created(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
-        """CreateRoute was done."""
+        """Record a successful CreateRoute."""
         with self._lock:
             before = self._before(table_id, destination) or frozenset()
             self._targets.wrote((table_id, destination), target, now, before | {None})
 
     def replaced(self, table_id: str, destination: Cidr, target: str, now: float) -> None:
-        """ReplaceRoute was done."""
+        """Record a successful ReplaceRoute."""
         with self._lock:
             self._targets.wrote((table_id, destination), target, now, self._before(table_id, destination))
 
     def deleted(self, table_id: str, destination: Cidr, now: float) -> None:
-        """DeleteRoute was done, or there was nothing to delete."""
+        """Record a DeleteRoute that succeeded or found nothing to delete."""
         with self._lock:
             self._targets.wrote((table_id, destination), None, now, self._before(table_id, destination))
 
     def contradicted(self, table_id: str, destination: Cidr) -> None:
-        """A write was refused because the route is not what we thought: the next describe tells."""
+        """Forget writes to a route because EC2 refused one as contradicting its state: the next describe tells it."""
         with self._lock:
             self._targets.forget((table_id, destination))
 
     def check_disabled(self, interface_id: str, now: float) -> None:
-        """The source/dest check of the interface was switched off."""
+        """Record that the source/dest check of the interface was switched off."""
         with self._lock:
             self._checks.wrote(interface_id, False, now)
 
     def over_tables(self, tables: Sequence[RouteTable], now: float) -> Sequence[RouteTable]:
-        """The tables as described, with the writes that they do not show yet."""
+        """Return the tables as described, with the writes that they do not show yet."""
         with self._lock:
             unseen: dict[str, list[Cidr]] = {}
             for table_id, destination in self._targets.unseen(now):
@@ -124,7 +125,7 @@ class OwnWrites:
             return believed
 
     def over_instances(self, instances: Mapping[str, Instance], now: float) -> Mapping[str, Instance]:
-        """The instances as described, with the checks that they do not show off yet."""
+        """Return the instances as described, with those source/dest checks off that they do not show off yet."""
         with self._lock:
             unseen = frozenset(self._checks.unseen(now))
             if not unseen:
@@ -135,7 +136,7 @@ class OwnWrites:
             }
 
     def _before(self, table_id: str, destination: Cidr) -> frozenset[str | None] | None:
-        """The targets of a route before a write to it, as far as a describe may show them; None where none has yet."""
+        """Earlier targets of a route that a describe may still show; None where its table was never described."""
         if table_id not in self._last:
             return None
         routes = [table.routes.get(destination) for table in self._last[table_id]]

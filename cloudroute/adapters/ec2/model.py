@@ -1,7 +1,7 @@
-"""EC2's service model without what we never call.
+"""EC2's service model without the operations that we never call.
 
 botocore keeps all 830 operations of EC2 with their 4,400 shapes in memory: 30 MB, more than a cluster of 5,000 nodes.
-Here the ones that we call are kept, and the shapes that these need.
+Only the operations that we call are kept, with the shapes that they need.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPERATIONS = (
 
 
 def lean_session() -> boto3.Session:
-    """A session as boto3 makes it from the environment, whose EC2 clients know OPERATIONS alone."""
+    """Return a session that boto3 makes from the environment, whose EC2 clients know only OPERATIONS."""
     core = botocore.session.get_session()
     path = core.get_config_variable("data_path")  # as botocore reads AWS_DATA_PATH
     extra = path.split(":") if path else None
@@ -56,7 +56,7 @@ def _prune(model: dict[str, Any]) -> None:
 
 
 def _references(part: Any) -> set[str]:
-    """The names of shapes that a part of the model refers to."""
+    """Names of the shapes that a part of the model refers to."""
     if isinstance(part, list):
         return set().union(*map(_references, part))
     if not isinstance(part, dict):

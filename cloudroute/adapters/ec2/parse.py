@@ -1,7 +1,7 @@
 """boto3's dicts into frozen types: parsed once, here, and trusted everywhere else.
 
-The idea: one odd entry must not hide all the others. An entry without what makes it usable is left out, said once, and
-the rest is read. A route with a destination that we can't read is kept under its own words: it fills a slot.
+The idea: one odd entry must not hide all the others. An unusable entry is left out and logged once, and the rest is
+read. A route with a destination that we can't parse is kept with that text as its key, since it fills a slot.
 
 Shapes and names are those of botocore's service model (ec2, 2016-11-15).
 """
@@ -56,7 +56,7 @@ AWS_MANAGED_WEIGHTS: Mapping[str, int] = {
     "s3express": 6,
     "vpc-lattice": 10,
 }
-"""Entries that an AWS-managed prefix list counts for, by the end of its name, which is com.amazonaws.<region or
+"""Entries that an AWS-managed prefix list counts as, by the end of its name, which is com.amazonaws.<region or
 global>[.ipv6].<service>. Source: "AWS-managed prefix lists" in the Amazon VPC User Guide; the API does not tell."""
 
 
@@ -71,7 +71,7 @@ def instances(raw: Iterable[Raw]) -> Iterator[Instance]:
 
 
 def owners(raw: Iterable[Raw]) -> Mapping[str, InterfaceOwner]:
-    """The `Reservations` of DescribeInstances: who has an ENI, by the ENI's id."""
+    """The `Reservations` of DescribeInstances: the owner of each ENI, by the ENI's id."""
     found: dict[str, InterfaceOwner] = {}
     every = (one for reservation in raw for one in reservation.get("Instances") or ())
     for interfaces, owner in _each("instance", _owner, every):
@@ -85,7 +85,7 @@ def subnets(raw: Iterable[Raw]) -> Iterator[Subnet]:
 
 
 def prefix_lists(raw: Iterable[Raw]) -> Mapping[str, tuple[Family, int]]:
-    """The `PrefixLists` of DescribeManagedPrefixLists: by id, the family and the entries that a route to it counts for.
+    """The `PrefixLists` of DescribeManagedPrefixLists: by id, the family and the entries that a route to it counts as.
 
     A customer's list counts its maximum. An AWS-managed one has none and counts its published weight; one that is not
     in the table above counts 1: if that is too low, AWS refuses one route and the limit is learned, while a guess
@@ -153,7 +153,7 @@ def _instance(raw: Raw) -> Instance:
 
 
 def _owner(raw: Raw) -> tuple[Sequence[str], InterfaceOwner]:
-    """The ENIs of an instance, none of a terminated one, and who it is."""
+    """The ENIs of an instance (none of a terminated one), and their owner."""
     ended = raw["State"]["Name"] == "terminated"
     interfaces = [] if ended else [one["NetworkInterfaceId"] for one in raw.get("NetworkInterfaces") or ()]
     tags = (str(tag.get("Key") or "") for tag in raw.get("Tags") or ())
@@ -162,7 +162,7 @@ def _owner(raw: Raw) -> tuple[Sequence[str], InterfaceOwner]:
 
 
 def _interface(raw: Raw) -> tuple[tuple[int, int], Interface]:
-    """The interface behind what it is sorted by: its device index counts from 0 or 1 on each network card."""
+    """Sort key and interface. The key has the network card first: on each, device indices count from 0 or 1."""
     attachment = raw["Attachment"]
     device_index = int(attachment["DeviceIndex"])
     ipv4 = sorted(raw.get("PrivateIpAddresses") or (), key=lambda one: not one.get("Primary"))

@@ -1,7 +1,7 @@
-"""What `cloudroute doctor` alone asks of AWS: may we, who are we, what else is there.
+"""AWS calls of `cloudroute doctor` alone: permissions, identity, and other resources of the VPC.
 
 Kept apart from `client`, so that the running controller never calls more than its ten actions: its IAM policy allows no
-others. botocore's whole model of EC2 is loaded here, which a command may and the controller may not.
+others. This module loads botocore's whole model of EC2, which a command can afford and the controller can't.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Raw = Mapping[str, Any]
 _SECONDS = 5
 _FILTER_VALUES = 200
 _IN_USE = ("active", "pending-acceptance", "provisioning")
-"""States of a peering connection that has, or may soon have, traffic."""
+"""States of a peering connection that carries traffic or soon may."""
 
 
 class Identity(NamedTuple):
-    """Whose credentials are in use, and AWS's clock minus ours in seconds; None where no answer told the time."""
+    """The owner of the credentials in use, and AWS's clock minus ours in seconds; None where no answer had a date."""
 
     arn: str
     seconds_ahead: float | None
@@ -53,7 +53,7 @@ class Survey:
         self._clock = clock
 
     def identity(self) -> Identity:
-        """GetCallerIdentity, which everybody may who has credentials."""
+        """GetCallerIdentity, which any valid credentials may call."""
         before = self._clock.now()
         answer = self._ask("GetCallerIdentity", "of the credentials in use", self._sts.get_caller_identity)
         midway = (before + self._clock.now()) / 2
@@ -62,9 +62,9 @@ class Survey:
         return Identity(str(answer["Arn"]), ahead)
 
     def refusal(self, action: str, params: Raw) -> str:
-        """Why IAM would refuse this call, in words; "" when it would not. Nothing is done (DryRun).
+        """Reason why IAM would refuse this call, in words; "" when it would not. Nothing is changed (DryRun).
 
-        EC2 judges permissions before it looks at the world: whatever else it complains about, the permission is there.
+        EC2 checks permissions first: any other complaint means that the permission is there.
         """
         try:
             self._ask(action, _resource(params), getattr(self._ec2, _method(action)), **params, DryRun=True)
@@ -73,7 +73,7 @@ class Survey:
         except Retryable:
             raise
         except ApiError as error:
-            if not error.code:  # not EC2's answer
+            if not error.code:  # no answer of EC2
                 raise
         return ""
 
@@ -87,14 +87,14 @@ class Survey:
             filters = [{"Name": f"{side}-vpc-info.vpc-id", "Values": [vpc_id]}]
             pages = self._pages("DescribeVpcPeeringConnections", vpc_id, Filters=filters, MaxResults=100)
             for raw in (one for page in pages for one in page["VpcPeeringConnections"]):
-                # moto takes these filters and heeds none: hence the second look.
+                # moto accepts these filters and ignores them: hence the check here.
                 ours = (raw.get(mine) or {}).get("VpcId") == vpc_id
                 if ours and (raw.get("Status") or {}).get("Code") in _IN_USE:
                     found[raw["VpcPeeringConnectionId"]] = Peer(raw["VpcPeeringConnectionId"], _cidrs(raw.get(other)))
         return list(found.values())
 
     def control_plane(self, vpc_id: str, cluster: str) -> Sequence[ControlPlaneInterface]:
-        """The interfaces that EKS has made for the cluster of that name; none where there is no such cluster."""
+        """The interfaces of the EKS control plane of the cluster of that name; none where there is no such cluster."""
         filters = [
             {"Name": "vpc-id", "Values": [vpc_id]},
             {"Name": "description", "Values": [f"Amazon EKS {cluster}"]},
@@ -109,7 +109,7 @@ class Survey:
         return [_acl(raw) for page in pages for raw in page["NetworkAcls"]]
 
     def options(self, instance_ids: Collection[str]) -> Mapping[str, InstanceOptions]:
-        """Options of each instance that only doctor looks at."""
+        """Options of each instance that only doctor reads."""
         found = {}
         for chunk in _chunks(instance_ids):
             filters = [{"Name": "instance-id", "Values": chunk}]
@@ -175,7 +175,7 @@ def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _cidrs(side: Raw | None) -> tuple[Cidr, ...]:
-    """All ranges of one side of a peering connection. Before it is accepted some are not shown."""
+    """All CIDRs of one side of a peering connection. Before it is accepted, EC2 does not show all."""
     side = side or {}
     texts = [one["CidrBlock"] for one in side.get("CidrBlockSet") or ()] or [side.get("CidrBlock")]
     texts += [one["Ipv6CidrBlock"] for one in side.get("Ipv6CidrBlockSet") or ()]
@@ -189,7 +189,7 @@ def _control_plane_interface(raw: Raw) -> ControlPlaneInterface:
 
 
 def _acl(raw: Raw) -> Acl:
-    """EC2 promises no order of the entries."""
+    """Sort the entries, since EC2 promises no order."""
     rules = sorted(map(_acl_rule, raw["Entries"]), key=lambda rule: rule.number)
     subnets = frozenset(one["SubnetId"] for one in raw.get("Associations") or ())
     return Acl(raw["NetworkAclId"], subnets, tuple(rules))
@@ -231,5 +231,5 @@ def _rule(raw: Raw) -> Rule:
 
 
 def _network(text: str) -> Cidr:
-    """A rule may have been made of any address in its network."""
+    """Clear the host bits: a rule may name any address in its network."""
     return Cidr.parse(str(ipaddress.ip_network(text, strict=False)))

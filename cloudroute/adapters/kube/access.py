@@ -1,8 +1,8 @@
-"""Where the API server is, and what a client shows it.
+"""Address of the API server, and the credentials for it.
 
-The `kubernetes` package reads every kubeconfig there is, with exec plugins, identity providers and proxies; but it
-takes 17 MB to import, on each node and for nothing. So the two ways that nodes use, a pod's service account and a
-kubeconfig with a token or with certificate files, are read here, and the package only for what goes beyond.
+The `kubernetes` package reads every kubeconfig, with exec plugins, identity providers and proxies; but it takes 17 MB
+to import, on each node and for nothing. So the two ways that nodes use, a pod's service account and a kubeconfig with a
+token or with certificate files, are read here, and the package is imported only for others.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import urllib3
 import yaml
 
 POOL_SIZE = 32
-"""16 writers, three watches, the lease and the probes of commands, with room to spare."""
+"""Connections: enough for 16 writers, three watches, the lease and the probes of commands."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_SECONDS = 60.0
-"""How long a token's file is not read again: Kubernetes replaces it well before it expires."""
+"""Seconds between two reads of a token's file: Kubernetes replaces the token well before it expires."""
 
 _CLUSTER = {"server", "certificate-authority", "certificate-authority-data"}
 _FILES = ("certificate-authority", "client-certificate", "client-key")
@@ -31,22 +31,22 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy
 _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    # Not every system has these.
+    # Options that not every system has.
     *(
         (socket.IPPROTO_TCP, getattr(socket, name), value)
         for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 9))
         if hasattr(socket, name)
     ),
 ]
-"""As client-go has it: an idle watch is probed after 30 s."""
+"""TCP keepalive as in client-go: an idle watch is probed after 30 s."""
 
 
 class NoAccess(Exception):
-    """The token can't be had at the moment, in words."""
+    """The token is not available at the moment; the text tells why."""
 
 
 class Access(NamedTuple):
-    """`headers` gives what authenticates a request; it raises OSError or NoAccess."""
+    """`headers` returns the HTTP headers that authenticate a request; it raises OSError or NoAccess."""
 
     url: str
     pool: urllib3.PoolManager
@@ -54,7 +54,7 @@ class Access(NamedTuple):
 
 
 def find_access(kubeconfig: str | None) -> Access:
-    """By a kubeconfig, or by the pod's service account. Raises whatever is wrong with it."""
+    """Return the access by a kubeconfig, or by the pod's service account. Raises any error of reading it."""
     if any(os.environ.get(name) for name in _PROXIES):
         return _by_package(kubeconfig)
     if kubeconfig is None:
@@ -73,7 +73,7 @@ def _by_service_account() -> Access:
 
 
 def _by_file(path: Path) -> Access | None:
-    """None for a kubeconfig that has more to it than is read here, or is none: the package then says why."""
+    """Access by a kubeconfig; None for one that needs the package, or is invalid: the package then raises the error."""
     try:
         return _read(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError):
@@ -119,12 +119,12 @@ def _pool(**options: str | None) -> urllib3.PoolManager:
         maxsize=POOL_SIZE,
         socket_options=_KEEPALIVE,
         cert_reqs="CERT_REQUIRED",
-        **{name: value for name, value in options.items() if value},  # type: ignore[arg-type] # all are texts
+        **{name: value for name, value in options.items() if value},  # type: ignore[arg-type] # all values are str
     )
 
 
 class _TokenFile:
-    """The header of a token that is replaced from time to time."""
+    """The Authorization header of a token whose file is replaced from time to time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -149,7 +149,7 @@ def _by_package(kubeconfig: str | None) -> Access:
     configuration = Configuration(retries=False)
     configuration.connection_pool_maxsize = POOL_SIZE
     configuration.keep_alive = True
-    # The package ships no types for its loaders: hence the two ignores.
+    # The package ships no types for its loaders, hence the two ignores.
     if kubeconfig is None:
         loaders.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:

@@ -15,7 +15,7 @@ from cloudroute.types import NodeRoute, RouteTableObject
 
 
 class KubeAgents:
-    """`kubeconfig` None means the pod's service account; `beat` is Health.beat."""
+    """ports.Agents. `kubeconfig` None means the pod's service account; `beat` is Health.beat."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class KubeAgents:
         try:
             return project.node(self.transport.request("GET", f"{NODES}/{quote(self._node_name, safe='')}")).instance_id
         except (LostRace, Refused):
-            return ""  # no such Node, or the account of an older manifest, which may not ask
+            return ""  # no such Node, or no permission in an older manifest
 
     def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
-        # The uid makes it fail where another NodeRoute has got that name meanwhile.
+        # The uid makes the patch fail where another NodeRoute has that name by now.
         body = {"metadata": {"uid": route.uid}, "status": dict(status)}
         path = f"{NODE_ROUTES}/{quote(route.name, safe='')}/status"
         raw = self.transport.request("PATCH", path, body=body, content_type=MERGE_PATCH)

@@ -1,7 +1,7 @@
 """ports.Kube: the controller's writes, and the reads of single pods for `path`.
 
-The idea: every write says which object, or which version of it, it is meant for, and its answer goes into the
-store at once, so that the next plan starts from it and not from a watch that is still behind.
+The idea: every write names its object by uid or by version, and its answer goes into the store at once, so that the
+next plan starts from it and not from a watch that is still behind.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _PAGE = 500
 
 
 class KubeClient:
-    """ports.Kube, showing its own writes in the stores of `cluster`.
+    """ports.Kube, which puts its own writes into the stores of `cluster`.
 
-    No request that writes takes longer than `write_seconds`, which must be below the lease's margin; a process that
-    only reads leaves it out.
+    No write takes longer than `write_seconds`, which must be below the lease's margin; a process that only reads
+    leaves it out.
     """
 
     def __init__(self, transport: Transport, cluster: KubeCluster, write_seconds: float | None = None) -> None:
@@ -41,7 +41,7 @@ class KubeClient:
 
     def assign_pod_cidrs(self, node: Node, cidrs: Sequence[Cidr]) -> Node:
         texts = [str(cidr) for cidr in cidrs]
-        # The API server sets podCIDR along. Where podCIDRs are set already it answers 200 all the same, and keeps them.
+        # The API server sets podCIDR, too. Where podCIDRs are set already it answers 200 and keeps them.
         answer = self._patch_node(node, "", {"spec": {"podCIDRs": texts}})
         if answer.pod_cidrs != tuple(cidrs):
             has = ", ".join(map(str, answer.pod_cidrs))
@@ -58,11 +58,11 @@ class KubeClient:
             "lastHeartbeatTime": now,
         }
         if node.condition is None or node.condition.status != condition.status:
-            entry["lastTransitionTime"] = now  # merged by type: what is not sent stays
+            entry["lastTransitionTime"] = now  # conditions merge by type: fields that are not sent stay
         return self._patch_node(node, "/status", {"status": {"conditions": [entry]}})
 
     def _patch_node(self, node: Node, subresource: str, patch: Json) -> Node:
-        # The uid makes it fail where another Node has got that name meanwhile.
+        # The uid makes the patch fail where another Node has that name by now.
         body = {"metadata": {"uid": node.uid}, **patch}
         path = _path(NODES, node.name) + subresource
         return self._cluster.put_node(self._write("PATCH", path, body=body, content_type=STRATEGIC_MERGE_PATCH))
@@ -128,7 +128,7 @@ class KubeClient:
         try:
             ranges = self._transport.request("GET", _SERVICE_CIDRS)
             return [Cidr.parse(text) for item in ranges["items"] for text in item["spec"]["cidrs"]]
-        except (LostRace, Refused):  # before Kubernetes 1.33 there is no such kind
+        except (LostRace, Refused):  # Kubernetes before 1.33 has no such kind
             pass
         try:
             service = self._transport.request("GET", _KUBERNETES_SERVICE)
@@ -144,7 +144,7 @@ class KubeClient:
             return None
 
     def pod_at(self, address: str) -> PodAddress | None:
-        # status.podIP selects by the first address only: the other family's takes all running pods.
+        # status.podIP selects by the first address only: for the other family's all running pods must be read.
         for selector in (f"status.phase=Running,status.podIP={address}", "status.phase=Running"):
             for pod in self._pods(selector):
                 if address in pod.ips and not pod.host_network:
@@ -170,7 +170,7 @@ class KubeClient:
             self._write("DELETE", path, body=body)
         except LostRace as error:
             if error.code != "404" and self._uid(path) == uid:
-                raise  # a conflict of another kind than the uid: that very object is still there
+                raise  # a conflict other than the uid: the object still exists
 
     def _uid(self, path: str) -> str:
         try:

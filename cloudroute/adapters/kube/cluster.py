@@ -22,7 +22,7 @@ ROUTE_TABLES = f"/apis/{project.GROUP_VERSION}/routetables"
 class KubeCluster:
     """ports.Cluster. `kubeconfig` None means the pod's service account; `beat` is Telemetry.beat.
 
-    Its Nodes are those that `selection.left_alone` does not leave out by their kind or by `selector`.
+    It leaves out Nodes by their kind or by `selector`, see `selection.left_alone`.
     `list_limit` is the page size of lists, kept small for memory's sake: at 10 KB a Node, 100 of them are 1 MB.
     """
 
@@ -51,7 +51,7 @@ class KubeCluster:
         self._reflectors = Reflectors(self.transport, reflectors)
 
     def put_node(self, raw: Json) -> Node:
-        """Show the answer to a write of ours. A Node that is left alone by now is taken out by the watch."""
+        """Store the answer to a write of ours. A Node that is left alone by now is removed by the watch."""
         answer = project.node(raw)
         if not left_alone(raw, self._selector):
             self.nodes.put(project.meta(raw), answer)
@@ -72,7 +72,7 @@ class KubeCluster:
 
     @property
     def threads(self) -> Sequence[threading.Thread]:
-        """The reflectors' threads, for who watches over them."""
+        """The reflectors' threads, for supervision."""
         return self._reflectors.threads
 
     @property

@@ -1,6 +1,6 @@
-"""Whether the API server serves our two kinds, asked once at start.
+"""Check at start that the API server serves our two kinds.
 
-Discovery and not the CustomResourceDefinition objects: every authenticated user may read it.
+It reads discovery and not the CustomResourceDefinition objects, since every authenticated user may read it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cloudroute.ports import Clock
 
 KINDS = ("noderoutes", "routetables")
 PATIENCE_SECONDS = 5.0
-"""A CRD that was just applied is served about a second later."""
+"""Seconds to wait for the kinds: a CRD that was just applied is served about a second later."""
 
 
 def check(transport: Transport, clock: Clock) -> None:
@@ -30,7 +30,7 @@ def check(transport: Transport, clock: Clock) -> None:
 def _missing(transport: Transport) -> list[str]:
     try:
         served = transport.request("GET", f"/apis/{GROUP_VERSION}").get("resources") or ()
-    except LostRace:  # 404: the whole group
+    except LostRace:  # 404: the whole group is missing
         return list(KINDS)
     names = {resource.get("name") for resource in served}
     return [kind for kind in KINDS if kind not in names]

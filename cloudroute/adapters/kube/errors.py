@@ -1,7 +1,7 @@
 """HTTP statuses of the Kubernetes API, mapped onto `cloudroute.errors` in this one place.
 
-The idea: a status alone says what to do next (the same again, read again, ask a person), and the text
-says it to a person, with the verb, the resource and the command that shows more.
+The idea: a status alone tells what to do next (try again, read again, ask a person), and the text
+tells it to a person, with the verb, the resource and the command that shows more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, method: str, path: str, *, watch: bool = False) -> Call:
-        """Read the words off an API path.
+        """Derive both from the method and path of a request.
 
         >>> Call.of("PATCH", "/api/v1/nodes/n1/status")
         Call(action='patch nodes/status', resource='n1')
@@ -48,7 +48,7 @@ class Call(NamedTuple):
 
 
 def from_response(call: Call, status: int, body: bytes, headers: Mapping[str, str], who: str) -> ApiError:
-    """The error for an answer that is not 2xx. `who` names the credentials in use, for the reader of a 401."""
+    """The error for an answer that is not 2xx. `who` describes the credentials in use, for the text of a 401."""
     try:
         parsed = json.loads(body)
     except ValueError:
@@ -110,5 +110,5 @@ def _namespaced(call: Call) -> bool:
 
 
 def _seconds(text: str) -> float:
-    """Retry-After, of which Kubernetes uses the form in whole seconds only."""
+    """Seconds in a Retry-After header, which Kubernetes only gives as a whole number of them."""
     return float(text) if text.isdigit() else 0.0

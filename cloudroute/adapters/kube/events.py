@@ -1,7 +1,7 @@
-"""Events for people: on change only, in the background, and never in the way.
+"""Events for people: on change only, in the background, and never blocking.
 
-The idea: an Event is worth less than anything else the controller does. It is queued, said once per object
-and reason (and occasion, of what may happen again), held to a rate, and forgotten when the API server does not want it.
+The idea: an Event matters less than anything else the controller does. It is queued, written once per object and reason
+(and occasion, for repeat occurrences), limited in rate, and dropped when the API server refuses it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cloudroute.errors import ApiError, LostRace
 from cloudroute.ports import Clock
 
 PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
-"""Namespace default: that of Events on cluster-scoped objects."""
+"""The namespace of Events on cluster-scoped objects is default."""
 BURST, PER_SECOND = 100, 5.0
 QUEUED = 1000
 REMEMBERED = 20_000
@@ -30,7 +30,7 @@ _LONGEST_NAME = 220
 
 
 _NAMES = uuid.UUID("8c1c6f6e-6a55-4d0c-9d6b-5a2f3f0b7d11")
-"""Where the names of our Events come from; any constant would do."""
+"""UUID namespace of the names of our Events; any constant would do."""
 
 
 class _Event(NamedTuple):
@@ -78,7 +78,7 @@ class EventWriter:
                 self._thread.start()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was said is written or given up; whether that took less than `timeout` seconds."""
+        """Wait until all queued Events are written or dropped. Returns whether it took less than `timeout` seconds."""
         deadline = self._clock.monotonic() + timeout
         while self._queue.unfinished_tasks and self._clock.monotonic() < deadline:
             self._clock.sleep(0.01)
@@ -98,7 +98,7 @@ class EventWriter:
             except ApiError as error:
                 if isinstance(error, LostRace) and error.code == "409":
                     continue
-                with self._lock:  # the next cycle that sees it says it again
+                with self._lock:  # the next cycle that finds the reason queues it again
                     self._said.pop(event.subject, None)
             finally:
                 self._queue.task_done()
@@ -109,7 +109,7 @@ class EventWriter:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            # The same name for the same words: what an earlier leader has said is there already (409).
+            # The same subject gives the same name, so that an Event of an earlier leader is not written again (409).
             "metadata": {
                 "name": f"{name}.{uuid.uuid5(_NAMES, '/'.join(event.subject)).hex[:16]}",
                 "namespace": "default",

@@ -28,7 +28,7 @@ class KubeLeases:
             return None
 
     def write(self, record: LeaseRecord) -> LeaseRecord:
-        # resourceVersion makes the PUT fail when anybody else has written since `record` was read.
+        # resourceVersion makes the PUT fail when another process has written since `record` was read.
         version = {"resourceVersion": record.version} if record.version else {}
         body = {
             "apiVersion": "coordination.k8s.io/v1",

@@ -1,7 +1,7 @@
 """Kubernetes JSON into frozen types, and back.
 
-The idea: nothing that anybody can write into an object may stop the others. What can't be understood is left
-out and, for a Node, named in `problem`; no function here raises for an object the API server has accepted.
+The idea: no content of one object may stop the others. A value that can't be parsed is left out and, for a Node,
+named in `problem`; no function here raises for an object that the API server has accepted.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ GROUP_VERSION = "cloudroute.io/v1alpha1"
 PRIORITY = "cloudroute.io/priority"
 CONDITION = "NetworkUnavailable"
 _MOST_IPS = 16
-"""The CRD takes no more, and one of each family is all that the overlay sends to."""
+"""Most InternalIPs to read: the CRD accepts no more, and the overlay uses only one of each family."""
 _ZONE = "topology.kubernetes.io/zone"
 # EC2 refuses a whole DescribeInstances for one malformed id: https://docs.aws.amazon.com/ec2/latest/userguide/resource-ids.html
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})")
 _LONGEST_PRIORITY = 10
 _LONGEST_QUOTE, _LONGEST_PROBLEM = 80, 500
-"""Characters: a field of a Node can hold a megabyte, and a log line and an Event shall not."""
+"""Most characters: a field of a Node can hold a megabyte, which a log line and an Event must not."""
 
 
 class Meta(NamedTuple):
-    """What tells objects and their versions apart. Versions are integers: comparable, as Kubernetes documents."""
+    """Identity and version of an object. Versions are integers: comparable, as Kubernetes documents."""
 
     name: str
     uid: str
@@ -54,7 +54,7 @@ class Meta(NamedTuple):
 
 
 def meta(raw: Json) -> Meta:
-    """metadata of an object."""
+    """The metadata of an object."""
     data = _dict(raw.get("metadata"))
     version = _text(data.get("resourceVersion"))
     return Meta(_text(data.get("name")), _text(data.get("uid")), int(version) if version.isdecimal() else 0)
@@ -63,7 +63,7 @@ def meta(raw: Json) -> Meta:
 def node(raw: Json) -> Node:
     """A core/v1 Node.
 
-    A Node whose pod CIDRs can't be read gets no instance id: no route could be right for it.
+    A Node whose pod CIDRs can't be parsed gets no instance id: no route could be right for it.
     """
     data, spec, status = (_dict(raw.get(part)) for part in ("metadata", "spec", "status"))
     problems: list[str] = []
@@ -112,9 +112,9 @@ def node_route(raw: Json) -> NodeRoute:
 
 
 def agent_node_route(own_name: str) -> Callable[[Json], NodeRoute]:
-    """How the agent of a node sees NodeRoutes: of the others the spec alone.
+    """Return the parser of NodeRoutes for the agent of one node: of other nodes' it keeps only the spec.
 
-    What 5,000 agents say of themselves costs it no memory, and does not wake it.
+    So the statuses of 5,000 other agents cost no memory, and do not wake the agent.
     """
 
     def node_route_of(raw: Json) -> NodeRoute:
@@ -126,9 +126,9 @@ def agent_node_route(own_name: str) -> Callable[[Json], NodeRoute]:
 
 
 def decided_upon(route: NodeRoute) -> NodeRoute:
-    """What of a NodeRoute the controller decides upon: the spec, and of the status what holds a node back.
+    """Reduce a NodeRoute to the fields that the controller uses: the spec, and the status fields that hold a node back.
 
-    The counts of paths, which change at each node when one comes, are no reason to plan anew.
+    The counts of paths change on every node whenever one joins, and must cause no new plan.
     """
     said = {key: route.status.get(key) for key in ("ready", "reason", "message")}
     return replace(route, version="", generation=0, status=said)
@@ -180,7 +180,7 @@ def route_table_object_spec(report: RouteTableObject) -> dict[str, Any]:
 
 
 def route_table_object_status(report: RouteTableObject) -> dict[str, Any]:
-    """The `status` of a RouteTable object as a merge patch: null removes what is no more."""
+    """The `status` of a RouteTable object as a merge patch: null removes former entries."""
     return {
         family: None
         if (use := report.families.get(family)) is None
@@ -209,7 +209,7 @@ def pod(raw: Json) -> PodAddress:
 
 
 def cidrs(raw: object) -> tuple[tuple[Cidr, ...], list[str]]:
-    """The networks of a list, and what of it is none. Host bits are dropped: the API server accepts them."""
+    """The networks of a list, and its invalid entries. Host bits are dropped: the API server accepts them."""
     good: list[Cidr] = []
     bad: list[str] = []
     for text in _list(raw):
@@ -224,7 +224,7 @@ def cidrs(raw: object) -> tuple[tuple[Cidr, ...], list[str]]:
 
 
 def _provider(provider_id: str, problems: list[str]) -> tuple[str, str]:
-    """The instance id and the zone ("" where it has none) of aws:///<zone>/<id>, aws:////<id> or a bare id."""
+    """Instance id and zone ("" where there is none) of aws:///<zone>/<id>, aws:////<id> or a bare id."""
     *before, last = provider_id.removeprefix("aws://").split("/")
     if _INSTANCE_ID.fullmatch(last) and (provider_id == last or provider_id.startswith("aws://")):
         return last, before[-1] if before else ""
@@ -268,7 +268,7 @@ def _priority(annotations: Json, problems: list[str]) -> int:
 
 
 def _quote(text: str) -> str:
-    """The beginning of somebody's text, in quotes, on one line."""
+    """The beginning of a foreign text, in quotes, on one line."""
     return ascii(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")
 
 
@@ -315,7 +315,7 @@ _SILENT: Json = MappingProxyType({})
 
 
 def _shared(value: object) -> object:
-    """The same value, as one object however often it comes: nearly all agents say the same but for the time."""
+    """Return one shared object for equal values, to save memory: nearly all agents report the same but for the time."""
     if isinstance(value, str):
         return intern(value)
     if isinstance(value, dict) and all(isinstance(number, int) for number in value.values()):

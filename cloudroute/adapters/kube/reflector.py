@@ -1,8 +1,8 @@
 """A thread that keeps a store equal to the API server's objects of one kind.
 
 The idea: list once, page by page and projected while decoding, so that no more than one object is ever held raw; then
-watch from there, and list again only when the server says that it has forgotten the version (410) or
-something is wrong that a new list would show. Whatever fails, it backs off and goes on.
+watch from there, and list again only when the server no longer has the version (410), or after another error that a new
+list may repair. After any failure it backs off and goes on.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _chance = Random()
 T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject)
 
 SILENCE_SECONDS = 75.0
-"""How long a watch may say nothing. The API server sends a bookmark each minute: past that, the connection is dead."""
+"""Seconds without an event after which a watch is dead: the API server sends a bookmark each minute."""
 WATCH_SECONDS = (240, 300)
-"""A watch asks to be ended after a time drawn from here, so that not all clients come back at once."""
+"""Range of the timeout requested for a watch, drawn at random so that not all clients reconnect at once."""
 FIRST_DELAY, LONGEST_DELAY = 0.2, 8.0
-"""The longest is below the default of --drain-seconds: when an API server is back and the controller finds it first, an
-agent must still hear of the end of a route before the route ends."""
+"""Seconds. The longest is below the default of --drain-seconds: when an API server is back and the controller finds it
+first, an agent must still learn that a route will be removed before it is."""
 STOP_SECONDS = 0.8
 STEADY_SECONDS = 1.0
-"""A watch that lived that long, or brought an event, was a good one; any other counts as a failure."""
+"""A watch that lasted that long, or delivered an event, has succeeded; any other counts as a failure."""
 
 
 class Reflector(Generic[T]):
@@ -59,14 +59,14 @@ class Reflector(Generic[T]):
         self._list_limit = list_limit
         self._silence = silence
         self._version = ""
-        """Where to watch from; "" while a list is due."""
+        """resourceVersion to watch from; "" while a list is due."""
         self._watch: Watch | None = None
-        self._fruitful = False
-        """Whether the watch of this turn was a good one. Only that ends the back-off: lists must not repeat hotly."""
+        self._watch_succeeded = False
+        """Whether the watch of this turn succeeded. Only that resets the back-off: lists must not repeat at once."""
         self._stopping = threading.Event()
         self._changes = ChangeLog()
         self.trouble = ""
-        """What the last turn failed with, in words; "" while all is well."""
+        """Error text of the last turn; "" when it succeeded."""
         self.thread = threading.Thread(target=self._run, name=f"reflector-{path.rsplit('/', 1)[-1]}", daemon=True)
 
     def start(self) -> None:
@@ -84,7 +84,7 @@ class Reflector(Generic[T]):
         away = 0
         while not self._stopping.is_set():
             self._alive()
-            self._fruitful = False
+            self._watch_succeeded = False
             delay = 0.0
             try:
                 if not self._version:
@@ -101,11 +101,11 @@ class Reflector(Generic[T]):
                 else:
                     self._version = ""
                     if away > 1:
-                        # It is back, and has forgotten the version, as an API server that was restarted has. What the
-                        # time without it has made of the back-off would leave us deaf for seconds more.
+                        # The API server is back and no longer has the version, as after a restart. The back-off that
+                        # grew while it was away would delay the next list by seconds.
                         delays = _delays()
                     away = 0
-            if self._fruitful:
+            if self._watch_succeeded:
                 delays = _delays()
             else:
                 delay = max(delay, next(delays))
@@ -128,9 +128,9 @@ class Reflector(Generic[T]):
         self._store.replace(int(self._version or 0), objects)
 
     def _project_item(self, raw: dict[str, Any]) -> Any:
-        """Take an item for its projection while the page is being decoded, and leave all else.
+        """Replace an item by its projection while the page is being decoded; return any other JSON object unchanged.
 
-        An item is what has a uid. One object at a time is held raw: with 5,000 Nodes, pages of 250, that saves 11 MB.
+        An item is an object with a uid. One at a time is held raw: with 5,000 Nodes, pages of 250, that saves 11 MB.
         """
         about = raw.get("metadata")
         return (meta(raw), self._project(raw)) if isinstance(about, dict) and "uid" in about else raw
@@ -144,16 +144,16 @@ class Reflector(Generic[T]):
         self._watch = self._transport.watch(self._path, query, self._silence)
         opened = time.monotonic()
         self._say("")
-        # `stop` sets the event first and looks for the watch then: one of the two sees the other.
+        # `stop` sets the event before it looks for the watch, so either it or this check closes the watch.
         if self._stopping.is_set():
             self._watch.close()
         try:
             for event in self._watch:
                 self._take(event)
-                self._fruitful = True
+                self._watch_succeeded = True
                 self._alive()
         finally:
-            self._fruitful |= time.monotonic() - opened >= STEADY_SECONDS
+            self._watch_succeeded |= time.monotonic() - opened >= STEADY_SECONDS
 
     def _take(self, event: dict[str, Any]) -> None:
         raw = event["object"]
@@ -180,7 +180,7 @@ class Reflector(Generic[T]):
 
 
 class Reflectors:
-    """The reflectors of a cluster's kinds, started, watched over and stopped as one; `transport` ends with them."""
+    """The reflectors of a cluster's kinds, started, supervised and stopped together; `transport` closes with them."""
 
     def __init__(self, transport: Transport, reflectors: Sequence[Reflector[Any]]) -> None:
         self._transport = transport
@@ -192,7 +192,7 @@ class Reflectors:
             reflector.start()
 
     def stop(self) -> None:
-        """Stop them within a second."""
+        """Stop the threads within a second."""
         for reflector in self._reflectors:
             reflector.stop()
         deadline = time.monotonic() + STOP_SECONDS
@@ -202,23 +202,23 @@ class Reflectors:
         self._transport.close()
 
     def dead(self) -> str:
-        """The name of a thread that has ended though it was not told to; "" while all live."""
+        """The name of a thread that has ended unasked; "" while all run."""
         threads = self.threads
         return next((thread.name for thread in threads if thread.ident is not None and not thread.is_alive()), "")
 
     @property
     def threads(self) -> Sequence[threading.Thread]:
-        """The reflectors' threads, for who watches over them."""
+        """The reflectors' threads, for supervision."""
         return [reflector.thread for reflector in self._reflectors]
 
     @property
     def trouble(self) -> str:
-        """Why a store is not up to date, in words; "" while all is well."""
+        """Reason why a store is not up to date, in words; "" while all are."""
         return "; ".join(dict.fromkeys(reflector.trouble for reflector in self._reflectors if reflector.trouble))
 
 
 def _delays() -> Iterator[float]:
-    """Seconds to wait: short first, doubling, each with jitter so that no two clients keep step."""
+    """Yield the seconds to wait: short at first, doubling, each with jitter so that no two clients keep step."""
     delay = FIRST_DELAY
     while True:
         yield delay * _chance.uniform(0.5, 1.0)

@@ -1,6 +1,6 @@
-"""What `cloudroute doctor` alone asks of Kubernetes: may we, which version, what time is it there, who else is at work.
+"""Kubernetes reads of `cloudroute doctor` alone: permissions, version, clock, and other networks' workloads.
 
-Plain lists and no watches: a list that is refused is one fact less, and takes no other with it.
+Plain lists and no watches: a refused list costs one fact and affects no other.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _MANAGERS = ("kube-controller-manager", "cloud-controller-manager")
 _CONTROLLERS = "app.kubernetes.io/name=cloudroute,app.kubernetes.io/component=controller"
 """Labels of the chart's pods."""
 _LONGEST_HOST = 63
-"""Characters of a pod's name that are its hostname (kubelet: truncatePodHostnameIfNeeded)."""
+"""Most characters of a pod's name that become its hostname (kubelet: truncatePodHostnameIfNeeded)."""
 _PAGE = 100
 
 
 class Review(Transport):
-    """A connection of doctor's own. All methods raise errors.ApiError, the constructor UsageError."""
+    """Doctor's own connection. All methods raise errors.ApiError, the constructor UsageError."""
 
     def version(self, clock: Clock) -> tuple[str, float | None]:
-        """The server's version, and its clock minus ours in seconds; None where it did not tell the time."""
+        """The server's version, and its clock minus ours in seconds; None where its answer had no date."""
         before = clock.now()
         limits = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         call = Call.of("GET", "/version")
@@ -53,17 +53,17 @@ class Review(Transport):
         ahead = parsedate_to_datetime(date).timestamp() - midway if date else None
         try:
             return str(answer.json()["gitVersion"]), ahead
-        except (ValueError, TypeError, KeyError) as error:  # a proxy's login page, say
+        except (ValueError, TypeError, KeyError) as error:  # for example a proxy's login page
             raise no_answer(call, self.url, ValueError("this is no API server's answer")) from error
 
     def refused(self, wanted: Iterable[Permission]) -> Sequence[Permission]:
-        """Those of the permissions that the account in use lacks (SelfSubjectAccessReview)."""
+        """Permissions among `wanted` that the account in use lacks (SelfSubjectAccessReview)."""
         return [permission for permission in wanted if not self._allowed("SelfSubjectAccessReview", {}, permission)]
 
     def refused_to(self, namespace: str, account: str, wanted: Iterable[Permission]) -> Sequence[Permission]:
-        """Those that a ServiceAccount lacks, whether or not it is there (SubjectAccessReview).
+        """Permissions among `wanted` that a ServiceAccount lacks, whether or not it exists (SubjectAccessReview).
 
-        To ask for others takes a right of its own, which administrators have and the controller has not.
+        The review of another account needs a permission that administrators have and the controller lacks.
         """
         who = {
             "user": f"system:serviceaccount:{namespace}:{account}",
@@ -86,10 +86,10 @@ class Review(Transport):
         return (answer.get("status") or {}).get("allowed") is True
 
     def crds(self, definitions: Sequence[Json]) -> Mapping[str, bool]:
-        """Our kinds as far as they are served: whether they are defined as in `definitions`, as far as we may see."""
+        """By each of our kinds that is served: whether its CRD equals `definitions`; True where we may not read it."""
         try:
             listed = self.request("GET", f"/apis/{GROUP_VERSION}").get("resources") or ()
-        except LostRace:  # 404: the whole group
+        except LostRace:  # 404: the whole group is missing
             return {}
         served = {resource.get("name") for resource in listed}
         mine = {definition["spec"]["names"]["plural"]: definition for definition in definitions}
@@ -98,18 +98,18 @@ class Review(Transport):
     def _same(self, definition: Json) -> bool:
         try:
             there = self.request("GET", f"{_DEFINITIONS}/{definition['metadata']['name']}")
-        except (Refused, LostRace):  # the controller may not look
+        except (Refused, LostRace):  # the controller may not read CRDs
             return True
         return _schemas(there) == _schemas(definition)
 
     def nodes(self, selector: Selector) -> tuple[Mapping[str, Node], Mapping[str, int]]:
-        """The Nodes that are ours by name, and how many are left alone by the reason."""
+        """Our Nodes by name, and the number of Nodes left alone by reason."""
         listed = list(self._list(NODES, lambda raw: left_alone(raw, selector) or project.node(raw)))
         ours = {one.name: one for one in listed if isinstance(one, Node)}
         return ours, Counter(one for one in listed if isinstance(one, str))
 
     def max_pods(self) -> Mapping[str, int]:
-        """By name of each Node that tells it, how many pods its kubelet takes."""
+        """Most pods of each Node by name, as its kubelet reports; Nodes without that are left out."""
         return dict(one for one in self._list(NODES, _max_pods) if one[1])
 
     def node_routes(self) -> Mapping[str, NodeRoute]:
@@ -129,7 +129,7 @@ class Review(Transport):
         return [one for one in self._list(_SYSTEM_PODS, _pod) if any(name in one.name for name in _MANAGERS)]
 
     def controllers(self, namespace: str) -> Mapping[str, str]:
-        """The controllers' pods that have a node: the host that a process in it sees itself on, to the pod's name."""
+        """Scheduled pods of controllers: the hostname that a process in the pod sees -> the pod's name."""
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
         return {host: name for host, name in self._list(path, _place, _CONTROLLERS) if host}
 
@@ -161,7 +161,7 @@ def _pod(raw: Json) -> Workload:
 
 
 def _place(raw: Json) -> tuple[str, str]:
-    """A pod's host as `gethostname` says it, "" before it is scheduled, and its name."""
+    """A pod's hostname as `gethostname` returns it in the pod, "" before it is scheduled, and its name."""
     spec, name = raw.get("spec") or {}, str(raw["metadata"]["name"])
     node = str(spec.get("nodeName") or "")
     own = str(spec.get("hostname") or name[:_LONGEST_HOST].rstrip("-."))
@@ -169,7 +169,7 @@ def _place(raw: Json) -> tuple[str, str]:
 
 
 def _arguments(raw: Json) -> tuple[str, ...]:
-    """The words that the containers of a pod or a template are started with."""
+    """Command lines of the containers of a pod or a template."""
     containers = (raw.get("spec") or {}).get("containers") or ()
     return tuple(word for one in containers for word in (*(one.get("command") or ()), *(one.get("args") or ())))
 

@@ -1,7 +1,6 @@
-"""Decides on the raw Node whether it is ours, so that all others cost neither memory nor calls.
+"""Selection of our Nodes by their raw JSON, so that all others cost neither memory nor calls.
 
-Left alone are nodes that bring a network of their own, nodes without a Linux kernel to program, and those that
---node-selector leaves out.
+Nodes are left alone that have a network of their own, that have no Linux kernel, or that --node-selector leaves out.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _OS = "kubernetes.io/os"
 """Set by each kubelet: https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-os"""
 _COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
 _COMPUTE_TYPES = {
-    # The label by which aws-node is kept off these nodes: https://github.com/pulumi/pulumi-eks/pull/291
+    # The label that keeps aws-node off these nodes: https://github.com/pulumi/pulumi-eks/pull/291
     "fargate": "fargate",
     # aws/eks-hybrid, internal/kubelet/config.go, `hybridNodeLabel`.
     "hybrid": "hybrid",
@@ -25,14 +24,14 @@ _COMPUTE_TYPES = {
     "auto": "auto-mode",
 }
 _HYBRID = "eks-hybrid:///"
-"""How the providerID begins: aws/eks-hybrid, internal/kubelet/config.go, `hybridProviderIdPrefix`."""
+"""Prefix of the providerID: aws/eks-hybrid, internal/kubelet/config.go, `hybridProviderIdPrefix`."""
 _FARGATE = "fargate-"
-"""How the last part of aws:///ZONE/TASK/fargate-ip-10-0-0-1.ec2.internal begins: cloud-provider-aws,
+"""Prefix of the last part of aws:///ZONE/TASK/fargate-ip-10-0-0-1.ec2.internal: cloud-provider-aws,
 pkg/providers/v1/variant/fargate/fargate.go, `fargateNodeNamePrefix`."""
 
 
 def left_alone(raw: Json, selector: Selector) -> str:
-    """Why a Node is none of ours: windows, fargate, hybrid, auto-mode or "not selected"; "" where it is ours."""
+    """Reason why a Node is not ours: windows, fargate, hybrid, auto-mode or "not selected"; "" where it is ours."""
     labels = {key: str(value) for key, value in _dict(_dict(raw.get("metadata")).get("labels")).items()}
     info = _dict(_dict(raw.get("status")).get("nodeInfo"))
     provider_id = str(_dict(raw.get("spec")).get("providerID") or "")

@@ -1,7 +1,7 @@
-"""What is there, of one kind: fed by a reflector, and by the answers to our own writes.
+"""Store of the objects of one kind, fed by a reflector and by the answers to our own writes.
 
-The idea: a watch runs behind our own writes, so a plan made right after a write would see the world before it.
-The answer to a write is therefore put in at once, and what the watch still says of older versions is ignored.
+The idea: a watch lags behind our own writes, so a plan made right after a write would start from the state before it.
+The answer to a write is therefore stored at once, and later watch events of older versions are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject)
 class MemoryStore(Generic[T]):
     """ports.Store. `changed` is called, outside of the lock, when an object has changed in more than its version.
 
-    With `matters` it is called when what that returns of an object has changed.
+    With `matters` it is called only when the value that `matters` returns for an object has changed.
     """
 
     def __init__(self, changed: Callable[[], None], matters: Callable[[T], object] | None = None) -> None:
@@ -33,11 +33,11 @@ class MemoryStore(Generic[T]):
         self._uids: dict[str, str] = {}
         self._snapshot: Mapping[str, T] | None = None
         self._seen = 0
-        """The version the watch has come to."""
+        """The latest version seen in the watch."""
         self._ahead: dict[str, int] = {}
-        """Own writes past `_seen`, by name: their versions."""
+        """Versions of own writes past `_seen`, by name."""
         self._gone: set[str] = set()
-        """Own deletions that the watch has not shown yet: their uids."""
+        """Uids of own deletions that the watch has not shown yet."""
 
     def items(self) -> Mapping[str, T]:
         with self._lock:
@@ -49,14 +49,14 @@ class MemoryStore(Generic[T]):
         return self._synced.wait(timeout)
 
     def uid(self, name: str) -> str:
-        """The uid of an object, "" when there is none of that name."""
+        """The uid of an object; "" when there is none of that name."""
         with self._lock:
             return self._uids.get(name, "")
 
     # --- our own writes ---------------------------------------------------------------------------
 
     def put(self, meta: Meta, obj: T) -> None:
-        """Show what a write of ours was answered, unless the watch or a later write has overtaken the answer."""
+        """Store the answer to a write of ours, unless the watch or a later write has overtaken it."""
         with self._lock:
             newer = meta.version > max(self._seen, self._ahead.get(meta.name, 0)) and meta.uid not in self._gone
             if newer:
@@ -66,7 +66,7 @@ class MemoryStore(Generic[T]):
             self._changed()
 
     def discard(self, name: str, uid: str) -> None:
-        """Show that we have deleted that very object."""
+        """Remove an object that we have deleted, if it still has that uid."""
         with self._lock:
             ours = self._uids.get(name) == uid
             if ours:
@@ -78,7 +78,7 @@ class MemoryStore(Generic[T]):
     # --- the reflector ----------------------------------------------------------------------------
 
     def replace(self, version: int, listed: Iterable[tuple[Meta, T]]) -> None:
-        """Take over a full list that was current at `version`."""
+        """Apply a full list that was current at `version`."""
         with self._lock:
             self._ahead = {name: ahead for name, ahead in self._ahead.items() if ahead > version}
             changed = False
@@ -100,7 +100,7 @@ class MemoryStore(Generic[T]):
             self._changed()
 
     def upsert(self, meta: Meta, obj: T | None) -> None:
-        """Take over an ADDED or MODIFIED event; None leaves the object out, or takes it out."""
+        """Apply an ADDED or MODIFIED event; an `obj` of None leaves the object out, or removes it."""
         with self._lock:
             changed = self._catch_up(meta) and meta.uid not in self._gone
             if obj is not None:
@@ -111,7 +111,7 @@ class MemoryStore(Generic[T]):
             self._changed()
 
     def delete(self, meta: Meta) -> None:
-        """Take over a DELETED event, whose version is that of the deletion."""
+        """Apply a DELETED event, whose version is that of the deletion."""
         with self._lock:
             self._gone.discard(meta.uid)
             changed = self._catch_up(meta) and meta.name in self._objects
@@ -121,14 +121,14 @@ class MemoryStore(Generic[T]):
             self._changed()
 
     def progress(self, version: int) -> None:
-        """Take over a BOOKMARK: nothing has happened up to `version`."""
+        """Apply a BOOKMARK: there is no other event up to `version`."""
         with self._lock:
             self._seen = version
 
     # --- under the lock ---------------------------------------------------------------------------
 
     def _catch_up(self, meta: Meta) -> bool:
-        """Note how far the watch is; whether its event is news, and not older than an own write."""
+        """Note the watch's position. Returns whether its event is at least as new as our last write."""
         self._seen = meta.version
         ahead = self._ahead.get(meta.name)
         if ahead is not None and ahead > meta.version:
@@ -137,7 +137,7 @@ class MemoryStore(Generic[T]):
         return True
 
     def _set(self, meta: Meta, obj: T) -> bool:
-        """Whether that changed anything that matters: a kubelet's status reports must not wake the loop."""
+        """Store an object. Returns whether a relevant field changed: reports of kubelets must not wake the loop."""
         old = self._objects.get(meta.name)
         if old is not None and old.version == obj.version and self._uids.get(meta.name) == meta.uid:
             return False

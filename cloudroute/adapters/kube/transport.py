@@ -1,8 +1,8 @@
 """One pool of connections to the API server; JSON goes in, JSON comes out.
 
-The idea: take from the `kubernetes` package what is hard (kubeconfig, exec plugins, client certificates,
-tokens that are reread each minute, proxies) and nothing else. Its generated models would decode a list of
-5,000 Nodes into 500 MB; a dict that is projected page by page needs a few.
+The idea: take from the `kubernetes` package only the hard parts (kubeconfig, exec plugins, client
+certificates, tokens that are reread each minute, proxies). Its generated models would decode a list of
+5,000 Nodes into 500 MB; dicts that are projected page by page need a few MB.
 
 Every call has a timeout and is made once: a PUT that urllib3 repeats by itself could answer with a false 409.
 """
@@ -35,7 +35,7 @@ _CHUNK = 1 << 16
 
 
 class Transport:
-    """A connection to one API server, for all threads. `kubeconfig` None means the pod's service account."""
+    """Connections to one API server. Thread-safe. `kubeconfig` None means the pod's service account."""
 
     def __init__(self, kubeconfig: str | None) -> None:
         self._access = _access(kubeconfig)
@@ -53,7 +53,7 @@ class Transport:
         timeout: float | None = None,
         hook: Callable[[Json], Any] | None = None,
     ) -> Json:
-        """One request, one attempt. `timeout` in seconds is for connecting and for the answer together.
+        """Send one request, once. `timeout` in seconds is for connecting and the answer together.
 
         `hook` may replace each JSON object of the answer as soon as it is decoded. Raises errors.ApiError.
         """
@@ -69,14 +69,14 @@ class Transport:
         return answer
 
     def watch(self, path: str, query: Mapping[str, str | int], silence: float) -> Watch:
-        """Open a watch that fails when the server says nothing for `silence` seconds. Raises errors.ApiError."""
+        """Open a watch that fails when the server sends nothing for `silence` seconds. Raises errors.ApiError."""
         call = Call.of("GET", path, watch=True)
         address = self._address(path, {**query, "watch": "true"})
         response = self._send(call, "GET", address, _limits(silence), stream=True)
         return Watch(response, call, self.url, self._who)
 
     def close(self) -> None:
-        """Close the idle connections; one that is in use ends with its call."""
+        """Close the idle connections; one in use is closed at the end of its call."""
         self._pool.clear()
 
     def _address(self, path: str, query: Mapping[str, str | int] | None) -> str:
@@ -111,7 +111,7 @@ class Transport:
             if not 200 <= response.status < 300:
                 raise errors.from_response(call, response.status, response.data, response.headers, self._who)
         except (urllib3.exceptions.HTTPError, OSError, NoAccess) as error:
-            # NoAccess and OSError: the token's file is gone for a moment while it is being replaced.
+            # NoAccess and OSError: the token's file is missing for a moment while it is being replaced.
             raise errors.no_answer(call, self.url, error) from error
         return response
 
@@ -143,7 +143,7 @@ class Watch:
 
     def close(self) -> None:
         """Shut the socket down: closing alone would not wake a thread that is blocked in a read."""
-        with contextlib.suppress(RuntimeError, ValueError, OSError):  # ended already
+        with contextlib.suppress(RuntimeError, ValueError, OSError):  # closed already
             self._response.shutdown()
 
     def _lines(self) -> Iterator[bytes]:
@@ -160,7 +160,7 @@ def _limits(read: float) -> urllib3.Timeout:
 def _access(kubeconfig: str | None) -> Access:
     try:
         return find_access(kubeconfig)
-    except Exception as error:  # a file can be wrong in every way: YAML's, the file system's, and those of its content
+    except Exception as error:  # errors of YAML, of the file system, and of the content
         raise UsageError([_no_configuration(kubeconfig, error)]) from error
 
 

@@ -1,11 +1,11 @@
-"""The kernel's network tables by rtnetlink, hand-packed: importing a netlink package costs more memory than the agent.
+"""The kernel's network tables by rtnetlink, packed by hand: a netlink package would take more memory than the agent.
 
     channel ── one socket for requests: bulk writes with a barrier per chunk, dumps
-        ├── devices ────── which device a name or an index means, and what it is
+                ├── devices ────── devices by name or index
         ├── links, addresses, neighbours (FDB too), nexthops, routes        a `ports.KindDriver` each
         ├── host ───────── facts of the NIC
-        └── listen ─────── what others change, told by multicast and sifted in the kernel by `sieve`
+                └── listen ─────── changes by others, from multicast events that `sieve` filters in the kernel
 
-`wire` packs and parses. `netlink.Netlink` joins all that; it belongs to the network namespace it was made in, whichever
-thread uses it later.
+`wire` packs and parses. `netlink.Netlink` joins all that; it belongs to the network namespace in which it was made,
+whichever thread uses it later.
 """

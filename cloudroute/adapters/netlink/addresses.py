@@ -1,11 +1,11 @@
 """The addresses of global scope on the VXLAN device, and the link-local one that it must not have.
 
-The kernel tells of IPv6 addresses as if nobody had asked for them, of our own as well. So `Addresses` knows what it has
-left there, and when an event shows it otherwise, it looks: only what is not as we left it is news.
+Events of IPv6 addresses do not carry the port id of the writer, even for our own writes. So `Addresses` remembers its
+addresses, and reads them when an event shows a difference: only a difference that remains counts as a foreign change.
 
 The kernel gives the VXLAN device the link-local address of its MAC, and leaves it there when the MAC changes with the
-node's pod CIDR. Whoever gets the old CIDR has that address as its VTEP's, and no gateway may be an address of ours.
-Nothing needs it, so it is read as one that nobody wants.
+node's pod CIDR. The next node with the old CIDR has that address on its VTEP, and the kernel refuses a gateway that is
+an address of ours. Nothing needs the address, so it is read as an unwanted one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Addresses:
         self._channel = channel
         self._devices = devices
         self._lock = threading.Lock()
-        """Held during a write: who asks whether an address has changed waits until what we leave is there."""
+        """Held during a write: `news` must compare with the addresses that the write leaves."""
         self._left: set[AddressKey] = set()
-        """What we last saw or left there."""
+        """Addresses as last read or written."""
 
     def read(self, _wanted: Collection[AddressKey]) -> dict[AddressKey, None]:
         with self._lock:
@@ -45,7 +45,7 @@ class Addresses:
 
     def write(self, put: Mapping[AddressKey, None], drop: Collection[AddressKey]) -> dict[AddressKey, str]:
         with self._lock:
-            # First: an address that somebody else removes while this goes on was known, and so is missed.
+            # Noted before the write, so that an address that others remove meanwhile counts as missing.
             self._left.update(put)
             failed = self._put(list(put))
             self._left.difference_update(failed)
@@ -55,11 +55,11 @@ class Addresses:
         return failed
 
     def news(self, data: bytes, device: str, added: bool) -> bool:
-        """Whether an event is about a global address on one of our devices that is not as we know it."""
+        """Whether an event shows a global address on one of our devices that differs from our last read or write."""
         _, address, length = read(data, 0, len(data))
         if (AddressKey(device, address, length) in self._left) == added:
             return False
-        with self._lock:  # perhaps an older write of ours, and a newer one has followed
+        with self._lock:  # the event may be of our own write before the last one
             return self._look().keys() != self._left
 
     def _look(self) -> dict[AddressKey, None]:
@@ -112,7 +112,7 @@ class Addresses:
 
 
 def read(data: bytes | bytearray, offset: int, length: int) -> tuple[int, bytes, int]:
-    """Scope, address, prefix length; no address where it is one end of a point-to-point link."""
+    """Scope, address, prefix length; the address is b"" on one end of a point-to-point link."""
     _, prefix, _, scope, _ = HEADER.unpack_from(data, offset + 16)
     found = wire.attributes(data, offset + 24, offset + length)
     address = found.get(IFA_ADDRESS, b"")
@@ -122,5 +122,5 @@ def read(data: bytes | bytearray, offset: int, length: int) -> tuple[int, bytes,
 def _body(key: AddressKey, index: int) -> bytes:
     header = HEADER.pack(wire.FAMILY[len(key.address)], key.length, 0, wire.SCOPE_GLOBAL, index)
     body = header + wire.attribute(IFA_LOCAL, key.address) + wire.attribute(IFA_ADDRESS, key.address)
-    # Nobody else has an address out of our pod CIDR: without the wait for duplicates it can be used at once.
+    # No other host has an address of our pod CIDR: without duplicate address detection it is usable at once.
     return body + wire.number(IFA_FLAGS, NODAD) if len(key.address) == 16 else body

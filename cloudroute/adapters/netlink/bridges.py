@@ -1,15 +1,15 @@
-"""Bridges that were there before: their pods reach the pods that hang on cables of their own.
+"""Bridges of an earlier pod network: their pods reach the pods that have veth pairs of their own.
 
-An older version of cloudroute, kubenet or flannel joined the node's pods by a bridge. Such pods run on, and believe the
-node's whole pod CIDR to be on their link: they ask on the bridge who has the address of a new pod, and nobody would
-answer. So the bridge answers for it, with its own MAC, and the host routes. What that takes of the kernel:
+An older version of cloudroute, kubenet or flannel joined the node's pods by a bridge. Such pods run on with the node's
+whole pod CIDR as on-link: they ask on the bridge for the MAC of a new pod, and would get no answer. So the bridge
+answers with its own MAC, and the host routes. The kernel needs for that:
 
-    IPv4   proxy_arp: it answers for every address that it routes by another device
-    IPv6   proxy_ndp, and a proxy entry for each address: it knows no "every"
-    both   proxy_delay 0: by default it waits for up to 0.8 s
+        IPv4   proxy_arp: it answers for every address that it routes by another device
+        IPv6   proxy_ndp, and a proxy entry for each address: there is no entry for all
+        both   proxy_delay 0: by default it waits for up to 0.8 s
 
-(net/ipv4/arp.c, arp_process and arp_fwd_proxy; net/ipv6/ndisc.c, ndisc_recv_ns.) All of it is the bridge's, and goes
-with it. Nothing else of the bridge is touched.
+(net/ipv4/arp.c, arp_process and arp_fwd_proxy; net/ipv6/ndisc.c, ndisc_recv_ns.) All of it belongs to the bridge and
+is removed with it. Nothing else of the bridge is touched.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _SETTINGS = {
 
 
 class Bridges:
-    """ports.KindDriver of `dataplane.Bridges`: a pod CIDR is there while each bridge in it answers, or none is."""
+    """ports.KindDriver of `dataplane.Bridges`: a pod CIDR is present if each bridge in it answers, or it has none."""
 
     def __init__(self, channel: Channel, devices: Devices) -> None:
         self._channel = channel
         self._devices = devices
         self._in: frozenset[Cidr] = frozenset()
-        """The IPv6 pod CIDRs in which there is a bridge: a pod that comes there needs an entry."""
+        """IPv6 pod CIDRs with a bridge: a new pod in them needs a proxy entry."""
         self._read_route = wire.Reader("xBxBxBxB4x", {routes.RTA_DST: "s", routes.RTA_OIF: "I"})
         self._read_proxy = wire.Reader("4xiHBx", {NDA_DST: "s", NDA_PROTOCOL: "s"})
 
@@ -55,18 +55,18 @@ class Bridges:
         failed: dict[Cidr, str] = {}
         for cidr in put:
             for bridge in self._bridges(cidr):
-                if words := self._settle(bridge, cidr):
+                if words := self._set_up(bridge, cidr):
                     failed[cidr] = f"pods on {bridge.name} can't reach the others of this node: {words}"
         return failed
 
     def concerned(self, data: bytes) -> bool:
-        """Tell whether a route's event is about a pod that a bridge has to answer for."""
+        """Whether a route's event is about a pod for which a bridge must answer."""
         length, _, protocol, _, destination, _ = self._read_route(data, 0, len(data))
         if length != BITS["ipv6"] or protocol == PROTOCOL or len(destination) != 16 or data[20] != wire.TABLE_MAIN:
             return False
         return any(cidr.covers(network(destination, length)) for cidr in self._in)
 
-    # --- what is there ------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------
 
     def _bridges(self, cidr: Cidr) -> Iterator[Device]:
         """Bridges that have an address in this pod CIDR."""
@@ -84,7 +84,7 @@ class Bridges:
         )
 
     def _pods(self, cidr: Cidr, bridge: Device) -> set[bytes]:
-        """Addresses that the bridge needs a proxy entry for: the host has a route to each, by another device."""
+        """Addresses for which the bridge needs a proxy entry: the host has a route to each, by another device."""
         if cidr.family == "ipv4":
             return set()
         body = routes.HEADER.pack(wire.AF_INET6, 0, 0, 0, wire.TABLE_MAIN, 0, 0, 0, 0)
@@ -108,10 +108,10 @@ class Bridges:
             if index == bridge.ifindex and protocol == bytes((PROTOCOL,))
         }
 
-    # --- what is made -------------------------------------------------------------------------------
+    # --- writing ------------------------------------------------------------------------------------
 
-    def _settle(self, bridge: Device, cidr: Cidr) -> str:
-        """Set the bridge up. Returns the reason of a failure, "" for none."""
+    def _set_up(self, bridge: Device, cidr: Cidr) -> str:
+        """Set the bridge up. Returns the reason of a failure, or ""."""
         for path, value in _settings(bridge, cidr).items():
             try:
                 Path(writable_root(), "net", path).write_text(value, encoding="ascii")

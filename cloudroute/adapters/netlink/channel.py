@@ -1,8 +1,8 @@
-"""One socket for requests: bulk writes, dumps and single questions.
+"""One socket for requests: bulk writes, dumps and single reads.
 
 The idea of a bulk write: an answer to each message would cost more than the message. Messages are sent 32 KiB at a
 time, and only the last of such a chunk asks for an answer: the kernel works through them in order, so that answer is a
-barrier. What fails answers by itself, with the sequence number of its message, and the kernel goes on with the next.
+barrier. A failed message is answered in any case, with its sequence number, and the kernel goes on with the next.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cloudroute.errors import KernelError
 
 CHUNK = 32 * 1024
 ANSWER_SIZE = 2048
-"""What a failure's answer takes of the receive buffer, at most: a chunk in which all fail must not overflow it."""
+"""Most bytes of the receive buffer for the answer to a failure: a chunk in which all fail must not overflow it."""
 BUFFER_SIZE = 128 * 1024
 """The kernel hands out dumps 32 KiB at a time."""
 TIMEOUT_SECONDS = 10
 ATTEMPTS = 20
-"""A dump during which the table was changed by others is made again, so often."""
+"""Attempts at a dump: it is repeated when others have changed the table meanwhile."""
 NOT_PERMITTED = (
     "the kernel does not permit it: this needs root with the capability NET_ADMIN "
     "(in a pod: hostNetwork and securityContext.capabilities.add: [NET_ADMIN])"
@@ -38,7 +38,7 @@ _ACK_TLVS = 0x200
 _FLAGS = struct.Struct("=H")
 _ERROR = struct.Struct("=i")
 _ERROR_SIZE = 36
-"""Header, error number, and the header of the message that it answers; the kernel's words follow."""
+"""Header, error number, and the header of the message that it answers; the kernel's text follows."""
 _ERROR_TEXT = 1
 
 K = TypeVar("K")
@@ -46,23 +46,23 @@ T = TypeVar("T")
 
 
 class Failure(NamedTuple):
-    """What the kernel answered to one message: an error number, and its words if it had any."""
+    """The kernel's refusal of one message: an error number, and a text if it gave one."""
 
     errno: int
     text: str
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The failure as text for people."""
         return self.text or os.strerror(self.errno)
 
 
 def routing_socket(receive_buffer: int) -> socket.socket:
-    """A bound socket of the present network namespace."""
+    """Return a bound socket of the present network namespace."""
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     try:
         opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
-    except PermissionError:  # root of a user namespace: as much as everybody may have
+    except PermissionError:  # root of a user namespace: as much as any process may have
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     opened.bind((0, 0))
     return opened
@@ -81,16 +81,16 @@ class Channel:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", TIMEOUT_SECONDS, 0))
         self._window = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // ANSWER_SIZE
         self.port: int = self._socket.getsockname()[0]
-        """The port id: what our own writes are known by when they come back as events."""
+        """The port id, which marks the events of our own writes."""
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
     def submit(self, keys: Sequence[K], pack: Callable[[int], list[bytes]]) -> dict[K, Failure]:
-        """Send the messages that `pack` makes, one per key, numbered from its argument on. Gives what failed.
+        """Send the messages that `pack` makes, one per key, numbered from its argument on. Returns the failures by key.
 
-        Raises KernelError when the kernel does not permit it: then nothing else would be permitted either.
+        Raises KernelError when the kernel does not permit it: then it would permit no other write either.
         """
         if not keys:
             return {}
@@ -102,13 +102,13 @@ class Channel:
         return {keys[index]: failure for index, failure in failures.items()}
 
     def request(self, kind: int, flags: int, body: bytes) -> Failure | None:
-        """One write."""
+        """Send one write. Returns its failure, or None."""
         return self.submit([0], lambda first: [wire.message(kind, flags, first, body)]).get(0)
 
     def dump(self, kind: int, body: bytes, read: Callable[[bytearray, int, int], T]) -> list[T]:
-        """All that a GET answers, each message through `read` (buffer, offset, length).
+        """Return all answers to a GET, each parsed by `read` (buffer, offset, length).
 
-        A device that is gone has nothing.
+        The answer about a device that is gone is empty.
         """
         for _ in range(ATTEMPTS):
             answers, failure, interrupted = self._ask(kind, wire.DUMP, body, read)
@@ -119,7 +119,7 @@ class Channel:
         raise KernelError(f"a table of the kernel (request {kind}) changed {ATTEMPTS} times while it was being read")
 
     def get(self, kind: int, body: bytes, read: Callable[[bytearray, int, int], T]) -> T | None:
-        """The one message that a GET answers; None when there is no such thing."""
+        """Return the one answer to a GET; None when the object does not exist."""
         answers, failure, _ = self._ask(kind, wire.ACK, body, read)
         if failure is not None and failure.errno not in (errno.ENODEV, errno.ENOENT):
             raise KernelError(f"the kernel can't be asked (request {kind}): {failure.words}")
@@ -128,7 +128,7 @@ class Channel:
     # --- under the lock ---------------------------------------------------------------------------
 
     def _number(self, count: int) -> int:
-        """The first of `count` sequence numbers. They go on from request to request: a late answer finds nobody."""
+        """The first of `count` new sequence numbers. None is used twice, so that a late answer matches no request."""
         if self._next + count > 0xFFFF_FFFF:
             self._next = 1
         first = self._next
@@ -148,7 +148,7 @@ class Channel:
         return failures
 
     def _collect(self, first: int, last: int, failures: dict[int, Failure]) -> None:
-        """Take answers until that to message `last` has come."""
+        """Receive answers until that to message `last` has come."""
         while True:
             size = self._receive()
             offset = 0
@@ -165,7 +165,7 @@ class Channel:
     def _ask(
         self, kind: int, flags: int, body: bytes, read: Callable[[bytearray, int, int], T]
     ) -> tuple[list[T], Failure | None, bool]:
-        """Answers, failure, and whether the table was changed meanwhile."""
+        """Return the answers, the failure, and whether the table was changed meanwhile."""
         answers: list[T] = []
         interrupted = 0
         buffer, header, append = self._buffer, wire.HEADER.unpack_from, answers.append
@@ -185,7 +185,7 @@ class Channel:
                     offset += (length + 3) & ~3
 
     def _failure(self, offset: int, length: int, flags: int) -> Failure | None:
-        """Of an error message, or of the end of a dump, which begins with a code as well."""
+        """Parse an error message, or the end of a dump, which begins with an error number as well."""
         (code,) = _ERROR.unpack_from(self._buffer, offset + 16)
         if code >= 0:
             return None

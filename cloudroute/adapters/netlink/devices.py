@@ -1,7 +1,7 @@
-"""Which device a name or an index means, what it is, and whether it is ours.
+"""Devices by name or index: their properties, and whether they are ours.
 
-Ours are the VXLAN devices, by name and kind. A device of such a name that is something else is foreign: nothing on it
-is read as ours, and nothing on it is written.
+Ours are the VXLAN devices, by name and kind. A device with such a name and another kind is foreign: nothing on it is
+read as ours, and nothing on it is written.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ OWN: Mapping[str, str] = dict.fromkeys(TUNNELS, "vxlan")
 """The names of our devices and their kinds."""
 
 LINK_HEADER = struct.Struct("=BxHiII")
-"""ifinfomsg: family, hardware type, index, flags, which flags have changed."""
+"""ifinfomsg: family, hardware type, index, flags, mask of changed flags."""
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 1, 3, 4, 18, 29, 37
 IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE, MODE_NONE = 26, 8, b"\1"
 INFO_KIND, INFO_DATA = 1, 2
 VXLAN_ID, VXLAN_LINK, VXLAN_LOCAL, VXLAN_LEARNING, VXLAN_PORT, VXLAN_LOCAL6 = 1, 3, 4, 7, 15, 17
 _OTHER = (2, 16, 25)
-"""A default destination (IPv4, IPv6), external control: a tunnel of ours has none."""
+"""Default destination (IPv4, IPv6), external control: attributes that no tunnel of ours has."""
 _OTHER_FLAGS = (23, 27)
-"""Group policy, generic protocol: attributes without a payload."""
+"""Group policy, generic protocol: likewise, and without a payload."""
 _SKIP_STATISTICS = 8
 STATE = wire.IFF_UP | wire.IFF_RUNNING | wire.IFF_LOWER_UP
-"""Flags that tell whether a device is up and has a carrier: without, the kernel drops its nexthops and takes none."""
+"""Flags of a device that is up and has a carrier: without them the kernel drops its nexthops and accepts none."""
 
 
 class Device(NamedTuple):
-    """A device as the kernel has it."""
+    """A device in the kernel."""
 
     ifindex: int
     name: str
@@ -42,55 +42,55 @@ class Device(NamedTuple):
     parent: int = 0
     """The index of a VXLAN device's NIC; `link.vxlan.parent` is its name, except in `Devices.all`."""
     tunnel: tuple[int, int] = (0, 0)
-    """VNI and port of any VXLAN device, one that learns included."""
+    """VNI and port of any VXLAN device, also of one that learns."""
     state: int = 0
-    """Which flags of `STATE` are set."""
+    """Flags in `STATE` that are set."""
 
     @property
     def ours(self) -> bool:
-        """By name and kind."""
+        """Whether the device is ours, by name and kind."""
         return OWN.get(self.name) == self.link.kind
 
 
 class Devices:
-    """Questions about devices of the channel's network namespace. Raises KernelError when the kernel can't be asked."""
+    """Devices of the channel's network namespace. Raises KernelError when the kernel can't be asked."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def named(self, name: str) -> Device | None:
-        """The device of that name."""
+        """The device of that name, or None."""
         if not 0 < len(name.encode()) < 16:
             return None
         return self._get(0, wire.attribute(IFLA_IFNAME, name.encode() + b"\0"))
 
     def at(self, index: int) -> Device | None:
-        """The device with that index."""
+        """The device with that index, or None."""
         return self._get(index, b"") if index else None
 
     def all(self, kind: str = "") -> list[Device]:
-        """Every device, or those of a kind."""
+        """All devices, or all of a kind."""
         body = LINK_HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, 0) + wire.number(IFLA_EXT_MASK, _SKIP_STATISTICS)
         if kind:
             body += wire.attribute(IFLA_LINKINFO, wire.attribute(INFO_KIND, kind.encode()))
         found = self._channel.dump(wire.RTM_GETLINK, body, _read)
-        # A kernel that has no devices of that kind yet (its module is not loaded) answers with all.
+        # A kernel whose module for that kind is not loaded yet answers with all devices.
         return [device for device in found if kind in ("", device.link.kind)]
 
     def own_index(self, name: str) -> int:
-        """The index of our device of that name; 0 when there is none, or one that is not ours."""
+        """The index of our device of that name; 0 when there is none, or it is not ours."""
         device = self.named(name)
         return device.ifindex if device is not None and device.ours else 0
 
     def index(self, name: str) -> int:
-        """The index of a device that an entry of ours is to use; 0 when there is none, or it only has our name."""
+        """The index of the device for an entry of ours; 0 when there is none, or a foreign one has our name."""
         if name in OWN:
             return self.own_index(name)
         device = self.named(name)
         return device.ifindex if device is not None else 0
 
     def name(self, index: int) -> str:
-        """The name of a device, "" when there is none with that index."""
+        """The name of the device with that index; "" when there is none."""
         device = self.at(index)
         return device.name if device is not None else ""
 
@@ -127,7 +127,7 @@ def _read(data: bytes | bytearray, offset: int, length: int) -> Device:
 
 
 def _vxlan(details: Mapping[int, bytes], tunnel: tuple[int, int]) -> Vxlan | None:
-    """None for a device that does more than a tunnel of ours may."""
+    """Its VXLAN properties; None for a device with settings that a tunnel of ours never has."""
     learns = details.get(VXLAN_LEARNING) != b"\0"
     if learns or any(any(details.get(kind, b"")) for kind in _OTHER) or any(kind in details for kind in _OTHER_FLAGS):
         return None

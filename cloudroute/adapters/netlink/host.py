@@ -1,4 +1,4 @@
-"""Facts of the NIC that the agent finds and does not change."""
+"""Facts of the NIC, which the agent reads and does not change."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cloudroute.dataplane import Host
 from cloudroute.errors import KernelError
 
 _TEMPORARY, _DADFAILED, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
-_UNFIT = {4: _DEPRECATED, 16: _TEMPORARY | _DADFAILED | _DEPRECATED | _TENTATIVE}
-"""Flags of addresses that are not to be used. With IPv4 0x01 means "secondary", which is fine."""
+_UNUSABLE = {4: _DEPRECATED, 16: _TEMPORARY | _DADFAILED | _DEPRECATED | _TENTATIVE}
+"""Flags of unusable addresses, by address length. With IPv4 0x01 means "secondary", which is usable."""
 _RTNH_F_DEAD = 0x1
 _HOP = struct.Struct("=HBBi")
 """rtnexthop: length, flags, hops, index; attributes follow."""
@@ -71,12 +71,12 @@ def _addresses(channel: Channel, index: int) -> Iterator[tuple[bytes, int]]:
     body = addresses.HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, index)
     for (scope, address, length), flags in channel.dump(wire.RTM_GETADDR, body, _address):
         link_local = address[:2] == b"\xa9\xfe" if len(address) == 4 else False
-        if scope == wire.SCOPE_GLOBAL and address and not link_local and not flags & _UNFIT[len(address)]:
+        if scope == wire.SCOPE_GLOBAL and address and not link_local and not flags & _UNUSABLE[len(address)]:
             yield address, length
 
 
 def _address(data: bytearray, offset: int, length: int) -> tuple[tuple[int, bytes, int], int]:
-    """The address as `addresses.read` has it, and its flags."""
+    """The address as `addresses.read` returns it, and its flags."""
     found = wire.attributes(data, offset + 24, offset + length).get(addresses.IFA_FLAGS, b"\0\0\0\0")
     return addresses.read(data, offset, length), struct.unpack("=I", found)[0]
 
@@ -89,7 +89,7 @@ def _defaults(channel: Channel, size: int) -> list[_Default]:
 
 
 def _default(data: bytearray, offset: int, length: int) -> list[_Default]:
-    """One per way of a default route; [] for any other, without a look at its attributes: there are thousands."""
+    """One per nexthop of a default route; [] for any other, without parsing its attributes: there are thousands."""
     if data[offset + 17]:
         return []
     _, _, _, _, table, _, _, kind, flags = routes.HEADER.unpack_from(data, offset + 16)

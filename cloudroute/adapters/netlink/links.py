@@ -1,8 +1,8 @@
-"""Our devices, the VXLAN devices.
+"""Our VXLAN devices.
 
-What can be changed in place is: up, MTU, MAC. A device that differs in anything else is deleted and made anew, and with
-it goes all that stood on it. Setting a MAC, even to the same value, wipes the device's permanent neighbours: it is only
-sent when it differs, and whoever wrote links reads the other kinds again.
+Only up, MTU and MAC can be changed in place. A device that differs in anything else is deleted and made anew, which
+removes all entries on it. Setting a MAC, even to the same value, wipes the device's permanent neighbours: so it is sent
+only when it differs, and after a write of links the other kinds are read again.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class Links:
         self._channel = channel
         self._devices = known
         self._lock = threading.Lock()
-        """Held while a device is written: who asks whether something has changed waits until the change is whole."""
+        """Held while a device is written: `seen` must not compare with a half-made change."""
         self._left: dict[str, Device | None] = {}
-        """How `seen` last saw, or we left, each device of our names. A read is no reason to forget what changed."""
+        """Each device of our names as last written or returned by `seen`; a read must not overwrite it, or events are
+        lost."""
 
     def read(self, _wanted: Collection[str]) -> dict[str, Link]:
         with self._lock:
@@ -50,7 +51,7 @@ class Links:
         return failed
 
     def seen(self, name: str) -> tuple[Device | None, Device | None]:
-        """A device of our names as it was last seen or left, and as it is now, which counts as seen from here on."""
+        """A device of our names as last seen or written, and as it is now, which counts as seen from then on."""
         with self._lock:
             before, now = self._left.get(name), self._devices.named(name)
             self._left[name] = now
@@ -59,7 +60,7 @@ class Links:
     # --- under the lock ---------------------------------------------------------------------------
 
     def _put(self, name: str, link: Link) -> str:
-        """What went wrong, in words."""
+        """Make or change a device. Returns the failure in words, or ""."""
         device = self._devices.named(name)
         if device is not None and device.link.kind != link.kind:
             kind = device.link.kind or "physical"
@@ -90,13 +91,13 @@ class Links:
         body += wire.attribute(devices.IFLA_LINKINFO, info)
         failure = self._channel.request(wire.RTM_NEWLINK, wire.CREATE | wire.EXCL, body)
         if failure is None and link.vxlan is not None:
-            self._keep_bare(name)
+            self._disable_link_local(name)
         return "" if failure is None else self._not_made(link, failure)
 
-    def _keep_bare(self, name: str) -> None:
-        """Have the kernel give it no link-local address when it comes up: see `addresses`, which removes what is there.
+    def _disable_link_local(self, name: str) -> None:
+        """Have the kernel assign no link-local address when it comes up; `addresses` removes an existing one.
 
-        A device can't be made so, and where there is no IPv6 there is nothing to keep away.
+        This can't be set when a device is made. A failure is ignored: without IPv6 there is no such address.
         """
         mode = wire.attribute(devices.IFLA_INET6_ADDR_GEN_MODE, devices.MODE_NONE)
         body = devices.LINK_HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, 0)
@@ -121,7 +122,7 @@ class Links:
         return f"can't be made: {failure.words}"
 
     def _change(self, device: Device, link: Link) -> str:
-        """Bring up, MTU and MAC to what they shall be, in one message."""
+        """Set up, MTU and MAC to the wanted values, in one message."""
         body = b""
         if device.link.mac != link.mac:
             body += wire.attribute(devices.IFLA_ADDRESS, link.mac)

@@ -1,12 +1,11 @@
-"""What others change: multicast events, as kinds to be read again.
+"""Changes by others: multicast events, as kinds to be read again.
 
-Nothing is learnt from an event but that: the tables are read again, and the difference is repaired. So an event too
-many costs a read, and one that was missed is found by the next resync. Events of our own writes do not count: the
-kernel marks them by our port id, except those of links, FDB entries and IPv6 addresses, which are compared with what
-we left.
+An event only tells which tables to read again; their difference is then repaired. So a needless event costs a read,
+and a missed one is repaired by the next resync. Events of our own writes do not count: they carry our port id, except
+those of links, FDB entries and IPv6 addresses, which are compared with the entries that we left.
 
-A device that was down or without carrier, or is another one by now, has lost nexthops, routes and IPv6 addresses, and
-the kernel tells of few of them: then all kinds are named. docs/dataplane.md lists what goes without a message.
+A device that was down or without carrier, or was replaced, has lost nexthops, routes and IPv6 addresses, and the kernel
+announces few of these losses: then all kinds are read. docs/dataplane.md lists the losses without a message.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ from cloudroute.adapters.netlink.routes import Routes
 from cloudroute.dataplane import KINDS, PROTOCOL, TUNNELS, Kind
 
 NAME = "netlink-events"
-"""Of the thread."""
+"""Name of the thread."""
 ALL_ON_DEVICE: frozenset[Kind] = frozenset(KINDS) - {"nftables", "files"}
 """Kinds to read again after a device was down, without carrier, or made anew."""
 GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
 """RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NEXTHOP."""
 RECEIVE_BUFFER = 8 << 20
-"""Bytes: 5,000 FDB entries that we write come back as as many events before anybody can take them."""
+"""Bytes: the 5,000 events of 5,000 FDB entries that we write come back before the thread can read them."""
 
 _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
 _NOTHING: frozenset[Kind] = frozenset()
 _ADDRESS = struct.Struct("=Bi")
-"""Of ifaddrmsg: scope and index."""
+"""ifaddrmsg: scope and index."""
 _INDEX = struct.Struct("=i")
-"""Of ndmsg."""
+"""ndmsg: index."""
 
 
 class Listener:
-    """One thread. `changed` is called with the kinds that others have changed, at most once per batch of events."""
+    """Event thread. Calls `changed` with the kinds that others have changed, at most once per batch of events."""
 
     def __init__(
         self,
@@ -72,28 +71,28 @@ class Listener:
         self._routes = routes
         self._nic: Device | None = None
         self._watched: dict[int, str] = {}
-        """Index to name, of our device and the NIC."""
+        """Index -> name of our devices and the NIC."""
         self._states: dict[int, int] = {}
-        """Index to the flags of `STATE`, of both as last told."""
+        """Index -> the flags in `STATE` of these devices, as of their last event."""
         self._lock = threading.Lock()
-        """Of `_nic`, `_watched`, `_states` and the filter that is made of them."""
+        """Guards `_nic`, `_watched`, `_states` and the filter that is made of them."""
         self._stopping = os.eventfd(0, os.EFD_CLOEXEC)
         self._socket = routing_socket(RECEIVE_BUFFER)
         self._thread: threading.Thread | None = None
 
     def watch(self, nic: str) -> bool:
-        """The NIC whose changes count; whether they did not before, and do from now on."""
+        """Watch this NIC for changes. Returns whether that is new; False also where there is no such NIC."""
         with self._lock:
             if self._nic is not None and self._nic.name == nic:
                 return False
             self._nic = self._devices.named(nic)
-            self._aim()
+            self._update_watched()
             return self._nic is not None
 
     def start(self, changed: Callable[[Collection[Kind]], None]) -> None:
         """Start the thread."""
         with self._lock:
-            self._aim()  # before the first event can come
+            self._update_watched()  # before the first event can come
         for group in GROUPS:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._thread = threading.Thread(target=self._run, args=(changed,), name=NAME, daemon=True)
@@ -123,7 +122,7 @@ class Listener:
                 changed(kinds)
 
     def _drain(self) -> frozenset[Kind]:
-        """Take what there is; but not for ever, on a machine where it never ends."""
+        """Read the pending events, a bounded number of them: on some machines they never end."""
         kinds: frozenset[Kind] = _NOTHING
         for _ in range(1000):
             try:
@@ -141,7 +140,7 @@ class Listener:
     # --- one event --------------------------------------------------------------------------------
 
     def _judge(self, data: bytes) -> frozenset[Kind]:
-        """The kinds that an event concerns. The sieve has let it pass."""
+        """Return the kinds to read again after an event that has passed the socket filter."""
         kind = wire.HEADER.unpack_from(data)[1]
         if kind in (wire.RTM_NEWLINK, wire.RTM_DELLINK):
             return self._link(data)
@@ -154,7 +153,7 @@ class Listener:
         if kind in (wire.RTM_NEWNETCONF, wire.RTM_DELNETCONF):
             return frozenset({"sysctls"})
         if kind in (wire.RTM_NEWNEXTHOP, wire.RTM_DELNEXTHOP) and self._nexthops.news(data):
-            # The kernel removes the routes of a removed nexthop, and tells of some.
+            # The kernel removes the routes of a removed nexthop, and announces only some.
             return frozenset({"nexthops"} if kind == wire.RTM_NEWNEXTHOP else {"nexthops", "routes"})
         return _NOTHING
 
@@ -170,13 +169,13 @@ class Listener:
     def _neighbour(self, data: bytes, added: bool) -> frozenset[Kind]:
         name = self._watched.get(_INDEX.unpack_from(data, 20)[0], "")
         if name not in self._tunnels:
-            return _NOTHING  # it has gone meanwhile
+            return _NOTHING  # the device was removed meanwhile
         which = data[16] != wire.AF_BRIDGE
         return frozenset({TUNNELS[name][which]}) if self._tunnels[name][which].news(data, added) else _NOTHING
 
     def _route(self, data: bytes) -> frozenset[Kind]:
         if data[17] == 0 and data[21] != PROTOCOL:
-            return frozenset({"links"})  # a default route: it may be by the NIC
+            return frozenset({"links"})  # a default route: the NIC may follow from it
         kinds: frozenset[Kind] = frozenset({"routes"}) if self._routes.news(data) else _NOTHING
         return kinds | {"bridges"} if self._bridges.concerned(data) else kinds
 
@@ -194,14 +193,14 @@ class Listener:
                 before, self._nic = self._nic, self._devices.named(self._nic.name) or self._nic._replace(ifindex=0)
                 kinds |= _difference(before, self._nic)
             if told != known and (known or told in OWN or kinds):
-                self._aim()  # an index has come, gone or changed its name
+                self._update_watched()  # an index is new, gone or has another name
         return kinds
 
     def _state_changed(self, data: bytes) -> bool:
-        """Whether others took a device away, up or down, or its carrier went or came. Under the lock.
+        """Whether others removed a device or set it up or down, or its carrier changed. Called under the lock.
 
-        What a message says counts, not what is there by now: a device can be down and up again before anybody looks.
-        Where a carrier is lost and back at once, the message may have one of RUNNING and LOWER_UP, and not the other.
+        The message counts and not the present state: a device can be down and up again before we read it. Where a
+        carrier is lost and back at once, the message may have only one of RUNNING and LOWER_UP.
         """
         _, kind, _, _, port = wire.HEADER.unpack_from(data)
         _, _, index, flags, _ = LINK_HEADER.unpack_from(data, 16)
@@ -212,8 +211,8 @@ class Listener:
             self._states[index] = flags & STATE
         return self._states.get(index) != before and port != self._own_port
 
-    def _aim(self) -> None:
-        """Find out which indices count by now, and tell the filter. Under the lock."""
+    def _update_watched(self) -> None:
+        """Update the indices to watch, and the filter with them. Called under the lock."""
         nic = [self._nic.name] if self._nic is not None else []
         found = [self._devices.named(name) for name in (*OWN, *nic)]
         present = [device for device in found if device is not None and (device.ours or device.name not in OWN)]
@@ -224,7 +223,7 @@ class Listener:
 
 
 def _difference(before: Device | None, now: Device | None) -> frozenset[Kind]:
-    """What to read again when a device was `before` and is `now`."""
+    """Kinds to read again when a device was `before` and is `now`."""
     if (before and before.ifindex) != (now and now.ifindex):
         return ALL_ON_DEVICE
     if before is not None and now is not None and before.link != now.link:

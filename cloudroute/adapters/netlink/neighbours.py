@@ -1,8 +1,8 @@
-"""Neighbours and FDB entries of a VXLAN device: which MAC a peer's VTEP has, and which node a MAC is behind.
+"""Neighbours and FDB entries of a VXLAN device: the MAC of a peer's VTEP, and the node behind a MAC.
 
 Both are the same message. The device is ours, so every permanent neighbour and every FDB entry on it is ours too.
-The kernel tells of changed FDB entries as if nobody had asked for them, of our own as well: `Fdb` knows what it has
-left there, and asks again for an entry that an event shows otherwise. Only what differs even then is news.
+Events of FDB entries do not carry the port id of the writer, even for our own writes. So `Fdb` remembers its entries,
+and reads an entry again when an event shows it different. Only a difference that remains counts as a foreign change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ENTRY_KEY = struct.Struct("=IHHII BxxxiHBB HH6s2x")
 
 
 class Neighbours:
-    """ports.KindDriver of `dataplane.Neighbours` on the VXLAN device of that name."""
+    """ports.KindDriver of `dataplane.Neighbours` on the VXLAN device `name`."""
 
     def __init__(self, channel: Channel, devices: Devices, name: str) -> None:
         self._channel = channel
@@ -68,14 +68,15 @@ class Neighbours:
         return failed
 
     def news(self, data: bytes, added: bool) -> bool:
-        """Whether an event is more than the kernel's own housekeeping."""
+        """Whether an event is more than the kernel's own housekeeping (multicast, garbage collection)."""
         _, _, state, _, _ = HEADER.unpack_from(data, 16)
-        # Multicast; and what is collected after it was removed, of which that removal has told already.
+        # NOARP is multicast. A deletion in state FAILED is the garbage collection of an entry whose removal was
+        # announced before.
         return bool(state != NUD_NOARP and (added or state != NUD_FAILED))
 
 
 class Fdb:
-    """ports.KindDriver of `dataplane.Fdb` on the VXLAN device of that name.
+    """ports.KindDriver of `dataplane.Fdb` on the VXLAN device `name`.
 
     An entry that is not just "MAC behind node" reads as b"".
     """
@@ -85,9 +86,9 @@ class Fdb:
         self._devices = devices
         self._name = name
         self._lock = threading.Lock()
-        """Held during a write: who asks whether an entry has changed waits until what we leave is there."""
+        """Held during a write: `news` must compare with the entries that the write leaves."""
         self._left: dict[bytes, bytes] | None = None
-        """What we last saw or left there; None while that is being found out."""
+        """Entries as last read or written; None while a read is under way."""
         others = (NDA_PORT, NDA_VNI, NDA_IFINDEX, NDA_NH_ID)
         self._read = wire.Reader("4xiHBx", dict.fromkeys((NDA_LLADDR, NDA_DST, *others), "s"))  # index, state, flags
 
@@ -100,7 +101,7 @@ class Fdb:
         for fields in self._channel.dump(wire.RTM_GETNEIGH, body, self._read):
             if fields[2] & NTF_SELF:
                 mac = fields[3]
-                # A second destination: the kernel would send a copy to each.
+                # A second destination of one MAC: the kernel would send a copy to each.
                 found[mac] = _destination(fields) if mac not in found else b""
         self._left = dict(found)
         return found
@@ -118,7 +119,7 @@ class Fdb:
         return failed
 
     def news(self, data: bytes, added: bool) -> bool:
-        """Whether an event is about an entry that is not as we know it."""
+        """Whether an event shows an entry that differs from the one that we last read or wrote."""
         fields = self._read(data, 0, len(data))
         mac = fields[3]
         left = self._left
@@ -126,7 +127,7 @@ class Fdb:
             return False
         if left is None or left.get(mac) == (_destination(fields) if added else None):
             return left is None
-        with self._lock:  # perhaps an older write of ours, and a newer one has followed
+        with self._lock:  # the event may be of our own write before the last one
             body = HEADER.pack(wire.AF_BRIDGE, fields[0], 0, NTF_SELF, 0) + wire.attribute(NDA_LLADDR, mac)
             now = self._channel.get(wire.RTM_GETNEIGH, body, self._read)
             return self._left is None or self._left.get(mac) != (_destination(now) if now is not None else None)
@@ -147,21 +148,21 @@ class Fdb:
 
 
 def _destination(fields: tuple[Any, ...]) -> bytes:
-    """The node; b"" where an entry would age, or has anything else to it."""
+    """The node's address; b"" where an entry would age, or has other attributes."""
     _, state, _, _, node, *others = fields
     lasting = state & (NUD_PERMANENT | NUD_NOARP)
     return node if lasting and not any(others) else b""
 
 
 def _vtep(devices: Devices, name: str, put: Mapping[bytes, bytes]) -> int:
-    """The index of the VXLAN device; 0 when there is none and nothing to put either."""
+    """The index of the VXLAN device; 0 when there is none and nothing to put."""
     index = devices.own_index(name)
     if put and not index:
         raise KernelError(f"there is no VXLAN device {name} of ours to hold the entries of the peers' VTEPs")
     return index
 
 
-# One call of a prepared struct per message: the peers are thousands, and Python is what takes time here.
+# One call of a prepared struct per message: there are thousands of peers, and Python takes most of the time here.
 
 
 def _pack_neighbours(index: int, put: Mapping[bytes, bytes], first: int) -> list[bytes]:

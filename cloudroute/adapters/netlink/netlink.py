@@ -23,7 +23,7 @@ from cloudroute.types import Cidr
 
 
 class Netlink:
-    """Belongs to the network namespace that it is made in, whichever thread uses it later.
+    """The netlink tables of the network namespace in which it is made, whichever thread uses it later.
 
     Raises KernelError when this process may not change the kernel's tables, or the kernel is too old.
     """
@@ -56,14 +56,14 @@ class Netlink:
         self.routes: KindDriver[RouteKey, Route] = routes
 
     def host(self, interface: str) -> Host:
-        """ports.Kernel.host. From then on `listen` looks out for that NIC."""
+        """ports.Kernel.host. From then on `listen` watches that NIC."""
         host = read_host(self._channel, self._devices, interface)
-        while self._listener.watch(host.interface):  # what changed before that was announced to nobody
+        while self._listener.watch(host.interface):  # read again: changes before that were not announced
             host = read_host(self._channel, self._devices, interface)
         return host
 
     def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
-        """ports.Kernel.listen, for what netlink tells of: all kinds but "nftables" and "files"."""
+        """ports.Kernel.listen, for the kinds of netlink: all but "nftables" and "files"."""
         self._listener.start(changed)
 
     def dead(self) -> str:
@@ -77,7 +77,7 @@ class Netlink:
 
 
 def _probe(channel: Channel) -> None:
-    """Ask for the removal of a nexthop without saying which: a refusal that tells whether we may and it can."""
+    """Request the removal of no particular nexthop: the kind of refusal shows permission and support."""
     failure = channel.request(wire.RTM_DELNEXTHOP, 0, b"\0" * 8)
     if failure is not None and failure.errno == errno.EOPNOTSUPP:
         raise KernelError("this kernel has no nexthop objects: Linux 5.3 or newer is needed")

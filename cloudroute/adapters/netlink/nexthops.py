@@ -1,6 +1,6 @@
-"""Nexthop objects: one per peer and family, so that a change of path is the replacement of one, and no route moves.
+"""Nexthop objects: one per peer and family, so that a change of path replaces one nexthop and no route.
 
-Ours are those of our protocol number. An id that somebody else has taken is never written.
+Ours are those with our protocol number. An id that another program uses is never written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cloudroute.dataplane import PROTOCOL, TAKEN, Nexthop, written
 NHA_ID, NHA_OIF, NHA_GATEWAY, NHA_ENCAP_TYPE = 1, 5, 6, 7
 ONLINK = 4
 OTHER = Nexthop(b"", "")
-"""How one of ours reads that is something else than `via gateway dev device onlink`: unequal to any that is wanted."""
+"""Value of a nexthop of ours that is not `via gateway dev device onlink`: equal to no wanted one."""
 
 _HEADER = struct.Struct("=BBBBI")
 """nhmsg: family, scope, protocol, reserved, flags."""
@@ -35,7 +35,7 @@ class Nexthops:
         self._channel = channel
         self._devices = devices
         self._ours: set[int] = set()
-        """Ids that we last saw or left as ours: these may be replaced."""
+        """Ids of our nexthops as last read or written: these may be replaced."""
         wanted = {NHA_ID: "I", NHA_OIF: "I", NHA_GATEWAY: "s", NHA_ENCAP_TYPE: "s"}
         self._read = wire.Reader("xxBxI", wanted)  # protocol, flags
 
@@ -70,7 +70,7 @@ class Nexthops:
         failures.update(self._put(fresh, indices, wire.CREATE | wire.EXCL))
         taken = {key: fresh[key] for key, failure in failures.items() if failure.errno == errno.EEXIST}
         if taken:
-            failed.update(self._strangers(taken))
+            failed.update(self._foreign(taken))
             mine = {key: nexthop for key, nexthop in taken.items() if key not in failed}
             failures = {key: failure for key, failure in failures.items() if key not in taken}
             failures.update(self._put(mine, indices, wire.CREATE | wire.REPLACE))
@@ -82,7 +82,7 @@ class Nexthops:
         return failed
 
     def news(self, data: bytes) -> bool:
-        """Whether an event is about one of ours: by its protocol, or because it took the place of one."""
+        """Whether an event is about a nexthop of ours: by its protocol, or because the nexthop has replaced ours."""
         _, _, protocol, _, _ = _HEADER.unpack_from(data, 16)
         _, _, number = _EVENT_ID.unpack_from(data, 24)
         return bool(protocol == PROTOCOL or number in self._ours)
@@ -106,8 +106,8 @@ class Nexthops:
             ],
         )  # fmt: skip
 
-    def _strangers(self, taken: Collection[int]) -> dict[int, str]:
-        """Which of these ids are somebody else's, in words."""
+    def _foreign(self, taken: Collection[int]) -> dict[int, str]:
+        """Ids among these that other programs use, each with its owner in words."""
         found = {entry[2]: entry[0] for entry in self._dump()}
         return {
             key: f"{TAKEN} by another program (protocol {protocol_name(found[key])}): "

@@ -1,9 +1,9 @@
-"""The routes of the main table that are ours: those of our protocol number.
+"""Our routes in the main table: those with our protocol number.
 
 The kernel looks a route up by destination and metric (and type of service, which we leave at 0), and NLM_F_REPLACE
-takes the place of whatever it finds first there, whoever made it: with IPv6 the first route that is no multipath
-candidate, or else the first of all. So a route is first created exclusively. Where there is one already, all that
-stands at that place is looked at, and only if that is ours it is replaced.
+replaces the first route that it finds there, whoever made it: with IPv6 the first that is no multipath candidate, or
+else the first of all. So a route is first created exclusively (NLM_F_EXCL). If one exists already, all routes with the
+same key are read, and they are replaced only if they are ours.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ HEADER = struct.Struct("=BBBBBBBBI")
 """rtmsg: family, destination length, source length, TOS, table, protocol, scope, type, flags."""
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH, RTA_NH_ID = 1, 4, 5, 6, 7, 9, 30
 OTHER = Route(0, b"other")
-"""How one of ours reads that is neither `unreachable` nor by a nexthop object: unequal to any that is wanted."""
+"""Value of a route of ours that is neither `unreachable` nor by a nexthop object: equal to no wanted one."""
 
 _ROUTE = {size: struct.Struct(f"=IHHII BBBBBBBBI HH{size}s HHI HH{size}s HHI") for size in (4, 16)}
 
 
 class _Occupant(NamedTuple):
-    """What stands where a route of ours shall be."""
+    """An existing route with the key of a route of ours."""
 
     protocol: int
     device: int
@@ -42,7 +42,7 @@ class Routes:
         self._channel = channel
         self._devices = devices
         self._ours: set[RouteKey] = set()
-        """What we last saw or left as ours: somebody else's route there has taken its place."""
+        """Keys of our routes as last read or written: a foreign route with such a key has replaced ours."""
         wanted = {RTA_DST: "s", RTA_PRIORITY: "I", RTA_PREFSRC: "s", RTA_NH_ID: "I"}
         self._read = wire.Reader("xBxBxBxB4x", wanted)  # length, TOS, protocol, type
         self._read_occupants = wire.Reader(
@@ -57,9 +57,9 @@ class Routes:
                 wire.RTM_GETROUTE, body, self._read
             ):
                 if tos:
-                    continue  # another place, which a write without TOS does not reach
+                    continue  # another key, which a write without TOS does not reach
                 key = RouteKey(destination or bytes(size), length, metric or 0)
-                if key in found:  # appended: only one can be wanted
+                if key in found:  # a second route with this key, appended: only one can be wanted
                     found[key] = OTHER
                 elif nexthop and kind == wire.UNICAST:
                     found[key] = Route(nexthop, source)
@@ -80,7 +80,7 @@ class Routes:
             there = self._occupants(taken)
             failed.update((key, words) for key in taken if (words := self._clash(there.get(key, []))))
             mine = {key: put[key] for key in taken if key not in failed}
-            # Of several of ours at one place REPLACE would leave the others.
+            # REPLACE would leave the others of several routes of ours with one key.
             self._delete([key for key in mine for _ in there.get(key, [])[1:]])
             failures = {key: failure for key, failure in failures.items() if failure.errno != errno.EEXIST}
             failures.update(self._put(mine, wire.CREATE | wire.REPLACE))
@@ -94,7 +94,7 @@ class Routes:
         return failed
 
     def news(self, data: bytes) -> bool:
-        """Whether an event is about one of ours: by its protocol, or because it took the place of one."""
+        """Whether an event is about a route of ours: by its protocol, or because the route has replaced ours."""
         length, _, protocol, _, destination, metric, _, _ = self._read(data, 0, len(data))
         return protocol == PROTOCOL or RouteKey(destination, length, metric or 0) in self._ours
 
@@ -119,7 +119,7 @@ class Routes:
         return self._channel.submit(list(put), pack)
 
     def _delete(self, keys: list[RouteKey]) -> dict[RouteKey, Failure]:
-        """Only a route of our protocol is removed, whatever else stands there."""
+        """Remove only routes with our protocol number, even if others have the same key."""
         return self._channel.submit(
             keys,
             lambda first: [
@@ -141,7 +141,7 @@ class Routes:
     # --- clashes ----------------------------------------------------------------------------------
 
     def _occupants(self, keys: Iterable[RouteKey]) -> dict[RouteKey, list[_Occupant]]:
-        """What stands at these places, in the kernel's order."""
+        """Existing routes with these keys, in the kernel's order."""
         asked = set(keys)
         there: dict[RouteKey, list[_Occupant]] = {}
         for family, size in {(wire.FAMILY[len(key.destination)], len(key.destination)) for key in asked}:
@@ -155,7 +155,7 @@ class Routes:
         return there
 
     def _clash(self, there: Iterable[_Occupant]) -> str:
-        """Whose route stands there, in words; "" when it is ours."""
+        """The foreign route among these and its owner, in words; "" when all are ours."""
         for protocol, device, gateway in there:
             if protocol != PROTOCOL:
                 words = led_by(self._devices.name(device), protocol, gateway)
@@ -164,14 +164,14 @@ class Routes:
 
 
 def led_by(device: str, protocol: int, gateway: bytes) -> str:
-    """Where another program's route leads and whose it is, in words that follow others."""
+    """Target and owner of another program's route, as the end of a sentence."""
     via = f" via {written(gateway)}" if gateway else ""
     dev = f" dev {device}" if device else ""
     return f"{via}{dev} by another program (protocol {wire.protocol_name(protocol)})"
 
 
 def _unusual(destination: bytes, length: int, metric: int, nexthop: int, flags: int, number: int) -> bytes:
-    """A route that is `unreachable`, or that leaves the source address to the kernel."""
+    """Pack a route that is `unreachable`, or that leaves the source address to the kernel."""
     kind = wire.UNICAST if nexthop else wire.UNREACHABLE
     family = wire.FAMILY[len(destination)]
     body = HEADER.pack(family, length, 0, 0, wire.TABLE_MAIN, PROTOCOL, 0, kind, 0)

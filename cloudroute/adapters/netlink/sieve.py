@@ -1,8 +1,8 @@
-"""A socket filter: the kernel looks at the fixed part of each event, so that most never wake us.
+"""A socket filter: the kernel checks the fixed part of each event, so that most never wake the agent.
 
-A busy node has thousands of events a minute that mean nothing to us: neighbours of pods that come and go, their links'
-routes, and the echo of our own writes. A small BPF program, run where the event is made, throws these away. So it is
-the one place where events are judged by their fixed part; `listen` takes what is left apart.
+A busy node has thousands of irrelevant events a minute: neighbours of pods that come and go, their links' routes, and
+our own writes. A small BPF program, run where the event is made, drops these. So this is the one place where events are
+filtered by their fixed part; `listen` parses the rest.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from cloudroute.adapters.netlink import wire
 from cloudroute.dataplane import PROTOCOL
 
 ALL_DEVICES = 0xFFFF_FFFF
-"""How a netconf event names the setting for all devices (-1)."""
+"""Index in a netconf event of the setting for all devices (-1)."""
 
 _WORD, _HALF, _BYTE = 0x20, 0x28, 0x30
 _EQUAL, _ANY_BIT, _RETURN = 0x15, 0x45, 0x06
 _DROP, _PASS = 0, 0xFFFF_FFFF
 _HOST_ROUTE = int.from_bytes((wire.AF_INET6, 128, 0, 0), sys.byteorder)
-"""How the message of a route to one IPv6 address begins: family, destination length, source length, TOS."""
+"""First bytes of the message of a route to one IPv6 address: family, destination length, source length, TOS."""
 _SO_ATTACH_FILTER = 26
 
 
 class _Test(NamedTuple):
-    """Compare what stands at an offset of the message with any of some values."""
+    """Compare the value at an offset of the message with each of some values."""
 
     load: int
     offset: int
@@ -38,7 +38,7 @@ class _Test(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """What becomes of messages of these types when a test holds; the opposite when none does. () means any type."""
+    """Verdict on messages of these types when a test holds; the opposite when none does. () means any type."""
 
     types: tuple[int, ...]
     passes: bool
@@ -48,8 +48,8 @@ class _Rule(NamedTuple):
 def attach(target: socket.socket, own_port: int, vteps: Collection[int], watched: Collection[int]) -> None:
     """Set the filter, in place of any before.
 
-    `own_port` is the port id of our writes; `vteps` the indices of the VXLAN devices that there are; `watched` the
-    indices of our devices and the NIC.
+    `own_port` is the port id of our writes; `vteps` the indices of the existing VXLAN devices; `watched` the indices of
+    our devices and the NIC.
     """
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(_rules(own_port, vteps, watched)))
     memory = ctypes.create_string_buffer(code)
@@ -58,10 +58,10 @@ def attach(target: socket.socket, own_port: int, vteps: Collection[int], watched
 
 
 def _rules(own_port: int, vteps: Collection[int], watched: Collection[int]) -> list[_Rule]:
-    """In order; each type of message ends at the first rule that names it. What no rule names, passes."""
+    """Rules in order: the first rule for a type of message decides. A type without a rule passes."""
     own = (_Test(_WORD, 12, _EQUAL, (own_port,)),)
     return [
-        # A bridge tells of its ports. Own writes of links pass: a new device has a new index to look out for.
+        # A bridge announces its ports. Our own writes of links pass: a new device has a new index to watch.
         _Rule((wire.RTM_NEWLINK, wire.RTM_DELLINK), False, (_Test(_BYTE, 16, _EQUAL, (wire.AF_BRIDGE,)),)),
         _Rule((), False, own),
         _Rule((wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH), True, (_Test(_WORD, 20, _EQUAL, vteps),)),
@@ -73,8 +73,8 @@ def _rules(own_port: int, vteps: Collection[int], watched: Collection[int]) -> l
             (
                 _Test(_BYTE, 21, _EQUAL, (PROTOCOL,)),
                 _Test(_BYTE, 17, _EQUAL, (0,)),  # a default route: length 0
-                _Test(_WORD, 16, _EQUAL, (_HOST_ROUTE,)),  # perhaps to a pod of the node
-                _Test(_HALF, wire.FLAGS_OFFSET, _ANY_BIT, (wire.REPLACE,)),  # perhaps in the place of ours
+                _Test(_WORD, 16, _EQUAL, (_HOST_ROUTE,)),  # the route may lead to a pod of the node
+                _Test(_HALF, wire.FLAGS_OFFSET, _ANY_BIT, (wire.REPLACE,)),  # the route may replace ours
             ),
         ),
     ]
@@ -102,7 +102,7 @@ def _verdict(passes: bool) -> int:
 
 
 def _as_loaded(load: int, value: int) -> int:
-    """BPF loads in network order what netlink writes in the machine's."""
+    """The value as BPF loads it: in network order, whereas netlink writes in the machine's."""
     if load == _WORD:
         return socket.htonl(value)
     return socket.htons(value) if load == _HALF else value

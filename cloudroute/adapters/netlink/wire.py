@@ -25,23 +25,23 @@ REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
 
 AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
 FAMILY = {4: AF_INET, 16: AF_INET6}
-"""By the length of an address."""
+"""Address family by the length of an address."""
 IFF_UP, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x40, 0x10000
 SCOPE_GLOBAL, SCOPE_NOWHERE = 0, 255
 TABLE_MAIN = 254
 KERNEL = 2
-"""rtm_protocol of the routes that come with addresses."""
+"""rtm_protocol of the routes that the kernel adds with addresses."""
 UNICAST, UNREACHABLE = 1, 7
 
 _PROTOCOLS = {
     2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 14: "xorp", 16: "dhcp", 18: "keepalived",
     42: "babel", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",
 }  # fmt: skip
-"""Who made a route or a nexthop, as iproute2 names them."""
+"""Names of the protocol numbers of routes and nexthops, as in iproute2."""
 
 
 def protocol_name(protocol: int) -> str:
-    """What `ip` calls a protocol number.
+    """Return the name that `ip` gives to a protocol number.
 
     >>> protocol_name(4), protocol_name(99)
     ('static', '99')
@@ -73,7 +73,7 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 
 
 def attributes(data: bytes | bytearray, start: int = 0, end: int | None = None) -> dict[int, bytes]:
-    """The attributes between two offsets by type: for what is read once in a while. `Reader` is for the thousands."""
+    """The attributes between two offsets, by type, for rare messages. `Reader` is for thousands of messages."""
     found: dict[int, bytes] = {}
     end = len(data) if end is None else end
     while end - start >= 4:
@@ -86,7 +86,7 @@ def attributes(data: bytes | bytearray, start: int = 0, end: int | None = None) 
 
 
 class _Shape(NamedTuple):
-    """Where everything is in the messages of one length."""
+    """Positions of all fields in the messages of one length."""
 
     unpack: Any
     heads: Any
@@ -95,14 +95,14 @@ class _Shape(NamedTuple):
 
 
 class Reader:
-    """Picks a few attributes out of many messages that look alike.
+    """Picks a few attributes out of many messages of the same layout.
 
-    The idea: walking through attributes in Python costs more than the kernel takes to make them. The messages of one
-    length nearly always have the same attributes in the same order. So one message is walked through, and then one
-    `struct` takes the next ones apart and compares the attributes' heads with those of the first.
+    The idea: parsing attributes one by one in Python takes longer than the kernel takes to make them. The messages of
+    one length nearly always have the same attributes in the same order. So one message is parsed that way, and then
+    one `struct` unpacks the next ones and compares the attributes' headers with those of the first.
 
     `fixed` is the struct format of the fixed part; `wanted` maps a type of attribute to "s" (bytes) or a format of
-    one number. A call gives the fields of `fixed`, then the wanted attributes in order, b"" where there is none.
+    one number. A call returns the fields of `fixed`, then the wanted attributes in order, b"" for a missing one.
     """
 
     def __init__(self, fixed: str, wanted: dict[int, str]) -> None:
@@ -139,7 +139,7 @@ class Reader:
                 places[kind & _TYPE] = fields
                 fields += 1
             at += room + 4
-        # The empty bytes at the end stand for every attribute that is not there.
+        # The empty bytes at the end stand for every missing attribute.
         picks += [places.get(kind, fields) for kind in self._wanted]
         unpack = struct.Struct(layout + "0s").unpack_from
         get_heads = itemgetter(*heads, fields)

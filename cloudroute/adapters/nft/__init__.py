@@ -1,10 +1,10 @@
-"""nftables, as `cloudroute.ports` wants it: one table of ours, written and read by the `nft` command.
+"""nftables behind `cloudroute.ports`: one table of ours, written and read by the `nft` command.
 
     client ──── the table, the counters, the listener
-      ├── ruleset   what the table consists of, as objects of nft's JSON
-      ├── listing   that JSON back into a Ruleset, by proof, and into counters
-      ├── command   nft as a process: one transaction, or one listing
-      └── events    who else has changed the table
+            ├── ruleset   a Ruleset into the table's objects in nft's JSON
+            ├── listing   that JSON back into a Ruleset, with proof, and into counters
+            ├── command   nft as a process: one transaction, or one listing
+            └── events    changes of the table by others
 
-Nothing but the table `inet cloudroute` is ever named, so nothing foreign can be touched.
+Every command names the table `inet cloudroute` and no other, so nothing foreign can be changed.
 """

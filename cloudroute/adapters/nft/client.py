@@ -1,4 +1,4 @@
-"""The one table that is ours, `inet cloudroute`: written, read, counted and watched."""
+"""Our one table, `inet cloudroute`: writes, reads, counters and changes by others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TABLE: Json = {"table": {"family": "inet", "name": TABLE}}
 
 
 class Nft:
-    """nftables, as the agent needs it. Raises errors.KernelError where the nft command is missing or not permitted."""
+    """nftables for the agent. Raises errors.KernelError where the nft command is missing or not permitted."""
 
     def __init__(self) -> None:
         self._command = Command()
@@ -37,7 +37,7 @@ class Nft:
         self._events = Events(self._command.own, changed)
 
     def dead(self) -> str:
-        """The name of a thread that has ended though it was not told to; "" while all live."""
+        """The name of a thread that has ended unasked; "" while all run."""
         return self._events.thread.name if self._events and self._events.dead else ""
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class RulesetTable:
         self._command = command
         self._lock = threading.Lock()
         self._known = listing.ALTERED
-        """What the table was when it was last read or written: what a change of elements starts from."""
+        """The table as last read or written, from which a change of elements starts."""
 
     def read(self, wanted: Collection[str]) -> dict[str, Ruleset]:  # noqa: ARG002 - it is ours by its name
         """{} or {TABLE: the Ruleset}; listing.ALTERED for a table that others have altered."""
@@ -64,14 +64,14 @@ class RulesetTable:
             return {} if raw is None else {TABLE: self._known}
 
     def write(self, put: Mapping[str, Ruleset], drop: Collection[str]) -> dict[str, str]:
-        """Change elements where that is all there is to change; else redefine the table, and its counters with it."""
+        """Change elements where nothing else differs; otherwise redefine the table, which resets its counters."""
         with self._lock:
             try:
                 if TABLE in put:
                     self._put(put[TABLE])
                 elif TABLE in drop:
                     self._known = listing.ALTERED
-                    self._command.transaction([{"add": _TABLE}, {"delete": _TABLE}])  # gone already is no failure
+                    self._command.transaction([{"add": _TABLE}, {"delete": _TABLE}])  # no error if it is gone
             except KernelError as error:
                 return {TABLE: str(error)}
             return {}
@@ -83,17 +83,18 @@ class RulesetTable:
         self._known = wanted
 
     def _change(self, known: Ruleset, wanted: Ruleset) -> bool:
-        """Whether changing elements made one of the other. Not where others have deleted some, or the whole table."""
+        """Change elements only. Returns False if that is impossible: others have deleted some, or the whole table."""
         commands = [*_changes(elements(known), elements(wanted))]
         try:
             self._command.transaction(commands)
         except KernelError:
             return False
-        return bool(commands)  # what is to be written though nothing is known to differ is not as it is known to be
+        # A write was requested though no difference is known: our cached copy is wrong, so redefine the table.
+        return bool(commands)
 
 
 def _definition(wanted: Ruleset) -> Iterator[Json]:
-    """Delete the table and make it, in one transaction: no packet sees it missing. Added first, it can be deleted."""
+    """Delete and make the table in one transaction: no packet finds it missing. Added first, it can be deleted."""
     yield {"add": _TABLE}
     yield {"delete": _TABLE}
     yield from ({"add": {kind: body}} for kind, body in base(wanted))

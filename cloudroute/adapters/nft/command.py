@@ -1,7 +1,7 @@
 """The nft command: a process of its own for each transaction and each listing.
 
-Its memory, 40 MB with 5,000 peers, is not the agent's, and ends with it. A transaction is sent to the kernel in one
-piece: it is there wholly or not at all, whatever becomes of the process.
+Its memory, 40 MB with 5,000 peers, is freed when it ends and is never part of the agent's. A transaction is sent to the
+kernel in one piece: it is applied as a whole or not at all, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from cloudroute.dataplane import TABLE
 from cloudroute.errors import KernelError
 
 TIMEOUT_SECONDS = 20.0
-"""For one call. With 5,000 peers it takes a fraction of a second; nft itself waits while others change the tables."""
+"""Timeout of one call. With 5,000 peers it takes a fraction of a second, but nft waits while others change tables."""
 REMEMBERED = 16
-"""How many of our processes are known to be ours: more than run at once, fewer than a pid needs to come back."""
+"""Number of own process ids to remember: more than run at once, fewer than start before a pid is used again."""
 
 _MISSING = "No such file or directory"
 _DENIED = "Operation not permitted"
 
 
 class Command:
-    """Raises errors.KernelError, in words, where there is no nft, or none that may be used."""
+    """Runs nft. Raises errors.KernelError where it is missing or not permitted."""
 
     def __init__(self) -> None:
         self.own: deque[int] = deque(maxlen=REMEMBERED)
-        """Process ids of our own writers, the youngest last."""
+        """Process ids of our own writes, the newest last."""
         path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
         found = shutil.which("nft", path=path)
         if found is None:
             raise KernelError("there is no nft command: install it (the package is called nftables)")
         self._nft = found
-        self._environment = {"PATH": path, "LC_ALL": "C"}  # its messages are compared
-        self.listing()  # may we? The names of all tables would cost the content of all tables, a kube-proxy's too
+        self._environment = {"PATH": path, "LC_ALL": "C"}  # its messages are compared, so they must be in English
+        self.listing()  # check permission; listing all tables would read a kube-proxy's too
 
     def transaction(self, commands: Sequence[Json]) -> None:
-        """Do all of them or none. Raises KernelError."""
+        """Apply all commands or none. Raises KernelError."""
         data = json.dumps({"nftables": commands}, separators=(",", ":")).encode()
         code, _, complaint = self._run(("-f", "-"), data)
         if code:
             raise KernelError(_words(complaint, code))
 
     def listing(self) -> bytes | None:
-        """Our table as JSON, None where there is none. Raises KernelError.
+        """Our table as JSON, None where it does not exist. Raises KernelError.
 
-        Of a table that others have altered it may be no JSON: nft 1.0.6 prints garbage for a table's flags, or crashes.
+        If others have altered the table it may be no JSON: nft 1.0.6 prints garbage for a table's flags, or crashes.
         """
         code, output, complaint = self._run(("list", "table", "inet", TABLE))
         if code > 0 and _MISSING in complaint:
@@ -61,7 +61,7 @@ class Command:
         return output
 
     def _run(self, arguments: Sequence[str], data: bytes = b"") -> tuple[int, bytes, str]:
-        """Exit code, output, complaint."""
+        """Run nft. Returns exit code, stdout, stderr."""
         try:
             with subprocess.Popen(  # noqa: S603 - a path found once, and words of our own
                 (self._nft, "-j", *arguments),
@@ -71,7 +71,7 @@ class Command:
                 env=self._environment,
             ) as child:
                 if data:
-                    self.own.append(child.pid)  # before it can have changed anything: it waits for its input
+                    self.own.append(child.pid)  # before it can change anything: it still waits for its input
                 try:
                     output, complaint = child.communicate(data, TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:
@@ -84,7 +84,7 @@ class Command:
 
 
 def _words(complaint: str, code: int) -> str:
-    """What nft complains about, without the places and the input that it quotes.
+    """The error message of nft without the positions and the input that it quotes.
 
     >>> _words("internal:0:0-0: Error: Could not process rule: File exists\\n\\n", 1)
     'nft: File exists'

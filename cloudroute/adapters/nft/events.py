@@ -1,8 +1,9 @@
-"""Who else changes our table: the kernel's announcements of changes to nftables.
+"""Changes of our table by others, from the kernel's announcements of nftables changes.
 
-The idea: every change anywhere in nftables is announced, and a kube-proxy may make hundreds in a second. So what does
-not contain our table's name is let go at once. An announcement carries the netlink port of who made the change, which
-for the nft command is its process id as we know it, in containers too: our own writes are told by that.
+The idea: every change anywhere in nftables is announced, and a kube-proxy may make hundreds a second. So messages
+without our table's name are dropped at once. An announcement carries the netlink port of the process that made the
+change, which for the nft command is its process id in our own pid namespace, in containers too: it marks our own
+writes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NAME = TABLE.encode() + b"\0"
 
 
 class Events:
-    """Calls `changed` from the thread "nft-events". `own` are the netlink ports whose changes do not count."""
+    """Calls `changed` from the thread "nft-events". Changes by the netlink ports in `own` do not count."""
 
     def __init__(self, own: Collection[int], changed: Callable[[Collection[Kind]], None]) -> None:
         self._own = own
@@ -61,7 +62,7 @@ class Events:
 
     @property
     def dead(self) -> bool:
-        """Whether the thread has ended though it was not told to."""
+        """Whether the thread has ended unasked."""
         return not self._closing and not self.thread.is_alive()
 
     def _run(self) -> None:
@@ -80,7 +81,7 @@ class Events:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                foreign = True  # some were lost
+                foreign = True  # announcements were lost
             else:
                 foreign = is_foreign(buffer, size, self._own)
             if foreign:
@@ -88,7 +89,7 @@ class Events:
 
 
 def is_foreign(data: bytes | bytearray, size: int, own: Collection[int]) -> bool:
-    """Whether a datagram of `size` bytes announces a change of our table by another than `own`.
+    """Whether a datagram of `size` bytes announces a change of our table by a port other than `own`.
 
     All announcements of one datagram come from one transaction, and so from one process.
     """
@@ -109,5 +110,5 @@ def is_foreign(data: bytes | bytearray, size: int, own: Collection[int]) -> bool
 def _enlarge(receiver: socket.socket) -> None:
     try:
         receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
-    except PermissionError:  # in a user namespace: then a large change of our own is read again, and found as wanted
+    except PermissionError:  # in a user namespace: a large change of our own then only causes a read
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)

@@ -1,7 +1,7 @@
-"""What `nft -j list table` shows, as a Ruleset and as counters.
+"""The output of `nft -j list table` as a Ruleset and as counters.
 
-The idea: guess the Ruleset from the few places where it shows, then prove it: the objects that it would be made of must
-be the ones listed. So no alteration is overlooked, and nothing here needs to know what can be altered.
+The idea: guess the Ruleset from the few objects that depend on it, then prove it: writing it must give exactly the
+listed objects. So no alteration is overlooked, and this code needs no list of possible alterations.
 
 The listing of 5,000 peers has 30,000 elements. They are reduced while the JSON is being decoded, one at a time: as
 dicts they would take 20 MB.
@@ -20,7 +20,7 @@ from cloudroute.dataplane import PeerBytes, Ruleset, family_of_bytes
 from cloudroute.types import Cidr
 
 ALTERED = Ruleset(masquerade=False, pods=(), port=0)
-"""A table that is no Ruleset of ours: others have altered it. Equal to none that is wanted, since no port is 0."""
+"""A table that others have altered, so that no Ruleset gives it. Equal to no wanted one, since no port is 0."""
 
 _OF_LENGTH = re.compile(r"(masqueraded|networks|overlay|routed)[46]_(\d{1,3})")
 _SOCKET = {words.type: words.socket for words in WORDS.values()}
@@ -34,7 +34,7 @@ class Listing(NamedTuple):
 
 
 def parse(raw: bytes) -> Listing:
-    """Read what nft printed. Raises ValueError where that is not a listing."""
+    """Parse nft's output. Raises ValueError where it is no listing."""
     result = Listing([], {})
     try:
         for entry in json.loads(raw, object_hook=_reduce)["nftables"]:
@@ -47,7 +47,7 @@ def parse(raw: bytes) -> Listing:
 
 
 def ruleset(raw: bytes) -> Ruleset:
-    """The Ruleset that the table was made from, or ALTERED, also where nft printed what is no listing."""
+    """The Ruleset that the table was made from; ALTERED if there is none, or if nft's output is no listing."""
     try:
         listing = parse(raw)
         guess = _guess(listing)
@@ -55,12 +55,12 @@ def ruleset(raw: bytes) -> Ruleset:
             name: found.keys() for name, found in listing.elements.items()
         }
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-        return ALTERED  # something stands where the guess was to be found
+        return ALTERED  # other objects are in the places of the guess
     return guess if same else ALTERED
 
 
 def peer_bytes(raw: bytes) -> list[PeerBytes]:
-    """The counters, whatever else has become of the table. Raises ValueError where `raw` is no listing."""
+    """The counters, even of an altered table. Raises ValueError where `raw` is no listing."""
     listing = parse(raw)
     return [
         PeerBytes(cidr, count, listing.elements.get(set_name("routed", cidr.family, cidr.length), {}).get(first, 0))
@@ -69,7 +69,7 @@ def peer_bytes(raw: bytes) -> list[PeerBytes]:
 
 
 def _reduce(raw: Json) -> Any:
-    """An element with a counter becomes (address, bytes); one with anything else stays as it is, and unequal."""
+    """Reduce an element with a counter to (address, bytes); any other stays as it is, and so differs from ours."""
     if raw.keys() == {"elem"}:
         return raw["elem"]
     if raw.keys() == {"val", "counter"}:
@@ -78,7 +78,7 @@ def _reduce(raw: Json) -> Any:
 
 
 def _take(kind: str, body: Json, into: Listing) -> None:
-    """Add an object. Elements that are no addresses, as ours are, stay in their set, which is then unequal."""
+    """Add an object. Elements that are no addresses stay in their set, which so differs from ours."""
     body.pop("handle", None)
     into.objects.append((kind, body))
     if kind != "set":
@@ -111,7 +111,7 @@ def _guess(listing: Listing) -> Ruleset:
 
 
 def _networks(listing: Listing, purpose: str) -> Iterator[tuple[Cidr, bytes, int]]:
-    """The elements of all sets of that purpose: the network, its first address, its bytes."""
+    """The elements of all sets with that purpose: network, first address, counted bytes."""
     for name, found in listing.elements.items():
         named = _OF_LENGTH.fullmatch(name)
         if named and named[1] == purpose:
@@ -125,5 +125,5 @@ def _cidr(right: Any) -> Cidr:
 
 
 def _arranged(objects: list[Object]) -> list[Object]:
-    """In an order that does not depend on who listed them; rules of one chain stay as they are."""
+    """Sort the objects into one order, independent of their source; rules of one chain keep theirs."""
     return sorted(objects, key=lambda item: (item[0], item[1].get("chain") or item[1].get("name", "")))

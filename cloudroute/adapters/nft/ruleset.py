@@ -1,15 +1,15 @@
-"""A Ruleset as nftables objects, in the very form in which `nft -j list` shows them.
+"""A Ruleset as nftables objects, in exactly the form in which `nft -j list` shows them.
 
-The idea: one function says what the table consists of, and reading is proved by it. Whatever is found is equal to a
-Ruleset only if writing that Ruleset would give the same objects.
+The idea: one function gives the objects of the table, and reading is proved by it. A listed table equals a Ruleset only
+if writing that Ruleset would give the same objects.
 
-The objects without the elements of their sets are the `base`: it depends on little (the own pod CIDRs, the port, the
-prefix lengths that occur), and seldom changes. Nodes that come and go are elements.
+The objects without the elements of their sets are the `base`: it depends on little (the node's own pod CIDRs, the port,
+the prefix lengths that occur), and seldom changes. Nodes that come and go only change elements.
 
 Destinations are found by hashing: there is a set for each family and prefix length, and the address is masked before
-it is looked up. That costs the same for 5 and for 5,000 networks, and knows no overlaps, which interval sets refuse.
+it is looked up. That costs the same for 5 and for 5,000 networks, and allows overlaps, which interval sets refuse.
 
-Pods are told by their addresses, never by the device they hang on: a veth of each, or a bridge of an earlier version.
+Pods are identified by their addresses, never by their device: a veth each, or a bridge of an earlier version.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from cloudroute.types import BITS, FAMILIES, Cidr, Family
 BRIDGE = "cbr0"
 Json: TypeAlias = dict[str, Any]
 Object: TypeAlias = tuple[str, Json]
-"""What kind it is ("table", "set", "chain", "rule"), and what of it nft lists, without its handle."""
+"""The kind ("table", "set", "chain", "rule"), and the body as nft lists it, without the handle."""
 
 RAW, FILTER, SRCNAT = -300, 0, 100
 """Priorities of base chains."""
 UDP_HEADER_BYTES = 8
 _TUNNELS: Json = {"set": list(TUNNELS)}
-"""The VXLAN devices, whether they are there or not."""
+"""The VXLAN devices, whether they exist or not."""
 VXLAN_FLAGS = 0x0800_0000
 """The first 32 bits of the header of VXLAN (RFC 7348): a VNI is given, all else is 0."""
 
 
 class _Words(NamedTuple):
     digit: str
-    """In the names of sets."""
+    """The family's digit in the names of sets."""
     protocol: str
     type: str
     socket: socket.AddressFamily
@@ -56,7 +56,7 @@ def base(ruleset: Ruleset) -> list[Object]:
 
 
 def elements(ruleset: Ruleset) -> dict[str, set[bytes]]:
-    """What each set holds, by its name: addresses, or the first addresses of networks."""
+    """Elements of each set, by its name: addresses, or the first addresses of networks."""
     result: dict[str, set[bytes]] = {body["name"]: set() for _, body in _sets(ruleset)}
     for host in ruleset.hosts:
         result[set_name("hosts", family_of_bytes(host))].add(host)
@@ -99,7 +99,7 @@ def _sets(ruleset: Ruleset) -> Iterator[Object]:
 
 
 def _destinations(ruleset: Ruleset) -> dict[str, frozenset[Cidr]]:
-    """What decides on a pod's address, by the purpose of its sets."""
+    """Networks that decide whether a pod's packet keeps its source address, by the purpose of their sets."""
     return {"masqueraded": ruleset.masqueraded, "networks": ruleset.networks}
 
 
@@ -117,8 +117,8 @@ def _chains(ruleset: Ruleset) -> Iterator[Object]:
     yield _chain("received")
     yield _chain("count", type="filter", hook="postrouting", prio=FILTER, policy="accept")
     yield _chain("leaving")
-    # Without masquerade it is there too, and nothing leads to it: a new process reads the pod CIDRs out of the table,
-    # and what is wanted is equal to what is found.
+    # The chain exists without masquerade too, and then no rule jumps to it: a new process reads the pod CIDRs from it,
+    # so that the wanted table equals the listed one.
     masquerade = {"type": "nat", "hook": "postrouting", "prio": SRCNAT, "policy": "accept"}
     yield _chain("postrouting", **(masquerade if ruleset.masquerade else {}))
 
@@ -128,15 +128,15 @@ def _chain(name: str, **hook: Any) -> Object:
 
 
 def _rules(ruleset: Ruleset) -> Iterator[Object]:
-    # By its header too: masquerade gives a pod's packets any source port, this one as well, and the answers to that
-    # port must be tracked to find their pod.
+    # Matched by the VXLAN header too: masquerade may give a pod's packets any source port, also this one, and the
+    # answers to that port must be tracked to reach the pod.
     tunnel = (
         _is({"payload": {"protocol": "udp", "field": "dport"}}, ruleset.port),
         _is({"payload": {"base": "th", "offset": 8 * UDP_HEADER_BYTES, "len": 32}}, VXLAN_FLAGS),
     )
     yield _rule("prerouting", *tunnel, {"goto": {"target": "received"}})
     yield _rule("output", *tunnel, {"notrack": None})
-    # A tunnel never starts at a pod: what pods send to that port is tracked, and masqueraded, like all they send.
+    # No pod is the source of a tunnel: packets of pods to that port are tracked and masqueraded like all others.
     for pods in ruleset.pods:
         yield _rule("received", _inside("saddr", pods), {"return": None})
     yield _rule("received", {"notrack": None})
@@ -147,8 +147,8 @@ def _rules(ruleset: Ruleset) -> Iterator[Object]:
 
 
 def _counting(ruleset: Ruleset) -> Iterator[Object]:
-    """A lookup that succeeds adds to the counter of the element; there is no verdict."""
-    for pods in ruleset.pods:  # about half of all packets: they need no lookup
+    """Rules without a verdict that count bytes: a successful lookup adds to the counter of the element."""
+    for pods in ruleset.pods:  # about half of all packets, which need no lookup
         yield _rule("count", _inside("daddr", pods), {"return": None})
     for family, length in _lengths(ruleset.peers):
         for operator, purpose in (("==", "overlay"), ("!=", "routed")):
@@ -156,7 +156,7 @@ def _counting(ruleset: Ruleset) -> Iterator[Object]:
 
 
 def _leaving(ruleset: Ruleset) -> Iterator[Object]:
-    """A pod's packet keeps its address, or not."""
+    """Rules that decide whether a packet of a pod that leaves the node keeps its source address."""
     masquerade = {"masquerade": {"flags": "fully-random"}}
     for family in FAMILIES:
         yield _rule("leaving", _inside("daddr", WORDS[family].multicast), {"return": None})
@@ -173,7 +173,7 @@ def _leaving(ruleset: Ruleset) -> Iterator[Object]:
 
 
 def _found_in(purpose: str, family: Family, length: int) -> Json:
-    """The destination's network of that length is in the set."""
+    """Match if the destination's network of that length is in the set."""
     return _is(_masked(family, length), f"@{set_name(purpose, family, length)}")
 
 
@@ -200,7 +200,7 @@ def _inside(field: str, cidr: Cidr) -> Json:
 
 
 def _masked(family: Family, length: int) -> Json:
-    """The network of that prefix length that the packet goes to. nft drops a mask of ones, so none is written."""
+    """The packet's destination masked to that prefix length. nft drops a mask of ones, so none is written."""
     bits, destination = BITS[family], _address(family, "daddr")
     if length == bits:
         return destination
