@@ -1,5 +1,5 @@
-"""The settings: how a field is declared (`declare`) and read (`values`), what can be set (`settings`), what must fit
-together (`relations`), and where values come from (`load`). All that is wrong is reported at once.
+"""The settings: declaration of a field (`declare`), parsers of values (`values`), all fields (`settings`), rules over
+several of them (`relations`), and sources of values (`load`). All violations are reported at once.
 """
 
 from cloudroute.config.declare import Setting, Settings, setting, settings_of

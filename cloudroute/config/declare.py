@@ -1,4 +1,4 @@
-"""How a settings class declares a field: its value, and all that is ever said of it, in one place."""
+"""Declaration of a field of a settings class: its default, its parser and its documentation, in one place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """All that is to say of one field."""
+    """All facts about one field."""
 
     field: str
     reader: Reader[object]
@@ -24,7 +24,7 @@ class Setting:
     default: object
     repeatable: bool
     bare: str | None
-    """What the flag means without a value; None when it needs one."""
+    """The value that the flag has without one; None when it needs a value."""
     short: str
 
     @property
@@ -61,18 +61,18 @@ def setting(
     bare: str | None = None,
     short: str = "",
 ) -> T:
-    """Declare a field of a settings class: its default, how it is read and what `--help` says of it."""
+    """Declare a field of a settings class: its default, its parser and its text in `--help`."""
     about = {name: value for name, value in locals().items() if name != "default"}
     return field(default=default, metadata=about)
 
 
 def settings_of(kind: type) -> Iterator[Setting]:
-    """The settings that a class declares, in order."""
+    """Yield the settings that a class declares, in order."""
     for declared in fields(kind):
         yield Setting(field=declared.name, default=declared.default, **declared.metadata)
 
 
 class Settings:
-    """Read from flags, environment and file. A class that is not derived from it is read from flags alone."""
+    """Base of settings that are read from flags, environment and file. Other classes are read from flags alone."""
 
     __slots__ = ()

@@ -1,7 +1,7 @@
-"""Where values come from: flag, then environment, then file, then default; and every violation at once.
+"""Values from flag, else environment, else file, else default; with all violations at once.
 
-The idea: nothing raises on the way. Each step adds sentences to one list of problems, and only a run
-that added none gives settings.
+The idea: no step raises. Each adds sentences to one list of problems, and settings are returned only if that list
+stays empty.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFIG_FLAG = "--config"
 CONFIG_VARIABLE = "CLOUDROUTE_CONFIG"
 
 Given = Mapping[str, Sequence[str | None]]
-"""By field: the values of a flag in their order, None where the flag came without one."""
+"""By field: the values of a flag in their order, None where the flag was given without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """The texts of one setting, and what to put around one to quote it back."""
+    """The texts of one setting, and the prefix and suffix with which to quote one as it was given."""
 
     texts: Sequence[str]
     before: str
@@ -51,7 +51,7 @@ class _Raw:
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been read so far, by field."""
+    """Results so far, by field."""
 
     problems: list[str]
     values: dict[str, object] = field(default_factory=dict)
@@ -70,8 +70,8 @@ def load(
 ) -> Loaded:
     """Read every setting that the classes declare.
 
-    `config` is the file that --config named, `required` the fields that must not stay empty, `problems` what is known
-    to be wrong already. Raises UsageError with all of it and all that is found here.
+    `config` is the file that --config names, `required` the fields that must not be empty, `problems` the violations
+    found so far. Raises UsageError with these and all that are found here.
     """
     reading = _Reading(list(problems))
     keys, place = _read_file(config or environ.get(CONFIG_VARIABLE, ""), reading.problems)
@@ -106,14 +106,14 @@ def _from_flag(setting: Setting, given: Given) -> _Raw | None:
     texts = given.get(setting.field, ())
     if not texts:
         return None
-    # A flag that came without a value where it needs one reads as "", which no reader takes.
+    # A flag without the value that it needs is read as "", which no reader accepts.
     words = [text if text is not None else setting.bare or "" for text in texts]
     return _Raw(words if setting.repeatable else words[-1:], f"{setting.flag} ")
 
 
 def _from_environment(setting: Setting, environ: Mapping[str, str]) -> _Raw | None:
     text = environ.get(setting.variable, "")
-    # A manifest can only set a variable to "", not leave it out: empty is unset.
+    # An empty variable counts as unset, since a manifest can only set a variable to "" and not leave it out.
     if not text:
         return None
     texts = [part.strip() for part in text.split(",")] if setting.repeatable else [text]
@@ -156,8 +156,8 @@ def _read_file(path: str, problems: list[str]) -> tuple[Mapping[str, object], st
         return {}, ""
     try:
         with open(path, encoding="utf-8") as file:
-            # The plain loader leaves words as they were written: for any other, `direct-routing: off` is False.
-            content = yaml.load(file, yaml.BaseLoader)  # noqa: S506 - it builds nothing but text, lists and mappings
+            # BaseLoader keeps words as they were written: other loaders turn `direct-routing: off` into False.
+            content = yaml.load(file, yaml.BaseLoader)  # noqa: S506 - it makes only str, lists and mappings
     except OSError as error:
         problems.append(f"{CONFIG_FLAG} {path}: can't be read: {error.strerror}")
         return {}, path
@@ -178,7 +178,7 @@ def _report_unknown_keys(keys: Mapping[str, object], place: str, problems: list[
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """ ", did you mean ...?" where something is near.
+    """Return ": did you mean ...?" where a known word is similar, else "".
 
     >>> suggestion("route_limit", ["route-limit", "region"])
     ': did you mean route-limit?'

@@ -1,7 +1,7 @@
-"""What must fit together: rules over several settings, and over settings and the world.
+"""Rules over several settings, and over settings and the VPC or cluster.
 
-A rule names the fields it looks at, so that it is left out where one of them could not even be read.
-`said(field, index)` gives a value as the person gave it: `--cluster-cidr 10.0.0.0/8`, `CLOUDROUTE_ROUTE_LIMIT=5`.
+A rule names the fields that it uses, so that it is skipped where one of them could not be parsed.
+`said(field, index)` returns a value as it was given: `--cluster-cidr 10.0.0.0/8`, `CLOUDROUTE_ROUTE_LIMIT=5`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Said: TypeAlias = Callable[[str, int], str]
 
 
 class Rule(NamedTuple):
-    """`broken` yields a sentence per violation. The class is the one that declares all the `fields`."""
+    """`broken` yields a sentence per violation; `kind` is the class that declares all `fields`."""
 
     kind: type
     fields: tuple[str, ...]
@@ -25,7 +25,7 @@ class Rule(NamedTuple):
 
 
 LEAST_IPV6_MTU = 1280
-"""RFC 8200, section 5."""
+"""Least MTU of IPv6: RFC 8200, section 5."""
 NEVER_ROUTED = tuple(
     map(Cidr.parse, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8"))
 )
@@ -119,7 +119,7 @@ RULES = (
 
 
 def check_overlap(settings: SharedSettings, what: str, cidrs: Iterable[Cidr]) -> list[str]:
-    """A sentence for each pool that shares an address with one of `cidrs`, which belong to `what`.
+    """Return a sentence for each pool that overlaps one of `cidrs`, which belong to `what`.
 
     >>> from cloudroute.config.settings import SharedSettings
     >>> settings = SharedSettings(cluster_cidr=(Cidr.parse("10.96.0.0/16"),))
@@ -135,5 +135,5 @@ def check_overlap(settings: SharedSettings, what: str, cidrs: Iterable[Cidr]) ->
 
 
 def check_against_vpc(settings: SharedSettings, vpc_cidrs: Iterable[Cidr]) -> list[str]:
-    """The same for the CIDRs of the VPC: within them a route table takes whole subnets only as destinations."""
+    """The same for the CIDRs of the VPC: within them a route table accepts only whole subnets as destinations."""
     return check_overlap(settings, "the VPC", vpc_cidrs)

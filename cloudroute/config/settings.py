@@ -1,4 +1,4 @@
-"""What can be set: the frozen settings, and per field its meaning, unit, default and reason.
+"""The frozen settings, and per field its meaning, unit, default and reason.
 
 The text beside a field is the one that `--help` prints. A field `route_limit` is the flag `--route-limit`, the variable
 `CLOUDROUTE_ROUTE_LIMIT` and the key `route-limit` of the file that `--config` names.
@@ -26,9 +26,9 @@ from cloudroute.selector import EVERY, Selector
 from cloudroute.types import Cidr, Family
 
 MARGIN_SECONDS = 2.0
-"""How much longer than the renew deadline a lease must last: one write to AWS, with its timeouts, fits in it."""
+"""Seconds by which a lease must outlast the renew deadline: one write to AWS, with its timeouts, fits in them."""
 JITTER = 1.2
-"""A retry comes after at most this many retry periods."""
+"""Most retry periods between two attempts."""
 
 
 _CLUSTER, _AWS, _ROUTES, _LEADER, _PROCESS = "Cluster", "AWS", "Routes", "Leader election", "Process"
@@ -38,7 +38,7 @@ _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedSettings(Settings):
-    """What controller and agent must agree on."""
+    """Settings that must be equal in the controller and the agents."""
 
     cluster_name: str = setting(
         "",
@@ -107,7 +107,7 @@ class SharedSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSettings(SharedSettings):
-    """What the controller needs, and the commands that look at the world as it does."""
+    """Settings of the controller, and of the commands that read EC2 and the cluster as it does."""
 
     region: str = setting(
         "",
@@ -252,7 +252,7 @@ class ControllerSettings(SharedSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings(SharedSettings):
-    """What the agent of a node needs."""
+    """Settings of a node's agent."""
 
     node_name: str = setting(
         "",
@@ -332,7 +332,7 @@ class AgentSettings(SharedSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSettings(Settings):
-    """How a result is printed."""
+    """Settings of the output of commands."""
 
     output: Literal["table", "json", "yaml"] = setting(
         "table",
@@ -344,4 +344,4 @@ class OutputSettings(Settings):
 
 
 ALL_SETTINGS: tuple[type[Settings], ...] = (ControllerSettings, AgentSettings, OutputSettings)
-"""Whose keys one file may hold, whichever command reads it."""
+"""Classes whose keys one file may hold, whichever command reads it."""

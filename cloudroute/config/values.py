@@ -1,6 +1,6 @@
-"""How text becomes a value: one reader per kind of setting, the same for flags, environment and file.
+"""Parsing of text into values: one reader per kind of setting, the same for flags, environment and file.
 
-A reader takes what the person wrote and returns the value, or raises ValueError whose text says what was expected.
+A reader takes the text of a setting and returns the value, or raises a ValueError that names the expected form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reader(Generic[T]):
-    """`read` turns text into a value, `show` a value into such text; `metavar` stands for that text in --help."""
+    """`read` turns text into a value, `show` a value into text; `metavar` stands for the text in --help."""
 
     read: Callable[[str], T]
     metavar: str
@@ -27,7 +27,7 @@ class Reader(Generic[T]):
 
 
 class Address(NamedTuple):
-    """Where to listen. `host` "" means every address of the machine, `port` 0 any free port.
+    """An address to listen on. `host` "" means every address of the machine, `port` 0 any free port.
 
     >>> str(Address("::1", 10256)), str(Address("", 80))
     ('[::1]:10256', ':80')
@@ -41,7 +41,7 @@ class Address(NamedTuple):
 
 
 def whole(low: int, high: int) -> Reader[int]:
-    """A whole number from `low` to `high`, both allowed.
+    """A whole number from `low` to `high`, both included.
 
     >>> whole(1, 1000).read("50")
     50
@@ -75,7 +75,7 @@ def seconds(low: float, high: float) -> Reader[float]:
 
 
 def either(word: str, otherwise: Reader[T]) -> Reader[T | str]:
-    """The word itself, or what the other reader takes.
+    """The word itself, or a value of the other reader.
 
     >>> either("auto", whole(1, 9)).read("x")
     Traceback (most recent call last):
@@ -106,7 +106,7 @@ def choice(*words: str) -> Reader[str]:
 
 
 def switch(on: str, off: str) -> Reader[bool]:
-    """Two words for True and False. true and false are always taken: many a YAML template turns on and off into them.
+    """Two words for True and False. true and false are accepted, too: many YAML templates turn on and off into them.
 
     >>> switch("on", "off").read("off")
     False
@@ -145,7 +145,7 @@ def cidr() -> Reader[Cidr]:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
             network = None
-        # "10.0.0.0" and "10.0.0.0/255.255.0.0" are networks for Python and typing errors for everybody else.
+        # Python also accepts "10.0.0.0" and "10.0.0.0/255.255.0.0", which are more likely typing errors.
         if network is None or not re.fullmatch(r"[^/]+/\d+", text, re.ASCII):
             raise ValueError("expected a CIDR like 10.244.0.0/16 or fd00:10:244::/48")
         if text.split("/")[0] != str(network.network_address) and _has_host_bits(text):

@@ -1,11 +1,11 @@
-"""What a running cloudroute tells about itself: metrics, health, pages, and logs that say only what changed.
+"""Telemetry of a running process: metrics, health, pages, and logs of changes only.
 
 The idea: the loops push small facts in, under one lock and without I/O, and a few URLs show the present ones.
-The metrics of the world are drawn from one immutable snapshot, so a scrape never sees half a cycle and a
-route table that is gone takes its series along.
+The metrics of EC2 and the cluster are drawn from one immutable snapshot, so a scrape never sees half a cycle, and
+the series of a route table end with it.
 
-health ── health of a process, and what its URLs answer     server ── HTTP, for clients that may be slow
-metrics ─ the controller's                                  logs ──── lines for people and programs
+health ── health of a process, and the answers of its URLs  server ── HTTP, for clients that may be slow
+metrics ─ metrics of the controller                         logs ──── lines for people and programs
 """
 
 from cloudroute.telemetry.health import Health

@@ -1,4 +1,4 @@
-"""Health of one process, and what its URLs answer."""
+"""Health of one process, and the answers of its URLs."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ class _Beat:
 class Health:
     """Health of one process, and the URLs that show it with its metrics. Methods may be called from any thread.
 
-    `monotonic` gives seconds that never go back. Metrics are what is put into `registry`.
+    `monotonic` returns seconds that never go back. /metrics shows the collectors in `registry`.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series per counter that nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call] # an unused second series per counter
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._beats: dict[str, _Beat] = {}
         self._not_ready = "starting"
         self._server: Server | None = None
         self.pages: dict[str, Callable[[], Answer]] = {}
-        """What else is answered, by path. Called in the thread of the request."""
+        """Other answers by path. Called in the thread of the request."""
         self.registry = CollectorRegistry()
 
     # --- health -----------------------------------------------------------------------------------
 
     def beat(self, thread: str, within_seconds: float) -> None:
-        """Tell that the calling thread, known as `thread`, is well and will tell so again `within_seconds`."""
+        """Report that the calling thread, known as `thread`, is alive; its next report is due `within_seconds`."""
         with self._lock:
             self._beats[thread] = _Beat(threading.current_thread(), self._monotonic(), within_seconds)
 
     def progress(self, thread: str) -> None:
-        """Tell of `thread`, which waits for what the calling one does, that this gets on: its time begins anew."""
+        """Restart the time of `thread`, because the calling thread makes progress with work that it waits for."""
         with self._lock:
             if beat := self._beats.get(thread):
                 self._beats[thread] = replace(beat, at=self._monotonic())
 
     def forget(self, thread: str) -> None:
-        """Expect nothing more of `thread`: it has ended as it should."""
+        """Expect no more reports of `thread`: it has ended as planned."""
         with self._lock:
             self._beats.pop(thread, None)
 
     def stale(self) -> list[str]:
-        """What is wrong with which threads, a sentence each; empty while the process is healthy."""
+        """One sentence per thread that has died or is overdue; empty while the process is healthy."""
         now = self._monotonic()
         with self._lock:
             beats = dict(self._beats)
@@ -71,7 +71,7 @@ class Health:
         return wrong
 
     def ready(self, ready: bool, why: str = "") -> None:
-        """Answer /readyz: `why` says what is missing while it is not ready."""
+        """Set the answer of /readyz; `why` is the reason while it is not ready."""
         self._not_ready = "" if ready else why or "not ready"
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
@@ -97,9 +97,9 @@ class Health:
     # --- HTTP -------------------------------------------------------------------------------------
 
     def serve(self, host: str, port: int) -> int:
-        """Listen and answer in a background thread; returns the port (`port` 0: any). Raises OSError.
+        """Listen and answer in a background thread. Returns the port (`port` 0 means any free one). Raises OSError.
 
-        `host` "" is all addresses of both families.
+        `host` "" means all addresses of both families.
         """
         self._server = Server(self.find, host.strip("[]"), port)
         threading.Thread(target=self._server.serve_forever, args=(1.0,), name="telemetry", daemon=True).start()

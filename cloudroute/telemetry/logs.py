@@ -1,4 +1,4 @@
-"""Logs that say only what changed."""
+"""Logs of changes only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REMEMBERED = 10_000
 
 
 def setup_logging(format: Literal["text", "json"], level: str) -> None:  # noqa: A002 (the flag's name)
-    """Log to stderr, one line an event, times in UTC; `level` is debug, info, warning or error."""
+    """Log to stderr, one line per event, times in UTC; `level` is debug, info, warning or error."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -33,7 +33,7 @@ def setup_logging(format: Literal["text", "json"], level: str) -> None:  # noqa:
 
 
 class _Forward(logging.Handler):
-    """What libraries say, in the same form."""
+    """Forwards the log records of libraries, in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name)
@@ -43,20 +43,20 @@ _logfmt = structlog.processors.LogfmtRenderer()
 
 
 def _text(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
-    """Time, level, what happened, then key=value: for people, and still one line."""
+    """Format for people, in one line: time, level, event, then key=value."""
     head = f"{event.pop('timestamp')} {event.pop('level'):<7} {event.pop('event')}"
     return one_line(f"{head} {_logfmt(logger, name, event)}".rstrip())
 
 
 class ChangeLog:
-    """Says only what changed: the same words under the same key are logged once."""
+    """Logs changes only: equal fields under one key are logged once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._said: OrderedDict[Hashable, tuple[str, dict[str, Any]]] = OrderedDict()
 
     def say(self, key: Hashable, event: str, *, warning: bool = False, **fields: Any) -> bool:
-        """Log `event` with `fields` unless that was the last thing said under `key`; whether it was logged."""
+        """Log `event` with `fields` unless they equal the last ones under `key`. Returns whether it was logged."""
         words = (event, fields)
         with self._lock:
             if self._said.get(key) == words:
@@ -69,6 +69,6 @@ class ChangeLog:
         return True
 
     def forget(self, key: Hashable) -> bool:
-        """Let the next words under `key` be logged whatever they are; whether there were any."""
+        """Forget the last fields under `key`, so that the next are logged in any case. Returns whether it had any."""
         with self._lock:
             return self._said.pop(key, None) is not None

@@ -25,7 +25,7 @@ class _World:
 
 
 class Telemetry(Health, Collector):
-    """Those of the controller, with its metrics. No method blocks."""
+    """Health of the controller, with its metrics. No method blocks."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(monotonic)
@@ -48,13 +48,13 @@ class Telemetry(Health, Collector):
     # --- metrics ----------------------------------------------------------------------------------
 
     def ec2_request(self, action: str, code: str, seconds: float) -> None:
-        """Count one attempt of an AWS call, which is progress of the loop; `code` is "OK" or AWS's error code."""
+        """Count one attempt of an AWS call, which is progress of the loop; `code` is "OK" or the error's."""
         self.progress("loop")
         self._ec2_requests.labels(action, code).inc()
         self._ec2_seconds.labels(action).observe(seconds)
 
     def leader(self, leads: bool) -> None:
-        """Say whether this process holds the lease."""
+        """Set whether this process holds the lease."""
         self._leader.set(leads)
 
     def reconcile(self, seconds: float) -> None:
@@ -69,7 +69,7 @@ class Telemetry(Health, Collector):
         pairs: Mapping[Path, int],
         ipam_free: Mapping[str, int],
     ) -> None:
-        """Replace what is known of the world.
+        """Replace the gauges of EC2 and the cluster.
 
         Keys: `routes` (table, family, state ours|foreign|blackhole), `limits` (table, family), `nodes` and
         `pairs` path, `ipam_free` cluster CIDR.
@@ -77,7 +77,7 @@ class Telemetry(Health, Collector):
         self._world = _World(dict(routes), dict(limits), dict(nodes), dict(pairs), dict(ipam_free))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Draw the series of the world (prometheus_client's Collector)."""
+        """Yield these gauges (prometheus_client's Collector)."""
         world = self._world
         yield _family("routes", "Entries of a route table.", ("table", "family", "state"), world.routes)
         yield _family("route_limit", "Entries a route table may have.", ("table", "family"), world.limits)

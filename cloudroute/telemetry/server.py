@@ -11,26 +11,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 REQUEST_SECONDS = 5
-"""How long a client may be silent, and how long it may take to read an answer."""
+"""Seconds that a client may be silent, and that it may take to read an answer."""
 MAX_CONNECTIONS = 16
 
 
 class Answer(NamedTuple):
-    """What a path answers."""
+    """Answer of a path."""
 
     status: int
     content_type: str
     body: bytes
     packed: bytes = b""
-    """The same, gzipped, for clients that take it; b"" where there is none."""
+    """The body gzipped, for clients that accept it; b"" where there is none."""
     headers: Mapping[str, str] = {}
-    """Others. With an ETag among them, who has that version is answered 304."""
+    """Further headers. With an ETag among them, a client that has that version gets 304."""
 
 
 class Server(ThreadingHTTPServer):
-    """One thread a connection, of which there are few: a new one beyond that ends the oldest.
+    """HTTP server with one thread per connection and few connections: a new one beyond the limit closes the oldest.
 
-    So a client that sends nothing, or a byte now and then, can't keep the kubelet's probes out.
+    So a client that sends nothing, or a byte now and then, can't block the kubelet's probes.
     """
 
     daemon_threads = True
@@ -53,7 +53,7 @@ class Server(ThreadingHTTPServer):
             raise
 
     def server_bind(self) -> None:
-        # HTTPServer's own looks the host's name up, which can hang where DNS does.
+        # HTTPServer.server_bind looks up the host's name, which can hang where DNS does.
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -70,14 +70,14 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: the client has gone, or was hung up on."""
+        """Log nothing: the client has gone, or its connection was closed by us."""
 
 
 def _hang_up(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # the client was faster
+        return  # the client closed it first
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,15 +110,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def version_string(self) -> str:
-        """Not the interpreter's version, which is nobody's business."""
+        """The server's name without the interpreter's version, which attackers could use."""
         return "cloudroute"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server's name)
-        """Say nothing: a probe is no event."""
+        """Log nothing: probes would fill the log."""
 
 
 def _names(if_none_match: str, etag: str) -> bool:
-    """Whether a client has the version `etag`, a weak one too.
+    """Whether an If-None-Match header names the version `etag`, weak or not.
 
     >>> _names('"a", W/"b"', 'W/"b"'), _names("*", '"a"'), _names('"b"', '"a"')
     (True, True, False)
@@ -128,7 +128,7 @@ def _names(if_none_match: str, etag: str) -> bool:
 
 
 def _takes_gzip(accept_encoding: str) -> bool:
-    """Whether a client takes gzip.
+    """Whether an Accept-Encoding header allows gzip.
 
     >>> _takes_gzip("br, GZIP;q=0.5"), _takes_gzip("gzip;q=0"), _takes_gzip("identity"), _takes_gzip("")
     (True, False, False, False)
