@@ -46,7 +46,7 @@ class _State(NamedTuple):
 
 
 class Election(Protocol):
-    """The election that decides who leads: `Lease` or `NoLease`."""
+    """Leader election: `Lease` or `NoLease`."""
 
     @property
     def held(self) -> bool: ...
