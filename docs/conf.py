@@ -16,7 +16,14 @@ copyright = "the authors of cloudroute, Apache-2.0"  # noqa: A001 - Sphinx' name
 
 # The source folder is the repository's root. Pages are named here by pattern: one more needs no word here.
 root_doc = "docs/index"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**.md", "deploy/**README.md", "terraform/**README.md"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/**.md",
+    "deploy/**README.md",
+    "terraform/**README.md",
+]
 exclude_patterns = [".venv", ".git", "dist", "build", "tests", "**/.terraform"]
 extensions = ["myst_parser"]
 myst_heading_anchors = 4  # as GitHub makes them: [...](design.md#decisions)

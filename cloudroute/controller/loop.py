@@ -47,11 +47,8 @@ BUDGET_SECONDS = 0.5
 PACE_SECONDS = 0.0004
 """The least time from one cycle's start to the next's, for each node and each step that is left. A cycle costs CPU for
 each, and a burst lasts as long as it has steps, so without it their product is the square."""
-TOKEN_SECONDS = 8.0
-"""How long the budget of EC2 is left alone at most: its buckets get 40 tokens back meanwhile and hold 44: none is lost.
-The pace is longer only where nothing is left but source/dest checks, which need no new plan."""
-BATCH = 128
-"""Checks to try at once between two cycles: more than any bucket holds."""
+MOST_PACE_SECONDS = 8.0
+"""Meanwhile the call budget gets 40 tokens back and holds 44: none is lost."""
 FRESH_SECONDS = 5.0
 """How long ago the tables may have been read when a route in them is deleted or replaced."""
 READ_RETRY_SECONDS = 5.0
@@ -123,8 +120,6 @@ class Loop:
         """Whether the last cycle left steps that wait for the call budget."""
         self._left = 0
         """Number of steps that the last cycle could not do."""
-        self._checks: list[DisableSourceDestCheck] = []
-        """Source/dest checks among these that wait for the call budget."""
         self._checked = ""
         """The VPC that the settings were checked against."""
         self._owners_reading = 0
@@ -163,9 +158,7 @@ class Loop:
 
         What waits for the budget is not looked at for each write that shows, or each token would have its own cycle.
         """
-        least = PACE_SECONDS * (len(self._cluster.nodes.items()) + self._left)
-        if len(self._checks) < self._left or not self._checks:
-            least = min(TOKEN_SECONDS, least)
+        least = min(MOST_PACE_SECONDS, PACE_SECONDS * (len(self._cluster.nodes.items()) + self._left))
         return max(least, BUDGET_SECONDS) if self._deferred else least
 
     def _rest(self, until: float, soonest: float, stop: threading.Event) -> None:
@@ -179,23 +172,7 @@ class Loop:
                 self._clock.sleep(DEBOUNCE_SECONDS)
                 break
         while (left := soonest - self._clock.monotonic()) > 0 and not stop.is_set():
-            stop.wait(min(left, TOKEN_SECONDS))
-            if left > TOKEN_SECONDS:
-                self.go_on(stop)
-
-    def go_on(self, stop: threading.Event) -> None:
-        """Run source/dest checks that the last cycle left, as far as the budget has refilled. Raises LeaseLost.
-
-        They depend on no other step and on no timer, so no plan is needed; steps that follow from them come with the
-        next plan.
-        """
-        self._beat()
-        batch = self._checks[:BATCH]
-        outcome = self._applier.run(batch, stop, self._beat)
-        self._checks[:BATCH] = _checks_left(batch, outcome)
-        self._left -= len(outcome.done)
-        if outcome.done:
-            log.info("between cycles", did=summary(tuple(outcome.done)), left=self._left)
+            stop.wait(left)
 
     def _beat(self) -> None:
         # Each EC2 call and each step that ends is a beat, too: a longer silence means that the loop hangs.
@@ -343,7 +320,6 @@ class Loop:
             log.info("cycle", did=done, left=left, waits=len(waits), seconds=round(now - start, 3))
         times = [self.cache.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
         self._deferred = bool(outcome.deferred or published.deferred)
-        self._checks = _checks_left(decision.plan.steps, outcome) if outcome.deferred else []
         if self._deferred:
             times.append(now + max(BUDGET_SECONDS, outcome.deferred, published.deferred))
         elif done or self.cache.surprised:
@@ -393,12 +369,6 @@ class Loop:
 
     def _event(self, notice: Notice) -> None:
         self._kube.event(*notice)
-
-
-def _checks_left(steps: Sequence[Step], outcome: Outcome) -> list[DisableSourceDestCheck]:
-    """Source/dest checks among `steps` that were not tried, in their order."""
-    tried = {step.key for step in (*outcome.done, *(step for step, _ in outcome.failed))}
-    return [step for step in steps if isinstance(step, DisableSourceDestCheck) and step.key not in tried]
 
 
 def _route_counts(decision: Decision) -> Mapping[tuple[str, str, str], int]:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.controller import Loop, NoLease
-from cloudroute.controller.loop import DEBOUNCE_SECONDS, TOKEN_SECONDS
+from cloudroute.controller.loop import DEBOUNCE_SECONDS
 from cloudroute.telemetry import Telemetry
 from tests.clock import FakeClock
 from tests.controller.lab import settings_of
@@ -49,7 +49,6 @@ class World:
         self._names = itertools.count(1)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._next_turn = self._soonest = 0.0
-        self._go_on = float("inf")
         telemetry, fence = Telemetry(self.clock.monotonic), NoLease()
         settings = settings_of(cluster_cidr=(pool,), route_limit=limit)
         session = cast(Any, self.cloud)
@@ -104,7 +103,7 @@ class World:
         # What has changed wakes the loop, which waits for what comes along with it.
         wanted = self.clock.time + DEBOUNCE_SECONDS if self.cluster.dirty else self._next_turn
         next_turn = max(self._soonest, min(wanted, self._next_turn))
-        times = [next_turn, self._go_on]
+        times = [next_turn]
         if self.agents:
             times.append(self.agents.next_at)
         if self._due:
@@ -114,9 +113,6 @@ class World:
             heapq.heappop(self._due)[2]()
         if self.clock.time >= next_turn:
             self._turn()
-        elif self.clock.time >= self._go_on:
-            self._measured(lambda: self.loop.go_on(Event()))
-            self._plan_to_go_on()
         if self.agents:
             self.agents.look()
         self.watch()
@@ -128,18 +124,12 @@ class World:
         self.cycles += 1
         self.settled, self._next_turn = turn.settled, turn.next_at
         self._soonest = began + self._pace()
-        self._plan_to_go_on()
 
     def _measured(self, do: Callable[[], T]) -> T:
         start = time.process_time()
         done = do()
         self.cpu += time.process_time() - start
         return done
-
-    def _plan_to_go_on(self) -> None:
-        """As `Loop._rest` does."""
-        later = self.clock.time + TOKEN_SECONDS
-        self._go_on = later if later < self._soonest else float("inf")
 
     # --- what a test asks -------------------------------------------------------------------
 
