@@ -1,7 +1,7 @@
-"""The command line: words to settings to one command, errors to exit codes.
+"""The command line: turns words into settings for one command, and errors into exit codes.
 
-argparse only splits the words and prints `--help`; `config` reads the values. So that one run reports everything that
-is wrong, no flag insists on its value here: what is missing is found, and said, where the value is read.
+argparse only splits the words and prints `--help`; `config` reads the values. No flag requires its value here: a
+missing one is reported where values are read, so that one run reports all violations.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = exit_code(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has gone. Python flushes stdout once more at exit and would complain.
+        # The reader of stdout has closed it. Python flushes stdout once more at exit and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
@@ -72,7 +72,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _find(argv: list[str]) -> tuple[Command | None, list[str]]:
-    """The command that the first word or words name, and what follows them."""
+    """The command named by the first one or two words, and the words after them."""
     by_name = {command.name: command for command in COMMANDS}
     for length in (2, 1):
         command = by_name.get(" ".join(argv[:length]))
@@ -82,7 +82,7 @@ def _find(argv: list[str]) -> tuple[Command | None, list[str]]:
 
 
 def _group(argv: list[str]) -> int:
-    """The first words name no command: `lab` alone does name two."""
+    """Print the help of a group of commands, as `lab`. Raises UsageError for any other words that name no command."""
     members = [command for command in COMMANDS if command.name.startswith(argv[0] + " ")]
     if members and argv[1:] and argv[1] in ("-h", "--help"):
         write_exactly(overview(members))
@@ -123,7 +123,7 @@ def _invocation(command: Command, rest: list[str]) -> Invocation:
 
 
 def _split_line(command: Command, words: list[str]) -> tuple[list[str], list[str]]:
-    """Ours, and the command line after `--` that is passed through as it stands."""
+    """Our own words, and the command line after `--`, which is passed through unchanged."""
     if command.takes_line and "--" in words:
         at = words.index("--")
         return words[:at], words[at + 1 :]
@@ -131,7 +131,7 @@ def _split_line(command: Command, words: list[str]) -> tuple[list[str], list[str
 
 
 def _completed(command: Command, words: list[str]) -> list[str]:
-    """A switch that stands alone gets its value, or `path --once a b` would take `a` for it."""
+    """Give a switch without a value its default one; else `path --once a b` would take `a` as the value."""
     switches = {setting.flag: setting for setting in command_settings(command) if setting.bare}
     done: list[str] = []
     for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
@@ -142,7 +142,7 @@ def _completed(command: Command, words: list[str]) -> list[str]:
 
 
 def _sort_extras(extras: list[str], flags: list[str], advice: str) -> tuple[list[str], list[str]]:
-    """What argparse had no flag for: the command's words, and a problem per unknown flag."""
+    """Sort the words that argparse has no flag for: the command's own words, and a problem per unknown flag."""
     words: list[str] = []
     problems: list[str] = []
     value_of_unknown = False

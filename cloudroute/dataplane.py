@@ -1,17 +1,17 @@
-"""What a node's kernel holds of ours, kind by kind: the words that agent, core and adapters share.
+"""Our entries in a node's kernel, kind by kind: the types that agent, core and adapters share.
 
-A kind is a table: keys, each with a value. `core` says which entries are wanted, an adapter reads those that are there
-and are ours, and the difference is what is to be done. Addresses are bytes in network order (4 or 16 of them: the
-family is their length), since the kernel takes them so and 5,000 peers are 20,000 entries; MACs are 6 bytes.
+A kind is a table of keys and values. `core` computes the desired entries, an adapter reads the present ones that are
+ours, and the agent writes the difference. Addresses are bytes in network order (4 or 16 of them: the length tells the
+family), since the kernel takes them so and 5,000 peers are 20,000 entries; MACs are 6 bytes.
 
-How one packet finds its way through them, from a pod to a pod on a peer that is reached by the overlay:
+Path of one packet through these tables, from a pod to a pod on a peer that is reached by the overlay:
 
     10.244.7.9  ── route 10.244.7.0/24 ──▶ nexthop 41 ──▶ via 10.244.7.0 dev cr0
                 ── neighbour 10.244.7.0 ──▶ MAC 0a:58:0a:f4:07:00
                 ── FDB 0a:58:0a:f4:07:00 ──▶ VXLAN to the node 10.0.3.4
 
-To reach that peer natively, nexthop 41 becomes "via the subnet's gateway dev eth0": one replacement, and neighbour and
-FDB entry stay for the way back.
+To reach that peer natively, nexthop 41 becomes "via the subnet's gateway dev eth0": one replacement. The neighbour and
+the FDB entry stay for a return to the overlay.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from cloudroute.types import Cidr, Family
 VTEP = "cr0"
 """The VXLAN device: over IPv4 on a node that has an IPv4 address, else over IPv6."""
 VTEP6 = "cr6"
-"""The second one, over IPv6, on a node with both addresses while a peer has IPv6 alone.
+"""The second VXLAN device, over IPv6, on a node with addresses of both families while a peer has IPv6 alone.
 
 A VXLAN device takes FDB entries of one family (Linux, drivers/net/vxlan/vxlan_core.c, vxlan_fdb_add).
 """
 LINK_LOCAL = bytes.fromhex("fe80000000000000")
-"""The network of IPv6 link-local addresses, which are 8 bytes longer."""
+"""First 8 bytes of an IPv6 link-local address (fe80::/64)."""
 PROTOCOL = 88
-"""Who made a route or a nexthop (rtm_protocol, nh_protocol): 88 is assigned to nobody, and marks ours."""
+"""Protocol number of our routes and nexthops (rtm_protocol, nh_protocol): 88 is unassigned, so it marks ours."""
 METRIC: dict[Family, int] = {"ipv4": 0, "ipv6": 1024}
-"""Of the route to a peer: the kernel's default, so that somebody else's route to the same pods is a clash and not a
-silent winner."""
+"""Metric of the route to a peer: the kernel's default, so that another program's route to the same pods is reported as
+a clash, and does not silently win."""
 GUARD_METRIC = 0xFFFF_FFF0
-"""Of the `unreachable` routes that keep packets for unknown pods from leaving by the default route."""
+"""Metric of the `unreachable` routes that keep packets for unknown pods from leaving by the default route."""
 TAKEN = "this id is taken"
-"""How the words begin when somebody else has a nexthop's id: another one must be chosen."""
+"""Start of the failure's text when another program has a nexthop's id: another id must be chosen."""
 TABLE = "cloudroute"
 """The nftables table, family inet."""
 CONFLIST = "10-cloudroute.conflist"
 """Our CNI configuration, in the folder that the container runtime reads: the first by name counts."""
 NETWORK = "cloudroute"
-"""The name in it. host-local keeps its leases in a folder of that name: under another one it would give addresses again
-that are in use."""
+"""The network's name in that configuration. host-local keeps its leases in a folder of this name: under another name
+it would give out addresses that are in use."""
 LEASES = "/var/lib/cni/networks"
-"""The folder of those folders."""
+"""The folder with one folder of leases for each network."""
 VXLAN_OVERHEAD: dict[Family, int] = {"ipv4": 50, "ipv6": 70}
-"""What the tunnel adds to a packet, by the family of the nodes' addresses that it runs over."""
+"""Bytes that the tunnel adds to a packet, by the family of the nodes' addresses that it runs over."""
 
 Kind = Literal[
     "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes",
@@ -60,31 +60,31 @@ KINDS: tuple[Kind, ...] = (
     "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes",
     "nftables", "files",
 )  # fmt: skip
-"""In the order in which they are written; each stands on those before it. Removal goes the other way."""
+"""All kinds in the order of writing: each depends on those before it. Removal goes in reverse."""
 TUNNELS: Mapping[str, tuple[Kind, Kind]] = {VTEP: ("fdb", "neighbours"), VTEP6: ("fdb6", "neighbours6")}
-"""The VXLAN devices with the kinds of their FDB entries and of their neighbours."""
+"""VXLAN devices with the kinds of their FDB entries and of their neighbours."""
 
 
 class Vxlan(NamedTuple):
-    """What a VXLAN device is made of; none of it can be changed in place."""
+    """Parameters of a VXLAN device; none can be changed in place."""
 
     vni: int
     port: int
     local: bytes
-    """The node's own address, from which the tunnel starts."""
+    """The node's own address: source of the tunnel's packets."""
     parent: str
     """The NIC."""
 
 
 class Link(NamedTuple):
-    """A network device. `kind` is the kernel's word: "vxlan"; "" where it names none."""
+    """A network device. `kind` is the kernel's name for its type, as "vxlan"; "" where it names none."""
 
     kind: str
     mac: bytes
     mtu: int
     up: bool
     vxlan: Vxlan | None = None
-    """Of a VXLAN device with `nolearning`; a device that learns is not equal to any wanted one."""
+    """Parameters of a VXLAN device with `nolearning`; a device that learns equals no desired one."""
 
 
 class AddressKey(NamedTuple):
@@ -110,7 +110,7 @@ class RouteKey(NamedTuple):
     metric: int
 
     def covers(self, other: RouteKey) -> bool:
-        """Whether it takes what `other` would take, were that not there."""
+        """Whether this route would take the packets of `other` if `other` did not exist."""
         bits = 8 * len(self.destination)
         if bits != 8 * len(other.destination) or self.length > other.length:
             return False
@@ -119,17 +119,17 @@ class RouteKey(NamedTuple):
 
 
 class Route(NamedTuple):
-    """Where to: a nexthop's id with the source address of the host's own packets; or `unreachable` (both empty)."""
+    """Target of a route: a nexthop's id, with the source of the host's own packets; both empty: `unreachable`."""
 
     nexthop: int
     source: bytes
 
 
 class Ruleset(NamedTuple):
-    """All that is in our nftables table: masquerade, notrack for the tunnel, and the counters.
+    """Content of our nftables table: masquerade, notrack for the tunnel, and the counters.
 
-    A pod's packet is masqueraded where it goes to one of `masqueraded`; else unless it goes to one of `hosts` or
-    `networks`, or leaves by the VXLAN device.
+    A pod's packet to one of `masqueraded` is masqueraded; any other one too, unless it goes to one of `hosts` or
+    `networks` or leaves by the VXLAN device.
     """
 
     masquerade: bool
@@ -138,36 +138,36 @@ class Ruleset(NamedTuple):
     port: int
     """UDP port of the tunnel."""
     masqueraded: frozenset[Cidr] = frozenset()
-    """Where a pod never keeps its address; no two overlap."""
+    """Destinations toward which a pod never keeps its address; no two overlap."""
     networks: frozenset[Cidr] = frozenset()
-    """Where a pod keeps its address; no two overlap."""
+    """Destinations toward which a pod keeps its address; no two overlap."""
     hosts: frozenset[bytes] = frozenset()
-    """Addresses of nodes: the same."""
+    """Addresses of nodes, toward which a pod keeps its address."""
     peers: frozenset[Cidr] = frozenset()
-    """Whose bytes are counted, by the device that they leave by."""
+    """Pod CIDRs of peers: bytes to each are counted by the device that they leave by."""
 
 
 Links: TypeAlias = dict[str, Link]
 Addresses: TypeAlias = dict[AddressKey, None]
 Bridges: TypeAlias = dict[Cidr, None]
-"""Pod CIDRs of this node: bridges that another network, or an older version of cloudroute, left in such a CIDR answer
-for the pods that are not on them."""
+"""Pod CIDRs of this node in which each bridge, left by another network or an older version of cloudroute, answers for
+the pods that are not on it."""
 Sysctls: TypeAlias = dict[str, str]
-"""Path below /proc/sys, as net/ipv4/ip_forward, to its value."""
+"""Value by path below /proc/sys, as net/ipv4/ip_forward."""
 Fdb: TypeAlias = dict[bytes, bytes]
-"""MAC of a peer's VTEP to the peer's address."""
+"""A peer's address by the MAC of its VTEP."""
 Neighbours: TypeAlias = dict[bytes, bytes]
-"""Address of a peer's VTEP to its MAC, on one of our VXLAN devices."""
+"""The MAC of a peer's VTEP by its address, on one of our VXLAN devices."""
 Nexthops: TypeAlias = dict[int, Nexthop]
 Routes: TypeAlias = dict[RouteKey, Route]
 Nftables: TypeAlias = dict[str, Ruleset]
-"""At most one entry, `TABLE`."""
+"""At most one entry, with the key `TABLE`."""
 Files: TypeAlias = dict[str, bytes]
-"""Absolute path to content."""
+"""Content by absolute path."""
 
 
 class Host(NamedTuple):
-    """What an agent finds on its machine and does not change."""
+    """Properties of the machine that an agent reads and does not change."""
 
     interface: str
     """The NIC that carries the nodes' traffic."""
@@ -175,14 +175,14 @@ class Host(NamedTuple):
     addresses: tuple[tuple[bytes, int], ...]
     """Global addresses of the NIC with their prefix lengths, in the kernel's order."""
     gateways: tuple[bytes, ...]
-    """At most one of each family: the default route's gateway by that NIC."""
+    """Gateways of the default routes by that NIC, at most one of each family."""
     up: bool = True
     accepts_ra: bool = False
-    """Whether the kernel itself takes router advertisements on it: the IPv6 default route may come from them."""
+    """Whether the kernel accepts router advertisements on the NIC: the IPv6 default route may come from them."""
 
 
 class PeerBytes(NamedTuple):
-    """A counter of nftables: what left for a peer's pods."""
+    """Counters of nftables for the packets that left for a peer's pods."""
 
     cidr: Cidr
     overlay: int
@@ -202,7 +202,7 @@ def packed(address: str) -> bytes:
 
 
 def written(address: bytes) -> str:
-    """The text of an address: what people read.
+    """The textual form of an address.
 
     >>> written(b"\\x0a\\0\\0\\1")
     '10.0.0.1'

@@ -1,21 +1,21 @@
-"""What can go wrong, as one tree.
+"""The tree of exceptions.
 
-    CloudrouteError            its text is for people: what happened, and what to do
+    CloudrouteError            text for people: the failure and its remedy
     ├── UsageError             flags, environment or configuration file: all violations at once (exit code 2)
-    ├── KernelError            this machine can't hold what is wanted, or not be asked: says what to do
+    ├── KernelError            this machine can't be read or configured as needed; the text names the remedy
     ├── LeaseLost              this process may not write any more: it ends
-    └── ApiError               one call to EC2 or Kubernetes did not do what was asked
-        ├── Retryable          nothing is known to be wrong with the request: the same again, later
+    └── ApiError               one call to EC2 or Kubernetes failed
+        ├── Retryable          the request itself may be right: send the same again, later
         │   ├── Throttled      the API asked to slow down
-        │   └── Unreachable    no answer; a write may have been done all the same: read before trying again
-        ├── Deferred           not even sent: our own budget of calls is spent until `seconds` have passed
-        ├── LostRace           the world has changed since it was read: read again and plan again
-        ├── Refused            for good: this request will never be accepted
-        │   └── Forbidden      nor any like it, until somebody changes a permission or the credentials
+        │   └── Unreachable    no answer; a write may have taken effect: read before the next attempt
+        ├── Deferred           not sent: our own call budget is spent for the next `seconds`
+        ├── LostRace           the object or route has changed since it was read: read and plan again
+        ├── Refused            permanent: the API will never accept this request
+        │   └── Forbidden      permanent for all such requests, until a permission or the credentials change
         └── LimitExceeded      the route table is full
 
-AWS error codes and HTTP statuses are mapped onto it in one place per API: `adapters/ec2/errors.py`
-and `adapters/kube/errors.py`. Nothing else looks at codes.
+AWS error codes and HTTP statuses are mapped onto this tree in one place per API: `adapters/ec2/errors.py`
+and `adapters/kube/errors.py`. No other code looks at them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Sequence
 class CloudrouteError(Exception):
     """The root. Caught only in `commands/ending.py`, which prints its lines and exits with 1.
 
-    Lines are told apart here and not by line breaks: one within others' words begins no line of its own.
+    Each argument is a line. A line break within an argument starts none, since the text may come from outside.
     """
 
     def __init__(self, first: str, *more: str) -> None:
@@ -36,7 +36,7 @@ class CloudrouteError(Exception):
 
 
 class UsageError(CloudrouteError):
-    """Everything that is wrong with flags, environment and configuration file, a sentence each."""
+    """All violations in flags, environment and configuration file, one sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(*problems)
@@ -44,7 +44,7 @@ class UsageError(CloudrouteError):
 
 
 class KernelError(CloudrouteError):
-    """A device, table or tool of this machine that is missing or taken, or a permission that is."""
+    """A device, table or tool of this machine that is missing or taken, or a missing permission."""
 
 
 class LeaseLost(CloudrouteError):
@@ -52,7 +52,7 @@ class LeaseLost(CloudrouteError):
 
 
 def without_passwords(text: str) -> str:
-    """What an API's client says, without who and with which password in its URLs: it ends in logs and Events.
+    """Return an API client's text without user names and passwords in its URLs: it ends in logs and Events.
 
     >>> without_passwords("no answer from https://user:secret@10.0.0.1:443/")
     'no answer from https://10.0.0.1:443/'
@@ -63,8 +63,8 @@ def without_passwords(text: str) -> str:
 class ApiError(CloudrouteError):
     """A call that failed.
 
-    `action` is the API's own name for it (CreateRoute; "patch nodes/status"), `resource` what it was for,
-    `code` AWS's error code or the HTTP status ("" when there was no answer), `message` the API's words.
+    `action` is the API's own name for it (CreateRoute; "patch nodes/status"), `resource` the object of the call,
+    `code` AWS's error code or the HTTP status ("" when there was no answer), `message` the API's text.
     """
 
     def __init__(self, action: str, resource: str, code: str, message: str) -> None:
@@ -77,11 +77,11 @@ class ApiError(CloudrouteError):
 
 
 class Retryable(ApiError):
-    """Try the same again, later."""
+    """A call that may succeed later, unchanged."""
 
 
 class Throttled(Retryable):
-    """RequestLimitExceeded and its kin; HTTP 429. `retry_after` in seconds, 0 when the API named none."""
+    """RequestLimitExceeded and similar codes; HTTP 429. `retry_after` in seconds, 0 when the API named none."""
 
     def __init__(self, action: str, resource: str, code: str, message: str, retry_after: float = 0) -> None:
         super().__init__(action, resource, code, message)
@@ -89,11 +89,11 @@ class Throttled(Retryable):
 
 
 class Unreachable(Retryable):
-    """Timeout, refused connection, HTTP 5xx. Whether a write was done is not known."""
+    """Timeout, refused connection, HTTP 5xx. It is unknown whether a write took effect."""
 
 
 class Deferred(ApiError):
-    """Held back by our own token bucket, so that AWS need not throttle us."""
+    """A call held back by our own token bucket, so that AWS need not throttle us."""
 
     def __init__(self, action: str, resource: str, seconds: float) -> None:
         super().__init__(action, resource, "", f"held back for {seconds:.1f} s by the call budget")

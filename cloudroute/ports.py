@@ -1,7 +1,7 @@
-"""What the loops ask of the outside world, as Protocols.
+"""Protocols for everything that the loops need from outside: EC2, Kubernetes, the kernel, time.
 
-`controller/` and `agent/` know these and nothing of boto3 or Kubernetes; `adapters/` fulfil them;
-`cli.py` joins the two. All methods may be called from several threads. All raise `errors.ApiError`.
+`controller/` and `agent/` use these alone, never boto3 or a Kubernetes client; `adapters/` implement them;
+`commands/` joins the two. All methods may be called from several threads. All raise `errors.ApiError`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Clock(Protocol):
-    """Time, so that tests own it."""
+    """Time, which tests replace by their own."""
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
@@ -57,13 +57,12 @@ class Fence(Protocol):
 class Ec2(Protocol):
     """The ten EC2 and Service Quotas calls that cloudroute makes, and no others.
 
-    Reads wait for their token and retry (`owners` aside); they raise only when that was in vain. Writes do neither:
-    they check the fence, raise Deferred at once when no token is left, make one attempt, and leave retrying to the
-    loop.
+    Reads wait for a token and retry (except `owners`); they raise after the last attempt. Writes do neither: they check
+    the fence, raise Deferred at once when no token is left, make one attempt, and leave retries to the loop.
     """
 
     def route_tables(self, vpc_id: str) -> Sequence[RouteTable]:
-        """DescribeRouteTables of the VPC, own writes that it does not show yet included."""
+        """DescribeRouteTables of the VPC, including our own writes that EC2 does not show yet."""
         ...
 
     def instances(self, ids: Collection[str]) -> Mapping[str, Instance]:
@@ -73,7 +72,7 @@ class Ec2(Protocol):
     def owners(self, interface_ids: Collection[str]) -> Mapping[str, InterfaceOwner]:
         """DescribeInstances, by ENI. An ENI that is gone, or on no instance or a terminated one, is absent.
 
-        One attempt: nobody's service hangs on it.
+        One attempt: no traffic depends on the answer.
         """
         ...
 
@@ -82,7 +81,7 @@ class Ec2(Protocol):
         ...
 
     def prefix_list_entries(self, ids: Collection[str]) -> Mapping[str, tuple[Family, int]]:
-        """The family of each managed prefix list, and how many entries it counts for in a route table."""
+        """Family of each managed prefix list, and the number of route table entries that it counts for."""
         ...
 
     def route_quota(self) -> int:
@@ -98,7 +97,7 @@ class Ec2(Protocol):
         ...
 
     def delete_route(self, table_id: str, destination: Cidr) -> None:
-        """DeleteRoute. A route that is gone already is no error."""
+        """DeleteRoute. An absent route is no error."""
         ...
 
     def disable_source_dest_check(self, interface_id: str) -> None:
@@ -107,10 +106,10 @@ class Ec2(Protocol):
 
 
 class Kube(Protocol):
-    """The writes of the controller. Each returns the object as the API server answered it."""
+    """The controller's writes. Each returns the object from the API server's answer."""
 
     def assign_pod_cidrs(self, node: Node, cidrs: Sequence[Cidr]) -> Node:
-        """Set spec.podCIDR(s). Raises LostRace when the Node has others by now (compared in the answer)."""
+        """Set spec.podCIDR(s). Raises LostRace when the answer shows that the Node has other CIDRs."""
         ...
 
     def set_condition(self, node: Node, condition: Condition) -> Node:
@@ -120,11 +119,11 @@ class Kube(Protocol):
     def create_node_route(self, name: str, spec: NodeRouteSpec) -> NodeRoute: ...
 
     def update_node_route(self, old: NodeRoute, spec: NodeRouteSpec) -> NodeRoute:
-        """Replace the spec. Raises LostRace when `old` is not the present version."""
+        """Replace the spec. Raises LostRace when `old` is not the current version."""
         ...
 
     def delete_node_route(self, old: NodeRoute) -> None:
-        """Delete that very object (by uid). Gone already is no error."""
+        """Delete exactly this object (by uid). An absent object is no error."""
         ...
 
     def write_route_table_object(self, old: RouteTableObject | None, report: RouteTableObject) -> RouteTableObject:
@@ -138,12 +137,12 @@ class Kube(Protocol):
     ) -> None:
         """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises.
 
-        It is said once for each object, reason and occasion.
+        Recorded once for each object, reason and occasion.
         """
         ...
 
     def service_cidrs(self) -> Sequence[Cidr]:
-        """What is known of the range of the Services' addresses: all of it, else its first address, else nothing."""
+        """The Services' CIDRs as far as they are known: the whole range, else its first address, else ()."""
         ...
 
     def pod(self, namespace: str, name: str) -> PodAddress | None: ...
@@ -154,10 +153,10 @@ class Kube(Protocol):
 
 
 class Store(Protocol[T_co]):
-    """The present objects of one kind, kept by a reflector."""
+    """The current objects of one kind, kept up to date by a reflector."""
 
     def items(self) -> Mapping[str, T_co]:
-        """By name; a snapshot that never changes afterwards."""
+        """Objects by name: a snapshot that never changes afterwards."""
         ...
 
     def wait_synced(self, timeout: float) -> bool:
@@ -166,7 +165,7 @@ class Store(Protocol[T_co]):
 
 
 class Cluster(Protocol):
-    """The three kinds the controller watches. Own writes show in the stores as soon as they were answered."""
+    """The three kinds that the controller watches. Own writes are in the stores once the API server has answered."""
 
     @property
     def nodes(self) -> Store[Node]: ...
@@ -181,11 +180,11 @@ class Cluster(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why a store is not up to date, in words; "" while all is well."""
+        """Reason why a store is not up to date, in words; "" while all are."""
         ...
 
     def dead(self) -> str:
-        """The name of a reflector's thread that has ended though it was not told to; "" while all live."""
+        """Name of a reflector thread that ended without being told to; "" while all run."""
         ...
 
     def stop(self) -> None:
@@ -198,23 +197,23 @@ V = TypeVar("V")
 
 
 class KindDriver(Protocol[K, V]):
-    """One kind of what a kernel holds (`dataplane.Kind`): what of it is ours, and a way to change it.
+    """Reads our entries of one kind (`dataplane.Kind`) in the kernel, and changes them.
 
     Never raises for a single entry; raises errors.KernelError when the kind as a whole can't be read or written.
     """
 
     def read(self, wanted: Collection[K]) -> dict[K, V]:
-        """All that is there and is ours: by protocol number, device or table; by key (`wanted`) where those are names.
+        """Return our entries, told by protocol number, device or table, or by key (`wanted`) where keys are names.
 
-        An entry that is ours but can't be expressed as a value (a learning VXLAN device, say) is left out if it is
-        replaced by a write all the same, and never if it had to be removed.
+        Omits entries that can't be expressed as a value (a learning VXLAN device, for example) if a put would overwrite
+        them; always reports those that need removal.
         """
         ...
 
     def write(self, put: Mapping[K, V], drop: Collection[K]) -> dict[K, str]:
-        """Put and remove; put replaces in place where the kernel can. Removing what is gone is no failure.
+        """Put and remove entries. A put replaces in place where the kernel can; removing an absent entry is no failure.
 
-        Answers what failed, by key, in words that say what to do. Nothing foreign is replaced: a clash is a failure.
+        Returns the failures by key, in words that name the remedy. Replaces no foreign entry: a clash is a failure.
         """
         ...
 
@@ -224,23 +223,23 @@ class Kernel(Protocol):
 
     @property
     def tables(self) -> Mapping[Kind, KindDriver[Any, Any]]:
-        """A table for each of `dataplane.KINDS`."""
+        """A driver for each of `dataplane.KINDS`."""
         ...
 
     def host(self, interface: str) -> Host:
-        """What is there of the NIC; "" finds it by the default route. Raises errors.KernelError, in words."""
+        """State of the NIC; "" finds the NIC by the default route. Raises errors.KernelError, in words."""
         ...
 
     def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
-        """Call `changed`, from a thread of its own, with the kinds that others have changed; own writes do not count.
+        """Call `changed`, from its own thread, with the kinds that other programs have changed; own writes don't count.
 
-        When the kernel could not tell everything, all kinds are named. "links" also when the NIC or its addresses or
+        Names all kinds after the kernel dropped notifications, and "links" also when the NIC, its addresses or its
         default routes have changed.
         """
         ...
 
     def plugins(self) -> tuple[frozenset[str], Sequence[str]]:
-        """The names of the CNI plugins that are installed, of those that we use; and the folders that were searched."""
+        """Names of the installed CNI plugins among those that we use, and the folders that were searched."""
         ...
 
     def shadowing(self) -> Sequence[str]:
@@ -248,22 +247,22 @@ class Kernel(Protocol):
         ...
 
     def leases_of_others(self) -> Mapping[str, Collection[bytes]]:
-        """Addresses that host-local gave to pods of other networks, by network; {} once ours has had pods."""
+        """Addresses that host-local gave to pods of other networks, by network; {} once our network has had pods."""
         ...
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
-        """The counters; () while there is no table. Never raises."""
+        """The nftables counters; () while our table does not exist. Never raises."""
         ...
 
     def dead(self) -> str:
-        """The name of a thread that has ended though it was not told to; "" while all live."""
+        """Name of a thread that ended without being told to; "" while all run."""
         ...
 
     def close(self) -> None: ...
 
 
 class Agents(Protocol):
-    """What an agent reads and writes in Kubernetes: of Nodes its own's instance alone, and no status but its own."""
+    """An agent's reads and writes in Kubernetes: of Nodes the instance of its own alone, of statuses only its own."""
 
     @property
     def node_routes(self) -> Store[NodeRoute]: ...
@@ -275,23 +274,23 @@ class Agents(Protocol):
         ...
 
     def instance_id(self) -> str:
-        """The instance that the agent's own Node is by now; "" where there is no such Node, or it does not say.
+        """Current instance id of the agent's own Node; "" if there is no such Node, or it names no instance.
 
-        One request each time. Raises errors.ApiError.
+        One request for each call. Raises errors.ApiError.
         """
         ...
 
     def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
-        """Replace the status of that very object, which is the agent's own node's."""
+        """Replace the status of the agent's own NodeRoute, exactly this object (by uid)."""
         ...
 
     @property
     def trouble(self) -> str:
-        """Why a store is not up to date, in words; "" while all is well."""
+        """Reason why a store is not up to date, in words; "" while all are."""
         ...
 
     def dead(self) -> str:
-        """The name of a reflector's thread that has ended though it was not told to; "" while all live."""
+        """Name of a reflector thread that ended without being told to; "" while all run."""
         ...
 
     def stop(self) -> None:
@@ -307,7 +306,7 @@ class Leases(Protocol):
         ...
 
     def write(self, record: LeaseRecord) -> LeaseRecord:
-        """Create (version "") or replace. Raises LostRace when somebody else was faster."""
+        """Create (version "") or replace. Raises LostRace when another process has written it first."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Label selectors of Kubernetes, parsed once and asked often.
+"""Label selectors of Kubernetes, parsed once and matched often.
 
 The grammar is that of `kubectl --selector`: requirements joined by commas, all of which must hold. Source:
 staging/src/k8s.io/apimachinery/pkg/labels/selector.go. Its comparisons of numbers (`key > 1`) are left out.
@@ -29,21 +29,21 @@ _REQUIREMENT = re.compile(
 
 
 class Requirement(NamedTuple):
-    """One condition on a key. `values` None stands for any value; `negated` turns the answer round."""
+    """One condition on a key. `values` None stands for any value; `negated` inverts the result."""
 
     key: str
     values: frozenset[str] | None
     negated: bool
 
     def holds(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels fulfil it. A key that is missing has no value: `a!=b` and `a notin (b)` hold then."""
+        """Whether labels fulfil it. A missing key has no value: `a!=b` and `a notin (b)` hold then."""
         found = self.key in labels and (self.values is None or labels[self.key] in self.values)
         return found != self.negated
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Selects by labels; without requirements it selects everything. `text` is how it was written."""
+    """A label selector; without requirements it selects everything. `text` is its source, as given."""
 
     requirements: tuple[Requirement, ...] = ()
     text: str = ""
@@ -66,7 +66,7 @@ class Selector:
         return cls(tuple(requirements), text)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether something with these labels is selected."""
+        """Whether an object with these labels is selected."""
         return all(requirement.holds(labels) for requirement in self.requirements)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The frozen values that everything else is written in.
+"""Frozen value types that all other modules use.
 
 They are parsed once, at the edge (`adapters/`), and trusted inside. Nothing here does I/O.
 
@@ -18,13 +18,13 @@ FAMILIES: tuple[Family, Family] = ("ipv4", "ipv6")
 BITS: Mapping[Family, int] = {"ipv4": 32, "ipv6": 128}
 
 Path = Literal["native", "direct", "overlay"]
-"""How one pair of nodes exchanges pod traffic."""
+"""Path of pod traffic between a pair of nodes."""
 PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
-"""The best first."""
+"""Best first."""
 NodePath = Literal["native", "direct", "partial", "overlay"]
-"""In which tables a node is routed, of those that its senders send by: `core.paths.node_path`."""
+"""Path of one node: by how many of the route tables that its senders use. Defined by `core.paths.node_path`."""
 NODE_PATHS: tuple[NodePath, ...] = ("native", "direct", "partial", "overlay")
-"""The best first."""
+"""Best first."""
 
 
 class Cidr(NamedTuple):
@@ -51,16 +51,16 @@ class Cidr(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many addresses it holds."""
+        """Number of addresses."""
         return 1 << (BITS[self.family] - self.length)
 
     @property
     def end(self) -> int:
-        """The first address past it, as a number."""
+        """First address after the network, as a number."""
         return self.base + self.size
 
     def covers(self, other: Cidr) -> bool:
-        """Whether `other` lies inside (or is) this one.
+        """Whether `other` lies inside this network or equals it.
 
         >>> Cidr.parse("10.0.0.0/16").covers(Cidr.parse("10.0.4.0/24"))
         True
@@ -68,7 +68,7 @@ class Cidr(NamedTuple):
         return other.family == self.family and other.length >= self.length and self.base <= other.base < self.end
 
     def overlaps(self, other: Cidr) -> bool:
-        """Whether they share an address.
+        """Whether the two networks share an address.
 
         >>> Cidr.parse("10.0.0.0/16").overlaps(Cidr.parse("10.0.4.0/24"))
         True
@@ -96,7 +96,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What cloudroute reads of a Kubernetes Node.
+    """A Kubernetes Node, with the fields that cloudroute reads.
 
     `instance_id` is "" when providerID is missing or names no EC2 instance; `problem` then says why, in words.
     """
@@ -113,32 +113,32 @@ class Node:
     node_ips: tuple[str, ...] = ()
     """status.addresses of type InternalIP, in their order."""
     priority: int = 0
-    """Annotation cloudroute.io/priority; higher comes first."""
+    """Annotation cloudroute.io/priority; higher values come first."""
     condition: Condition | None = None
     zone_hint: str = ""
-    """The zone in providerID or in topology.kubernetes.io/zone: tells the region where nothing else does."""
+    """Zone from providerID or topology.kubernetes.io/zone: tells the region if nothing else does."""
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRouteSpec:
-    """What the controller says of a node to every agent. Field by field the CRD's `spec`."""
+    """A node as the controller publishes it to every agent; field by field the CRD's `spec`."""
 
     pod_cidrs: tuple[Cidr, ...]
     node_ips: tuple[str, ...]
     instance_id: str
     network_interface_id: str
     subnet_id: str
-    """"" while the node must not be sent to directly: its source/dest check is on, or direct routing is off."""
+    """"" while no node may send to it directly: its source/dest check is on, or direct routing is off."""
     route_table_id: str
-    """The table that the node's own subnet uses, managed or not."""
+    """The route table that the node's own subnet uses, managed or not."""
     native_in: tuple[str, ...] = ()
-    """Ids, sorted, of tables whose senders may reach the node natively."""
+    """Sorted ids of the route tables whose senders may reach the node natively."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRoute:
-    """A NodeRoute object: the journal of what the controller has done for a node."""
+    """A NodeRoute object: the controller's journal of its work for a node."""
 
     name: str
     uid: str
@@ -146,9 +146,9 @@ class NodeRoute:
     created: str
     spec: NodeRouteSpec
     status: Mapping[str, object] = field(default_factory=dict, hash=False)
-    """The agent's words, raw: shown to people; of them only a `ready` of false is decided upon."""
+    """The agent's status as written. Shown to people; decisions use only a `ready` of false and its reason."""
     generation: int = 0
-    """metadata.generation: which version of the spec this is."""
+    """metadata.generation: version counter of the spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,34 +162,34 @@ class Subnet:
 
     @property
     def reserved(self) -> tuple[Cidr, ...]:
-        """The first four addresses of each CIDR: AWS's own (VPC user guide, "Subnet CIDR blocks").
+        """The first four addresses of each CIDR, which AWS reserves (VPC user guide, "Subnet CIDR blocks").
 
-        In the subnet that begins where the VPC does, the third is the Resolver's.
+        In the subnet that starts at the VPC's first address, the third one belongs to the Route 53 Resolver.
         """
         return tuple(Cidr(cidr.family, cidr.base, max(cidr.length, BITS[cidr.family] - 2)) for cidr in self.cidrs)
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyUse:
-    """One family of a route table: how full it is. `used` = `ours` + `foreign`, in entries."""
+    """Entries of one family in a route table: `used` = `ours` + `foreign`."""
 
     limit: int
-    """The limit in force before anything was learned: --route-limit or the quota."""
+    """The configured limit: --route-limit or the quota."""
     learned_limit: int | None
-    """The lower limit that AWS showed by a refusal; None when it never did."""
+    """The lower limit that AWS showed by a refusal; None if it never did."""
     used: int
     ours: int
     foreign: int
 
     @property
     def capacity(self) -> int:
-        """Entries that the table can hold: the limit, or the lower one that AWS showed."""
+        """Entries that the table can hold: the configured limit, or the lower one that AWS showed."""
         return self.limit if self.learned_limit is None else min(self.limit, self.learned_limit)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTableObject:
-    """A RouteTable object of Kubernetes: what the controller says of an EC2 route table."""
+    """A RouteTable object of Kubernetes: the controller's report on an EC2 route table."""
 
     id: str
     version: str
@@ -202,7 +202,7 @@ class RouteTableObject:
 
 @dataclass(frozen=True, slots=True)
 class PodAddress:
-    """Where a pod is: for `path`."""
+    """A pod's node and addresses, for `cloudroute path`."""
 
     namespace: str
     name: str
@@ -227,7 +227,7 @@ class LeaseRecord:
 
 
 CLUSTER_TAG = "kubernetes.io/cluster/"
-"""A tag with this key and a cluster's name behind it says that something is the cluster's, whatever its value."""
+"""Prefix of a tag key. With a cluster's name after it, the tag marks a resource of that cluster, whatever its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class Interface:
     subnet_id: str
     source_dest_check: bool
     addresses: tuple[str, ...] = ()
-    """Its private IPv4 addresses, primary first, then its IPv6 addresses."""
+    """Private IPv4 addresses, primary first, then IPv6 addresses."""
 
 
 InstanceState = Literal["pending", "running", "stopping", "stopped", "shutting-down", "terminated"]
@@ -266,7 +266,7 @@ class InterfaceOwner(NamedTuple):
 
     instance_id: str
     clusters: frozenset[str]
-    """Names of the clusters that it is tagged for: kubernetes.io/cluster/NAME."""
+    """Names of the clusters that the instance is tagged for: kubernetes.io/cluster/NAME."""
 
 
 class Route(NamedTuple):
@@ -277,7 +277,7 @@ class Route(NamedTuple):
     """eni-…, igw-…, nat-…, pcx-…, tgw-…, vgw-…, vpce-…, i-… or "local"; "" when AWS names none."""
     blackhole: bool = False
     propagated: bool = False
-    """EnableVgwRoutePropagation or Advertisement: has a quota of its own."""
+    """Origin EnableVgwRoutePropagation or Advertisement: counts against a quota of its own."""
 
 
 @dataclass(frozen=True, slots=True)
