@@ -1,16 +1,16 @@
-"""Identity of a process that may lead, as it stands in the Lease: `host_` and eight random hexadecimal digits."""
+"""Identity of a process that may lead, as written in the Lease: `host_` and eight random hexadecimal digits."""
 
 from __future__ import annotations
 
 import re
 
 NONCE = 8
-"""Digits. They tell a process from the one before it on the same host."""
+"""Number of digits. They tell a process from the one before it on the same host."""
 _IDENTITY = re.compile(rf"(.+)_[0-9a-f]{{{NONCE}}}")
 
 
 def identity(host: str, nonce: str) -> str:
-    """Identity of a process on that host. `nonce` has at least as many hexadecimal digits as are needed.
+    """Identity of a process on that host. `nonce` has at least `NONCE` hexadecimal digits.
 
     >>> identity("ip-10-0-0-9", "77aa0c1d5e6f")
     'ip-10-0-0-9_77aa0c1d'
@@ -19,7 +19,7 @@ def identity(host: str, nonce: str) -> str:
 
 
 def host_of(holder: str) -> str:
-    """Host of the process of ours that has this identity; "" for a holder that no process of ours is called.
+    """Host part of an identity; "" for a holder whose name no process of cloudroute can have.
 
     >>> host_of("ip-10-0-0-9_77aa0c1d"), host_of("somebody"), host_of("node_1")
     ('ip-10-0-0-9', '', '')

@@ -1,14 +1,14 @@
-"""Which way a pair of nodes exchanges pod traffic, and why: from NodeRoutes alone, as every agent sees them.
+"""Path of pod traffic between a pair of nodes, and its reason: from NodeRoutes alone, as every agent sees them.
 
-A pair is native only if each node is routed in the table that the other sends by; else direct if both stand on one
-subnet; else overlay. The same answer from both ends, so that no path is asymmetric.
+A pair is native only if the route table that each node uses has routes to the other; else direct if both are on one
+subnet; else overlay. Both ends compute the same answer, so that no path is asymmetric.
 
-The path of one node says how far the VPC leads to it, whatever the other ends lack: `native` if it is routed in each
-table that its senders send by, the nodes that are not on its subnet; `partial` if in some of these tables, `overlay` if
-in none; `direct` if all other nodes are on its subnet.
+The path of one node says how many of its senders' route tables lead to it, whatever the other ends lack. Its senders
+are the nodes on other subnets. `native`: all of their tables lead to it; `partial`: some do; `overlay`: none does;
+`direct`: all other nodes are on its subnet.
 
-Nodes may have IPv4, IPv6 or both. `family_path` says which families the pair's path carries, and `tunnel_family` over
-which one the tunnel carries the rest.
+Nodes may have IPv4, IPv6 or both. `family_path` tells which families the pair's path carries, and `tunnel_family` the
+family of the tunnel that carries the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cloudroute.types import (
 
 
 class Class(NamedTuple):
-    """All that a node's paths depend on: nodes of one class have the same path to any other node."""
+    """The facts that a node's paths depend on: nodes of one class have the same path to any other node."""
 
     route_table_id: str
     subnet_id: str
@@ -62,8 +62,8 @@ def family_path(path: Path, family: Family, a: Container[Family], b: Container[F
 
     The VPC carries a family natively between two subnets that both have it. If one of the nodes has an address of the
     family and the other has none, the overlay carries that family in both directions. If neither has one, their
-    kubelets may not have reported it: native stands, and each agent goes by its gateway. Direct needs both addresses,
-    since it sends to the MAC of one.
+    kubelets may not have reported it: the path stays native, and each agent sends by its gateway of the family. Direct
+    needs both addresses, since a frame is sent to the MAC of the peer's address.
     """
     here, there = family in a, family in b
     if (path == "native" and here != there) or (path == "direct" and not (here and there)):
@@ -72,7 +72,7 @@ def family_path(path: Path, family: Family, a: Container[Family], b: Container[F
 
 
 def tunnel_family(a: Container[Family], b: Container[Family]) -> Family | None:
-    """The family that the tunnel between two nodes runs over: IPv4 where both have it. None if they share none."""
+    """Family that the tunnel between two nodes runs over: IPv4 where both have it; None if they share none."""
     return next((family for family in FAMILIES if family in a and family in b), None)
 
 
@@ -82,13 +82,13 @@ def node_families(spec: NodeRouteSpec) -> frozenset[Family]:
 
 
 def sends_by(sender: Class, receiver: Class) -> str | None:
-    """The table by which a node of class `sender` sends to one of class `receiver`; None: they are on one subnet."""
+    """Route table that applies to packets from class `sender` to class `receiver`; None: they are on one subnet."""
     return None if sender.subnet_id and sender.subnet_id == receiver.subnet_id else sender.route_table_id
 
 
 def node_path(mine: Class, tables: Set[str | None]) -> NodePath:
-    """A node's path, where `tables` has `sends_by` of each other node. "" counts as a table that it is not in."""
-    if not tables:  # the only node: by what it has
+    """A node's path. `tables`: `sends_by` of each other node; "" counts as a table without routes to the node."""
+    if not tables:  # the only node: its own routes and subnet decide
         return "native" if mine.native_in else "direct" if mine.subnet_id else "overlay"
     needed, lacking = tables - {None}, lacking_tables(mine, tables)
     if not needed:
@@ -97,12 +97,12 @@ def node_path(mine: Class, tables: Set[str | None]) -> NodePath:
 
 
 def lacking_tables(mine: Class, tables: Set[str | None]) -> Set[str]:
-    """Those of a node's senders' tables that do not lead to it; `tables` as for `node_path`."""
+    """The tables of a node's senders that do not lead to it; `tables` as for `node_path`."""
     return {table_id for table_id in tables if table_id is not None and table_id not in mine.native_in}
 
 
 def senders_tables(sizes: Mapping[Class, int]) -> dict[Class, frozenset[str | None]]:
-    """By class: `sends_by` of each node but one of that class, to that one. `sizes`: how many nodes a class has."""
+    """By class: `sends_by` of all other nodes to a node of that class. `sizes`: number of nodes by class."""
     places: Counter[Class] = Counter()
     for one, size in sizes.items():
         places[_place(one)] += size
@@ -114,7 +114,7 @@ def senders_tables(sizes: Mapping[Class, int]) -> dict[Class, frozenset[str | No
 
 
 def _place(one: Class) -> Class:
-    """The same, routed nowhere. There are fewer of these than classes, and where a node is routed is not asked."""
+    """The class without `native_in`, which `sends_by` does not use: fewer keys to compare than classes."""
     return Class(one.route_table_id, one.subnet_id, ())
 
 
@@ -126,7 +126,7 @@ def node_paths(specs: Mapping[str, NodeRouteSpec]) -> dict[str, NodePath]:
 
 
 class PathCounts(NamedTuple):
-    """How many nodes, and how many unordered pairs of nodes, have which path. Each path is there."""
+    """Number of nodes and of unordered pairs of nodes by path. Each path has a key."""
 
     nodes: Mapping[NodePath, int]
     pairs: Mapping[Path, int]
@@ -145,23 +145,24 @@ def path_counts(specs: Iterable[NodeRouteSpec]) -> PathCounts:
 
 
 class Explanation(NamedTuple):
-    """Which way a packet goes, why, and its steps in words.
+    """Path of a packet, its reason, and its steps in words.
 
-    `path` is a pair's path, "local" inside one node, "vpc" where neither end is a pod of the other's peers and the VPC
-    carries the packet as it would without cloudroute, or "none" where no way leads to the receiver.
+    `path` is a pair's path, "local" inside one node, "vpc" where an end is outside the cluster or both are nodes' own
+    addresses (the VPC then carries the packet as it would without cloudroute), or "none" where no path leads to the
+    receiver.
     """
 
     path: Path | Literal["local", "vpc", "none"]
     reason: str
     steps: tuple[str, ...]
     seen_as: Literal["pod", "node", "outside", ""] = "pod"
-    """Whose address the receiver sees: a pod's that is masqueraded is its node's. "" where nothing is received."""
+    """Owner of the address that the receiver sees: the node for a masqueraded pod; "" where nothing is received."""
     source: str = ""
     """That address; "" where any pod of a node may be meant."""
 
 
 def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]) -> Explanation:
-    """Why a packet from a pod on node `a` to a pod on node `b` goes which way. Both must be in `specs`."""
+    """Explain the path of a packet from a pod on node `a` to a pod on node `b`. Both must be in `specs`."""
     if a == b:
         return Explanation(
             "local",
@@ -179,7 +180,7 @@ def pair_reason(
     tables: Mapping[str, RouteTableObject],
     family: Family | None = None,
 ) -> tuple[Path | Literal["none"], str]:
-    """The path of packets of a family (None: any) between two nodes, and why it is not a better one."""
+    """Path of packets of a family (None: any) between two nodes, and the reason why it is not a better one."""
     path, reason = _class_reason(a, b, specs, tables)
     source, target = node_families(specs[a]), node_families(specs[b])
     if family and (carried := family_path(path, family, source, target)) != path:
@@ -211,9 +212,9 @@ def _class_reason(
 def pair_steps(
     a: str, b: str, specs: Mapping[str, NodeRouteSpec], family: Family | None = None, receiver: str = "the pod"
 ) -> tuple[str, ...]:
-    """The way of a packet of a family (None: any) from node `a` to a pod CIDR of `b`, which hands it to `receiver`.
+    """Steps of a packet of a family (None: any) from node `a` to a pod CIDR of `b`, which hands it to `receiver`.
 
-    () where there is none.
+    () where no path leads there.
     """
     source, target = specs[a], specs[b]
     path = pair_path(Class.of(source), Class.of(target))
@@ -251,7 +252,7 @@ def address_of(spec: NodeRouteSpec, family: Family | None = None) -> str:
 
 
 def lack(node: str, table: RouteTableObject | None, table_id: str, spec: NodeRouteSpec) -> str:
-    """Why `node` is not routed natively in a table."""
+    """Reason why `node` is not routed natively in a table."""
     if table is None:
         return f"{table_id or 'the table of the sender'} is not managed by cloudroute"
     fills = []

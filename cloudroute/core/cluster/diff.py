@@ -1,6 +1,6 @@
-"""The difference: routes that members shall have against the routes that the tables hold.
+"""Difference between the routes that members shall have and the routes in the tables.
 
-Computed once per plan. Only what differs appears, so that a settled table costs its comparison and nothing after it.
+Computed once per plan. Only differences appear, so that a settled table costs its comparison and nothing after it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from cloudroute.types import Cidr
 
 
 class Gap(NamedTuple):
-    """What keeps a granted member from being reached by a table."""
+    """Faults of a table's routes to a member that has a slot in it."""
 
     missing: tuple[Cidr, ...]
-    """Its CIDRs without a route."""
+    """The member's CIDRs without a route."""
     astray: tuple[Cidr, ...]
-    """Its CIDRs whose route leads to another ENI. With neither, a route is right but a blackhole."""
+    """The member's CIDRs whose route leads to another ENI. If both are empty, a route is right but a blackhole."""
 
     @property
     def blackhole(self) -> bool:
-        """Whether nothing can be done but wait for the instance."""
+        """Whether the routes are right and only the instance does not run: no step can help."""
         return not self.missing and not self.astray
 
 
 Gaps = Mapping[str, Mapping[int, Gap]]
-"""Table id -> index of a member -> what is wrong; only where something is."""
+"""Table id -> index of a member -> its gap; members without a gap are absent."""
 
 
 def diff(uses: Mapping[str, TableUse], grants: Grants) -> Gaps:
@@ -63,7 +63,7 @@ def _gap(use: TableUse, member: Member) -> Gap:
 
 
 def closed(gaps: Gaps, steps: Sequence[ChangeRoute]) -> Gaps:
-    """What is still wrong when all steps are done."""
+    """The gaps that remain when all steps are done."""
     done = {(step.table_id, step.destination) for step in steps if step.verb != "delete"}
     return {
         table_id: {

@@ -1,8 +1,8 @@
-"""Other clusters in the VPC, seen by the routes to their nodes inside our own cluster CIDR.
+"""Other clusters in the VPC, found by routes to their nodes inside our own cluster CIDR.
 
-A route there to an ENI that no Node and no NodeRoute of ours knows leads to somebody else's instance, or to nothing
-any more. EC2 is asked which: a dead route is ours to remove, that of an instance that is only stopped is not, and an
-instance that is tagged for a cluster of our own name means that two clusters share it.
+If neither a Node nor a NodeRoute of ours has the target ENI of such a route, it leads to an instance of another owner
+or to a deleted ENI. EC2 is asked which: a route to a deleted ENI is ours to remove, one to a stopped instance is not.
+An instance that is tagged for a cluster of our own name means that two clusters share the name.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class ForeignRoute(NamedTuple):
 
 
 def unknown_interfaces(snapshot: Snapshot, policy: Policy) -> set[str]:
-    """ENIs that node-sized routes inside a pool lead to, in tables of ours, and that no node has as far as we know."""
+    """Targets of node-sized routes inside a pool, in tables of ours: ENIs that no known node has."""
     return {target for _, _, target in _unknown_routes(snapshot, policy)}
 
 
 def notices(snapshot: Snapshot, policy: Policy) -> list[Notice]:
-    """One for each table that another cluster of our name uses."""
+    """A notice for each table that another cluster of our name uses."""
     by_table: dict[str, list[ForeignRoute]] = {}
     for route in _foreign_routes(snapshot, policy):
         by_table.setdefault(route.table_id, []).append(route)
@@ -41,9 +41,9 @@ def notices(snapshot: Snapshot, policy: Policy) -> list[Notice]:
 
 
 def refusal(snapshot: Snapshot, policy: Policy) -> list[str]:
-    """Why a cluster that has nothing yet in these tables must not begin there: one of its name is at work.
+    """Reasons why a new cluster must not start in these tables: another cluster of its name uses them; [] for none.
 
-    Nobody who has begun is stopped: there are NodeRoutes then, or (where these were lost) a route to a node of ours.
+    A cluster that has started is never stopped: it has NodeRoutes or, if these were lost, a route to one of its nodes.
     """
     if snapshot.node_routes or not snapshot.nodes or policy.leave:
         return []
@@ -58,7 +58,7 @@ def _has_begun(snapshot: Snapshot) -> bool:
 
 
 def _foreign_routes(snapshot: Snapshot, policy: Policy) -> list[ForeignRoute]:
-    """Routes to instances that are tagged for a cluster of our name and are none of ours; by table and destination."""
+    """Routes to instances tagged for a cluster of our name that are no nodes of ours; by table and destination."""
     if not snapshot.unknown_owners:
         return []
     found = [
@@ -70,7 +70,7 @@ def _foreign_routes(snapshot: Snapshot, policy: Policy) -> list[ForeignRoute]:
 
 
 def _sentence(found: list[ForeignRoute], cluster_name: str) -> str:
-    """What a person should know of them, and do."""
+    """The notice's text: the first of these routes, and the remedy."""
     table_id, destination, instance_id = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return (
@@ -82,7 +82,7 @@ def _sentence(found: list[ForeignRoute], cluster_name: str) -> str:
 
 
 def _unknown_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, Cidr, str]]:
-    """Table, destination and target of each."""
+    """Table, destination and target of each node-sized route to an unknown ENI."""
     selected = managed_tables(snapshot, policy, table_by_subnet(snapshot)) | known_tables(snapshot)
     known = known_interfaces(snapshot)
     node_sized = NodeSized(policy.pools, policy.node_length)

@@ -1,7 +1,8 @@
 """Pod CIDRs: adopted where a Node has one, else the next free one of its family's pools.
 
-The search walks on from the last CIDR given and wraps around, so that a freed one rests as long as the pool allows.
-Both families by one code path; nothing is enumerated, an IPv6 pool of 16 million CIDRs costs what a small one costs.
+The search continues after the last CIDR given and wraps around, so that a freed CIDR stays unused for as long as the
+pool allows. Both families share one code path. Nothing is enumerated: an IPv6 pool of 16 million CIDRs costs as much as
+a small one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from cloudroute.types import BITS, Cidr, Family
 
 
 class NodeSized:
-    """The CIDRs that a node can have: parts of a pool, of the node's prefix length. Asked with `in`."""
+    """The set of CIDRs that a node can have, for use with `in`: parts of a pool, of the node's prefix length."""
 
     def __init__(self, pools: Iterable[Cidr], node_length: Mapping[Family, int]) -> None:
         self._pools: dict[Family, list[tuple[int, int, int]]] = {}
@@ -33,8 +34,8 @@ class NodeSized:
 class Ipam:
     """Hands out CIDRs during one plan.
 
-    `used` are those that Nodes or NodeRoutes hold (what is given is added to it), `excluded` what no node may get for
-    other reasons, `cursors` the one of each family given last.
+    `used`: CIDRs that Nodes or NodeRoutes hold; those handed out are added to it. `excluded`: CIDRs that no node may
+    get for other reasons. `cursors`: the CIDR of each family that was handed out last.
     """
 
     def __init__(
@@ -53,8 +54,8 @@ class Ipam:
 
     @cached_property
     def _stretches(self) -> dict[Family, list[tuple[Cidr, range]]]:
-        """By family: each pool with the bases in a row that nothing blocks, in the order of the search."""
-        # A Node can hold a CIDR of another length; those of the right one are looked up as they are.
+        """By family: each pool with each unblocked run of bases in it, in the order of the search."""
+        # A Node can hold a CIDR of another length, which blocks a range; all others are looked up in `_used`.
         odd = (cidr for cidr in self._used if cidr.length != self._length.get(cidr.family))
         blocked = {*self._excluded, *odd}
         result: dict[Family, list[tuple[Cidr, range]]] = {}
@@ -69,7 +70,7 @@ class Ipam:
         return {family: self._walk(family) for family in self._stretches}
 
     def allocate(self, families: Sequence[Family]) -> tuple[Cidr, ...]:
-        """The next free CIDR of each of `families`, now taken; () when one of them has none left."""
+        """Take the next free CIDR of each of `families`; () when one of them has none left."""
         given = [cidr for family in families if (cidr := next(self._candidates[family], None))]
         if len(given) < len(families):
             return ()
@@ -78,7 +79,7 @@ class Ipam:
         return tuple(given)
 
     def free(self) -> dict[Cidr, int]:
-        """How many CIDRs each pool can still give."""
+        """Number of CIDRs that each pool can still give."""
         result = dict.fromkeys(self._pools, 0)
         used: defaultdict[Family, list[int]] = defaultdict(list)
         for family, base, _ in self._used:
@@ -91,7 +92,7 @@ class Ipam:
         return result
 
     def _walk(self, family: Family) -> Iterator[Cidr]:
-        """Every CIDR that is free, once round, from behind the one given last."""
+        """All free CIDRs, from the one after the last given, once around."""
         length = self._length[family]
         for stretch in self._order(family):
             for base in stretch:
@@ -99,7 +100,7 @@ class Ipam:
                     yield cidr
 
     def _order(self, family: Family) -> list[range]:
-        """The stretches in order: behind the cursor in its pool, the other pools, and round to the cursor."""
+        """The stretches in order: after the cursor in its pool, the other pools, and around to the cursor."""
         stretches, cursor = self._stretches[family], self.cursors.get(family)
         behind: list[range] = []
         before: list[range] = []
@@ -121,8 +122,8 @@ class Ipam:
 def _unblocked(pool: Cidr, excluded: Iterable[Cidr], step: int) -> Iterator[range]:
     """The bases in `pool`, `step` apart, of CIDRs that share no address with `excluded`.
 
-    An exclusion that covers the whole pool is a supernet (a default route, a transit gateway's 10.0.0.0/8): the
-    longer prefix of a pod route wins over it, so it excludes nothing.
+    An exclusion that covers the whole pool is a supernet (a default route, a transit gateway's 10.0.0.0/8). It excludes
+    nothing, since the longer prefix of a pod route wins over it.
     """
     start = pool.base
     for cidr in sorted(e for e in excluded if pool.covers(e) and e != pool):

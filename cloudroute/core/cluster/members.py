@@ -1,7 +1,7 @@
-"""Who is who: Nodes, NodeRoutes and EC2 instances joined into members of the network.
+"""Nodes, NodeRoutes and EC2 instances, joined into the members of the network.
 
-A node is its instance (providerID), never its name. Of two Nodes that claim one instance or one pod CIDR, the one
-that the journal knows keeps it, else the older; the other is told so and can't harm it.
+The instance (providerID) identifies a node, never the name. Of two Nodes that claim one instance or one pod CIDR, the
+one in the journal (the NodeRoutes) keeps it, else the older; the other gets a notice and can't affect the first.
 """
 
 from __future__ import annotations
@@ -26,51 +26,51 @@ class Member(NamedTuple):
     node: Node
     cidrs: tuple[Cidr, ...]
     routed: tuple[Cidr, ...]
-    """Those of them that get routes: the IPv6 ones alone where the ENI has no IPv4 address."""
+    """The CIDRs that get routes: the IPv6 ones alone if the ENI has no IPv4 address."""
     instance_id: str
     interface_id: str
     """The primary ENI."""
     subnet_id: str
     table_id: str
-    """The table that its subnet uses; "" where that is not known."""
+    """The route table of its subnet; "" where that is not known."""
     checked: bool
-    """Whether its source/dest check is on, as far as is known."""
+    """Whether the source/dest check of the ENI is on, as far as is known."""
     known: bool
-    """Whether EC2 showed the instance. If not, what it has is left as it is: NotFound proves nothing."""
+    """Whether EC2 showed the instance. If not, its routes and NodeRoute are left alone: NotFound proves nothing."""
     dead: bool
-    """Its instance will not come back."""
+    """Whether the instance is shutting down or terminated."""
     record: NodeRoute | None
-    """What is published of this very instance with these CIDRs, if under another name then `record.name` differs."""
+    """NodeRoute of this same instance with these CIDRs, possibly under another name (`record.name`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """All nodes, sorted out."""
+    """All Nodes and NodeRoutes, each in the group that decides its treatment."""
 
     members: tuple[Member, ...]
-    """In the order of slots: by priority (high first), then age (old first), then name."""
+    """In the order of preference for slots: by priority (high first), then age (old first), then name."""
     assign: tuple[AssignPodCidrs, ...]
     superseded: tuple[tuple[Member, NodeRoute], ...]
     """NodeRoutes of a member's instance and CIDRs under a name that it no longer has."""
     predecessors: Mapping[str, NodeRoute]
-    """By member: the NodeRoute of a terminated instance whose name and CIDRs it has. It gives way at once, and its
-    routes are turned to the member."""
+    """By member's name: the NodeRoute of a terminated instance with the same name and CIDRs. It is replaced at once,
+    and its routes are redirected to the member."""
     leaving: tuple[NodeRoute, ...]
-    """NodeRoutes whose Node is gone, or is another instance by now: their routes go, then they go."""
+    """NodeRoutes whose Node is gone or is another instance now: their routes are deleted, then they are."""
     released_cidrs: Mapping[str, tuple[Cidr, ...]]
-    """By the name of a leaving NodeRoute: its CIDRs, but for those that a Node has by a NodeRoute of its own. Whoever
-    may write a NodeRoute can claim such a one; its routes stay."""
+    """By the name of a leaving NodeRoute: its CIDRs. Excludes CIDRs that a Node holds by its own NodeRoute, so that a
+    forged NodeRoute can't delete their routes."""
     blocked: tuple[Member, ...]
-    """They become members once a leaving NodeRoute has given up their name or their CIDR; until then they keep what
-    they have."""
+    """Nodes whose name or CIDR a leaving NodeRoute still holds. They become members when it is deleted; until then
+    their routes and conditions stay."""
     refused: tuple[tuple[Node, Condition], ...]
-    """Nodes that get no network, and why."""
+    """Nodes that get no network, each with the condition that says why."""
     notices: tuple[Notice, ...]
     ipam: Ipam
 
 
 def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of: Mapping[str, str]) -> Membership:
-    """Sort out who is who. `excluded`: addresses no node may get; `table_of`: table id by subnet id."""
+    """Join Nodes, NodeRoutes and instances. `excluded`: CIDRs that no node may get; `table_of`: table id by subnet."""
     claims = _Claims(snapshot, policy)
     accepted = claims.settle()
     ipam = Ipam(policy.pools, policy.node_length, claims.used(), excluded, _cursors(snapshot, policy))
@@ -119,10 +119,10 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
 
 
 class _Claims:
-    """Who holds an instance and pod CIDRs rightly."""
+    """Claims of Nodes to instances and pod CIDRs, of which each is settled for one Node."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
-        # Nearly sorted as they come. To compare pairs of texts would take three times as long as one after the other.
+        # The input is nearly sorted. One sort by pairs of texts would take three times as long as these two by one.
         self._nodes = sorted(sorted(snapshot.nodes.values(), key=attrgetter("name")), key=attrgetter("created"))
         self._routes = snapshot.node_routes
         self._policy = policy
@@ -130,12 +130,12 @@ class _Claims:
         self._instances: dict[str, str] = {}
         self._holders: dict[Cidr, str] = {}
         self.own: dict[str, NodeRoute] = {}
-        """By node: the NodeRoute of its name, where that is of its instance and CIDRs."""
+        """By node: the NodeRoute of its name, if that has its instance and CIDRs."""
         self.refused: list[tuple[Node, Condition]] = []
         self.notices: list[Notice] = []
 
     def used(self) -> set[Cidr]:
-        """Whatever any Node or NodeRoute holds, rightly (that is settled) or not."""
+        """All CIDRs that a Node or NodeRoute holds, by a claim that was accepted or not."""
         used = set(self._holders)
         used.update([cidr for node in self._nodes if node.name not in self.own for cidr in node.pod_cidrs])
         strays = [record for name, record in self._routes.items() if name not in self.own]
@@ -143,7 +143,7 @@ class _Claims:
         return used
 
     def settle(self) -> list[Node]:
-        """Accept those that the journal knows, then the others; oldest first."""
+        """Return the accepted Nodes, oldest first. Nodes in the journal take precedence over new ones."""
         accepted: list[Node] = []
         newcomers: list[Node] = []
         for node in self._nodes:
@@ -158,7 +158,7 @@ class _Claims:
                 self.own[node.name] = record
                 accepted.append(node)
         if newcomers:
-            # Of those that claim a CIDR of the journal, the one that has its former node's name comes first.
+            # Of Nodes that claim a CIDR of the journal, the one with the former node's name comes first.
             newcomers.sort(key=lambda node: not self._succeeds(node))
             accepted += [node for node in newcomers if self._accepts(node)]
             accepted.sort(key=OLDEST_FIRST)
@@ -186,7 +186,7 @@ class _Claims:
         return True
 
     def _problem(self, cidrs: Sequence[Cidr]) -> str:
-        """Why a node can't have `cidrs`, "" if it can."""
+        """Reason why a node can't have `cidrs`, "" if it can."""
         for cidr in cidrs:
             if cidr in self._holders:
                 return f"pod CIDR {cidr} belongs to the node {self._holders[cidr]} already; recreate this Node"
@@ -198,7 +198,7 @@ class _Claims:
         return ""
 
     def _reserved(self, cidrs: Sequence[Cidr]) -> str:
-        """Why a Node that comes with `cidrs` can't have them. One that has them already keeps them."""
+        """Reason why a new Node with `cidrs` can't have them, "" if it can. A Node in the journal keeps its own."""
         for cidr in cidrs:
             for reserved in self._policy.reserved:
                 if reserved.overlaps(cidr):
@@ -206,7 +206,7 @@ class _Claims:
         return ""
 
     def inherit(self, node: Node, records: Sequence[NodeRoute]) -> tuple[Cidr, ...]:
-        """The CIDRs that the instance of a Node without any had before; () when it can't have them again."""
+        """Former CIDRs of the instance of a Node that has none; () when it can't have them again."""
         for record in records:
             if not self._problem(record.spec.pod_cidrs):
                 self._holders.update(dict.fromkeys(record.spec.pod_cidrs, node.name))
@@ -233,9 +233,10 @@ def _exhausted(policy: Policy) -> str:
 
 
 def _adoptable(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, NodeRoute]) -> dict[str, list[NodeRoute]]:
-    """By instance: NodeRoutes under a name that is not its Node's (any more), but that the Node can take over.
+    """By instance: NodeRoutes under a name that its Node does not (or no longer) have, which the Node can adopt.
 
-    Where the name is another instance's by now it can't: that one needs the name, and an instance id can't change.
+    Excludes a NodeRoute whose name another instance's Node has now: that Node needs a NodeRoute of the name, and the
+    instance id of a NodeRoute can't change.
     """
     strays = [record for name, record in snapshot.node_routes.items() if name not in own]
     adoptable: dict[str, list[NodeRoute]] = {}
@@ -249,7 +250,7 @@ def _adoptable(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, Node
 
 
 def _cursors(snapshot: Snapshot, policy: Policy) -> dict[Family, Cidr]:
-    """Where to search on: from memory; after a restart behind the CIDR of the youngest node."""
+    """Start of the search for a free CIDR: from memory, after a restart the CIDR of the youngest node."""
     cursors = dict(snapshot.memory.cursors)
     if cursors.keys() >= set(policy.families):
         return cursors
@@ -267,7 +268,7 @@ def _member(
     record: NodeRoute | None,
     notices: list[Notice],
 ) -> Member | None:
-    """The member; None while it can't be one: nothing is published of an instance that EC2 has never shown."""
+    """The Node as a member; None while it can't be one: an instance that EC2 has never shown is not published."""
     instance = snapshot.instances.get(node.instance_id)
     dead = instance is not None and instance.state in DEAD
     primary = instance.primary if instance and not dead else None
@@ -289,10 +290,11 @@ def _member(
 
 
 def _with_own_addresses(node: Node, instance: Instance, notices: list[Notice]) -> Node:
-    """The Node with those of its addresses that EC2 has given its instance.
+    """The Node, with only the addresses that EC2 has given its instance.
 
-    A kubelet says what it likes of itself, and every agent sends the tunnel to a node's addresses and leaves pods their
-    own address toward them: one that is the metadata service's, or another host's, would cut all pods off from it.
+    A kubelet can report any address, and every agent sends tunnel packets to a node's addresses and keeps pods' own
+    source address toward them: a reported address of the metadata service, or of another host, would cut all pods off
+    from it.
     """
     own = [address for interface in instance.interfaces for address in interface.addresses]
     others = [address for address in node.node_ips if address not in own]
@@ -304,7 +306,7 @@ def _with_own_addresses(node: Node, instance: Instance, notices: list[Notice]) -
 
 
 def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None, dead: bool) -> Member | None:
-    """A member that EC2 does not show, as it was published; one that never was is none yet."""
+    """A member that EC2 does not show, as it was published; None if it never was."""
     if record is None:
         return None
     spec = record.spec
@@ -319,8 +321,8 @@ def _as_published(node: Node, cidrs: tuple[Cidr, ...], record: NodeRoute | None,
 def _routed(cidrs: tuple[Cidr, ...], addresses: Sequence[str]) -> tuple[Cidr, ...]:
     """The CIDRs that routes can lead to.
 
-    An ENI of an IPv6-only subnet has no IPv4 address. AWS does not say whether the VPC would hand it IPv4 packets, so
-    its node's IPv4 pods have the overlay.
+    An ENI of an IPv6-only subnet has no IPv4 address. AWS does not document whether the VPC would deliver IPv4 packets
+    to it, so the node's IPv4 pods use the overlay.
     """
     if not addresses or "ipv4" in map(family_of, addresses):
         return cidrs
@@ -328,9 +330,9 @@ def _routed(cidrs: tuple[Cidr, ...], addresses: Sequence[str]) -> tuple[Cidr, ..
 
 
 def _predecessors(strays: Sequence[NodeRoute], members: Sequence[Member], snapshot: Snapshot) -> dict[str, NodeRoute]:
-    """NodeRoutes that a member replaces by one of its own, by its name.
+    """NodeRoutes that a member replaces by its own, by the member's name.
 
-    The ENI of a terminated instance is deleted, so its routes are blackholes, which stay ours without the NodeRoute.
+    The ENI of a terminated instance is deleted, so its routes are blackholes, which are ours even without a NodeRoute.
     """
     if not strays:
         return {}
@@ -354,7 +356,7 @@ def _released_cidrs(leaving: Sequence[NodeRoute], own: Mapping[str, NodeRoute]) 
 def _unblocked(
     members: Sequence[Member], released_cidrs: Mapping[str, tuple[Cidr, ...]]
 ) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
-    """Members, and those whose name or CIDR a leaving NodeRoute still holds."""
+    """Split into members that can go on, and members whose name or CIDR a leaving NodeRoute still holds."""
     if not released_cidrs:
         return tuple(members), ()
     cidrs = {cidr for of_one in released_cidrs.values() for cidr in of_one}

@@ -1,7 +1,7 @@
-"""What a plan is made from and what it consists of: values only.
+"""Input and content of a plan: values only.
 
-A plan is a set of steps with an order between them (`after`), so that "make before break" is something one can
-read: the journal before the route, the withdrawal before the deletion, the deletion before the route that needs its
+A plan is a set of steps with an order between them (`after`), so that "make before break" can be read in it: the
+journal (NodeRoute) before the route, the withdrawal before the deletion, the deletion before the route that needs its
 entry. A step whose predecessor failed is not tried in that cycle; all others are.
 """
 
@@ -32,11 +32,11 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator wants: the part of the settings that decides anything. Seconds are seconds."""
+    """The operator's settings, as far as decisions depend on them. Durations in seconds."""
 
     cluster_name: str
     pools: tuple[Cidr, ...]
-    """--cluster-cidr, in the order given: a node's first pod CIDR is of the first pool's family."""
+    """--cluster-cidr, in the order given: a node's first pod CIDR has the family of the first pool."""
     node_length: Mapping[Family, int]
     reserved: tuple[Cidr, ...] = ()
     table_ids: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Policy:
     settle_seconds: float = 2
     drain_seconds: float = 10
     leave: bool = False
-    """`cleanup`: no node has a network any more; every table of ours is emptied."""
+    """Set by `cleanup`: no node gets a network, and every table is emptied of our routes."""
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -57,23 +57,24 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a plan hands to the next one. Losing it costs time (timers start anew), never correctness."""
+    """State that a plan hands to the next one. Losing it costs time (timers restart), never correctness."""
 
     cursors: Mapping[Family, Cidr] = field(default_factory=dict, hash=False)
-    """The pod CIDR given last: the next search starts behind it, so that a freed one rests."""
+    """The pod CIDR given last: the next search starts after it, so that a freed CIDR is not reused at once."""
     settling: Mapping[tuple[str, str], float] = field(default_factory=dict, hash=False)
-    """(table id or "" for the source/dest check, instance id) -> since when all was in place, monotonic seconds."""
+    """(table id or "" for the source/dest check, instance id) -> monotonic second since which all is in place."""
     draining: Mapping[tuple[str, Cidr | str], float] = field(default_factory=dict, hash=False)
-    """(table id, destination), or ("", name) of a leaving NodeRoute -> since when nobody is told to use it."""
+    """(table id, destination), or ("", name) of a leaving NodeRoute -> monotonic second since which no agent is told to
+    use it."""
     stopped: Mapping[str, float] = field(default_factory=dict, hash=False)
-    """Name of a NodeRoute whose agent has stopped -> since when that is known, monotonic seconds."""
+    """Name of a NodeRoute whose agent has stopped -> monotonic second since which that is known."""
     learned: Mapping[tuple[str, Family], int] = field(default_factory=dict, hash=False)
-    """(table id, family) -> the limit that a refusal showed, until the RouteTable object carries it."""
+    """(table id, family) -> the limit that a refusal showed, until the RouteTable object has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The world at one moment, as far as it was read. Nothing in it changes afterwards."""
+    """State of Kubernetes and EC2 at one moment, as far as it was read. Never changes afterwards."""
 
     now: float
     """Monotonic seconds."""
@@ -88,14 +89,14 @@ class Snapshot:
     limit: int
     """Routes per table and family: --route-limit, or the quota."""
     prefix_lists: Mapping[str, tuple[Family, int]] = field(default_factory=dict, hash=False)
-    """Family of a routed prefix list, and the entries that it counts for."""
+    """Family of a routed prefix list, and the number of route table entries that it counts for."""
     refused: frozenset[tuple[str, Family]] = frozenset()
-    """Tables that answered RouteLimitExceeded since the last plan; `tables` was read again after that."""
+    """Tables and families refused by RouteLimitExceeded since the last plan; `tables` was read again after that."""
     held: frozenset[Key] = frozenset()
-    """Steps that failed and wait for their back-off: others need not wait for them."""
+    """Keys of failed steps in back-off: other steps need not wait for them."""
     memory: Memory = Memory()
     unknown_owners: Mapping[str, InterfaceOwner] = field(default_factory=dict, hash=False)
-    """By ENI: instances that are none of ours, or of an owner that EC2 did not tell (`core.cluster.rivals`)."""
+    """By ENI: instances that are no nodes of ours, or have an owner that EC2 did not tell (`foreign_clusters`)."""
 
 
 # --- steps --------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class WriteNodeRoute:
 
 @dataclass(frozen=True, slots=True)
 class DeleteNodeRoute:
-    """Forget a node: the last step of its life."""
+    """Delete the NodeRoute of a node that has left: the last step for it."""
 
     old: NodeRoute
     after: tuple[Key, ...] = ()
@@ -142,7 +143,7 @@ class DeleteNodeRoute:
 
 @dataclass(frozen=True, slots=True)
 class DisableSourceDestCheck:
-    """Let an interface carry packets that are not addressed to itself. `table_id`: the one its subnet uses."""
+    """Let an interface carry packets for addresses that are not its own. `table_id`: the table of its subnet."""
 
     interface_id: str
     instance_id: str
@@ -168,7 +169,7 @@ class ChangeRoute:
     destination: Cidr
     interface_id: str
     node: str
-    """Whose route it is; "" when no node has that pod CIDR."""
+    """Name of the node with that pod CIDR; "" when no node has it."""
     after: tuple[Key, ...] = ()
 
     @property
@@ -177,7 +178,7 @@ class ChangeRoute:
 
     @property
     def lane(self) -> Key:
-        """One at a time per table: a full table then refuses once, not once for each request under way."""
+        """Steps of one lane run one at a time: a full table then refuses once, not once for each request in flight."""
         return ("route", self.table_id)
 
 
@@ -209,7 +210,7 @@ class WriteRouteTableObject:
 
 @dataclass(frozen=True, slots=True)
 class DeleteRouteTableObject:
-    """Forget a table that is gone, or that is no longer ours to fill and holds nothing of ours."""
+    """Delete the RouteTable object of a table that is gone, or that is no longer managed and has no route of ours."""
 
     old: RouteTableObject
     after: tuple[Key, ...] = ()
@@ -232,7 +233,7 @@ Step = (
 
 
 class Notice(NamedTuple):
-    """Something a person should know about an object: becomes an Event, a log line and a warning in `status`."""
+    """A message about an object, for people: becomes an Event, a log line and a warning in `status`."""
 
     kind: Literal["Node", "RouteTable"]
     name: str
@@ -241,11 +242,11 @@ class Notice(NamedTuple):
     reason: str
     message: str
     occasion: str = ""
-    """Which time it is, of what may happen again: said once for each. What lasts has none, and is said once."""
+    """Tells repeat occurrences apart, each of which is reported once; empty for a lasting condition, reported once."""
 
 
 class Wait(NamedTuple):
-    """Something that is right to do later: when (monotonic seconds), and what it is, in words."""
+    """Work that has to wait: until when (monotonic seconds), and its description for people."""
 
     until: float
     what: str
@@ -253,10 +254,10 @@ class Wait(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is to do now, what is to do later, and what a person should know."""
+    """Steps for now, work that has to wait, and notices for people."""
 
     steps: tuple[Step, ...]
-    """Pod CIDRs, NodeRoutes and EC2. Each stands behind all that it comes `after`."""
+    """Steps for pod CIDRs, NodeRoutes and EC2. Each stands behind all steps in its `after`."""
     waits: tuple[Wait, ...]
     notices: tuple[Notice, ...]
     memory: Memory
@@ -264,13 +265,13 @@ class Plan:
 
     @cached_property
     def publish(self) -> tuple[Step, ...]:
-        """Conditions and RouteTable objects as they will be right once `steps` are done.
+        """Writes of conditions and RouteTable objects that will be right once all `steps` are done.
 
-        Made when asked for: who does the steps says what has come of them (`planner.conclude`).
+        Computed on demand: a caller that executes the steps reports the real outcome instead (`planner.conclude`).
         """
         return self.expected_status()
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is to do now."""
+        """Whether there is no step to do now."""
         return not self.steps and not self.publish

@@ -1,4 +1,4 @@
-"""What a person should know of a node whose path changes, or doesn't although it should: pure, and in words."""
+"""Notices for people about a node whose path changes, or does not although it should."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cloudroute.core.cluster.tables import TableUse
 from cloudroute.types import Node, NodeRoute, NodeRouteSpec
 
 LONGEST = 1024
-"""Characters of an agent's words: the CRD takes no more."""
+"""Most characters of an agent's message: the CRD takes no more."""
 HARMLESS = "PeersFailed"
-"""Why an agent may be not ready and its node be sent to all the same: it can't send to some others."""
+"""Not-ready reason that does not affect inbound traffic: the agent can't send to some peers."""
 
 
 STOPPED = "AgentStopped"
-"""Reason in the last status of an agent that ended on a signal. It hears of no change until it starts again."""
+"""Reason in the last status of an agent that ended on a signal. The node follows no change until it starts again."""
 
 
 def is_stopped(status: Mapping[str, object]) -> bool:
@@ -29,7 +29,7 @@ def is_stopped(status: Mapping[str, object]) -> bool:
 
 
 def agent_trouble(status: Mapping[str, object]) -> str:
-    """Why a node can't be sent to, in its agent's words; "" when it can, or when no agent has said anything.
+    """Reason why a node can't receive, in its agent's words; "" when it can, or when no agent has reported.
 
     >>> agent_trouble({"ready": False, "reason": "Interface", "message": "eth0 is down"})
     'Interface: eth0 is down'
@@ -44,19 +44,19 @@ def agent_trouble(status: Mapping[str, object]) -> str:
 
 
 def _text(words: object) -> str:
-    """An agent's words, exact: they are made fit for people where they leave the process."""
+    """An agent's text, exact: it is escaped where it leaves the process."""
     return str(words or "")[:LONGEST].strip(" ")
 
 
 def held_back(member: Member, table_ids: Sequence[str], trouble: str) -> Notice:
-    """The node could be native from these tables (or direct, without any) by now, but for its agent."""
+    """Warning for a node that only its agent keeps from being native from these tables (or direct, without any)."""
     what = f"native from {', '.join(table_ids)}" if table_ids else "direct"
     words = f"not {what} yet: it will be when its agent is ready, which says {trouble}"
     return Notice("Node", member.name, member.node.uid, True, "AgentNotReady", words)
 
 
 def agent_missing(node: Node, seconds: float) -> Notice:
-    """Warning for a node whose agent has been stopped for longer than any route is kept for it."""
+    """Warning for a node whose agent has been stopped for longer than routes are kept for it."""
     words = (
         f"its agent has been stopped for {seconds:g} s: routes that other nodes no longer use are deleted without "
         "waiting for it, and what its pods send by them is lost until an agent runs on this node"
@@ -65,10 +65,10 @@ def agent_missing(node: Node, seconds: float) -> Notice:
 
 
 def withdrawn(member: Member, old: NodeRoute, spec: NodeRouteSpec, uses: Mapping[str, TableUse]) -> Notice | None:
-    """The node lives and loses its route in some tables; None when it does not.
+    """Warning for a live node that loses its route in some tables; None for any other node.
 
-    Between nodes another path takes over without a loss. But a host that is no node saw the pod's own address, as
-    long as the route was there, and has no other way back.
+    Between nodes another path takes over without loss. But a host that is no node saw the pod's own address while the
+    route existed, and has no other path back.
     """
     lost = [table_id for table_id in old.spec.native_in if table_id not in spec.native_in]
     lost = [table_id for table_id in lost if not _stopped(member, uses.get(table_id))]
@@ -83,11 +83,11 @@ def withdrawn(member: Member, old: NodeRoute, spec: NodeRouteSpec, uses: Mapping
 
 
 def _stopped(member: Member, use: TableUse | None) -> bool:
-    """Whether its routes are blackholes: then the instance is stopped, and no connection is left to break."""
+    """Whether the node's routes are blackholes: then its instance is stopped, and no connection is left to break."""
     return use is not None and any(cidr in use.ours and use.ours[cidr].blackhole for cidr in member.cidrs)
 
 
 def _served(table_id: str, use: TableUse | None) -> str:
-    """A table, with the subnets that send by it."""
+    """A table's id, with the subnets that use it."""
     subnets = [f"{subnet.id} {' '.join(map(str, subnet.cidrs))}" for subnet in use.subnets] if use else []
     return f"{table_id} ({', '.join(subnets)})" if subnets else table_id

@@ -1,7 +1,8 @@
-"""Pod CIDRs that the settings do not cover: a --cluster-cidr or a node mask was changed on a settled cluster.
+"""Pod CIDRs that the settings do not cover: a --cluster-cidr or a node mask was changed on a running cluster.
 
-Ownership is told by the pools. With others, each node's routes would be foreign and its NodeRoute to be withdrawn, and
-the whole cluster would lose its network within a minute. So such settings are refused before anything is written.
+The pools decide which routes are ours. With other pools, all nodes' routes would count as foreign and their NodeRoutes
+would be withdrawn: the whole cluster would lose its network within a minute. So such settings are refused before
+anything is written.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _LISTED = 3
 
 
 class _Held(NamedTuple):
-    """A pod CIDR and who has it."""
+    """A pod CIDR and its holder: a Node's name, or "NodeRoute NAME"."""
 
     holder: str
     cidr: Cidr
@@ -27,7 +28,7 @@ class _Held(NamedTuple):
 
 
 def outside_pools(nodes: Mapping[str, Node], node_routes: Mapping[str, NodeRoute], policy: Policy) -> list[str]:
-    """A sentence for each setting that does not fit the pod CIDRs of the cluster: what, whose, and the way out."""
+    """A sentence for each setting that does not fit the cluster's pod CIDRs: the CIDRs, their holders, the remedy."""
     node_sized = NodeSized(policy.pools, policy.node_length)
     elsewhere: list[_Held] = []
     resized: dict[Family, list[_Held]] = {family: [] for family in FAMILIES}
@@ -59,8 +60,8 @@ def _held(nodes: Mapping[str, Node], node_routes: Mapping[str, NodeRoute]) -> It
     for name, route in node_routes.items():
         yield from (_Held(name if name in nodes else f"NodeRoute {name}", cidr) for cidr in route.spec.pod_cidrs)
     for name, node in nodes.items():
-        # A Node that came with a CIDR of somebody else was told so while the controller ran, and one without an
-        # instance gets no network at all: a single such Node must not end each restart.
+        # A Node that was created with a foreign CIDR has a condition that says so, and one without an instance gets no
+        # network at all: a single such Node must not prevent a restart of the controller.
         told = node.condition and (node.condition.status, node.condition.reason) == ("True", "NoPodCIDR")
         if node.instance_id and not told:
             yield from (_Held(name, cidr) for cidr in node.pod_cidrs)

@@ -1,9 +1,9 @@
 """One snapshot in, one plan out.
 
-    which tables (tables) ── who is who (members, ipam) ── who gets a slot (slots)
-        ── what is missing (diff) ── now or later (transitions) ── what is said of it (publish)
+    route tables (tables) ── members and pod CIDRs (members, ipam) ── slots in the tables (slots)
+        ── missing routes (diff) ── steps now or later (transitions) ── conditions and reports (publish)
 
-Nothing here remembers anything: what the next plan needs is in the snapshot or in the plan's `memory`.
+No state is kept here: the next plan finds all that it needs in the snapshot or in the plan's `memory`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cloudroute.types import Cidr, Family
 
 
 class Decision(NamedTuple):
-    """A plan with what it was decided from, so that `conclude` can say how it went."""
+    """A plan with the facts it was decided from, so that `conclude` can report its outcome."""
 
     plan: Plan
     policy: Policy
@@ -44,7 +44,7 @@ class Decision(NamedTuple):
 
 
 def decide(snapshot: Snapshot, policy: Policy) -> Decision:
-    """Everything that is to be done about `snapshot`."""
+    """Decide all steps for `snapshot`."""
     table_of = tables.table_by_subnet(snapshot)
     selected = tables.managed_tables(snapshot, policy, table_of)
     managed = frozenset() if policy.leave else frozenset(selected)
@@ -101,7 +101,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
 
 
 def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
-    """What to say now that the decision's steps were tried and the world is as in `snapshot`."""
+    """Return the conditions and reports to write once the steps were tried and `snapshot` was read after them."""
     snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
     uses = tables.survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known)
     grants, journal = decision.grants, snapshot.node_routes.keys()
@@ -109,7 +109,7 @@ def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
 
 
 def _after(uses: Mapping[str, TableUse], steps: Sequence[ChangeRoute]) -> Mapping[str, TableUse]:
-    """How full the tables are when all steps are done."""
+    """The tables' use when all steps are done."""
     change = Counter([(s.table_id, s.destination.family) for s in steps if s.verb == "create"])
     change.subtract([(s.table_id, s.destination.family) for s in steps if s.verb == "delete"])
     return {
@@ -125,7 +125,7 @@ def _after(uses: Mapping[str, TableUse], steps: Sequence[ChangeRoute]) -> Mappin
 
 
 def _learned(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[tuple[str, Family], int]:
-    """Learned limits that the RouteTable objects don't carry yet."""
+    """Learned limits that the RouteTable objects do not have yet."""
     result = {}
     for table_id, use in uses.items():
         report = snapshot.route_table_objects.get(table_id)
@@ -137,7 +137,7 @@ def _learned(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[tuple[str
 
 
 def summary(steps: tuple[Step, ...]) -> str:
-    """The steps in one English sentence, "" for none.
+    """Describe the steps in one English sentence; "" for none.
 
     >>> summary(())
     ''

@@ -1,7 +1,7 @@
-"""What is said of nodes and tables once EC2 is as it is: conditions and RouteTable objects.
+"""Reports on nodes and route tables: conditions and RouteTable objects.
 
-The same function makes the end of a plan (from the tables as they will be) and the end of a cycle (from the tables as
-they are), so that a step which failed is never reported as done.
+One function computes both the end of a plan (from the tables as they will be) and the end of a cycle (from the tables
+as they are), so that a failed step is never reported as done.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def publish(
     members = _conditions(policy, membership, grants, gaps, uses, journal)
     for node, condition in itertools.chain(membership.refused, members):
         now = snapshot.nodes.get(node.name)
-        # Deleted and recreated meanwhile, it may be another instance, of which nothing is known yet.
+        # A Node that was deleted and recreated meanwhile may be another instance, of which nothing is known yet.
         if now and now.uid == node.uid and not _says(now.condition, condition):
             steps.append(SetCondition(now, condition))
     return (*steps, *_reports(snapshot, uses))
@@ -57,10 +57,10 @@ def _conditions(
     uses: Mapping[str, TableUse],
     journal: Collection[str],
 ) -> Iterator[tuple[Node, Condition]]:
-    """What is true of each member.
+    """The condition of each member, as EC2 is now.
 
-    Nothing is said of one for which something was asked that is not there yet: what was said before stays right, and
-    a node whose first route could not be asked for has no condition.
+    Omits a member whose requested routes or source/dest check are not in place yet: its former condition stays right,
+    and a node whose first route could not be requested has no condition.
     """
     members = membership.members
     managed = [use for use in uses.values() if use.managed]
@@ -71,7 +71,7 @@ def _conditions(
         for index, member in enumerate(members):
             neighbours[member.subnet_id].append(index)
     tables: Counter[int] = Counter()
-    """By member: those whose senders have, or shall have, a way to it without the overlay."""
+    """By member: number of managed tables whose senders reach it, or will, without the overlay."""
     missing: set[int] = set()
     for use in managed:
         routed = grants[use.table.id]

@@ -1,8 +1,8 @@
-"""Who gets a slot in a route table that may be too small for all.
+"""Slots for nodes in a route table that may be too small for all.
 
-One sort, and the first that fit: nodes that senders of this table can't reach directly before nodes that they can;
-then who has the slot; then priority, age and name. A slot is for the node: all of its families that can be routed, or
-none.
+One sort, and the first that fit: nodes that senders of this table can't reach directly come before nodes that they can;
+then nodes that already have their routes; then by priority, age and name. A slot is for a whole node: all of its
+families that can be routed, or none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cloudroute.core.cluster.tables import TableUse
 from cloudroute.types import Cidr, Family
 
 Grants = Mapping[str, Mapping[int, Member]]
-"""Table id -> index of a member -> member: who shall be routed where, in the order of the sort."""
+"""Table id -> index of a member -> member that shall have its routes there, in the order of the sort."""
 Families = tuple[Family, ...]
 _FAMILY = attrgetter("family")
 
@@ -25,16 +25,16 @@ _FAMILY = attrgetter("family")
 def grant(
     uses: Mapping[str, TableUse], members: Sequence[Member], by_cidr: Mapping[Cidr, int], policy: Policy
 ) -> Grants:
-    """Who shall be routed in each table.
+    """Choose the members that shall have their routes in each table.
 
-    `members` come in the order of priority and age; `by_cidr` gives a member's index by its pod CIDR.
+    `members` are in the order of priority and age; `by_cidr` gives a member's index by its pod CIDR.
     """
     candidates = _Candidates(members, by_cidr)
     return {table_id: _grant_in(use, candidates, policy) if use.managed else {} for table_id, use in uses.items()}
 
 
 class _Candidates:
-    """What all tables ask of the members, by index; computed once."""
+    """Facts about the members that each table needs, by index; computed once."""
 
     def __init__(self, members: Sequence[Member], by_cidr: Mapping[Cidr, int]) -> None:
         self.members, self.by_cidr = members, by_cidr
@@ -47,12 +47,12 @@ class _Candidates:
             self.on_subnet[member.subnet_id].add(index)
 
     def holders(self, use: TableUse) -> list[int]:
-        """Those that have all of their routes in a table, in order."""
+        """Members that have all of their routes in a table, in order."""
         entries = Counter(map(self.by_cidr.get, use.ours))
         return sorted([i for i, count in entries.items() if i is not None and count >= len(self.families[i])])
 
     def barred(self, use: TableUse) -> set[int]:
-        """Those that can't be routed in a table: no route can lead to them, or somebody else's takes their CIDR."""
+        """Members that can't be routed in a table: no route can lead to them, or a foreign route has their CIDR."""
         taken = {self.by_cidr[cidr] for cidr in use.foreign if cidr in self.by_cidr}
         return taken.union(self._unrouted, [index for index in self._unsure if not _routable(self.members[index], use)])
 
@@ -62,12 +62,12 @@ def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[in
     barred = candidates.barred(use)
     granted: dict[int, Member] = {}
     for indexes, spare in _order(use, candidates, policy):
-        sure = min(room.values(), default=0) - spare  # so many fit, whatever their families
+        sure = min(room.values(), default=0) - spare  # this many fit, whatever their families
         for index in indexes:
             families = candidates.families[index]
             if sure <= 0 and not _fits(families, room, spare):
                 if not any(_fits(kind, room, spare) for kind in candidates.kinds):
-                    break  # nobody fits any more: of 5,000 members a table of 50 looks at 51
+                    break  # no member fits any more: of 5,000 members a table of 50 checks 51
                 continue
             if index not in barred:
                 granted[index] = candidates.members[index]
@@ -78,9 +78,9 @@ def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[in
 
 
 def _order(use: TableUse, candidates: _Candidates, policy: Policy) -> Iterator[tuple[Iterable[int], int]]:
-    """The sort, as up to four stretches of indexes, each with the entries that its members must leave free.
+    """The sort, as up to four groups of indexes, each with the number of entries that its members must leave free.
 
-    The reserve only holds back new routes; but who can be reached directly yields to it as to any other need.
+    The reserve holds back new routes only, except that nodes which are reached directly yield their entries to it.
     """
     direct = use.only_subnet if policy.direct_routing != "off" else ""
     near = candidates.on_subnet.get(direct, set()) if direct else set()
@@ -101,5 +101,5 @@ def _routable(member: Member, use: TableUse) -> bool:
     """Whether a route can lead to a member that EC2 does not show, or shows dead."""
     if member.dead:
         return False
-    # A blackhole is a target that is gone: together with an unknown instance that proves it.
+    # A blackhole means a missing target: together with an unknown instance it proves that the instance is gone.
     return any(cidr in use.ours and not use.ours[cidr].blackhole for cidr in member.cidrs)

@@ -1,7 +1,7 @@
-"""Steps that are right though the route tables were read a while ago.
+"""Steps that are safe although the route tables were read a while ago.
 
-AWS refuses to create a route that is there already; DeleteRoute and ReplaceRoute have no such condition, and would take
-a route that somebody else has made meanwhile. So these two wait until the tables have been read again.
+AWS refuses to create a route that exists already. DeleteRoute and ReplaceRoute have no such condition, and would remove
+a route that another program has made meanwhile. So these two wait until the tables have been read again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from cloudroute.core.cluster.model import ChangeRoute, Key, Step
 
 
 def safe_on_old_tables(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Steps that neither delete nor replace a route, nor come after one that does; in their order.
+    """Steps that neither delete nor replace a route, nor come after a step that does; in their order.
 
-    `steps` are in the order of a plan: each stands behind all that it comes `after`.
+    `steps` are in the order of a plan: each stands behind all steps in its `after`.
     """
     kept, waiting = [], set[Key]()
     for step in steps:

@@ -1,8 +1,8 @@
-"""Route tables: which are ours to fill, what in them is ours, and how full they are.
+"""Route tables: the managed ones, the routes in them that are ours, and their free entries.
 
-Ours is a route whose destination is a node-sized part of a cluster CIDR and whose target is an ENI of a known node
-or of a NodeRoute, or an ENI that is gone (a blackhole). The ENI of a stopped instance that is no node of ours is not
-gone. All else is foreign: counted, never touched.
+A route is ours if its destination is a node-sized part of a cluster CIDR and its target is an ENI of a known node or of
+a NodeRoute, or a deleted ENI (a blackhole). A blackhole to a stopped instance that is no node of ours is not ours. All
+other routes are foreign: counted, never touched.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from cloudroute.types import CLUSTER_TAG, Cidr, Family, FamilyUse, Instance, Rou
 
 
 class TableUse(NamedTuple):
-    """A route table of ours to fill, or (not `managed`) of ours to empty."""
+    """A route table that cloudroute fills (`managed`), or only removes its own routes from."""
 
     table: RouteTable
     managed: bool
     subnets: tuple[Subnet, ...]
-    """Those that use it, sorted by id."""
+    """The subnets that use the table, sorted by id."""
     ours: Mapping[Cidr, Route]
     foreign: tuple[Cidr, ...]
-    """Destinations of all others, prefix lists aside."""
+    """Destinations of foreign routes, without prefix lists."""
     families: Mapping[Family, FamilyUse]
 
     def limit(self, family: Family) -> int:
-        """Entries that it can hold."""
+        """Entries that the table can hold."""
         return self.families[family].capacity
 
     def free(self, family: Family) -> int:
@@ -38,12 +38,12 @@ class TableUse(NamedTuple):
         return self.limit(family) - self.families[family].used
 
     def room_for_ours(self, family: Family) -> int:
-        """Entries that routes of ours may take in all."""
+        """Entries that our routes may take in total."""
         return self.limit(family) - self.families[family].foreign
 
     @property
     def only_subnet(self) -> str:
-        """The subnet that alone sends by this table, else ""."""
+        """The subnet that is the only one to use this table, else ""."""
         return self.subnets[0].id if len(self.subnets) == 1 else ""
 
 
@@ -55,10 +55,10 @@ def table_by_subnet(snapshot: Snapshot) -> dict[str, str]:
 
 
 def managed_tables(snapshot: Snapshot, policy: Policy, table_of: Mapping[str, str]) -> set[str]:
-    """Ids of the tables to fill: those named, else those tagged for the cluster, else those of the nodes' subnets.
+    """Ids of the tables to fill: named by --route-table, else tagged for the cluster, else used by the nodes' subnets.
 
-    A table once found by its nodes stays, or a zone whose nodes are all replaced at once would lose and regain
-    every route.
+    A table that was found by its nodes stays managed; otherwise a zone whose nodes are all replaced at once would lose
+    and regain every route.
     """
     if policy.table_ids:
         return set(policy.table_ids) & set(snapshot.tables)
@@ -72,7 +72,7 @@ def managed_tables(snapshot: Snapshot, policy: Policy, table_of: Mapping[str, st
 
 
 def known_tables(snapshot: Snapshot) -> set[str]:
-    """Ids of tables that have, or had, routes of ours: they have a RouteTable object, or the journal names them."""
+    """Ids of tables that have, or had, routes of ours: they have a RouteTable object or are in a `native_in`."""
     published = {record.spec.native_in for record in snapshot.node_routes.values()}  # few differ
     return {*snapshot.route_table_objects, *(table_id for table_ids in published for table_id in table_ids)}
 
@@ -84,7 +84,7 @@ def _instances(snapshot: Snapshot) -> list[Instance]:
 
 
 def known_interfaces(snapshot: Snapshot) -> frozenset[str]:
-    """ENIs whose routes are ours: all of the nodes' instances, and those that NodeRoutes name."""
+    """ENIs whose routes are ours: all ENIs of the nodes' instances, and the ENIs that NodeRoutes name."""
     known = {interface.id for instance in _instances(snapshot) for interface in instance.interfaces}
     known.update([record.spec.network_interface_id for record in snapshot.node_routes.values()])
     known.discard("")
@@ -99,16 +99,16 @@ def survey(
     table_of: Mapping[str, str],
     known: Collection[str],
 ) -> dict[str, TableUse]:
-    """Look at tables that are ours to fill (`managed`) or to empty, by id, in the order of ids.
+    """The use of the tables `table_ids`, by id, in the order of ids. `managed`: ids of the tables to fill.
 
-    `known` are the ENIs whose routes are ours (`known_interfaces`).
+    `table_of`: table id by subnet id. `known`: ENIs whose routes are ours (`known_interfaces`).
     """
     users: dict[str, list[Subnet]] = {}
     for subnet_id, table_id in table_of.items():
         if subnet := snapshot.subnets.get(subnet_id):
             users.setdefault(table_id, []).append(subnet)
     seen: set[Cidr] = set()
-    """Ten tables have the same destinations."""
+    """Destinations known to be node-sized: all tables have mostly the same ones."""
     result = {}
     node_sized = NodeSized(policy.pools, policy.node_length)
     for table_id in sorted(set(table_ids) & set(snapshot.tables)):
@@ -127,9 +127,9 @@ def survey(
 def _split(
     table: RouteTable, node_sized: NodeSized, seen: Collection[Cidr], known: Collection[str], others: Container[str]
 ) -> tuple[dict[Cidr, Route], list[Cidr | str]]:
-    """Our routes by destination, and the destinations of all others.
+    """Our routes by destination, and the destinations of all foreign routes.
 
-    `seen` are some that are `node_sized`, `others` ENIs of instances that are none of ours.
+    `seen`: destinations already found to be `node_sized`. `others`: ENIs of instances that are no nodes of ours.
     """
     foreign = [
         destination
@@ -147,7 +147,7 @@ def _split(
 def _entries(
     table: RouteTable, foreign: Iterable[Cidr | str], prefix_lists: Mapping[str, tuple[Family, int]]
 ) -> Counter[Family]:
-    """How many entries others take of each family. Propagated routes have a quota of their own."""
+    """Number of entries of each family that foreign routes take. Propagated routes have a quota of their own."""
     entries: Counter[Family] = Counter()
     for destination in foreign:
         if isinstance(destination, str):
@@ -164,10 +164,10 @@ def _use(snapshot: Snapshot, table_id: str, family: Family, ours: int, foreign: 
 
 
 def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int, foreign: int) -> int | None:
-    """The limit that AWS showed by refusing.
+    """The limit that AWS showed by a refusal, None if it showed none.
 
-    It holds until the configured one changes, the table holds more, or entries of others go: one of them may have
-    counted for more than we knew (a prefix list does), so that AWS may be asked once more.
+    It holds until the configured limit changes, the table holds more entries, or foreign entries disappear: one of them
+    may have counted for more than we knew (as a prefix list does), so that another attempt may succeed.
     """
     if (table_id, family) in snapshot.refused:
         learned: int | None = used
@@ -184,12 +184,12 @@ def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int, forei
 
 
 def excluded_ranges(policy: Policy, uses: Mapping[str, TableUse]) -> list[Cidr]:
-    """What no node may get: reserved ranges, the VPC's own (its local routes) and destinations of foreign routes."""
+    """CIDRs that no node may get: reserved ranges, the VPC's own (its local routes), destinations of foreign routes."""
     return [*policy.reserved, *{cidr for use in uses.values() for cidr in use.foreign}]
 
 
 def reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[str, RouteTableObject]:
-    """What to say of each table that is ours to fill, or not empty of ours yet."""
+    """RouteTable objects, by table id, of the tables that are managed or still have routes of ours."""
     result = {}
     for table_id, use in uses.items():
         if use.managed or any(fill.ours for fill in use.families.values()):
@@ -200,7 +200,7 @@ def reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[str, Route
 
 
 def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tuple[str, Family]]) -> list[Notice]:
-    """What a person should know of the tables: once for a table and reason, whichever families it is about."""
+    """Notices for people about the tables: one for each table and reason, with the families joined."""
     result = []
     for table_id, use in uses.items():
         said: dict[str, list[str]] = {}

@@ -1,11 +1,11 @@
-"""Make before break: what to do now, and what only after a while.
+"""Make before break: the steps for now, and the steps that wait for a timer.
 
-To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, an agent that does not say it is not
-ready, publish.
-To overlay: publish, `drain_seconds`, delete the route. A node whose agent is stopped meanwhile (an upgrade) goes on
-sending by that route: the deletion waits until an agent runs there again, `ABSENCE_SECONDS` at most. What a dead
-instance leaves behind needs no drain: no packet comes through. The timers live in `Memory`; whoever lost it (a restart)
-settles and drains anew.
+To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, an agent that does not report not ready,
+publish.
+To overlay: publish, `drain_seconds`, delete the route. A node whose agent is stopped meanwhile (an upgrade) continues
+to send by that route: the deletion waits until an agent runs there again, at most `ABSENCE_SECONDS`. Routes to a dead
+instance need no drain, since no packet arrives there. The timers are in `Memory`; a controller that lost it (a restart)
+starts them anew.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from cloudroute.core.cluster.tables import TableUse
 from cloudroute.types import Cidr, Family, NodeRoute, NodeRouteSpec
 
 ABSENCE_SECONDS = 300.0
-"""Longest wait of a deletion for a stopped agent: enough to pull an image, and an agent that never comes back delays
-nothing for longer."""
+"""Longest wait of a deletion for a stopped agent: enough to pull an image, and a bound for an agent that never
+returns."""
 
 
 @dataclass
 class Transitions:
-    """The steps of one plan as they come together, and the timers for the next."""
+    """Collects the steps of one plan, and the timers for the next."""
 
     snapshot: Snapshot
     policy: Policy
@@ -50,7 +50,7 @@ class Transitions:
     draining: dict[tuple[str, Cidr | str], float] = field(default_factory=dict)
     stopped: dict[str, float] = field(default_factory=dict)
     awaited: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """By route table ("": any): of the agents that send by it, since when the first has been stopped, and its node."""
+    """By route table ("": any): among the agents that send by it, the one stopped first: since when, and its node."""
     waits: list[Wait] = field(default_factory=list)
     records: dict[str, WriteNodeRoute] = field(default_factory=dict)
     checks: list[DisableSourceDestCheck] = field(default_factory=list)
@@ -59,12 +59,12 @@ class Transitions:
     gone: list[DeleteNodeRoute] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     ready_to_delete: dict[str, tuple[NodeRoute, list[Key]]] = field(default_factory=dict)
-    """NodeRoutes that may go now, by name, each with the deletions of its routes."""
+    """NodeRoutes that may be deleted now, by name, each with the keys of the deletions of its routes."""
 
     # --- agents that are stopped ------------------------------------------------------------
 
     def find_stopped_agents(self) -> None:
-        """Note which deletions must wait for an agent; warn of each agent that has been awaited for too long."""
+        """Record the agents that deletions must wait for; warn of each agent that has been stopped for too long."""
         snapshot = self.snapshot
         for name, record in snapshot.node_routes.items():
             if not is_stopped(record.status):
@@ -82,7 +82,7 @@ class Transitions:
     # --- what is published ------------------------------------------------------------------
 
     def publish(self, membership: Membership) -> None:
-        """The NodeRoute of every member, and the source/dest checks that are still on."""
+        """Add writes for NodeRoutes that differ from their members, and for source/dest checks that are still on."""
         self.replaced = [DeleteNodeRoute(record) for record in membership.predecessors.values()]
         before: dict[str, Key] = {step.node.name: step.key for step in membership.assign}
         before |= {step.old.name: step.key for step in self.replaced}
@@ -103,7 +103,7 @@ class Transitions:
             self.gone.append(DeleteNodeRoute(record, self._after(member.name)))
 
     def _granted(self) -> tuple[dict[int, list[str]], dict[int, list[tuple[str, Gap]]]]:
-        """By member: the tables that have its routes, and those that lack something."""
+        """By member: the tables that have all its routes, and the tables with a gap."""
         reached: dict[int, list[str]] = {}
         lacking: dict[int, list[tuple[str, Gap]]] = {}
         for table_id in sorted(self.grants):
@@ -118,14 +118,14 @@ class Transitions:
         return reached, lacking
 
     def _spec(self, member: Member, reached: Sequence[str], lacking: Iterable[tuple[str, Gap]]) -> NodeRouteSpec:
-        """What to tell the agents. `reached`: tables with its routes, sorted; `lacking`: those that shall have them."""
+        """The spec to publish. `reached`: tables with the member's routes, sorted; `lacking`: tables with a gap."""
         old = member.record.spec if member.record else None
         native = () if member.checked else tuple(reached)
         subnet = "" if self.policy.direct_routing == "off" or member.checked else member.subnet_id
         if (old is None or old.native_in != native or old.subnet_id != subnet) and not self._settled(
             member, old, native, subnet, lacking
         ):
-            # All that a node becomes is published together: one write, not one for each table and the check.
+            # All changes of a node are published together: one write, not one for each table and the check.
             native = tuple([table_id for table_id in native if old and table_id in old.native_in])
             subnet = subnet if old and old.subnet_id == subnet else ""
         if old and (native, subnet) == (old.native_in, old.subnet_id) and _same_place(old, member):
@@ -142,9 +142,9 @@ class Transitions:
         subnet: str,
         lacking: Iterable[tuple[str, Gap]],
     ) -> bool:
-        """Whether all that is new can be published: in place for long enough, and nothing more about to come."""
+        """Whether the new paths can be published: in place for long enough, and no further one about to follow."""
         if not member.known:
-            return False  # whether its source/dest check is off is not known either
+            return False  # the state of its source/dest check is not known either
         new = [table_id for table_id in native if old is None or table_id not in old.native_in]
         if subnet and (old is None or old.subnet_id != subnet):
             new.append("")
@@ -157,9 +157,9 @@ class Transitions:
         return not (new and self._held_back(member, new))
 
     def _held_back(self, member: Member, new: Sequence[str]) -> bool:
-        """Whether the node's own agent says that it can't be sent to: what is `new` of it then waits for the agent.
+        """Whether the node's own agent reports that it can't receive: the `new` paths then wait for the agent.
 
-        No word counts as ready: there may be no agent yet, or an older one. What is published stays, whatever it says.
+        A missing report counts as ready: there may be no agent yet, or an older one. Published paths stay in any case.
         """
         status = member.record.status if member.record else {}
         trouble = agent_trouble(status)
@@ -169,9 +169,9 @@ class Transitions:
         return bool(trouble)
 
     def _coming(self, table_id: str, member: Member, gap: Gap) -> bool:
-        """Whether a route that is missing is about to be there: it can be asked for now and has not failed.
+        """Whether a missing route will exist soon: it can be requested now and has not failed.
 
-        Where it waits for another route to drain or for a back-off, the rest of the node is not kept waiting.
+        If it waits for another route to drain or for a back-off, the node's other paths do not wait for it.
         """
         keys: list[Key] = [("route", table_id, str(cidr)) for cidr in (*gap.missing, *gap.astray)]
         if member.checked:
@@ -180,7 +180,7 @@ class Transitions:
         return bool(keys) and room and not any(key in self.snapshot.held for key in keys)
 
     def _settles(self, table_id: str, instance_id: str) -> float:
-        """When what is in place now will have been so for long enough."""
+        """Monotonic second at which the present state will have been in place for `settle_seconds`."""
         key = (table_id, instance_id)
         since = self.snapshot.memory.settling.get(key, self.snapshot.now)
         self.settling[key] = since
@@ -189,7 +189,7 @@ class Transitions:
     # --- routes -----------------------------------------------------------------------------
 
     def route(self, membership: Membership, by_cidr: Mapping[Cidr, int]) -> None:
-        """Create and replace what is granted; drain and delete what is ours and granted to nobody."""
+        """Create and replace the routes of members with a slot; drain and delete our routes without one."""
         members = membership.members
         elsewhere = {cidr for cidrs in membership.released_cidrs.values() for cidr in cidrs}
         elsewhere.update(cidr for member in membership.blocked for cidr in member.cidrs)
@@ -207,7 +207,7 @@ class Transitions:
             self._fill(use, freed)
 
     def _fill(self, use: TableUse, freed: Mapping[Family, list[Key]]) -> None:
-        """Routes to the members, in their order, as far as entries are free now or freed by a deletion before."""
+        """Add routes to the members, in their order, as far as entries are free now or freed by a deletion before."""
         room = {family: _Room(self._free(use, family), keys) for family, keys in freed.items()}
         granted = self.grants[use.table.id]
         for index, gap in self.gaps[use.table.id].items():
@@ -227,12 +227,12 @@ class Transitions:
     def _change(
         self, verb: Literal["create", "replace"], use: TableUse, cidr: Cidr, member: Member, after: tuple[Key, ...] = ()
     ) -> None:
-        # The journal comes before the route: after a crash in between, nobody would know the route for ours.
+        # The journal comes before the route: after a crash in between, the route would count as foreign.
         after = (*self._after(member.name), *after)
         self.routes.append(ChangeRoute(verb, use.table.id, cidr, member.interface_id, member.name, after))
 
     def _drain(self, use: TableUse, cidr: Cidr, member: Member | None, freed: dict[Family, list[Key]]) -> None:
-        """Take away a route that has no slot: at once if it leads nowhere, else when no agent uses it any more."""
+        """Delete a route without a slot: at once if it leads nowhere, else when no agent uses it any more."""
         record = member.record if member else None
         withdrawn = record is None or use.table.id not in record.spec.native_in
         withdrawn = withdrawn or (member is not None and cidr not in member.routed)
@@ -255,7 +255,7 @@ class Transitions:
         self.draining[table_id, what] = since
         until = since + self.policy.drain_seconds
         stopped_at, name = self.awaited.get(table_id, (until, ""))
-        # An agent that stopped after the drain has heard of the change. `cleanup` ends the pods' network: no wait.
+        # An agent that stopped after the drain has applied the change. `cleanup` ends the pods' network: no wait.
         if stopped_at < until and not self.policy.leave:
             until = max(until, stopped_at + ABSENCE_SECONDS)
             words = f"{words}: the agent of {name} is stopped and has not heard of it"
@@ -266,7 +266,7 @@ class Transitions:
     # --- nodes that are gone ----------------------------------------------------------------
 
     def withdraw(self, membership: Membership) -> None:
-        """Tell all agents not to send natively to nodes that are gone; those that have drained may leave."""
+        """Publish no native path to nodes that are gone; mark the NodeRoutes that have drained for deletion."""
         for record in membership.leaving:
             if record.spec.native_in:
                 self.records[record.name] = WriteNodeRoute(record.name, record, replace(record.spec, native_in=()))
@@ -278,29 +278,29 @@ class Transitions:
     def _leave_in(
         self, use: TableUse, released_cidrs: Mapping[str, tuple[Cidr, ...]], freed: dict[Family, list[Key]]
     ) -> None:
-        """Delete the routes of those that leave."""
+        """Delete the routes of the NodeRoutes in `ready_to_delete`."""
         deleted: dict[Cidr, Key] = {}
         for name, (_, keys) in self.ready_to_delete.items():
             for cidr in released_cidrs[name]:
                 if cidr in use.ours:
-                    # One node under two names, renamed and removed in a moment, leaves twice.
+                    # A node that was renamed and removed at once has two leaving NodeRoutes with the same CIDR.
                     if cidr not in deleted:
                         deleted[cidr] = self._delete(use, cidr, name, self._after(name), freed)
                     keys.append(deleted[cidr])
 
     def forget(self) -> None:
-        """Delete the NodeRoutes of those that left, each after the last of its routes."""
+        """Delete the NodeRoutes in `ready_to_delete`, each after the last of its routes."""
         for name, (record, keys) in self.ready_to_delete.items():
             self.gone.append(DeleteNodeRoute(record, (*self._after(name), *keys)))
 
     def _after(self, name: str) -> tuple[Key, ...]:
-        """The write of a node's NodeRoute, where this plan has one."""
+        """Key of the write of a node's NodeRoute, if this plan has one."""
         step = self.records.get(name)
         return (step.key,) if step else ()
 
 
 class _Room:
-    """Entries of one family that a table can still take: those free now, then one for each deletion."""
+    """Entries of one family that a table can still take: the free ones, then one for each deletion."""
 
     def __init__(self, free: int, freed: Sequence[Key]) -> None:
         over = max(0, -free)
@@ -309,11 +309,11 @@ class _Room:
 
     @property
     def left(self) -> bool:
-        """Whether there is one."""
+        """Whether an entry is left."""
         return bool(self._free or self._freed)
 
     def take(self) -> tuple[Key, ...]:
-        """Take one; what must be deleted before it can be used. A table above its limit must come down first."""
+        """Take an entry; return the deletions that must come first. A table above its limit must come down first."""
         if self._free:
             self._free -= 1
             return ()
@@ -321,7 +321,7 @@ class _Room:
 
 
 def _same_place(old: NodeRouteSpec, member: Member) -> bool:
-    """Whether what identifies and places the member is as published; of an unseen one nothing else is known."""
+    """Whether ENI, route table, node IPs and pod CIDRs are as published: all that is known of an unseen instance."""
     return (
         old.network_interface_id == member.interface_id
         and old.route_table_id == member.table_id
