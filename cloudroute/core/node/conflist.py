@@ -1,14 +1,14 @@
-"""The CNI configuration of a node: how the container runtime joins a pod to it.
+"""The CNI configuration of a node, by which the container runtime connects pods to the network.
 
-The node's pod CIDRs go to the stock plugins `ptp` and `host-local`, so a pod starts without a word from cloudroute,
-while its agent restarts too. Each pod has a cable of its own to the host, which routes: every packet passes the host's
-netfilter hooks, also between two pods of the node, so Services and policy enforcers work without br_netfilter. What
-each field is for:
+The node's pod CIDRs go to the stock plugins `ptp` and `host-local`, so a pod starts without a call to cloudroute, even
+while the agent restarts. Each pod has its own veth pair to the host, which routes: every packet passes the host's
+netfilter hooks, also between two pods of the node, so Services and policy enforcers work without br_netfilter. Purpose
+of each field:
 
     cniVersion 1.0.0     the plugins of distributions refuse 1.1.0, and every pod with it
-    mtu                  of both ends of the cable
-    ipMasq false         masquerade is the agent's: the plugin's would spare the node's own pods only
-    gateway              the first host address, which ptp puts on each cable's end at the host
+    mtu                  MTU of both ends of the veth pair
+    ipMasq false         the agent masquerades: the plugin would except only the node's own pods
+    gateway              the first host address, which ptp puts on the host's end of each veth pair
     snat                 (portmap) a host port answers the node itself and the node's own pods
     tuning               (IPv6) ptp waits two seconds for the duplicate address detection of each pod's address, which
                          no other pod can have; tuning needs the result of a plugin before it, so `loopback` comes first
@@ -32,14 +32,14 @@ _CHAINED: tuple[dict[str, object], ...] = (
     {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
     {"type": "bandwidth", "capabilities": {"bandwidth": True}},
 )
-"""hostPort and the bandwidth annotations of pods."""
+"""Plugins for hostPort and for the bandwidth annotations of pods."""
 
 
 def conflist(pod_cidrs: Sequence[Cidr], mtu: int, plugins: Collection[str]) -> bytes:
-    """The content of the file: the same bytes for the same node.
+    """Content of the file: the same bytes for the same node.
 
-    `pod_cidrs` are at most one of each family, of at least four addresses each (host-local wants as many). `plugins`
-    names those that the node has: all but ptp and host-local are used where they are there.
+    `pod_cidrs`: at most one of each family, of at least four addresses each (host-local requires them). `plugins`:
+    names of the installed plugins; all but ptp and host-local are used only if they are installed.
     """
     ptp = {
         "type": "ptp",

@@ -1,8 +1,8 @@
-"""From NodeRoutes and RouteTables to the tables of one node's kernel: pure, but for remembering what it has made.
+"""Desired kernel tables of one node, computed from NodeRoutes and RouteTables: pure, except for a cache of its results.
 
-Nothing here knows what is in the kernel. `DesiredStateBuilder.compose` says what should be there; the trackers find the
-difference. What depends on nothing that has changed is taken over as it was, so that one peer's change of path among
-5,000 makes one new entry, and entries that are the same objects cost nothing to compare.
+This module does not know the kernel's present state. `DesiredStateBuilder.compose` returns the desired one; the
+trackers find the difference. Entries whose input has not changed are reused, so that one peer's change of path among
+5,000 makes one new entry, and identical objects cost nothing to compare.
 """
 
 from __future__ import annotations
@@ -36,46 +36,46 @@ from cloudroute.dataplane import (
 from cloudroute.types import BITS, Cidr, NodePath, NodeRoute, Path, RouteTableObject
 
 LINK_LOCAL_SERVICES = (Cidr.parse("169.254.168.0/22"), Cidr.parse("fd00:ec2::/32"))
-"""Ranges of AWS's services on each machine, instance metadata and the Resolver among them: they answer the addresses of
-its interfaces alone, and no route leads there (VPC user guide, "Configure route tables")."""
+"""Ranges of AWS's link-local services, instance metadata and the Resolver among them: they answer only the addresses of
+the instance's interfaces, and no route leads there (VPC user guide, "Configure route tables")."""
 
 
 class AgentPolicy(NamedTuple):
-    """What the operator wants alike on every node."""
+    """The operator's settings that are the same on every node."""
 
     pools: tuple[Cidr, ...]
     vni: int
     port: int
     masquerade: bool
     exceptions: tuple[Cidr, ...]
-    """Where pods keep their address all the same."""
+    """Destinations outside the cluster toward which pods keep their address."""
     always: tuple[Cidr, ...] = ()
-    """Where they never keep it."""
+    """Destinations toward which pods never keep their address."""
     mtu: int | None = None
-    """Of the pods and of the tunnels, in bytes; None: what the NIC leaves."""
+    """MTU of the pods and of the tunnels, in bytes; None: the largest that the NIC allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What should be in the kernel, and what it amounts to."""
+    """Desired entries of the kernel, and a summary for the node's status."""
 
     tables: Mapping[Kind, Mapping[Any, Any]]
-    """Of every kind but "files"."""
+    """Entries of every kind but "files"."""
     pod_cidrs: tuple[Cidr, ...]
     mtu: int
-    """Of the pods, in bytes."""
+    """MTU of the pods, in bytes."""
     path: NodePath
     paths: Mapping[Path, int]
-    """How many peers are reached by each path."""
+    """Number of peers that are reached by each path."""
     peers: Mapping[str, Peer]
     peer_cidrs: Mapping[str, tuple[Cidr, ...]]
     problems: Mapping[str, str]
-    """By the name of a NodeRoute: why it is not used, or not as it should be."""
+    """By the name of a NodeRoute: the reason why it is not used, or not as it should be."""
 
 
-def _on(device: str, what: str) -> Callable[[Entries], Iterable[tuple[Any, Any]]]:
-    """A field of the entries for a peer, if its tunnel is on that device."""
-    field = attrgetter(what)
+def _on(device: str, name: str) -> Callable[[Entries], Iterable[tuple[Any, Any]]]:
+    """Getter of a field of a peer's entries; empty if the peer's tunnel is on another device."""
+    field = attrgetter(name)
     return lambda entries: field(entries) if entries.device == device else ()
 
 
@@ -85,29 +85,29 @@ _ENTRIES: Mapping[Kind, Callable[[Entries], Iterable[tuple[Any, Any]]]] = {
     "nexthops": attrgetter("nexthops"),
     "routes": attrgetter("routes"),
 }
-"""What a peer adds to each table."""
+"""By table: getter of a peer's entries in it."""
 
 
 class DesiredStateBuilder:
-    """Makes `DesiredState`. Not for several threads."""
+    """Computes `DesiredState`. Not thread-safe."""
 
     def __init__(self, policy: AgentPolicy) -> None:
         self._policy = policy
         self._known: dict[Cidr, int] = {}
         self._taken: frozenset[int] = frozenset()
         self._seen: tuple[LocalNode, NodeRoute, Mapping[str, NodeRoute], Host] | None = None
-        """What the rest was made from."""
+        """Input of the last `compose`, from which the fields below were computed."""
         self._roster = Roster({}, {}, {}, frozenset(), frozenset(), {})
         self._peers: dict[str, Peer] = {}
         self._bulk: dict[Kind, dict[Any, Any]] = {}
 
     def adopt(self, ids: Mapping[Cidr, int]) -> None:
-        """Keep the nexthops that were found in the kernel."""
+        """Keep the nexthop ids that were found in the kernel."""
         self._known = {**ids}
         self._seen = None
 
     def avoid(self, ids: Collection[int]) -> None:
-        """Give others' nexthop ids to nobody."""
+        """Never use these nexthop ids, which belong to other programs."""
         self._taken |= frozenset(ids)
         self._known = {cidr: id_ for cidr, id_ in self._known.items() if id_ not in self._taken}
         self._seen = None
@@ -115,7 +115,7 @@ class DesiredStateBuilder:
     def compose(
         self, own: NodeRoute, routes: Mapping[str, NodeRoute], reports: Mapping[str, RouteTableObject], host: Host
     ) -> DesiredState:
-        """Raises NodeUnusable when this node's own NodeRoute (`own`) or NIC does not serve."""
+        """Raises NodeUnusable when this node's own NodeRoute (`own`) or NIC is unusable."""
         me = LocalNode.of(own.spec, host, self._policy.pools)
         changed = self._changed(me, own, routes, host)
         if changed is None:
@@ -154,7 +154,7 @@ class DesiredStateBuilder:
     def _changed(
         self, me: LocalNode, own: NodeRoute, routes: Mapping[str, NodeRoute], host: Host
     ) -> Collection[str] | None:
-        """The usable peers that have changed; None when more has changed than paths."""
+        """Names of the usable peers whose paths have changed; None when more than paths has changed."""
         if self._seen is None:
             return None
         then_me, then_own, then, then_host = self._seen
@@ -166,12 +166,12 @@ class DesiredStateBuilder:
         return [name for name in changed if name in self._peers]
 
     def _remake(self, me: LocalNode, routes: Mapping[str, NodeRoute], names: Collection[str]) -> None:
-        """Make the entries of these peers anew. A table in which nothing differs stays the same object."""
+        """Recompute the entries of these peers. A table without a difference stays the same object."""
 
         def entries_of(name: str, all_routes: Mapping[str, NodeRoute]) -> Entries:
             return peer_entries(me, all_routes[name].spec, self._roster.addresses[name], self._roster.ids)
 
-        # What a peer had comes from what it was made from: to keep it would cost 4 MB with 5,000 peers.
+        # A peer's former entries are recomputed from the former input: to keep them would cost 4 MB with 5,000 peers.
         before = [entries_of(name, self._seen[2]) for name in names if name in self._peers] if self._seen else []
         now = {name: entries_of(name, routes) for name in names}
         self._peers = {**self._peers, **{name: entries.peer for name, entries in now.items()}}
@@ -198,7 +198,7 @@ class DesiredStateBuilder:
         }
 
     def _mtu(self, me: LocalNode, host: Host) -> int:
-        """Of the pods. Raises NodeUnusable when that of the operator does not fit the NIC."""
+        """MTU of the pods, in bytes. Raises NodeUnusable when the operator's --mtu does not fit the NIC."""
         largest = host.mtu - VXLAN_OVERHEAD[me.underlay]
         if self._policy.mtu is None:
             return largest
@@ -211,10 +211,10 @@ class DesiredStateBuilder:
         return self._policy.mtu
 
     def _guards(self, me: LocalNode, own: NodeRoute) -> dict[RouteKey, Route]:
-        """Packets for no known pod end here as unreachable.
+        """`unreachable` routes for packets to unknown pods.
 
-        By the default route, one for a pod of this node that is gone would go round between node and VPC until its
-        TTL is used up.
+        By the default route, a packet to a deleted pod of this node would loop between node and VPC until its TTL
+        expires.
         """
         return {
             RouteKey(base(cidr), cidr.length, GUARD_METRIC): Route(0, b"")
@@ -225,7 +225,7 @@ class DesiredStateBuilder:
     def _ruleset(self, own: NodeRoute, reports: Mapping[str, RouteTableObject]) -> Ruleset:
         native = [reports[table_id] for table_id in own.spec.native_in if table_id in reports]
         subnets = [cidr for report in native for subnet in report.subnets for cidr in subnet.cidrs]
-        # Without --cluster-cidr the cluster is what the NodeRoutes say.
+        # Without --cluster-cidr the pod CIDRs of all NodeRoutes are the cluster.
         cluster = self._policy.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
         reserved = [cidr for report in reports.values() for subnet in report.subnets for cidr in subnet.reserved]
         return Ruleset(
@@ -240,19 +240,20 @@ class DesiredStateBuilder:
 
 
 def accept_ra(interface: str) -> str:
-    """The sysctl for router advertisements."""
+    """Path of the sysctl for router advertisements."""
     return f"net/ipv6/conf/{interface}/accept_ra"
 
 
 def sysctls(me: LocalNode, host: Host, tunnels: Sequence[str] = (VTEP,)) -> dict[str, str]:
-    """Forwarding for each family, and loose reverse path filters.
+    """Sysctls for forwarding in each family, and for loose reverse path filters.
 
-    A path may change in one direction first, and pods answer nodes by another way than they were asked: a strict
-    filter would drop that. The kernel takes the higher of `all` and the device, and 2 is loose. A machine that forwards
-    takes router advertisements only where accept_ra is 2, and forgets its default route before: so that comes first.
+    A path may change in one direction first, and pods answer nodes by another path than the request took: a strict
+    filter would drop these packets. The kernel takes the higher value of `all` and the device, and 2 is loose. A
+    machine that forwards accepts router advertisements only where accept_ra is 2, else it loses its default route: so
+    accept_ra comes before forwarding.
 
-    New devices do no duplicate address detection: for two seconds the host's end of a new pod's cable would answer for
-    no gateway, and ask for no pod, since its link-local address may not be used before.
+    New devices skip duplicate address detection. With it, the host's end of a new pod's veth pair would neither answer
+    for the gateway nor ask for the pod for two seconds, since its link-local address may not be used before.
     """
     wanted: dict[str, str] = {}
     if "ipv4" in me.families:

@@ -1,6 +1,6 @@
-"""What one node's kernel holds for one peer: a neighbour, an FDB entry, a nexthop and a route, of each family.
+"""Kernel entries of one node for one peer: a neighbour, an FDB entry, a nexthop and a route, of each family.
 
-All four are there whatever the path is. Only the nexthop depends on it, so that a change of path is one replacement:
+All four exist on every path. Only the nexthop depends on the path, so that a change of path is one replacement:
 
     overlay   via the peer's VTEP   dev cr0 (cr6: see `dataplane`)
     native    via the gateway       dev NIC
@@ -31,24 +31,25 @@ from cloudroute.dataplane import (
 from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Path
 
 _KUBENET = bytes.fromhex("0a58")
-"""What kubenet began a MAC with that comes from an IPv4 address."""
+"""Prefix of a MAC that is made from an IPv4 address, as kubenet made them."""
 _HASHED = bytes.fromhex("0e")
-"""Locally administered like the other, and never equal to it. 40 bits of a hash tell 5,000 nodes apart."""
+"""Prefix of a MAC that is made from a hash: locally administered like `_KUBENET`, and never equal to it. The hash has
+40 bits, which tell 5,000 nodes apart."""
 LEAST_ADDRESSES = 4
-"""Of a pod CIDR: its base, the pods' gateway, a pod, and one more that host-local wants."""
+"""Least size of a pod CIDR: its base, the pods' gateway, a pod, and one more that host-local requires."""
 LONGEST = 200
-"""Characters of others' text in a message."""
+"""Most characters of untrusted text in a message."""
 SPECIAL = tuple(
     Cidr.parse(text)
     for text in (
         "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8",
     )
 )  # fmt: skip
-"""What is no pod's and, see `is_unicast`, no host's."""
+"""Ranges that no pod can have (and no host: see `is_unicast`)."""
 
 
 class NodeUnusable(Exception):
-    """This node's own NodeRoute or NIC does not serve. `reason` is one word for the status, the text is for people."""
+    """This node's own NodeRoute or NIC is unusable. `reason` is one word for the status, the text is for people."""
 
     def __init__(self, reason: str, words: str) -> None:
         super().__init__(words)
@@ -56,16 +57,16 @@ class NodeUnusable(Exception):
 
 
 class LocalNode(NamedTuple):
-    """This node, as far as its entries for any peer depend on it."""
+    """The facts about this node that its entries for peers depend on."""
 
     kind: Class
     families: tuple[Family, ...]
     sources: Mapping[Family, bytes]
-    """The address of the host's own packets to pods: the base of its pod CIDR."""
+    """Source address of the host's own packets to pods: the base of its pod CIDR."""
     addressed: frozenset[Family]
-    """The families of its own addresses, as its NodeRoute has them and all peers see them."""
+    """Families of the node's own addresses, as its NodeRoute has them and all peers see them."""
     ends: Mapping[Family, bytes]
-    """Those of its own addresses from which tunnels start: IPv4 first."""
+    """The node's own addresses that are sources of tunnels, IPv4 first."""
     gateways: Mapping[Family, bytes]
     interface: str
 
@@ -99,7 +100,7 @@ class LocalNode(NamedTuple):
 
 
 def _ends(spec: NodeRouteSpec, host: Host) -> dict[Family, bytes]:
-    """IPv4 first, alike on every node."""
+    """The node's addresses that its NIC has, one of each family; IPv4 first, as on every node."""
     present = {address for address, _ in host.addresses}
     mine = sorted((address for text in spec.node_ips if (address := packed_or_none(text))), key=len)
     found: dict[Family, bytes] = {}
@@ -116,21 +117,21 @@ def _ends(spec: NodeRouteSpec, host: Host) -> dict[Family, bytes]:
 
 
 class Peer(NamedTuple):
-    """How a peer is reached, and how it reaches this node."""
+    """Path to a peer, and the route table by which the peer sends to this node."""
 
     path: Path
     sends_by: str | None
-    """See `paths.sends_by`."""
+    """As `paths.sends_by` returns it."""
     problem: str
-    """Why it can't be reached as it should be, in words; "" while it can."""
+    """Reason why the peer can't be reached as it should be, in words; "" while it can."""
 
 
 _peer = lru_cache(256)(Peer)
-"""Thousands of peers have a handful of values: one object each, quick to count."""
+"""Thousands of peers share a few values: one object for each value, quick to count."""
 
 
 class Entries(NamedTuple):
-    """The entries for one peer, ready to be joined with those of the others: made when they are needed, not kept."""
+    """Entries for one peer, in the form of the kernel tables: computed when they are needed, not kept."""
 
     peer: Peer
     device: str
@@ -142,7 +143,7 @@ class Entries(NamedTuple):
 
 
 def peer_entries(me: LocalNode, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: Mapping[Cidr, int]) -> Entries:
-    """What to hold for a peer of the roster, whose CIDRs all have an id. `addresses` are its nodeIPs."""
+    """Entries for a usable peer, whose CIDRs all have a nexthop id in `ids`. `addresses` are its nodeIPs."""
     kind = Class.of(spec)
     path = pair_path(me.kind, kind)
     by_family = {family_of_bytes(address): address for address in reversed(addresses)}
@@ -177,7 +178,7 @@ def peer_entries(me: LocalNode, spec: NodeRouteSpec, addresses: Sequence[bytes],
 def _nexthop(
     me: LocalNode, path: Path, family: Family, addresses: Mapping[Family, bytes], tunnel: Nexthop | None
 ) -> tuple[Nexthop | None, str]:
-    """Where to send packets for pods of a family, and what is not as it should be."""
+    """Nexthop for packets to pods of a family (None: unreachable), and the problem with it, "" for none."""
     problem = ""
     path = family_path(path, family, me.addressed, addresses)
     if path == "direct":
@@ -192,30 +193,30 @@ def _nexthop(
 
 
 def outside(cidr: Cidr, pools: Sequence[Cidr]) -> str:
-    """Why nothing is done for a pod CIDR that lies in none of the cluster's, "" if it does or they are not known."""
+    """Reason to ignore a pod CIDR outside the cluster's `pools`; "" if it lies inside, or `pools` are not known."""
     if not pools or any(pool.covers(cidr) for pool in pools):
         return ""
     return f"is in none of --cluster-cidr {', '.join(map(str, pools))}: give this agent the controller's"
 
 
 def near(host: Host) -> Iterator[Cidr]:
-    """What this machine reaches without us: a pod CIDR there would cut it off."""
+    """Networks and gateways that this machine reaches without us: a pod CIDR that overlaps them would cut it off."""
     for address, length in (*host.addresses, *((gateway, len(gateway) * 8) for gateway in host.gateways)):
         yield network(address, length)
 
 
 def base(cidr: Cidr) -> bytes:
-    """Its first address: the source of the host's own packets."""
+    """First address of a CIDR: the source of the host's own packets."""
     return cidr.base.to_bytes(BITS[cidr.family] // 8, "big")
 
 
 def gateway(cidr: Cidr) -> bytes:
-    """Its second address: the pods' gateway, which is on the host's end of each pod's cable."""
+    """Second address of a CIDR: the pods' gateway, which is on the host's end of each pod's veth pair."""
     return (cidr.base + 1).to_bytes(BITS[cidr.family] // 8, "big")
 
 
 def vtep_mac(pod_cidrs: Iterable[Cidr]) -> bytes:
-    """The MAC of a node's VTEP: nothing to exchange, nothing to go stale. By its IPv4 pod CIDR where it has one.
+    """MAC of a node's VTEP, computed from its IPv4 pod CIDR if it has one: nothing to exchange, nothing to go stale.
 
     >>> vtep_mac([Cidr.parse("10.244.7.0/24")]).hex(":")
     '0a:58:0a:f4:07:00'
@@ -224,23 +225,23 @@ def vtep_mac(pod_cidrs: Iterable[Cidr]) -> bytes:
 
 
 def vtep(cidr: Cidr, mac: bytes) -> bytes:
-    """The gateway that stands for a peer on the VXLAN device: nothing but a key to its neighbour entry.
+    """Gateway address of a peer on the VXLAN device: it only serves as the key of the peer's neighbour entry.
 
     IPv4: the base of its pod CIDR. IPv6: the link-local address of its MAC, since Linux refuses a global gateway that a
-    route by another device leads to, as the native path's does.
+    route by another device leads to, as a route of the native path does.
     """
     return base(cidr) if cidr.family == "ipv4" else link_local(mac)
 
 
 def mac_of(address: bytes) -> bytes:
-    """A MAC from an address: of its 4 bytes, or of a hash of its 16."""
+    """MAC made from an address: from its 4 bytes, or from a hash of its 16."""
     if len(address) == 4:
         return _KUBENET + address
     return _HASHED + hashlib.blake2b(address, digest_size=5).digest()
 
 
 def is_unicast(address: bytes) -> bool:
-    """Whether it can be a host's own: no loopback, link-local, multicast, unspecified or IPv4-mapped address.
+    """Whether a host can have the address: no loopback, link-local, multicast, unspecified or IPv4-mapped address.
 
     >>> [is_unicast(packed(text)) for text in ("10.0.0.1", "fd00::1", "169.254.169.254", "::ffff:10.0.0.1")]
     [True, True, False, False]
@@ -260,14 +261,14 @@ def packed_or_none(text: str) -> bytes | None:
 
 
 _FIRST_ID, _IDS = 1 << 30, 1 << 30
-"""Nexthop ids are one space for the whole machine; others count from 1."""
+"""Range of our nexthop ids. Ids are one space for the whole machine; other programs count from 1."""
 
 
 def assign_ids(cidrs: Sequence[Cidr], known: Mapping[Cidr, int], taken: Container[int]) -> dict[Cidr, int]:
-    """A nexthop id for each CIDR: the one it has (`known`, as found in the kernel), else a free one.
+    """A nexthop id for each CIDR: its present one (`known`, as found in the kernel), else a free one.
 
-    The same CIDR gets the same id on every node and after every restart, unless somebody else has it. `taken` are the
-    ids of others.
+    The same CIDR gets the same id on every node and after every restart, unless another program has it. `taken`: ids
+    of other programs.
     """
     ids: dict[Cidr, int] = {}
     used: set[int] = set()

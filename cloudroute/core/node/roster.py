@@ -1,6 +1,6 @@
-"""Who is in the cluster, as one node sees it: the peers whose NodeRoutes can be used, and why the others can't.
+"""Members of the cluster, as one node sees them: the usable peers, and the problems of all other NodeRoutes.
 
-Nothing here depends on paths, so it is made anew only when somebody comes, goes or changes an address.
+The roster does not depend on paths, so it is recomputed only when a node joins, leaves or changes an address.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Roster:
 
     pod_cidrs: Mapping[str, tuple[Cidr, ...]]
     problems: Mapping[str, str]
-    """By name: why a NodeRoute is not used, in words."""
+    """By name: the reason why a NodeRoute is not used, in words."""
     ids: Mapping[Cidr, int]
-    """The nexthop of each peer's pod CIDR."""
+    """The nexthop id of each peer's pod CIDR."""
     cidrs: frozenset[Cidr]
     """The peers' pod CIDRs."""
     hosts: frozenset[bytes]
     """The peers' own addresses."""
     addresses: Mapping[str, tuple[bytes, ...]]
-    """The same by name, in the order of nodeIPs."""
+    """The peers' own addresses by name, in the order of nodeIPs."""
 
 
 def roster(
@@ -39,10 +39,10 @@ def roster(
     taken: Container[int],
     pools: Sequence[Cidr] = (),
 ) -> Roster:
-    """Two that claim an address in common: the older keeps it (then the name); this node comes before all.
+    """Find the usable peers. Of two NodeRoutes that claim the same address, the older keeps it, else the first by name.
 
-    `known` are the nexthop ids that CIDRs have already, `taken` those of others on this machine, `pools` the
-    cluster's CIDRs where they are known.
+    This node's own addresses come before all claims. `known`: nexthop ids that CIDRs have already; `taken`: ids of
+    other programs on this machine; `pools`: the cluster's CIDRs, () where they are not known.
     """
     mine = {address for address, _ in host.addresses} | set(host.gateways)
     usable: list[NodeRoute] = []
@@ -58,7 +58,7 @@ def roster(
             for text, address in zip(texts, parsed, strict=True)
             if address is None or address in mine or not is_unicast(address)
         ]
-        # One over this machine's own addresses is for `_losers` to name: that is worse.
+        # A CIDR that overlaps this machine's own addresses is left to `_losers`, which reports the worse problem.
         astray = [
             (cidr, why)
             for cidr in route.spec.pod_cidrs
@@ -91,18 +91,21 @@ def roster(
 
 
 def same_membership(one: NodeRoute, other: NodeRoute) -> bool:
-    """Whether they differ in their paths at most."""
+    """Whether two NodeRoutes differ in their paths at most."""
     a, b = one.spec, other.spec
     return a.pod_cidrs == b.pod_cidrs and a.node_ips == b.node_ips and one.created == other.created
 
 
 _OWN, _NOBODYS = "", "*"
-"""They come before all nodes, and no node has such a name."""
+"""Holders that sort before all nodes; no node has such a name."""
 _WHOSE = {_OWN: "this node's own addresses", _NOBODYS: "what is no pod's (loopback, link-local, multicast)"}
 
 
 def _losers(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str, str]:
-    """By one walk over all CIDRs in order: one that begins before the last has ended lies inside of it."""
+    """NodeRoutes that lose a clash of pod CIDRs, by name, each with the problem in words.
+
+    One pass over all CIDRs in order: a CIDR that begins before the last one has ended lies inside it.
+    """
     by_name = {route.name: route for route in routes}
     claims = [(cidr, route.name) for route in by_name.values() for cidr in route.spec.pod_cidrs]
     claims += [(cidr, _OWN) for cidr in (*own.spec.pod_cidrs, *near(host))]
@@ -129,7 +132,7 @@ def _losers(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str
 
 
 def apart(cidrs: Iterable[Cidr]) -> frozenset[Cidr]:
-    """Those that lie in no other of them.
+    """The CIDRs that lie in no other one of them.
 
     >>> sorted(map(str, apart(map(Cidr.parse, ("10.0.0.0/16", "10.0.4.0/24", "10.1.0.0/24")))))
     ['10.0.0.0/16', '10.1.0.0/24']

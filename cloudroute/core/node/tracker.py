@@ -1,6 +1,6 @@
-"""One kind of kernel table: what is wanted, what is there, and so what is to be done.
+"""One kind of kernel table: desired entries, actual entries, and the difference to write.
 
-What failed stays pending with its words, and is tried again with the rest; nothing else waits for it.
+A failed entry stays pending with its error text and is tried again with the rest; no other entry waits for it.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ V = TypeVar("V")
 
 
 class Tracker(Generic[K, V]):
-    """`wanted` and `actual` are replaced whole; entries that are the same object cost nothing to compare."""
+    """Tracks one kind. `wanted` and `actual` are replaced as a whole; identical objects cost nothing to compare."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.wanted: Mapping[K, V] = {}
         self.actual: dict[K, V] = {}
         self.failed: dict[K, str] = {}
-        """Why an entry could not be put or removed, in words."""
+        """By key: the reason why an entry could not be put or removed, in words."""
         self._settled: Mapping[K, V] | None = None
-        """What was wanted when all of it was there and nothing else: as long as that is so, nothing is compared."""
+        """Desired map last found in sync; the same object again skips the diff."""
 
     def want(self, wanted: Mapping[K, V]) -> None:
-        """Replace what is wanted. What had failed and is not to be done any more has not failed."""
+        """Replace the desired entries. Drops failures of writes that are no longer needed."""
         self.wanted = wanted
-        self._forgive()
+        self._drop_obsolete_failures()
 
     def found(self, actual: dict[K, V]) -> None:
-        """Take over what is there, as just read."""
+        """Replace the actual entries by those just read."""
         self.actual = actual
         self._settled = None
-        self._forgive()
+        self._drop_obsolete_failures()
 
     def puts(self) -> dict[K, V]:
-        """What is missing or different."""
+        """Return the entries that are missing or different."""
         if self.wanted is self._settled:
             return {}
         if not self.actual:
             return dict(self.wanted)
         if self.wanted == self.actual:  # in C
-            # As read, entries are equal but other objects, which each change of the table would compare field by field.
+            # Entries as read are equal but other objects, which each later diff would compare field by field.
             self.actual, self._settled = dict(self.wanted), self.wanted
             return {}
         has = self.actual.get
         return {key: value for key, value in self.wanted.items() if has(key, _ABSENT) != value}
 
     def drops(self) -> list[K]:
-        """What is there and not wanted, and ours."""
+        """Return the keys of our entries that are there but not wanted."""
         if self.wanted is self._settled or self.wanted.keys() == self.actual.keys():
             return []
         return [key for key in self.actual if key not in self.wanted]
 
     def wrote(self, put: Mapping[K, V], drop: Collection[K], failures: Mapping[K, str]) -> None:
-        """Note what a write has done: all of it, but for `failures`."""
+        """Record the result of a write: all of `put` and `drop` is done, except `failures`."""
         self._settled = None
         if not (self.failed or failures or drop):
             self.actual.update(put)
@@ -72,11 +72,11 @@ class Tracker(Generic[K, V]):
                 self.actual.pop(key, None)
         self.failed.update(failures)
 
-    def _forgive(self) -> None:
-        """A failed entry may have become right by itself: nothing is still to be done about it."""
+    def _drop_obsolete_failures(self) -> None:
+        """Drop failures of entries that are as desired by now, for example by another program's change."""
         has, wants = self.actual.get, self.wanted.get
         self.failed = {key: words for key, words in self.failed.items() if has(key, _ABSENT) != wants(key, _ABSENT)}
 
 
 _ABSENT = object()
-"""Equal to no value: None is one."""
+"""Stands for a missing entry: equal to no value, while None is one."""
