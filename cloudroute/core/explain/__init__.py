@@ -1,1 +1,1 @@
-"""Explanations for people: a packet's way, the status page, and what doctor finds."""
+"""Explanations for people: the path of a packet, the status page, and doctor's findings."""

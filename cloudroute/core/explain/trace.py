@@ -1,7 +1,7 @@
-"""The way of a packet between any two places: pods, nodes' own addresses and what is outside, from Kubernetes alone.
+"""Path of a packet between two ends: pods, nodes' own addresses, or addresses outside. From Kubernetes alone.
 
-A pod keeps its address toward pods, toward nodes, and toward those subnets of the VPC whose table leads to its node;
-toward all else it is masqueraded as its node. So each way out is told together with the way back.
+A pod keeps its address toward pods, toward nodes, and toward subnets of the VPC whose route table leads to its node;
+toward all other destinations it is masqueraded as its node. So an explanation includes the path of the reply.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, RouteTableObject
 
 
 class End(NamedTuple):
-    """One end of the way. `addresses` of a pod is () where any pod of the node may be meant."""
+    """One end of a packet's path. `addresses` of a pod is () where any pod of the node may be meant."""
 
     kind: Literal["pod", "node", "outside"]
     node: str
-    """"" outside."""
+    """Name of the node that the end is or runs on; "" for an address outside."""
     addresses: tuple[str, ...]
 
 
 def end_at(address: str, specs: Mapping[str, NodeRouteSpec]) -> End:
-    """Who has an address, by NodeRoutes: a node, a pod of one, or somebody outside."""
+    """The end with this address, by NodeRoutes: a node, a node's pod, or an end outside."""
     family, number = family_of(address), int(ipaddress.ip_address(address))
     for name, spec in specs.items():
         if address in spec.node_ips:
@@ -39,7 +39,7 @@ def end_at(address: str, specs: Mapping[str, NodeRouteSpec]) -> End:
 def trace(
     source: End, target: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]
 ) -> Explanation:
-    """Why a packet from `source` to `target` goes which way. Their nodes must be in `specs`.
+    """Explain the path of a packet from `source` to `target`. Their nodes must be in `specs`.
 
     Raises CloudrouteError when no packet can go: the ends have no address family in common, or both are outside.
     """
@@ -84,7 +84,7 @@ def _listed(families: list[Family]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Two ends, and all that is known of what lies between them."""
+    """Two ends, and the NodeRoutes and RouteTables that decide the path between them."""
 
     source: End
     target: End
@@ -120,7 +120,7 @@ class _Way:
         return Explanation(path, reason, pair_steps(a, b, self.specs, self.family), "pod", self._from)
 
     def to_node(self) -> Explanation:
-        """The VPC knows the way to a node; only the reply is for a pod CIDR."""
+        """From a pod to a node's own address: the VPC delivers it; only the reply is for a pod CIDR."""
         a, b = self.source.node, self.target.node
         if self._cut_off(a):
             return _no_way(self._why_cut_off(a))
@@ -136,7 +136,7 @@ class _Way:
         return Explanation(path, reason, steps, "pod", self._from)
 
     def from_node(self) -> Explanation:
-        """Both ways go by the pair's path, as the host uses the one address for all paths."""
+        """From a node to a pod: both directions take the pair's path, as the host has one source for all paths."""
         a, b = self.source.node, self.target.node
         path, reason = pair_reason(a, b, self.specs, self.tables, self.family)
         if path == "none":
@@ -149,10 +149,10 @@ class _Way:
         )
         return Explanation(path, reason, steps, "node", base)
 
-    # --- what the VPC carries ---------------------------------------------------------------
+    # --- carried by the VPC as without cloudroute -------------------------------------------
 
     def plain(self) -> Explanation:
-        """Nothing is for a pod, so nothing of ours is on the way."""
+        """Neither end is a pod, so no entry of ours is involved."""
         ends = [end for end in (self.source, self.target) if end.node]
         whose = " and ".join(f"{self._address(end)} is {end.node}'s own address" for end in ends)
         reason = f"{whose}: the VPC carries it as if there were no pods"
@@ -160,7 +160,7 @@ class _Way:
         return Explanation("vpc", reason, (self._carried(),), kind, self._from)
 
     def out(self) -> Explanation:
-        """From a pod to the outside: with its own address only where the reply finds its way."""
+        """From a pod to the outside: with its own address only if a route leads the reply back to it."""
         a, spec = self.source.node, self.specs[self.source.node]
         if self._cut_off(a):
             return _no_way(self._why_cut_off(a))
@@ -185,7 +185,7 @@ class _Way:
         return Explanation("vpc", reason, steps, "node", host if host in spec.node_ips else "")
 
     def into(self) -> Explanation:
-        """From the outside to a pod: only by an entry of the table that the sender's subnet uses."""
+        """From the outside to a pod: only by an entry in the route table of the sender's subnet."""
         b, spec = self.target.node, self.specs[self.target.node]
         if self._cut_off(b):
             return _no_way(self._why_cut_off(b))
@@ -204,7 +204,7 @@ class _Way:
         return Explanation("vpc", reason, steps, "outside", outside)
 
     def _cut_off(self, node: str) -> bool:
-        """Whether the VPC carries no packet of this family to or from a node: its subnet is known to have none."""
+        """Whether the VPC carries no packet of this family to or from a node: its known subnet has no such CIDR."""
         spec = self.specs[node]
         subnet = next((s for t in self.tables.values() for s in t.subnets if s.id == spec.subnet_id), None)
         return subnet is not None and all(cidr.family != self.family for cidr in subnet.cidrs)
@@ -236,7 +236,7 @@ class _Way:
         raise CloudrouteError(f"{node} has no {self.family} pod CIDR, so it reaches no {self.family} pod")
 
     def _carried(self) -> str:
-        """How the VPC brings a packet from the source's machine to the target's address."""
+        """The step by which the VPC delivers a packet from the source's machine to the target's address."""
         target, spec = self._address(self.target), self.specs.get(self.source.node)
         start = address_of(spec, self.family) if spec and self.source.kind == "pod" else self._from
         here, there = _subnet_of(start, self.tables), _subnet_of(target, self.tables)
@@ -253,14 +253,14 @@ class _Way:
         )
 
     def _entered(self, table: RouteTableObject, node: str) -> tuple[str, str]:
-        """From a table of the VPC to a pod."""
+        """Steps from a route table of the VPC to a pod."""
         return (
             f"{table.id}: {entries(self.specs[node], self.family)}",
             f"{node} takes it, its source/dest check being off, and delivers it to the pod",
         )
 
     def _served(self, address: str, spec: NodeRouteSpec) -> tuple[RouteTableObject, Subnet] | None:
-        """The subnet that holds an address outside, with its table; one that leads to the node if there is any."""
+        """The subnet that holds an outside address, with its table; prefers a table that leads to the node."""
         found = sorted(_holding(address, self.tables), key=lambda one: one[0].id not in spec.native_in)
         return found[0] if found else None
 
@@ -313,5 +313,5 @@ def _subnet_of(address: str, tables: Mapping[str, RouteTableObject]) -> tuple[Ro
 
 
 def _nth(cidr: Cidr, number: int) -> str:
-    """An address of a CIDR, counted from its first."""
+    """The address of a CIDR with this number, counted from 0."""
     return str(Cidr(cidr.family, cidr.base + number, BITS[cidr.family])).partition("/")[0]

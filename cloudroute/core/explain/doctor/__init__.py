@@ -1,7 +1,7 @@
 """The checks of `cloudroute doctor`: facts in, findings out, no I/O.
 
-facts ──── each fact by itself: one that could not be read is Unknown, with the reason
-checks ─── one function for each question; it takes facts and answers with an Outcome
+facts ──── independent facts: one that could not be read is Unknown, with the reason
+checks ─── one function for each check; it takes facts and returns an Outcome
     cluster  leader  networks  aws  vpc  groups  control_plane  acls  instances  node
 findings ─ a check that needs an Unknown fact ends as "not checked: <the reason>", and all others go on
 report ─── the table for people

@@ -1,8 +1,8 @@
-"""Checks of network ACLs: they have to let through packets of nodes and pods of different subnets to each other.
+"""Checks of network ACLs: they have to allow packets between nodes and between pods of different subnets.
 
-An ACL filters what enters or leaves a subnet, and knows no connections: an answer needs a rule of its own, to the port
-that the question came from. Rules are evaluated by number, and the first that matches decides. Sources: "Network ACL
-rules", "Ephemeral ports" in the Amazon VPC User Guide.
+An ACL filters packets that enter or leave a subnet, and is stateless: a reply needs a rule of its own, to the port that
+the request came from. Rules are evaluated by number, and the first match decides. Sources: "Network ACL rules",
+"Ephemeral ports" in the Amazon VPC User Guide.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _TCP, _UDP = "6", "17"
 _NAMES = {_TCP: "TCP", _UDP: "UDP"}
 _PORTS = (0, 65535)
 EPHEMERAL = (32768, 60999)
-"""Linux' ports of clients: Documentation/networking/ip-sysctl.rst, ip_local_port_range."""
+"""Linux' ephemeral ports: Documentation/networking/ip-sysctl.rst, ip_local_port_range."""
 _LARGEST_NUMBER = 32766
-"""Of a rule that somebody has made (API_CreateNetworkAclEntry); those behind it deny what nobody allows."""
+"""Largest number of a user's rule (API_CreateNetworkAclEntry); rules with larger numbers deny by default."""
 
 
 class Refusal(NamedTuple):
@@ -34,11 +34,11 @@ class Refusal(NamedTuple):
 
 
 def refused(rules: Sequence[AclRule], cidr: Cidr, first: int, last: int) -> Iterator[Refusal]:
-    """Denied parts of these addresses and ports. `rules` are of one direction and one protocol, in their order."""
+    """Denied parts of these addresses and ports. `rules`: of one direction and one protocol, in order of evaluation."""
     for index, rule in enumerate(rules):
         if not rule.cidr.overlaps(cidr) or rule.ports[1] < first or last < rule.ports[0]:
             continue
-        # A rule that matches a part decides about that part, and those behind it about the rest.
+        # A rule that matches a part decides about that part, and the rules after it about the rest.
         if not rule.cidr.covers(cidr):
             for half in _halves(cidr):
                 yield from refused(rules[index:], half, first, last)

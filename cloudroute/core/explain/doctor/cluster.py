@@ -22,9 +22,10 @@ from cloudroute.core.explain.doctor.findings import (
 from cloudroute.types import Cidr
 
 OLDEST = (1, 25)
-"""Before, the rules (CEL) of our CRDs are not evaluated."""
+"""Oldest supported Kubernetes: older API servers do not evaluate the validation rules (CEL) of our CRDs."""
 TOLERATED_SECONDS, LARGEST_SECONDS = 5.0, 120.0
-"""A Date header has whole seconds, and takes its time; AWS refuses signatures that are five minutes off."""
+"""Clock differences that are ok, and that are a warning; more is a failure. A Date header has whole seconds and is
+delayed by the network; AWS refuses signatures that are five minutes off."""
 
 
 NO_API = "the API server could not be asked (see api-server)"
@@ -68,7 +69,7 @@ def _api_server(facts: Facts) -> Outcome:
 def _version(facts: Facts) -> Outcome:
     version = facts.kubernetes.version
     if isinstance(version, Unknown):
-        raise Lacking(NO_API)  # what went wrong stands beside api-server
+        raise Lacking(NO_API)  # the api-server check reports the reason
     found = re.match(r"v(\d+)\.(\d+)", version)
     if found and (int(found[1]), int(found[2])) < OLDEST:
         return failed(f"Kubernetes {version}", f"upgrade to {'.'.join(map(str, OLDEST))} or newer")
@@ -118,7 +119,7 @@ def _nodes(facts: Facts) -> Outcome:
 
 
 def _left_alone(facts: Facts) -> str:
-    """How many nodes are not ours, by their kinds, as the end of a sentence."""
+    """Number of nodes that are left alone, by kind, as the end of a sentence."""
     kinds = facts.kubernetes.left_alone
     if not kinds:
         return ""
@@ -168,7 +169,7 @@ def _mtu(facts: Facts) -> Outcome:
 
 
 def usable_addresses(pod_cidr: Cidr) -> int:
-    """Number of pods that host-local gives an address: the network's, the gateway's and IPv4's broadcast are no pod's.
+    """Number of pods that host-local can give an address: all but the network's, the gateway's and IPv4's broadcast.
 
     Source: containernetworking/plugins, plugins/ipam/host-local/backend/allocator/range.go.
 

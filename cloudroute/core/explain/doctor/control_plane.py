@@ -1,9 +1,9 @@
 """Check of the security groups between EKS's control plane and the cluster.
 
 The control plane has interfaces in the VPC's subnets. A pod reaches them with its own address where cloudroute manages
-the table of their subnet, and with its node's address elsewhere. EKS's own group admits itself alone, which fits nodes
-and no pod. Sources: "View Amazon EKS security group requirements for clusters" (TCP 443 in, TCP 443 and 10250 out are
-the least), "View Amazon EKS networking requirements for VPC and subnets" (the interfaces' description).
+the table of their subnet, and with its node's address elsewhere. EKS's own group admits only its own members: nodes but
+no pods. Sources: "View Amazon EKS security group requirements for clusters" (TCP 443 in, TCP 443 and 10250 out are the
+least), "View Amazon EKS networking requirements for VPC and subnets" (the interfaces' description).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _why_none(facts: Facts) -> str:
 def _where_pods_keep_their_address(
     facts: Facts, interfaces: Sequence[ControlPlaneInterface]
 ) -> list[ControlPlaneInterface]:
-    """Interfaces that see pods' own addresses."""
+    """Interfaces that receive packets with pods' own addresses."""
     snapshot = snapshot_of(facts)
     table_of = table_by_subnet(snapshot)
     tables = {table.id for table in managed(snapshot, facts.policy)}
@@ -78,7 +78,7 @@ def _where_pods_keep_their_address(
 
 
 def _closed_inward(groups: Groups, nodes: Sequence[Members], plane: Members, pools: Sequence[Cidr]) -> Iterator[str]:
-    """Closed ways from nodes and pods to the API server."""
+    """Connections from nodes and pods to the API server that no rule allows."""
     admitting = [rule for rule in rules_of(groups.ingress, plane) if lets(rule, "tcp", API_PORT)]
     for pool in pools:
         if not any(fits_range(rule, pool) for rule in admitting):
@@ -92,7 +92,7 @@ def _closed_inward(groups: Groups, nodes: Sequence[Members], plane: Members, poo
 
 
 def _closed_outward(groups: Groups, nodes: Sequence[Members], plane: Members, pools: Sequence[Cidr]) -> Iterator[str]:
-    """Closed ways from the API server to kubelets, and to pods where it sees their addresses."""
+    """Connections from the API server to kubelets, and to pods' own addresses, that no rule allows."""
     leaving = list(rules_of(groups.egress, plane))
     for pool in pools:
         if not any(lets(rule, "tcp", API_PORT) and fits_range(rule, pool) for rule in leaving):

@@ -1,4 +1,4 @@
-"""Facts that doctor has read. Each stands alone: one that could not be read is Unknown, and takes no other with it."""
+"""Facts that doctor has read. Each is independent: one that could not be read is Unknown, without effect on others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudroute.dataplane import Host
 from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, RouteTableObject, Subnet
 
 IN_USE = "the account in use"
-"""Account whose permissions were asked for where the controller's could not be."""
+"""Name of the account whose permissions were checked where the controller's could not be."""
 _UNREAD = Unknown("it was not read")
 
 # --- Kubernetes ---------------------------------------------------------------------------------
@@ -24,7 +24,7 @@ class Permission(NamedTuple):
     verb: str
     group: str
     resource: str
-    """With its subresource, if it is one: nodes/status."""
+    """The resource, with its subresource if it has one, as nodes/status."""
     namespace: str = ""
     name: str = ""
 
@@ -34,13 +34,13 @@ class Permission(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """A DaemonSet or a Pod that may be somebody else's networking. `arguments` are those of all its containers."""
+    """A DaemonSet or Pod that may be another pod network. `arguments`: of all its containers."""
 
     kind: Literal["DaemonSet", "Pod"]
     namespace: str
     name: str
     pods: int
-    """Number that is to run: 0 of a DaemonSet whose selector fits no node."""
+    """Desired number of pods: 0 for a DaemonSet whose selector fits no node."""
     arguments: tuple[str, ...] = ()
 
 
@@ -49,28 +49,27 @@ class Election(NamedTuple):
 
     namespace: str
     lease: LeaseRecord | None
-    """None where there is none."""
+    """None if the Lease does not exist."""
     now: float
     """Time of the read: seconds since the epoch, by the API server's clock."""
     pods: Mapping[str, str] | Unknown
-    """Host that a process in the pod sees itself on, to the name of the pod."""
+    """Name of a pod by the host name that its processes see."""
 
 
 @dataclass(frozen=True, slots=True)
 class KubernetesFacts:
-    """Facts that the API server tells."""
+    """Facts from the API server."""
 
     version: str | Unknown
-    """As v1.34.0; Unknown where the server does not answer."""
+    """Version as v1.34.0; Unknown where the server does not answer."""
     seconds_ahead: float | Unknown
     """The server's clock minus ours."""
     crds: Mapping[str, bool] | Unknown
-    """noderoutes and routetables, as far as they are served: whether they are as this version of cloudroute has them.
-    """
+    """By served CRD (noderoutes, routetables): whether it is as this version of cloudroute defines it."""
     refused: Collection[Permission] | Unknown
-    """Of the permissions that the controller needs, those that `account` lacks."""
+    """Permissions that the controller needs and `account` lacks."""
     nodes: Mapping[str, Node] | Unknown
-    """Those that are ours."""
+    """Nodes that cloudroute gives a network; all others are in `left_alone`."""
     node_routes: Mapping[str, NodeRoute] | Unknown
     route_table_objects: Mapping[str, RouteTableObject] | Unknown
     services: Sequence[Cidr] | Unknown
@@ -79,13 +78,13 @@ class KubernetesFacts:
     managers: Sequence[Workload] | Unknown
     """The pods of kube-controller-manager and cloud-controller-manager."""
     agent_refused: Collection[Permission] | Unknown = field(default=_UNREAD, kw_only=True)
-    """Of the permissions that an agent needs, those that the agents' account lacks."""
+    """Permissions that an agent needs and the agents' account lacks."""
     account: str = field(default=IN_USE, kw_only=True)
-    """Whose permissions `refused` is about."""
+    """Account whose permissions `refused` is about."""
     left_alone: Mapping[str, int] = field(default_factory=dict, kw_only=True)
-    """How many other Nodes there are, by the reason."""
+    """Number of other Nodes by the reason why they are left alone."""
     max_pods: Mapping[str, int] | Unknown = field(default=_UNREAD, kw_only=True)
-    """By name of a Node, how many pods its kubelet takes (status.allocatable)."""
+    """By name of a Node: number of pods that its kubelet takes (status.allocatable)."""
     election: Election | Unknown = field(default=_UNREAD, kw_only=True)
 
 
@@ -96,24 +95,24 @@ class Peer(NamedTuple):
     """A VPC that is peered with ours."""
 
     id: str
-    """Of the peering connection."""
+    """Id of the peering connection."""
     cidrs: tuple[Cidr, ...]
 
 
 class Rule(NamedTuple):
-    """A rule of a security group: what it lets through, and whom from or to."""
+    """A rule of a security group: the allowed protocol and ports, and the sources or destinations."""
 
     protocol: str
     """"udp", "tcp", "-1" for all."""
     ports: tuple[int, int]
-    """First and last; all of them where the protocol has none."""
+    """First and last port; the whole range for a protocol without ports."""
     cidrs: tuple[Cidr, ...] = ()
     groups: frozenset[str] = frozenset()
     prefix_lists: tuple[str, ...] = ()
 
 
 class Groups(NamedTuple):
-    """Security groups: those of each instance's primary interface, and the rules of each group."""
+    """Security groups of each instance's primary interface, and the rules of each group."""
 
     of_instance: Mapping[str, frozenset[str]]
     ingress: Mapping[str, Sequence[Rule]]
@@ -121,7 +120,7 @@ class Groups(NamedTuple):
 
 
 class ControlPlaneInterface(NamedTuple):
-    """An interface by which EKS's control plane reaches the VPC, and is reached."""
+    """An interface of EKS's control plane in the VPC."""
 
     subnet_id: str
     groups: frozenset[str]
@@ -129,7 +128,7 @@ class ControlPlaneInterface(NamedTuple):
 
 
 class AclRule(NamedTuple):
-    """A rule of a network ACL. `cidr` is where a packet goes to or comes from, `ports` are those it goes to."""
+    """A rule of a network ACL. `cidr`: destination (egress) or source of a packet; `ports`: its destination ports."""
 
     number: int
     egress: bool
@@ -137,34 +136,34 @@ class AclRule(NamedTuple):
     protocol: str
     """IANA's number, "-1" for all."""
     ports: tuple[int, int]
-    """First and last; all of them where the protocol has none."""
+    """First and last port; the whole range for a protocol without ports."""
     cidr: Cidr
 
 
 class Acl(NamedTuple):
-    """A network ACL and the subnets that have it."""
+    """A network ACL and the subnets that use it."""
 
     id: str
     subnet_ids: frozenset[str]
     rules: tuple[AclRule, ...]
-    """In the order in which EC2 evaluates them; the last ones deny."""
+    """Rules in the order in which EC2 evaluates them; the last ones deny."""
 
 
 class InstanceOptions(NamedTuple):
     """Options of an instance that only doctor reads."""
 
     metadata: bool
-    """True if its metadata service answers at all."""
+    """Whether its metadata service is enabled."""
     token_required: bool
     hop_limit: int
-    """Of the answer that carries the token."""
+    """IP hop limit of the answer that carries the token."""
     outpost_arn: str = ""
-    """The Outpost that it is on."""
+    """ARN of the Outpost that the instance is on, "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwsFacts:
-    """Facts that AWS tells."""
+    """Facts from AWS."""
 
     identity: str | Unknown
     """The ARN of the credentials in use."""
@@ -172,7 +171,7 @@ class AwsFacts:
     seconds_ahead: float | Unknown
     """AWS's clock minus ours."""
     refusals: Mapping[str, str | Unknown]
-    """IAM action, as ec2:CreateRoute, to how it was refused, "" when it was not."""
+    """The text of the refusal by IAM action, as ec2:CreateRoute; "" for an allowed action."""
     quota: int | Unknown
     """Routes per table, as Service Quotas has them."""
     vpc_id: str | Unknown
@@ -182,12 +181,12 @@ class AwsFacts:
     prefix_lists: Mapping[str, tuple[Family, int]] | Unknown
     peers: Sequence[Peer] | Unknown
     groups: Groups | Unknown
-    """Those of the nodes, and of the control plane's interfaces."""
+    """Groups of the nodes, and of the control plane's interfaces."""
     control_plane: Sequence[ControlPlaneInterface] | Unknown = field(default=_UNREAD, kw_only=True)
     """Empty where there is no EKS cluster of this name."""
     acls: Sequence[Acl] | Unknown = field(default=_UNREAD, kw_only=True)
     options: Mapping[str, InstanceOptions] | Unknown = field(default=_UNREAD, kw_only=True)
-    """By id of the instance."""
+    """By instance id."""
 
 
 # --- the machine --------------------------------------------------------------------------------
@@ -197,33 +196,34 @@ class Networkd(NamedTuple):
     """The systemd-networkd that manages the machine's NICs."""
 
     version: int
-    """systemd's."""
+    """Version of systemd."""
     off: frozenset[str]
-    """Settings of networkd.conf that say no."""
+    """Settings of networkd.conf with the value no."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """Abilities of the machine that doctor runs on. Of a trial "" is fine, and everything else says why not."""
+    """Features of the machine that doctor runs on."""
 
     host: Host | Unknown
     """The NIC of the default route."""
     tried: Mapping[str, str] | Unknown
-    """Trials of kernel features by name ("vxlan", "nexthop objects" ...), in a network namespace of their own."""
+    """Trials of kernel features, in a network namespace of their own: by name ("vxlan", "nexthop objects" ...) the
+    reason of a failure, "" for success."""
     net_admin: bool
     sysctls: str
-    """Why /proc/sys/net can't be written; "" where it can."""
+    """Reason why /proc/sys/net can't be written; "" where it can."""
     plugins: Collection[str]
     searched: Sequence[str]
     """Folders where CNI plugins were looked for."""
     shadowing: Sequence[str]
-    """CNI configurations of others that the container runtime takes before ours."""
+    """Other CNI configurations that the container runtime takes before ours."""
     devices: Sequence[str]
-    """Names of network devices of other pod networks, with what is wrong about them."""
+    """Names of network devices of other pod networks, with the problem of each."""
     forward_drop: Sequence[str] | Unknown
-    """Base chains of others that drop what is forwarded unless a rule allows it."""
+    """Other programs' base chains that drop forwarded packets unless a rule allows them."""
     networkd: Networkd | Unknown | None
-    """None where none is at work."""
+    """None if no systemd-networkd manages NICs here."""
 
 
 @dataclass(frozen=True, slots=True)

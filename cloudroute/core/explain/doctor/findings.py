@@ -1,4 +1,4 @@
-"""The words of a finding, and how a check that lacks a fact ends."""
+"""Types of checks and findings. A check that lacks a fact ends as not checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTED = 5
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A fact that could not be read, or that nobody needed: `why`, in words."""
+    """A fact that could not be read or was not needed. `why`: the reason, in words."""
 
     why: str
 
@@ -39,7 +39,7 @@ def known(fact: T | Unknown) -> T:
 
 
 class Outcome(NamedTuple):
-    """End of a check; `todo` is the advice unless all is well."""
+    """Result of a check; `todo` is the remedy, "" if the state is ok."""
 
     state: State
     found: str
@@ -47,22 +47,22 @@ class Outcome(NamedTuple):
 
 
 def ok(found: str) -> Outcome:
-    """All is well."""
+    """Outcome without a problem."""
     return Outcome("ok", found)
 
 
 def warning(found: str, todo: str) -> Outcome:
-    """It works, but worse than it could, or not for long."""
+    """Outcome for a problem that degrades the network now, or will break it."""
     return Outcome("warning", found, todo)
 
 
 def failed(found: str, todo: str) -> Outcome:
-    """It can't work so."""
+    """Outcome for a problem with which the network can't work."""
     return Outcome("failed", found, todo)
 
 
 class Check(NamedTuple, Generic[F]):
-    """A question. `why` says why its answer matters, whatever it is."""
+    """A check. `why`: the reason why its result matters, whatever it is."""
 
     group: Group
     name: str
@@ -70,7 +70,7 @@ class Check(NamedTuple, Generic[F]):
     look: Callable[[F], Outcome]
 
     def answer(self, facts: F) -> Finding:
-        """Look, and say what was found."""
+        """Run the check and return its finding."""
         try:
             outcome = self.look(facts)
         except Lacking as lacking:
@@ -79,7 +79,7 @@ class Check(NamedTuple, Generic[F]):
 
 
 class Finding(NamedTuple):
-    """One line of the answer. `found` of one that is not checked is the reason."""
+    """Result of one check, for the report. `found` of a check that is not checked is the reason."""
 
     group: Group
     check: str
@@ -90,7 +90,7 @@ class Finding(NamedTuple):
 
 
 def listed(words: Iterable[str]) -> str:
-    """Some of many, for a sentence.
+    """The first few words and the number of the rest, for a sentence.
 
     >>> listed(["a", "b"]), listed(map(str, range(7)))
     ('a, b', '0, 1, 2, 3, 4 and 2 more')

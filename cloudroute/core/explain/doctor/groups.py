@@ -1,7 +1,7 @@
-"""Checks of security groups: they have to let through packets of nodes and pods to each other.
+"""Checks of security groups: they have to allow packets between nodes and between pods.
 
-The tunnel's packets have nodes' addresses, so a rule that names a group fits them. Routed packets have pods' addresses,
-which belong to no group: only a rule with a CIDR fits those.
+The tunnel's packets have nodes' addresses, so a rule that names a group matches them. Routed packets have pods'
+addresses, which belong to no group: only a rule with a CIDR matches them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NUMBERS = {"tcp": "6", "udp": "17"}
 
 
 class Members(NamedTuple):
-    """Interfaces that have the same groups, and all their addresses. Nodes' ones have the same families, too."""
+    """Interfaces with the same security groups, and all their addresses. Nodes in it also have the same families."""
 
     groups: frozenset[str]
     addresses: tuple[Cidr, ...]
@@ -28,17 +28,17 @@ class Members(NamedTuple):
         return f"{names} (IPv6)" if {address.family for address in self.addresses} == {"ipv6"} else names
 
     def by(self, family: Family) -> Members:
-        """The same interfaces with their addresses of this family alone."""
+        """The same interfaces, with only their addresses of this family."""
         return self._replace(addresses=tuple(one for one in self.addresses if one.family == family))
 
 
 def shared(one: Members, other: Members) -> list[Family]:
-    """Families by which the two can talk, IPv4 first."""
+    """Families that both have addresses of, IPv4 first."""
     return [family for family in FAMILIES if one.by(family).addresses and other.by(family).addresses]
 
 
 def nodes_by_groups(facts: Facts) -> tuple[Groups, list[Members]]:
-    """The groups, and the nodes by them. Raises Lacking."""
+    """The security groups, and the nodes by their groups. Raises Lacking."""
     groups, instances = known(facts.aws.groups), known(facts.aws.instances)
     members: dict[tuple[tuple[str, ...], tuple[Family, ...]], list[Cidr]] = {}
     for node in known(facts.kubernetes.nodes).values():
@@ -75,7 +75,7 @@ def _overlay(facts: Facts) -> Outcome:
 
 
 def _tunnels(classes: Sequence[Members]) -> Iterator[tuple[Members, Members]]:
-    """Both ends of each tunnel, with the addresses that it runs between: IPv4 where both have it."""
+    """Both ends of each tunnel, with the addresses that it runs between: IPv4 if both ends have it."""
     for here, there in ((one, other) for one in classes for other in classes):
         for family in shared(here, there)[:1]:
             yield here.by(family), there.by(family)
@@ -110,20 +110,20 @@ def rules_of(by_group: Mapping[str, Sequence[Rule]], one: Members) -> Iterator[R
 
 
 def lets(rule: Rule, protocol: Literal["tcp", "udp"], port: int) -> bool:
-    """Tell if a rule lets this port through."""
+    """Whether a rule allows this port."""
     if rule.protocol == _ALL:
         return True
     return rule.protocol in (protocol, _NUMBERS[protocol]) and rule.ports[0] <= port <= rule.ports[1]
 
 
 def fits(rule: Rule, peer: Members) -> bool:
-    """Tell if a rule fits all these interfaces. A prefix list's entries are not read: it is taken to."""
+    """Whether a rule matches all these interfaces. A prefix list counts as a match, as its entries are not read."""
     covered: Collection[Cidr] = [a for a in peer.addresses if any(cidr.covers(a) for cidr in rule.cidrs)]
     return bool(rule.prefix_lists or rule.groups & peer.groups or len(covered) == len(peer.addresses))
 
 
 def fits_range(rule: Rule, pods: Cidr) -> bool:
-    """Tell if a rule fits all pods of a range, which no group's id does. A prefix list is taken to."""
+    """Whether a rule matches all pods of a range, which a group's id never does. A prefix list counts as a match."""
     return bool(rule.prefix_lists or any(cidr.covers(pods) for cidr in rule.cidrs))
 
 

@@ -10,12 +10,13 @@ from cloudroute.dataplane import VXLAN_OVERHEAD
 from cloudroute.types import Instance
 
 _AVAILABILITY_ZONE = re.compile(r"[a-z]+(?:-[a-z]+)+-\d+[a-z]")
-"""The name of a region and a letter (eu-central-1a). In a Local Zone's name (us-west-2-lax-1a) or a Wavelength Zone's
-(us-east-1-wl1-bos-wlz-1) a place follows the region. So DescribeAvailabilityZones, another permission, is not needed.
-Sources: "Available Local Zones" and "Available Wavelength Zones" in their guides."""
+"""Name of an Availability Zone: a region and a letter (eu-central-1a). In the name of a Local Zone (us-west-2-lax-1a)
+or a Wavelength Zone (us-east-1-wl1-bos-wlz-1) a place follows the region. The name saves a call of
+DescribeAvailabilityZones, which would need another permission. Sources: "Available Local Zones" and "Available
+Wavelength Zones" in their guides."""
 _PATH_MTU = 1300
-"""Between an instance in a Local Zone, a Wavelength Zone or an Outpost and one in the region. Sources: "How AWS Local
-Zones work", "Network maximum transmission unit (MTU) for your EC2 instance"."""
+"""MTU between an instance in a Local Zone, a Wavelength Zone or an Outpost and one in the region. Sources: "How AWS
+Local Zones work", "Network maximum transmission unit (MTU) for your EC2 instance"."""
 _LARGER_MTU = {
     "us-west-2-lax-1a": 9001,
     "us-west-2-lax-1b": 9001,
@@ -27,9 +28,9 @@ _LARGER_MTU = {
     "us-east-1-nyc-2a": 8801,
     "us-west-2-phx-2a": 8801,
 }
-"""Local Zones that carry more ("How AWS Local Zones work", November 2026)."""
+"""MTU of Local Zones with a larger one ("How AWS Local Zones work", November 2026)."""
 _VPC_MTU = 9001
-"""Largest packet within a region's part of a VPC."""
+"""Largest packet, in bytes, between instances of a VPC in the region itself."""
 _LEAST_IPV6 = 1280
 """Least MTU of a link (RFC 8200, 5)."""
 

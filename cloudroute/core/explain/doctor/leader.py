@@ -1,4 +1,4 @@
-"""Check of the controllers' election: a leader, or the reason why there is none."""
+"""Check of the controllers' leader election: the leader, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _leader(facts: Facts) -> Outcome:
 
 
 def _held(lease: LeaseRecord, age: float, election: Election) -> Outcome:
-    """Outcome for a lease that counts: its holder, the time in it, and the holder's host."""
+    """Outcome for a Lease that has not expired, by its holder, its renew time and the holder's host."""
     namespace, holder = election.namespace, lease.holder
     free = f"kubectl -n {namespace} delete lease cloudroute, and restart the controllers"
     host = host_of(holder)
@@ -64,7 +64,7 @@ def _age(lease: LeaseRecord, now: float) -> float | None:
 
 
 def _short(host: str) -> str:
-    """Name of a host without its domain, as the kernel and Kubernetes may differ in that."""
+    """Name of a host without its domain, in which the kernel and Kubernetes may differ."""
     return host.partition(".")[0].lower()
 
 

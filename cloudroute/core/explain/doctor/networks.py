@@ -1,4 +1,4 @@
-"""Checks for others that give pods a network, too, or write the VPC's routes."""
+"""Checks for other programs that give pods a network or write the VPC's routes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _RIVALS = {
     "antrea-agent": "Antrea",
     "ovnkube-node": "OVN-Kubernetes",
 }
-"""DaemonSets of those that give pods their addresses, by name."""
+"""DaemonSets of programs that give pods their addresses, by name."""
 _PERHAPS = {"calico-node": "Calico", "cilium": "Cilium", "kube-router": "kube-router"}
-"""Those that can also be used for policies or Services alone."""
+"""DaemonSets of programs that can also be used for policies or Services alone, by name."""
 _CLOUDS = ("route", "route-controller", "node-route-controller")
 """Names of the route controller in `--controllers`."""
 
@@ -62,7 +62,7 @@ def _route_controller(facts: Facts) -> Outcome:
 
 
 def writes_routes(manager: Workload) -> bool:
-    """Tell if the route controller runs in it: by default it does where node CIDRs are allocated.
+    """Whether the route controller runs in this manager: by default it does if the manager allocates node CIDRs.
 
     The kube-controller-manager had one only while it had a cloud provider of its own (before Kubernetes 1.31).
     """
@@ -75,7 +75,7 @@ def writes_routes(manager: Workload) -> bool:
 
 
 def _flags(arguments: Sequence[str]) -> dict[str, str]:
-    """`--name=value`, `--name value` and a bare `--name`, which is true."""
+    """Value by flag, from `--name=value`, `--name value` and a bare `--name` (true)."""
     flags: dict[str, str] = {}
     for argument, following in pairwise([*arguments, "--"]):
         name, equals, value = argument.lstrip("-").partition("=")
@@ -85,7 +85,7 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def agent_flag(daemon_sets: Sequence[Workload], namespace: str, name: str) -> list[str]:
-    """The values of a flag of the agents, given as `--name=value`; [] where it is not given or not seen."""
+    """Values of a flag of the agents, given as `--name=value`; [] if it is not given, or no agent is seen."""
     agents = [one for one in daemon_sets if one.namespace == namespace and one.arguments[:1] == ("agent",)]
     start = f"--{name}="
     return [word.removeprefix(start) for one in agents for word in one.arguments if word.startswith(start)]

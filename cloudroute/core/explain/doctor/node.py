@@ -1,4 +1,4 @@
-"""Checks of the machine that doctor runs on as a node: its kernel, its files, and other networks at work there."""
+"""Checks of the machine that doctor runs on, as a node: its kernel, its files, and other pod networks on it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from cloudroute.core.explain.doctor.findings import Check, Outcome, failed, know
 from cloudroute.dataplane import VXLAN_OVERHEAD, family_of_bytes
 
 NEEDED_PLUGINS = ("ptp", "host-local")
-"""As the agent demands them (a test compares): core knows nothing of it."""
+"""The CNI plugins that the agent requires: a copy, since core can't import it; a test compares the two."""
 FEATURES = {
     "vxlan": "the overlay is a VXLAN device",
     "nexthop objects": "a change of path is the change of one nexthop object, which loses no packet",
     "nftables": "masquerade and counters are one nftables table",
 }
-"""Features of the kernel that are tried, and their purpose."""
+"""Kernel features that are tried, with their purpose."""
 FOREIGN = {"ManageForeignRoutes": ("routes", 246), "ManageForeignNextHops": ("nexthops", 256)}
-"""By setting of networkd.conf: what networkd removes of others unless it is no, and the first version that knows it."""
+"""By setting of networkd.conf: the foreign entries that networkd removes unless it is no, and the first systemd version
+that has the setting."""
 
 
 def _feature(name: str) -> Callable[[Facts], Outcome]:
@@ -88,7 +89,7 @@ def _forwarding(facts: Facts) -> Outcome:
 
 
 def judge_networkd(networkd: Networkd | None) -> Outcome:
-    """Outcome for entries of ours that its restart removes, with the drop-in that keeps them."""
+    """Outcome for our entries that a restart of networkd removes, with the drop-in that keeps them."""
     if networkd is None:
         return ok("systemd-networkd is not at work here")
     name = f"systemd-networkd {networkd.version}"
@@ -117,7 +118,7 @@ def _nic(facts: Facts) -> Outcome:
     )
     own = host.mtu - overhead
     words = f"{host.interface} has MTU {host.mtu}, so its pods get {own}"
-    if peers and own not in peers:  # that they differ among each other is for `mtu` to say
+    if peers and own not in peers:  # the check `mtu` reports differences among the other nodes
         return warning(
             f"{words}; those of other nodes have {listed(map(str, peers))}",
             "give the NICs of all nodes one MTU",

@@ -14,11 +14,11 @@ WIDTH = 100
 _STATES: tuple[State, ...] = ("ok", "warning", "failed", "not checked")
 _STATE_WIDTH = len("not checked")
 _LONGEST_NAME = 24
-"""A longer one stands on a line of its own."""
+"""Widest column of names; a longer name gets a line of its own."""
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """The table: what is well in one line, and of the rest why it matters and what to do. Last how many there are."""
+    """The table: one line for a check that is ok, else also its reason and remedy. The last line has the counts."""
     for group in GROUPS:
         members = [finding for finding in findings if finding.group == group]
         if members:
@@ -34,7 +34,7 @@ def _group(group: Group, findings: Sequence[Finding]) -> Iterator[str]:
     width = min(_LONGEST_NAME, max(len(finding.check) for finding in findings))
     for (state, found, _), same in groupby(findings, key=_looks):
         these = list(same)
-        # What could not be checked for one reason is said once.
+        # Checks that were not done for the same reason share a line.
         name = ", ".join(finding.check for finding in these)
         rest = these[0]
         head = f"  {state:{_STATE_WIDTH}}  "
@@ -52,13 +52,13 @@ def _group(group: Group, findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _looks(finding: Finding) -> tuple[State, str, str]:
-    """Key by which findings share lines: only those that were not checked do, for one reason."""
+    """Key by which findings share lines: only findings that were not checked for the same reason do."""
     return finding.state, finding.found, "" if finding.state == "not checked" else finding.check
 
 
 def _cell(text: str, head: str, indent: int) -> Iterator[str]:
     first = head.ljust(indent) if head else " " * indent
-    # Escaped before it is wrapped: an escape is longer, and a line break of others would pass for ours.
+    # Escaped before it is wrapped: an escape is longer, and a line break in untrusted text would pass for ours.
     yield from textwrap.wrap(
         one_line(text), WIDTH, initial_indent=first, subsequent_indent=" " * indent, break_on_hyphens=False
     ) or [first.rstrip()]

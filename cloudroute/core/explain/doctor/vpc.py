@@ -25,11 +25,14 @@ from cloudroute.types import Cidr, Family, RouteTable
 T = TypeVar("T")
 
 _FALLBACK_LIMIT = 50
-"""Routes per table where Service Quotas can't be asked, as the controller has it."""
+"""Routes per table if Service Quotas can't be read: the controller's value."""
 
 
 def snapshot_of(facts: Facts) -> Snapshot:
-    """The world as the planner sees it. What is not needed to find the tables may be missing. Raises Lacking."""
+    """The planner's snapshot of these facts. Facts that are not needed to find the tables may be Unknown.
+
+    Raises Lacking.
+    """
     kube, aws = facts.kubernetes, facts.aws
     quota = aws.quota if isinstance(aws.quota, int) else _FALLBACK_LIMIT
     return Snapshot(
@@ -82,7 +85,7 @@ def _tables(facts: Facts) -> Outcome:
 
 
 def _with_subnets(snapshot: Snapshot, policy: Policy, found: str) -> Outcome:
-    """All is well if the nodes themselves send by these tables."""
+    """Outcome for found tables: ok if all nodes' subnets use them."""
     table_of = table_by_subnet(snapshot)
     ids = {table.id for table in managed(snapshot, policy)}
     subnets = {i.primary.subnet_id for i in snapshot.instances.values() if i.primary and i.vpc_id == snapshot.vpc_id}
@@ -121,13 +124,13 @@ def _entries(facts: Facts) -> Outcome:
 
 
 def _room(use: TableUse, family: Family, reserve: int) -> int:
-    """Number of our routes that the table can hold: present ones may stay in the reserve, new ones may not."""
+    """Number of our routes that the table can hold. Present routes may use the reserve, new ones may not."""
     grown = use.families[family].ours + max(0, use.free(family) - reserve)
     return max(0, min(grown, use.room_for_ours(family)))
 
 
 def _uses(facts: Facts) -> Mapping[str, TableUse]:
-    """The managed tables and what is in them. Raises Lacking."""
+    """Use of the managed tables, by id. Raises Lacking."""
     if not facts.policy.pools:
         raise Lacking("no --cluster-cidr is given")
     known(facts.kubernetes.nodes)

@@ -1,10 +1,10 @@
-"""What the status page shows, composed from one cycle of the leader: values in, JSON's own types out, no I/O.
+"""Content of the status page, composed from one cycle of the leader: values in, JSON's own types out, no I/O.
 
-cycle ── what a cycle leaves behind        pairs ── every pair of nodes, by path
-why ──── why a node is not native          findings ── what doctor would say of the same snapshot
+cycle ── result of a cycle                   pairs ── every pair of nodes, by path
+why ──── reason why a node is not native     findings ── doctor's findings on the same snapshot
 compose  joins them
 
-Names and messages in it are other people's words: they are data here, and text on the page.
+Names and messages in it are untrusted text: data here, and plain text on the page.
 """
 
 from cloudroute.core.explain.overview.compose import compose

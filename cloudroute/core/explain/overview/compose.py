@@ -1,4 +1,4 @@
-"""The status as JSON has it: dicts, lists, text and numbers. docs/status-page.md tells what each key means."""
+"""The status in JSON's types: dicts, lists, text and numbers. docs/status-page.md explains each key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_WAITS = 5
 
 
 def compose(cycle: Cycle) -> dict[str, Any]:
-    """All that the leader knows. Never raises, whatever is in the snapshot. 5,000 nodes take a tenth of a second."""
+    """The whole status. Never raises, whatever is in the snapshot. 5,000 nodes take a tenth of a second."""
     snapshot, decision = cycle.snapshot, cycle.decision
     policy = decision.policy
     names = sorted({*snapshot.nodes, *snapshot.node_routes})
@@ -64,18 +64,18 @@ def compose(cycle: Cycle) -> dict[str, Any]:
 
 
 def _parts(cycle: Cycle, family: Family, length: int) -> int:
-    """How many pod CIDRs a pool has in all."""
+    """Number of pod CIDRs in a pool, used or free."""
     return 1 << max(0, cycle.decision.policy.node_length[family] - length)
 
 
 def _paths(pairs: Pairs, nodes: int) -> dict[str, int]:
-    """Nodes by path; `none` have no NodeRoute."""
+    """Number of nodes by path; "none" for nodes without a NodeRoute."""
     counts = Counter(pairs.path.values())
     return {**{path: counts[path] for path in NODE_PATHS}, "none": nodes - len(pairs.path)}
 
 
 def _zone(cycle: Cycle, name: str) -> str:
-    """A node's zone: by EC2, else by what the Node says."""
+    """A node's zone: from EC2, else from the Node."""
     snapshot = cycle.snapshot
     node, record = snapshot.nodes.get(name), snapshot.node_routes.get(name)
     instance = snapshot.instances.get(record.spec.instance_id if record else node.instance_id if node else "")
@@ -86,7 +86,7 @@ def _zone(cycle: Cycle, name: str) -> str:
 
 
 def _table(use: TableUse, family: Family, reserve: int) -> dict[str, Any]:
-    """One family of a route table. ours + foreign + reserved + free is the limit, unless the table holds more."""
+    """One family of a route table. ours + foreign + reserved + free is the limit, unless the table has more entries."""
     fill, limit = use.families[family], use.limit(family)
     room = max(0, limit - fill.used)
     reserved = min(reserve, room) if use.managed else 0
@@ -141,7 +141,7 @@ def _agent(record: NodeRoute | None) -> str:
 
 
 def _waits(cycle: Cycle) -> dict[str, Any]:
-    """What is right to do later: how many such things, the first of them, and when that is."""
+    """Work that has to wait: its number, the first few items, and the time of the first one."""
     waits = sorted(cycle.decision.plan.waits)
     shift = cycle.at - cycle.snapshot.now
     return {
@@ -152,7 +152,7 @@ def _waits(cycle: Cycle) -> dict[str, Any]:
 
 
 def _warnings(cycle: Cycle) -> Iterator[Mapping[str, str]]:
-    """What the controller warns of, then what doctor would find."""
+    """The controller's notices, then doctor's findings."""
     for notice in dict.fromkeys(cycle.notices):
         yield {
             "state": "warning" if notice.warning else "note",

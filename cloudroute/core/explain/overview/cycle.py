@@ -1,4 +1,4 @@
-"""A cycle as it ended."""
+"""The result of one cycle of the leader."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from cloudroute.core.cluster.planner import Decision
 
 
 class Cycle(NamedTuple):
-    """What was seen, decided and done. The loop hands it over and keeps nothing of it."""
+    """Snapshot, decision and outcome of a cycle. The loop hands it over and keeps no reference."""
 
     snapshot: Snapshot
-    """The world once the plan's steps were tried."""
+    """State after the plan's steps were tried."""
     decision: Decision
     notices: tuple[Notice, ...]
-    """What a person should know: the plan's, and the refusals of APIs."""
+    """Notices for people: the plan's own, and refusals by APIs."""
     did: str
-    """The sentence of what was done; "" when nothing was."""
+    """A sentence about the steps that were done; "" when there were none."""
     left: int
     """Steps that failed or were not tried."""
     at: float
-    """When it ended, seconds since the epoch; `snapshot.now` is the monotonic time of the same moment."""
+    """End of the cycle, seconds since the epoch; `snapshot.now` is the monotonic time of the same moment."""
     seconds: float
-    """How long it took."""
+    """Duration of the cycle."""
     next_in: float
-    """Seconds until the loop looks again without being told."""
+    """Seconds until the next cycle if no event starts one earlier."""
 
 
 def timestamp(seconds: float) -> str:
-    """A moment as RFC 3339 in whole seconds; "" for one that no calendar has.
+    """Format a time as RFC 3339 in whole seconds; "" for one outside the calendar's range.
 
     >>> timestamp(1_790_000_000.7), timestamp(1e300)
     ('2026-09-21T14:13:20Z', '')

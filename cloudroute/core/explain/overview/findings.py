@@ -1,4 +1,4 @@
-"""What `cloudroute doctor` would say, as far as the leader's snapshot tells: nothing more is read for it."""
+"""Findings of `cloudroute doctor` that need only the leader's snapshot: no API is called for them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CHECKS: Sequence[Check[Facts]] = (
     *(check for check in cluster.CHECKS if check.name in ("nodes", "agents", "mtu")),
     *vpc.CHECKS,
 )
-"""Those that need no more than a snapshot; one that needs more ends as not checked."""
+"""Checks that need only a snapshot; a check that turns out to need more facts ends as not checked."""
 
 
 def findings(snapshot: Snapshot, policy: Policy) -> list[Finding]:
-    """Warnings and failures."""
+    """The findings that are warnings or failures."""
     facts = Facts(
         policy,
         snapshot.limit,

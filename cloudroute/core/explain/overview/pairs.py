@@ -1,4 +1,4 @@
-"""Every pair of nodes by its path: for each node, and as a matrix of nodes or zones."""
+"""Pairs of nodes counted by path: for each node, and as a matrix of nodes or zones."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from cloudroute.core.paths import Class, lacking_tables, node_path, pair_path, s
 from cloudroute.types import PATHS, NodePath, NodeRouteSpec
 
 MOST_NODES = 30
-"""With more, the matrix is one of zones."""
+"""Most rows of a matrix by node; with more nodes it is by zone."""
 MOST_ZONES = 30
 OTHERS = "others"
-"""Zones beyond those."""
+"""Name of the row that joins all zones beyond `MOST_ZONES`."""
 
 Counts = list[int]
 """Pairs by path, in the order of `types.PATHS`."""
 
 
 class Pairs(NamedTuple):
-    """All pairs, counted."""
+    """Counts of all pairs."""
 
     path: Mapping[str, NodePath]
-    """By node, as `paths.node_path` has it."""
+    """By node: its path, as `paths.node_path` defines it."""
     lacking: Mapping[str, tuple[str, ...]]
-    """By node: the tables, sorted, that its senders send by and that do not lead to it."""
+    """By node: the sorted ids of its senders' route tables that do not lead to it."""
     peers: Mapping[str, Counts]
-    """By node: how many others it reaches by which path."""
+    """By node: number of peers by path."""
     by: Literal["node", "zone"]
     names: tuple[str, ...]
-    """Of the matrix's rows, which are its columns."""
+    """Names of the matrix's rows, which are also its columns."""
     cells: list[list[Counts]]
-    """Symmetric; on the diagonal pairs inside one zone."""
+    """The matrix: symmetric, with pairs inside one zone on the diagonal."""
     total: Counts
 
 
 def count_pairs(specs: Mapping[str, NodeRouteSpec], zone_of: Mapping[str, str]) -> Pairs:
-    """Count them class by class, as `paths.path_counts` does: 12 million pairs cost a few hundred comparisons.
+    """Count the pairs class by class, as `paths.path_counts` does: 12 million pairs cost a few hundred comparisons.
 
-    `zone_of` has the zone of each node; a node that is not in it has none ("").
+    `zone_of`: zone by node; a node that is not in it has none ("").
     """
     by: Literal["node", "zone"] = "node" if len(specs) <= MOST_NODES else "zone"
     groups = {name: name for name in specs} if by == "node" else _zones(specs, zone_of)
@@ -74,7 +74,7 @@ def _count(
     other: Class,
     shares: Mapping[Class, Counter[int]],
 ) -> None:
-    """Count the pairs between two classes, or inside one, all of which have one path."""
+    """Count the pairs between two classes, or inside one class; they all have the same path."""
     same = mine == other
     peers[mine][which] += shares[other].total() - same
     if not same:
@@ -86,13 +86,13 @@ def _count(
                 if row != column:
                     cells[column][row][which] += one * two
             elif row != column:
-                cells[row][column][which] += one * two  # the mirror image comes by itself
+                cells[row][column][which] += one * two  # the loops also visit the mirrored cell
             else:
                 cells[row][row][which] += one * (one - 1) // 2
 
 
 def _zones(specs: Mapping[str, NodeRouteSpec], zone_of: Mapping[str, str]) -> dict[str, str]:
-    """The zone of each node; of too many the largest, and OTHERS."""
+    """The zone of each node; if there are too many zones, OTHERS for nodes outside the largest."""
     zones = {name: zone_of.get(name, "") for name in specs}
     sizes = Counter(zones.values())
     if len(sizes) <= MOST_ZONES:

@@ -1,4 +1,4 @@
-"""Why a node is not native, in words that nodes with the same lot share."""
+"""Reasons why nodes are not native, in the same words for all nodes in the same situation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cloudroute.core.explain.overview.pairs import Pairs
 from cloudroute.types import NodeRoute
 
 LONGEST = 300
-"""Characters of somebody else's words that are shown."""
+"""Most characters of untrusted text that are shown."""
 
 
 class Reasons:
-    """Asked for each node of a cycle; what all answers need is prepared once."""
+    """Answers for each node of a cycle; data that all answers need is prepared once."""
 
     def __init__(self, cycle: Cycle, pairs: Pairs) -> None:
         decision, snapshot = cycle.decision, cycle.snapshot
@@ -25,7 +25,7 @@ class Reasons:
         self.uses = survey(
             snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known
         )
-        """The tables as they are by now."""
+        """Use of the route tables at the end of the cycle."""
         self._managed = {use.table.id: use for use in self.uses.values() if use.managed}
         self._members = {member.name: (index, member) for index, member in enumerate(decision.membership.members)}
         self._refused = {node.name: condition.message for node, condition in decision.membership.refused}
@@ -35,7 +35,7 @@ class Reasons:
         self._foreign = {table_id: frozenset(use.foreign) for table_id, use in self._managed.items()}
 
     def of(self, name: str) -> str:
-        """Why the node is not native; "" when it is."""
+        """Reason why the node is not native; "" when it is."""
         record = self._snapshot.node_routes.get(name)
         if record is None:
             return self._unpublished(name)[:LONGEST]
@@ -69,7 +69,7 @@ class Reasons:
         return "it has just come: nothing is published of it yet"
 
     def _of_itself(self, name: str, record: NodeRoute) -> Iterator[str]:
-        """What keeps it from being native anywhere."""
+        """Reasons why the node can't be native in any table."""
         found = self._members.get(name)
         if found and found[1].dead:
             yield "its instance is terminated"
@@ -84,7 +84,7 @@ class Reasons:
         return primary is not None and primary.source_dest_check
 
     def _by_table(self, name: str, record: NodeRoute) -> Iterator[str]:
-        """What it lacks in the tables that its senders send by: those with the same lack together."""
+        """Reasons by route table of the node's senders; tables with the same reason share one sentence."""
         lacking: defaultdict[str, list[str]] = defaultdict(list)
         index, member = self._members.get(name, (-1, None))
         for table_id in self._tables_without(name, record):
@@ -94,13 +94,13 @@ class Reasons:
             yield f"{words} in {', '.join(table_ids)}"
 
     def _tables_without(self, name: str, record: NodeRoute) -> tuple[str, ...]:
-        """The only node needs none yet: of it, its own table stands for those of later nodes."""
+        """Ids of its senders' tables without its routes; for the only node, its own table stands for later senders."""
         if len(self._pairs.path) == 1 and self._pairs.path[name] == "overlay":
             return (record.spec.route_table_id,)
         return self._pairs.lacking[name]
 
     def _lack(self, table_id: str, record: NodeRoute, granted: Member | None) -> str:
-        """Why a node has no route in a table; `granted` if it shall have one."""
+        """Reason why a node is not native in a table; `granted` if it has a slot there."""
         if table_id not in self._managed:
             return "cloudroute keeps no routes"
         cidrs = record.spec.pod_cidrs
