@@ -62,7 +62,7 @@ def _gap(use: TableUse, member: Member) -> Gap:
     return Gap(tuple(missing), tuple(astray))
 
 
-def closed(gaps: Gaps, steps: Sequence[ChangeRoute]) -> Gaps:
+def remaining_gaps(gaps: Gaps, steps: Sequence[ChangeRoute]) -> Gaps:
     """The gaps that remain when all steps are done."""
     done = {(step.table_id, step.destination) for step in steps if step.verb != "delete"}
     return {

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from cloudroute.core.cluster import foreign_clusters, tables
-from cloudroute.core.cluster.diff import closed, diff
+from cloudroute.core.cluster.diff import diff, remaining_gaps
 from cloudroute.core.cluster.members import Membership, identify
 from cloudroute.core.cluster.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
 from cloudroute.core.cluster.publish import publish
@@ -76,7 +76,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
 
     def expected_status() -> tuple[Step, ...]:
         journal = snapshot.node_routes.keys() | transitions.records.keys()
-        left, full = closed(gaps, transitions.routes), _after(uses, transitions.routes)
+        left, full = remaining_gaps(gaps, transitions.routes), _after(uses, transitions.routes)
         return publish(snapshot, policy, membership, grants, left, full, journal)
 
     plan = Plan(

@@ -44,7 +44,7 @@ def publish(
     for node, condition in itertools.chain(membership.refused, members):
         now = snapshot.nodes.get(node.name)
         # A Node that was deleted and recreated meanwhile may be another instance, of which nothing is known yet.
-        if now and now.uid == node.uid and not _says(now.condition, condition):
+        if now and now.uid == node.uid and not _has(now.condition, condition):
             steps.append(SetCondition(now, condition))
     return (*steps, *_reports(snapshot, uses))
 
@@ -88,7 +88,7 @@ def _conditions(
             yield member.node, ROUTED if tables.get(index) == len(managed) else less
 
 
-def _says(condition: Condition | None, wanted: Condition) -> bool:
+def _has(condition: Condition | None, wanted: Condition) -> bool:
     return condition is not None and condition.status == wanted.status and condition.reason == wanted.reason
 
 

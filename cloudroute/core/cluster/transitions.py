@@ -203,7 +203,7 @@ class Transitions:
                     if cidr not in rightful and cidr not in elsewhere:
                         index = by_cidr.get(cidr)
                         self._drain(use, cidr, None if index is None else members[index], freed)
-            self._leave_in(use, membership.released_cidrs, freed)
+            self._delete_routes_of_leaving(use, membership.released_cidrs, freed)
             self._fill(use, freed)
 
     def _fill(self, use: TableUse, freed: Mapping[Family, list[Key]]) -> None:
@@ -275,7 +275,7 @@ class Transitions:
             if dead or (not record.spec.native_in and self._drained("", record.name, f"{record.name} to leave")):
                 self.ready_to_delete[record.name] = (record, [])
 
-    def _leave_in(
+    def _delete_routes_of_leaving(
         self, use: TableUse, released_cidrs: Mapping[str, tuple[Cidr, ...]], freed: dict[Family, list[Key]]
     ) -> None:
         """Delete the routes of the NodeRoutes in `ready_to_delete`."""

@@ -49,7 +49,7 @@ def trace(
             "cloudroute knows of: at least one end must be"
         )
     family = _family(source, target, specs)
-    way = _Way(source, target, family, specs, tables)
+    way = _Trace(source, target, family, specs, tables)
     if source.node == target.node:
         return way.local()
     if target.kind == "outside":
@@ -83,7 +83,7 @@ def _listed(families: list[Family]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _Trace:
     """Two ends, and the NodeRoutes and RouteTables that decide the path between them."""
 
     source: End

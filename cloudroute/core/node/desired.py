@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cloudroute.core.node.peers import Entries, LocalNode, NodeUnusable, Peer, base, peer_entries, vtep_mac
-from cloudroute.core.node.roster import Roster, apart, roster, same_membership
+from cloudroute.core.node.roster import Roster, roster, same_membership, without_nested
 from cloudroute.core.paths import node_path
 from cloudroute.dataplane import (
     GUARD_METRIC,
@@ -232,8 +232,8 @@ class DesiredStateBuilder:
             self._policy.masquerade,
             own.spec.pod_cidrs,
             self._policy.port,
-            apart((*LINK_LOCAL_SERVICES, *reserved, *self._policy.always)),
-            apart((*cluster, *subnets, *self._policy.exceptions)),
+            without_nested((*LINK_LOCAL_SERVICES, *reserved, *self._policy.always)),
+            without_nested((*cluster, *subnets, *self._policy.exceptions)),
             self._roster.hosts,
             self._roster.cidrs,
         )

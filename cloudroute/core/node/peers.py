@@ -80,7 +80,7 @@ class LocalNode(NamedTuple):
                 raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute has less than {LEAST_ADDRESSES} addresses")
             if astray := outside(cidr, pools):
                 raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute {astray}")
-            for other in (*near(host), *SPECIAL):
+            for other in (*own_networks(host), *SPECIAL):
                 if cidr.overlaps(other):
                     raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute overlaps {other}, which is no pod's")
         return cls(
@@ -199,7 +199,7 @@ def outside(cidr: Cidr, pools: Sequence[Cidr]) -> str:
     return f"is in none of --cluster-cidr {', '.join(map(str, pools))}: give this agent the controller's"
 
 
-def near(host: Host) -> Iterator[Cidr]:
+def own_networks(host: Host) -> Iterator[Cidr]:
     """Networks and gateways that this machine reaches without us: a pod CIDR that overlaps them would cut it off."""
     for address, length in (*host.addresses, *((gateway, len(gateway) * 8) for gateway in host.gateways)):
         yield network(address, length)

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from cloudroute.core.node.peers import LONGEST, SPECIAL, assign_ids, is_unicast, near, outside, packed_or_none
+from cloudroute.core.node.peers import LONGEST, SPECIAL, assign_ids, is_unicast, outside, own_networks, packed_or_none
 from cloudroute.dataplane import Host
 from cloudroute.types import Cidr, NodeRoute
 
@@ -58,11 +58,11 @@ def roster(
             for text, address in zip(texts, parsed, strict=True)
             if address is None or address in mine or not is_unicast(address)
         ]
-        # A CIDR that overlaps this machine's own addresses is left to `_losers`, which reports the worse problem.
+        # A CIDR that overlaps this machine's own addresses is left to `_clashing`, which reports the worse problem.
         astray = [
             (cidr, why)
             for cidr in route.spec.pod_cidrs
-            if (why := outside(cidr, pools)) and not any(cidr.overlaps(other) for other in near(host))
+            if (why := outside(cidr, pools)) and not any(cidr.overlaps(other) for other in own_networks(host))
         ]
         if not route.spec.pod_cidrs:
             problems[name] = "its NodeRoute has no valid pod CIDR: it gets no route"
@@ -75,7 +75,7 @@ def roster(
         else:
             usable.append(route)
             addresses[name] = tuple(filter(None, parsed))
-    losers = _losers(own, usable, host)
+    losers = _clashing(own, usable, host)
     problems |= losers
     usable = [route for route in usable if route.name not in losers]
     addresses = {route.name: addresses[route.name] for route in usable}
@@ -96,20 +96,20 @@ def same_membership(one: NodeRoute, other: NodeRoute) -> bool:
     return a.pod_cidrs == b.pod_cidrs and a.node_ips == b.node_ips and one.created == other.created
 
 
-_OWN, _NOBODYS = "", "*"
+_OWN, _SPECIAL = "", "*"
 """Holders that sort before all nodes; no node has such a name."""
-_WHOSE = {_OWN: "this node's own addresses", _NOBODYS: "what is no pod's (loopback, link-local, multicast)"}
+_HOLDERS = {_OWN: "this node's own addresses", _SPECIAL: "what is no pod's (loopback, link-local, multicast)"}
 
 
-def _losers(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str, str]:
+def _clashing(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str, str]:
     """NodeRoutes that lose a clash of pod CIDRs, by name, each with the problem in words.
 
     One pass over all CIDRs in order: a CIDR that begins before the last one has ended lies inside it.
     """
     by_name = {route.name: route for route in routes}
     claims = [(cidr, route.name) for route in by_name.values() for cidr in route.spec.pod_cidrs]
-    claims += [(cidr, _OWN) for cidr in (*own.spec.pod_cidrs, *near(host))]
-    claims += [(cidr, _NOBODYS) for cidr in SPECIAL]
+    claims += [(cidr, _OWN) for cidr in (*own.spec.pod_cidrs, *own_networks(host))]
+    claims += [(cidr, _SPECIAL) for cidr in SPECIAL]
     claims.sort()
     clashes: list[tuple[str, str, Cidr]] = []
     around: list[tuple[Cidr, str]] = []
@@ -126,15 +126,15 @@ def _losers(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[str
     for one, other, cidr in sorted(clashes, key=lambda clash: sorted(map(rank, clash[:2]), reverse=True)):
         older, younger = sorted((one, other), key=rank)
         if older not in losers and younger not in losers:
-            whose = _WHOSE.get(older) or f"that of {older}, which is older"
+            whose = _HOLDERS.get(older) or f"that of {older}, which is older"
             losers[younger] = f"its pod CIDRs and {whose}, have {cidr} in common: it gets no route"
     return losers
 
 
-def apart(cidrs: Iterable[Cidr]) -> frozenset[Cidr]:
+def without_nested(cidrs: Iterable[Cidr]) -> frozenset[Cidr]:
     """The CIDRs that lie in no other one of them.
 
-    >>> sorted(map(str, apart(map(Cidr.parse, ("10.0.0.0/16", "10.0.4.0/24", "10.1.0.0/24")))))
+    >>> sorted(map(str, without_nested(map(Cidr.parse, ("10.0.0.0/16", "10.0.4.0/24", "10.1.0.0/24")))))
     ['10.0.0.0/16', '10.1.0.0/24']
     """
     kept: list[Cidr] = []

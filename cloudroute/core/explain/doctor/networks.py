@@ -8,7 +8,7 @@ from itertools import pairwise
 from cloudroute.core.explain.doctor.facts import Facts, Workload
 from cloudroute.core.explain.doctor.findings import Check, Outcome, Unknown, failed, known, listed, ok, warning
 
-_RIVALS = {
+_POD_NETWORKS = {
     "aws-node": "the Amazon VPC CNI",
     "kube-flannel-ds": "flannel",
     "kube-flannel": "flannel",
@@ -18,20 +18,20 @@ _RIVALS = {
     "ovnkube-node": "OVN-Kubernetes",
 }
 """DaemonSets of programs that give pods their addresses, by name."""
-_PERHAPS = {"calico-node": "Calico", "cilium": "Cilium", "kube-router": "kube-router"}
+_MAYBE_POD_NETWORKS = {"calico-node": "Calico", "cilium": "Cilium", "kube-router": "kube-router"}
 """DaemonSets of programs that can also be used for policies or Services alone, by name."""
-_CLOUDS = ("route", "route-controller", "node-route-controller")
+_ROUTE_CONTROLLERS = ("route", "route-controller", "node-route-controller")
 """Names of the route controller in `--controllers`."""
 
 
 def _cnis(facts: Facts) -> Outcome:
     running = [one for one in known(facts.kubernetes.daemon_sets) if one.pods]
-    if rivals := [one for one in running if one.name in _RIVALS]:
+    if rivals := [one for one in running if one.name in _POD_NETWORKS]:
         return failed(
             f"{_named(rivals)}: gives pods addresses and routes too",
             f"remove it once cloudroute's agents run: {_deletions(rivals)}",
         )
-    if perhaps := [one for one in running if one.name in _PERHAPS]:
+    if perhaps := [one for one in running if one.name in _MAYBE_POD_NETWORKS]:
         return warning(
             f"{_named(perhaps)}: may give pods addresses and routes too",
             "see that it enforces policies or Services only, with its own pod network off",
@@ -40,7 +40,7 @@ def _cnis(facts: Facts) -> Outcome:
 
 
 def _named(found: Sequence[Workload]) -> str:
-    words = {**_RIVALS, **_PERHAPS}
+    words = {**_POD_NETWORKS, **_MAYBE_POD_NETWORKS}
     return listed(f"{one.namespace}/{one.name} ({words[one.name]}, {one.pods} pods)" for one in found)
 
 
@@ -69,7 +69,7 @@ def writes_routes(manager: Workload) -> bool:
     flags = _flags(manager.arguments)
     if "kube-controller-manager" in manager.name and flags.get("cloud-provider") != "aws":
         return False
-    disabled = {f"-{name}" for name in _CLOUDS} & set(flags.get("controllers", "").split(","))
+    disabled = {f"-{name}" for name in _ROUTE_CONTROLLERS} & set(flags.get("controllers", "").split(","))
     allocates = flags.get("allocate-node-cidrs", "false") == "true"
     return allocates and flags.get("configure-cloud-routes", "true") == "true" and not disabled
 

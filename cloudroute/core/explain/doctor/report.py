@@ -32,7 +32,7 @@ def _group(group: Group, findings: Sequence[Finding]) -> Iterator[str]:
     yield group
     column = 2 + _STATE_WIDTH + 2
     width = min(_LONGEST_NAME, max(len(finding.check) for finding in findings))
-    for (state, found, _), same in groupby(findings, key=_looks):
+    for (state, found, _), same in groupby(findings, key=_line_key):
         these = list(same)
         # Checks that were not done for the same reason share a line.
         name = ", ".join(finding.check for finding in these)
@@ -51,7 +51,7 @@ def _group(group: Group, findings: Sequence[Finding]) -> Iterator[str]:
     yield ""
 
 
-def _looks(finding: Finding) -> tuple[State, str, str]:
+def _line_key(finding: Finding) -> tuple[State, str, str]:
     """Key by which findings share lines: only findings that were not checked for the same reason do."""
     return finding.state, finding.found, "" if finding.state == "not checked" else finding.check
 
