@@ -225,7 +225,7 @@ def family_of_bytes(address: bytes) -> Family:
 
 
 def network(address: bytes, length: int) -> Cidr:
-    """The network of that prefix length in which an address lies.
+    """The network of this prefix length that an address is in.
 
     >>> str(network(packed("10.0.4.7"), 24))
     '10.0.4.0/24'

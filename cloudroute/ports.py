@@ -203,7 +203,7 @@ class KindDriver(Protocol[K, V]):
     """
 
     def read(self, wanted: Collection[K]) -> dict[K, V]:
-        """Return our entries, told by protocol number, device or table, or by key (`wanted`) where keys are names.
+        """Return our entries, identified by protocol number, device, table, or by key (`wanted`) where keys are names.
 
         Omits entries that can't be expressed as a value (a learning VXLAN device, for example) if a put would overwrite
         them; always reports those that need removal.

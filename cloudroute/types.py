@@ -22,7 +22,7 @@ Path = Literal["native", "direct", "overlay"]
 PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
 """Best first."""
 NodePath = Literal["native", "direct", "partial", "overlay"]
-"""Path of one node: by how many of the route tables that its senders use. Defined by `core.paths.node_path`."""
+"""Path of one node: how many of its senders' route tables lead to it. Defined by `core.paths.node_path`."""
 NODE_PATHS: tuple[NodePath, ...] = ("native", "direct", "partial", "overlay")
 """Best first."""
 

@@ -1,1 +1,1 @@
-"""Every decision, and no I/O: one snapshot in, one plan out."""
+"""All decisions, without I/O: one snapshot in, one plan out."""

@@ -158,7 +158,7 @@ class Explanation(NamedTuple):
     seen_as: Literal["pod", "node", "outside", ""] = "pod"
     """Owner of the address that the receiver sees: the node for a masqueraded pod; "" where nothing is received."""
     source: str = ""
-    """That address; "" where any pod of a node may be meant."""
+    """Address that the receiver sees; "" where any pod of a node may be meant."""
 
 
 def explain(a: str, b: str, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]) -> Explanation:

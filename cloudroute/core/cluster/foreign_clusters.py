@@ -89,7 +89,7 @@ def _unknown_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, C
     for table_id in selected & set(snapshot.tables):
         for destination, target, _, propagated in snapshot.tables[table_id]:
             if (
-                target not in known  # nearly all of a large table is
+                target not in known  # first, since nearly all targets in a large table are known
                 and target.startswith("eni-")
                 and not propagated
                 and isinstance(destination, Cidr)

@@ -99,7 +99,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
     strays = [record for name, record in snapshot.node_routes.items() if name not in kept]
     predecessors = _predecessors(strays, members, snapshot)
     leaving = tuple([record for record in strays if record.name not in predecessors])
-    members.sort(key=attrgetter("node.priority"), reverse=True)  # they come by age, and a sort keeps that
+    members.sort(key=attrgetter("node.priority"), reverse=True)  # sorted by age before: the sort is stable
     released_cidrs = _released_cidrs(leaving, claims.own)
     ready, blocked = _unblocked(members, released_cidrs)
     held_up = {member.name for member in blocked}
@@ -119,7 +119,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
 
 
 class _Claims:
-    """Claims of Nodes to instances and pod CIDRs, of which each is settled for one Node."""
+    """Claims of Nodes to instances and pod CIDRs: decides which Node gets each."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
         # The input is nearly sorted. One sort by pairs of texts would take three times as long as these two by one.

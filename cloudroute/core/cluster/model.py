@@ -84,7 +84,7 @@ class Snapshot:
     vpc_id: str
     instances: Mapping[str, Instance]
     tables: Mapping[str, RouteTable]
-    """All of the VPC, managed or not: a subnet without an association uses the main one."""
+    """All route tables of the VPC, managed or not: a subnet without an association uses the main one."""
     subnets: Mapping[str, Subnet]
     limit: int
     """Routes per table and family: --route-limit, or the quota."""

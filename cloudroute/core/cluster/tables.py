@@ -73,7 +73,7 @@ def managed_tables(snapshot: Snapshot, policy: Policy, table_of: Mapping[str, st
 
 def known_tables(snapshot: Snapshot) -> set[str]:
     """Ids of tables that have, or had, routes of ours: they have a RouteTable object or are in a `native_in`."""
-    published = {record.spec.native_in for record in snapshot.node_routes.values()}  # few differ
+    published = {record.spec.native_in for record in snapshot.node_routes.values()}  # few distinct values
     return {*snapshot.route_table_objects, *(table_id for table_ids in published for table_id in table_ids)}
 
 

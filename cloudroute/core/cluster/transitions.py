@@ -1,6 +1,6 @@
 """Make before break: the steps for now, and the steps that wait for a timer.
 
-To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, an agent that does not report not ready,
+To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, a wait while the agent reports not ready,
 publish.
 To overlay: publish, `drain_seconds`, delete the route. A node whose agent is stopped meanwhile (an upgrade) continues
 to send by that route: the deletion waits until an agent runs there again, at most `ABSENCE_SECONDS`. Routes to a dead

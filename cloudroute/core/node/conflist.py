@@ -7,7 +7,7 @@ of each field:
 
     cniVersion 1.0.0     the plugins of distributions refuse 1.1.0, and every pod with it
     mtu                  MTU of both ends of the veth pair
-    ipMasq false         the agent masquerades: the plugin would except only the node's own pods
+    ipMasq false         the agent masquerades: the plugin would exempt only packets to the node's own pods
     gateway              the first host address, which ptp puts on the host's end of each veth pair
     snat                 (portmap) a host port answers the node itself and the node's own pods
     tuning               (IPv6) ptp waits two seconds for the duplicate address detection of each pod's address, which

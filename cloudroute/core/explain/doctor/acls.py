@@ -162,7 +162,7 @@ def _at(acl: Acl, places: Sequence[_Place], egress: bool) -> str:
 
 
 def _ports(found: Mapping[str, Sequence[Refusal]]) -> str:
-    """The refused ports of each protocol, neighbours joined."""
+    """The refused ports of each protocol, adjacent ranges joined."""
     words = []
     for protocol, refusals in found.items():
         ranges: list[tuple[int, int]] = []

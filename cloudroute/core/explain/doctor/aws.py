@@ -20,7 +20,7 @@ ACTIONS: dict[str, str] = {
     "servicequotas:GetServiceQuota": "without it --route-limit auto does not know the limit, and takes 50",
     "servicequotas:GetAWSDefaultServiceQuota": "as GetServiceQuota, where the account has no quota of its own",
 }
-"""Every call of the controller, and the loss without it."""
+"""IAM action of each call of the controller, with the effect of its refusal."""
 NO_CREDENTIALS = "AWS could not be asked (see credentials)"
 NO_REGION = "no region is known (see region)"
 _DISPENSABLE = ("ec2:DescribeManagedPrefixLists", "servicequotas:GetServiceQuota")

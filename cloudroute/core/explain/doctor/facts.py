@@ -45,7 +45,7 @@ class Workload(NamedTuple):
 
 
 class Election(NamedTuple):
-    """The controllers' Lease, and where their pods run."""
+    """The controllers' Lease, and the hosts of their pods."""
 
     namespace: str
     lease: LeaseRecord | None
@@ -215,7 +215,7 @@ class MachineFacts:
     """Reason why /proc/sys/net can't be written; "" where it can."""
     plugins: Collection[str]
     searched: Sequence[str]
-    """Folders where CNI plugins were looked for."""
+    """Folders that were searched for CNI plugins."""
     shadowing: Sequence[str]
     """Other CNI configurations that the container runtime takes before ours."""
     devices: Sequence[str]

@@ -65,7 +65,7 @@ def _metadata(facts: Facts) -> Outcome:
 
 
 def path_mtu(zone: str, outpost_arn: str) -> int | None:
-    """The largest packet between an instance there and one in the region; None within the region itself.
+    """Largest packet, in bytes, between an instance of this zone or Outpost and the region; None inside the region.
 
     >>> path_mtu("eu-central-1a", ""), path_mtu("us-gov-west-1b", ""), path_mtu("eu-central-1-ham-1a", "")
     (None, None, 1300)

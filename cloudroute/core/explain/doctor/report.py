@@ -18,7 +18,7 @@ _LONGEST_NAME = 24
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """The table: one line for a check that is ok, else also its reason and remedy. The last line has the counts."""
+    """The table: a line for each check; a warning or failure also has its reason and remedy. Last come the counts."""
     for group in GROUPS:
         members = [finding for finding in findings if finding.group == group]
         if members:

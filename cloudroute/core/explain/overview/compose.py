@@ -128,7 +128,7 @@ def _node(
 
 
 def _agent(record: NodeRoute | None) -> str:
-    """ "ready", "behind", "silent", or the agent's own words for what is wrong."""
+    """State of the agent: "ready", "behind", "silent", or its own description of the problem."""
     if record is None or not record.status:
         return "silent"
     status = record.status
