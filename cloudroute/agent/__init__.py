@@ -1,9 +1,9 @@
-"""The node's side: a kernel kept equal to what the NodeRoutes say.
+"""The node agent: keeps the kernel of its node in line with the NodeRoutes.
 
     NodeRoutes, RouteTables, NIC ──compose (core)──▶ wanted ─┐
     kernel ──read──▶ actual ─────────────────────────────────┴─▶ difference ──write──▶ kernel, conflist ──▶ status
 
-`sync` holds a tracker per kind of kernel object, `loop` decides when to look at what, `report` says what it amounts
-to in the node's NodeRoute, `process` joins the threads. The kernel and Kubernetes are known as `ports.Kernel` and
-`ports.Agents` only.
+`sync` holds a tracker per kind of kernel object, `loop` decides when each kind is read and compared, `report` writes
+the result to the status of the node's NodeRoute, `process` runs the threads. The kernel and Kubernetes are reached
+through `ports.Kernel` and `ports.Agents` only.
 """

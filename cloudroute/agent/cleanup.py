@@ -1,4 +1,4 @@
-"""`cloudroute agent --cleanup`: a kernel without anything of ours."""
+"""`cloudroute agent --cleanup`: removes everything of cloudroute from the kernel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cloudroute.ports import Kernel
 def clean(kernel: Kernel) -> Done:
     """Remove conflist, nftables table, routes, nexthops and devices; nothing foreign, and no sysctl.
 
-    What an agent has set in sysctls stays: forwarding may serve others by now. Raises CloudrouteError when something
-    could not be removed.
+    Sysctls keep the values that an agent has set, since other programs may rely on forwarding by now. Raises
+    CloudrouteError when something could not be removed.
     """
     sync = Sync(kernel)
     done = sync.run(KINDS)

@@ -1,8 +1,8 @@
-"""One turn of the agent: look, compose, make the kernel so, say how it stands.
+"""One turn of the agent: read the kernel, compute the desired state, write the difference, report the result.
 
-Level-triggered like the controller: a watch event or a message of the kernel only marks what to look at. A turn reads
-what is marked, and the next one comes when something is marked, when a failure is to be tried again, or when all is
-read again in case a message was missed.
+Level-triggered like the controller: a watch event or a kernel message only marks kinds to read. A turn reads the marked
+kinds. The next turn starts when something is marked, when a failure is due for a retry, or at the resync, which reads
+everything in case a message was missed.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from cloudroute.types import Cidr, NodeRoute
 log = structlog.get_logger()
 _chance = Random()
 _conflist = lru_cache(maxsize=8)(conflist)
-"""Each turn wants the same again, and to write it out takes a tenth of the turn."""
+"""Cached: the input is nearly always the same, and serializing it takes a tenth of a turn."""
 
 RESYNC_SECONDS = 300.0
-"""How often all is read again: the kernel tells of changes as they happen, this is for messages that got lost."""
+"""Seconds between two full reads. The kernel announces changes as they happen; this covers lost messages."""
 GATHER_SECONDS = 0.002
-"""How long to gather changes of the cluster before a turn."""
+"""Seconds for which changes of the cluster are gathered before a turn."""
 DEBOUNCE_SECONDS = 0.02
-"""The same for messages of the kernel: a device that goes takes hundreds of entries with it."""
-CALM_SECONDS = 0.5
-"""The same where the last repair was just done: somebody else insists, and is not to be fought at full speed."""
+"""The same for kernel messages: the removal of a device removes hundreds of entries with it."""
+REVERTED_SECONDS = 0.5
+"""The same right after a repair: another program keeps reverting our entries, so repairs slow down."""
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 FILES: tuple[Kind, ...] = ("files",)
 BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "bridges", "nftables")
@@ -50,15 +50,15 @@ NEEDED_PLUGINS = ("ptp", "host-local")
 
 
 class Turn(NamedTuple):
-    """What a turn has come to. `due`: when the next one must come at the latest, monotonic seconds."""
+    """Result of a turn. `due`: latest start of the next one, in monotonic seconds."""
 
     report: Report | None
-    """None while nothing can be said: the first lists have not come."""
+    """None until the first lists of the API server have arrived."""
     due: float
 
 
 class Loop:
-    """`run` and `turn` belong to one thread; `wake` to any."""
+    """Only one thread may call `run` and `turn`; any thread may call `wake`."""
 
     def __init__(
         self,
@@ -87,20 +87,20 @@ class Loop:
         self._host_stale = True
         self._adopted = False
         self._served = False
-        """Whether this process has had all in place that pods stand on."""
+        """Whether this process has once had everything in place that the node's own pods need."""
         self._failures = 0
         self._resync_due = clock.monotonic()
         self._retry_due = float("inf")
-        """When all is read again because something failed. What failed is tried again by any turn before, too."""
+        """Time of the full read after a failure. Any earlier turn retries the failed entries, too."""
         self._repaired = float("-inf")
         self._wake = threading.Event()
         self._foreign = threading.Event()
-        """Somebody else has changed the kernel since the last turn."""
+        """Set when another program has changed the kernel since the last turn."""
         self._changes = ChangeLog()
         self._conflist = f"{settings.cni_conf_dir.rstrip('/')}/{CONFLIST}"
 
     def wake(self, kinds: Collection[Kind] = ()) -> None:
-        """Have a turn soon; `kinds` are what others have changed in the kernel."""
+        """Request a turn soon; `kinds` are the kinds that other programs have changed in the kernel."""
         if kinds:
             self.sync.mark(kinds)
             if "links" in kinds:  # never set back here: several threads call this
@@ -109,7 +109,7 @@ class Loop:
         self._wake.set()
 
     def run(self, stop: threading.Event, ended: Callable[[Turn], bool] = lambda _: False) -> Turn:
-        """Turn after turn, until `stop` is set or `ended` says so of one; that one."""
+        """Take turns until `stop` is set or `ended` is true of a turn; return the last turn."""
         while True:
             self._wake.clear()
             turn = self.turn()
@@ -124,13 +124,13 @@ class Loop:
     def _debounce(self) -> float:
         if not self._foreign.is_set():
             return GATHER_SECONDS
-        fought = self._clock.monotonic() - self._repaired < CALM_SECONDS
-        return CALM_SECONDS if fought else DEBOUNCE_SECONDS
+        reverted = self._clock.monotonic() - self._repaired < REVERTED_SECONDS
+        return REVERTED_SECONDS if reverted else DEBOUNCE_SECONDS
 
     # --- a turn -----------------------------------------------------------------------------
 
     def turn(self) -> Turn:
-        """Look at what is marked, and put it right."""
+        """Read the marked kinds, write the differences, and report."""
         start = self._clock.monotonic()
         if start >= min(self._resync_due, self._retry_due):
             self.sync.mark(KINDS)
@@ -151,7 +151,7 @@ class Loop:
         return Turn(report, self._next(report, now))
 
     def _work(self) -> tuple[Report | None, Done]:
-        done = self._withhold()
+        done = self._remove_stale_conflist()
         synced = self._agents.node_routes.wait_synced(0) and self._agents.route_table_objects.wait_synced(0)
         if not synced:
             return None, done
@@ -164,7 +164,7 @@ class Loop:
             )
             return Report.bad(None, "NoNodeRoute", words), done
         try:
-            if words := self._doubts(own):
+            if words := self._stale_owner(own):
                 return Report.bad(None, "NoNodeRoute", words), done
             host = self._look_at_host()
             self._adopt()
@@ -175,14 +175,14 @@ class Loop:
             return Report.bad(own, error.reason, str(error)), done
         return self._apply(own, wanted, done)
 
-    def _doubts(self, own: NodeRoute) -> str:
-        """Why this NodeRoute is not to be believed, in words: it may be of the machine that had this name before.
+    def _stale_owner(self, own: NodeRoute) -> str:
+        """Return why this NodeRoute may belong to an earlier machine of the same name; "" if it does not.
 
-        EC2 gives a free address away again, and a node is named after its address. A pod that starts by the former
-        machine's NodeRoute keeps an address that leads nowhere. It can be the former one's only where an agent has
-        said how it stands by it, and none has programmed this kernel since it booted.
+        EC2 reuses addresses, and nodes are named after them. A pod that starts with the earlier machine's NodeRoute
+        keeps an address that nothing routes to. The NodeRoute can be the earlier machine's only if an agent has
+        written its status, and no agent has programmed this kernel since it booted.
         """
-        if not own.status or self._served or self.sync.standing():
+        if not own.status or self._served or self.sync.programmed():
             return ""
         try:
             present = self._agents.instance_id()
@@ -195,15 +195,15 @@ class Loop:
         )
 
     def _look_at_host(self) -> Host:
-        """The NIC, read again when a link or an address may have changed."""
+        """Return the NIC and its addresses, read again when a link or an address may have changed."""
         if self._host is None or self._host_stale:
-            self._host_stale = False  # first: what changes while it is read counts
+            self._host_stale = False  # before the read, so that a change during it marks it again
             self._host = None
             self._host = self._kernel.host(self._settings.interface)
         return self._host
 
     def _adopt(self) -> None:
-        """Once: go on with the nexthops that a former process has made."""
+        """Once: take over the nexthop ids that an earlier process has assigned."""
         if not self._adopted:
             routes = self.sync.read("routes").actual
             self._builder.adopt(
@@ -224,15 +224,15 @@ class Loop:
             done += self.sync.run(FILES)
             if words := self.sync.failures(FILES):
                 report = report.failing("ConflistFailed", words)
-        self._tell(wanted)
+        self._log_problems(wanted)
         return report, done
 
-    def _withhold(self) -> Done:
-        """Where no agent has programmed this kernel since it booted, no pod must start by a conflist of before.
+    def _remove_stale_conflist(self) -> Done:
+        """Remove a conflist from before the boot, so that no pod starts before an agent has programmed this kernel.
 
-        Before anything else: `cr0`, once made, no longer tells that there was none.
+        This comes before any other write: once `cr0` exists, a first turn after a boot can't be recognised any more.
         """
-        if self._served or self.sync.standing():
+        if self._served or self.sync.programmed():
             return Done()
         self.sync.want({"files": {}})
         return self.sync.run(FILES)
@@ -250,14 +250,14 @@ class Loop:
                 "(Debian: containernetworking-plugins), or name their folder by CNI_PATH"
             ]
             return report.failing("CNIPluginsMissing", words)
-        if words := list(self._taken(wanted.pod_cidrs)):
+        if words := list(self._addresses_in_use(wanted.pod_cidrs)):
             return report.failing("AddressesInUse", words)
         if words := self.sync.failures((*BASE, *PEERS)):
             return report.failing("PeersFailed", words, serves=True)
         return report
 
-    def _taken(self, pod_cidrs: Collection[Cidr]) -> Iterator[str]:
-        """Which of this node's addresses have pods of other networks, in words: new pods would get them again."""
+    def _addresses_in_use(self, pod_cidrs: Collection[Cidr]) -> Iterator[str]:
+        """Yield a sentence for each other network whose pods hold addresses of this node: new pods would get them."""
         for name, leases in self._kernel.leases_of_others().items():
             taken = sorted(one for one in leases if any(cidr.covers(network(one, 8 * len(one))) for cidr in pod_cidrs))
             if taken:
@@ -267,9 +267,9 @@ class Loop:
                     f"{LEASES}/{name}"
                 )
 
-    # --- what people are told ---------------------------------------------------------------
+    # --- logs and metrics -------------------------------------------------------------------
 
-    def _tell(self, wanted: DesiredState) -> None:
+    def _log_problems(self, wanted: DesiredState) -> None:
         self._telemetry.world(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS})
         for name, words in wanted.problems.items():
             self._changes.say(("peer", name), "peer", warning=True, node=name, problem=words)

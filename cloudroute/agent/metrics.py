@@ -1,4 +1,4 @@
-"""What an agent counts: its work, what is not in place, its peers by path, and the bytes sent to each."""
+"""Metrics of an agent: its work, entries that are not in place, its peers by path, and the bytes sent to each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cloudroute.types import PATHS, Cidr, Path
 
 
 class AgentTelemetry(Health, Collector):
-    """Metrics and health of an agent. `counters` reads the kernel's, at each scrape."""
+    """Metrics and health of an agent. `counters` reads the kernel's byte counters, at each scrape."""
 
     def __init__(
         self,
@@ -42,22 +42,22 @@ class AgentTelemetry(Health, Collector):
         self.registry.register(self)
 
     def synced(self, seconds: float, done: Done, repair: bool) -> None:
-        """Count a turn that has changed something."""
+        """Count a turn that changed the kernel."""
         self._sync.observe(seconds)
         for kind, count in (done.put + done.dropped).items():
             self._changes.labels(kind, "repair" if repair else "cluster").inc(count)
 
     def ready(self, ready: bool, why: str = "") -> None:
-        """The same in /readyz and as a metric."""
+        """Set readiness in /readyz and in the metric."""
         super().ready(ready, why)
         self._ready.set(ready)
 
     def world(self, wanted: DesiredState, failures: Mapping[Kind, int]) -> None:
-        """Replace what is known: `failures` counts what is not in place, by kind."""
+        """Replace the desired state and the number of entries by kind that are not in place (`failures`)."""
         self._wanted, self._failures = wanted, failures
 
     def collect(self) -> Iterator[Metric]:
-        """Draw the series of the world (prometheus_client's Collector)."""
+        """Yield the series that are computed at each scrape (prometheus_client's Collector)."""
         wanted = self._wanted
         peers = GaugeMetricFamily("cloudroute_agent_peers", "Other nodes, by path to them.", labels=["path"])
         failed = GaugeMetricFamily("cloudroute_agent_failed", "Entries that are not in place.", labels=["kind"])
@@ -77,21 +77,22 @@ class AgentTelemetry(Health, Collector):
 
 
 class _Bytes:
-    """The kernel's counters by peer and path, going on where the kernel's begin anew.
+    """Byte counters by peer and path that only grow, though the kernel's restart from 0 when it loses an entry.
 
-    The kernel tells the tunnel from the NIC. Whether the NIC was the native or the direct path is as it is now.
+    The kernel counts bytes by the tunnel and by the NIC. Bytes by the NIC count as native or direct by the peer's
+    path at the time of the scrape.
     """
 
     def __init__(self, counters: Callable[[], Sequence[PeerBytes]]) -> None:
         self._counters = counters
         self._lock = threading.Lock()
-        """Each scrape has a thread of its own, and two at once would count the same bytes twice."""
+        """Each scrape runs in a thread of its own; two at once would count the same bytes twice."""
         self._last: dict[Cidr, PeerBytes] = {}
-        """As last seen, of the peers that are there: also while the counters can't be read."""
+        """Last counters of each present peer; kept while the kernel's can't be read."""
         self._totals: dict[tuple[str, Path], int] = {}
 
     def read(self, wanted: DesiredState) -> Mapping[tuple[str, Path], int]:
-        """Totals by (node, path) of all peers that are there; zeros are left out."""
+        """Return the totals by (node, path) of all present peers, without zeros."""
         with self._lock:
             found = {counted.cidr: counted for counted in self._counters()}
             before, self._last = self._last, {}

@@ -1,8 +1,8 @@
-"""The agent's process: which threads there are, and how it ends.
+"""The agent's process: its threads, and its shutdown.
 
-Main thread: supervision. Loop thread: all decisions and all writes to the kernel. Status thread: the one write to
-Kubernetes. Reflectors, and the threads that listen to the kernel, only mark what to look at. A thread that dies ends
-the process. However it ends, the kernel stays as it is: pods go on, and the next process takes over what it finds.
+Main thread: supervision. Loop thread: all decisions and all writes to the kernel. Status thread: the only write to
+Kubernetes. Reflectors, and the threads that listen to the kernel, only mark kinds to read. A thread that dies ends the
+process. The kernel always stays as it is: pods keep running, and the next process takes over the entries it finds.
 On a signal the last status says that the agent has stopped: the controller then keeps the routes that this node uses.
 """
 
@@ -18,16 +18,16 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Agents, Clock, Kernel
 
 GLANCE_SECONDS = 2.0
-"""How soon a dead thread is found. Each look costs a tenth of a millisecond, all day long."""
+"""Seconds between two checks for dead threads. A check costs a tenth of a millisecond."""
 END_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
-"""How long `--once` tries."""
+"""Longest run of `--once`."""
 FLUSH_SECONDS = 5.0
 """Longest wait for the last status at the end: half of the DaemonSet's terminationGracePeriodSeconds."""
 
 
 class Agent:
-    """Joins kernel, cluster and loop. `run` is the main thread's; `stop` may be set from a signal handler."""
+    """Joins kernel, cluster and loop. Only the main thread may call `run`; a signal handler may set `stop`."""
 
     def __init__(
         self, settings: AgentSettings, agents: Agents, kernel: Kernel, clock: Clock, telemetry: AgentTelemetry
@@ -42,7 +42,7 @@ class Agent:
         self.stop = threading.Event()
 
     def run(self) -> None:
-        """Until stopped, or with `--once` until all is in place; raises CloudrouteError when that does not come."""
+        """Run until stopped, or with `--once` until all is in place. Raises CloudrouteError if `--once` times out."""
         self._telemetry.ready(False, "the first lists of the API server have not arrived")
         self._kernel.listen(self._loop.wake)
         self._agents.start(self._loop.wake)
@@ -50,14 +50,14 @@ class Agent:
         threading.Thread(target=self._work, name="loop", daemon=True).start()
         deadline = self._clock.monotonic() + PATIENCE_SECONDS if self._settings.once else float("inf")
         try:
-            # A signal sets `stop`, and so does the loop's end: neither waits for the next look.
+            # A signal sets `stop`, and so does the end of the loop: neither waits for the next check.
             while not self.stop.wait(GLANCE_SECONDS) and self._clock.monotonic() < deadline:
-                self._look_after()
+                self._check_threads()
         finally:
             self.stop.set()
             self._loop.wake()
         while not self._ended.wait(END_SECONDS):
-            self._look_after()
+            self._check_threads()
         if self._failure:
             raise self._failure
         if not self._settings.once and self._last and self._last.report:
@@ -67,9 +67,9 @@ class Agent:
         self._agents.stop()
         self._kernel.close()
         if self._settings.once:
-            self._insist()
+            self._check_ready()
 
-    def _insist(self) -> None:
+    def _check_ready(self) -> None:
         """Raise CloudrouteError unless all is in place."""
         if self._last and self._last.report:
             if self._last.report.ready:
@@ -77,7 +77,7 @@ class Agent:
             raise CloudrouteError(f"{self._last.report.reason}: {self._last.report.message}")
         raise CloudrouteError(self._agents.trouble or "the API server has not given its lists")
 
-    def _look_after(self) -> None:
+    def _check_threads(self) -> None:
         if thread := self._agents.dead() or self._kernel.dead():
             raise CloudrouteError(f"the thread {thread} has ended, its error is above: this process ends, too")
         if not self._reporter.thread.is_alive():
@@ -89,7 +89,7 @@ class Agent:
 
         try:
             self._last = self._loop.run(self.stop, ended)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, the process must not go on without it
+        except BaseException as error:  # noqa: BLE001 - on any error: without its loop the process must end
             self._failure = error
         finally:
             self._telemetry.forget("loop")

@@ -1,11 +1,11 @@
-"""How a node stands, and its NodeRoute's status that says so.
+"""The result of a turn, and the NodeRoute status that reports it.
 
 Every agent watches every NodeRoute, so a status that followed each change of a peer would cost N x N events. It is
-written on the node's own transitions: readiness, reason, the generation that it speaks of, the MTU, and the node's
-path. The counts of peers by path go along and are as of then. A change of path alone, which many nodes may see at one
-time, is told when it has lasted for some seconds, after a random delay that grows with the number of peers: of a node
-that joins, which is on nobody's subnet until its source/dest check is off, its neighbours say nothing; and of the first
-that sends by another table, nobody whose own NodeRoute soon says that it is routed there.
+written on the node's own transitions: readiness, reason, observed generation, MTU, and the node's path. The counts of
+peers by path are written along with them and are as of that moment. A change of path alone, which many nodes may see at
+one time, is written when it has lasted for some seconds, after a random delay that grows with the number of peers. So
+two short changes cause no write: a joining node, whose NodeRoute has no subnet until its source/dest check is off, on
+its neighbours; and the first node that sends by another table, on nodes that soon get a route there.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ from cloudroute.types import PATHS, NodePath, NodeRoute, Path
 _chance = Random()
 
 LASTS_SECONDS = 5.0
-"""How long a change of path must last: longer than `--settle-seconds`, for which a new node is on nobody's subnet."""
+"""Seconds that a change of path must last: more than `--settle-seconds`, during which a new node has no subnet."""
 SPREAD_SECONDS = 0.01
-"""Per peer: 5,000 agents that see one change spread their words over 50 s."""
+"""Random delay per peer: 5,000 agents that see one change spread their writes over 50 s."""
 FIRST_RETRY, LAST_RETRY = 0.5, 60.0
 MOST_WORDS = 1024
-"""Characters of a message, as the CRD limits it."""
+"""Longest message in characters: the limit of the CRD."""
 _TRANSITIONS = ("ready", "reason", "observedGeneration", "mtu", "path")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is to say of a node at one moment."""
+    """State of a node at one moment."""
 
     own: NodeRoute | None
     ready: bool
     reason: str
-    """One word."""
+    """One CamelCase word."""
     message: str
-    """What is wrong and what to do; "" while all is well."""
+    """The problem and its remedy; "" while ready."""
     serves: bool
-    """Whether all that the node's own pods stand on is in place."""
+    """Whether everything that the node's own pods need is in place."""
     path: NodePath | None = None
     paths: Mapping[Path, int] = field(default_factory=dict)
     mtu: int = 0
 
     @classmethod
     def of(cls, own: NodeRoute, wanted: DesiredState) -> Report:
-        """All is as it is wanted."""
+        """Return the report of a node whose kernel is in the desired state."""
         return cls(own, True, "Ready", "", True, wanted.path, wanted.paths, wanted.mtu)
 
     @classmethod
     def bad(cls, own: NodeRoute | None, reason: str, message: str) -> Report:
-        """Nothing could be programmed."""
+        """Return the report of a node on which nothing could be programmed."""
         return cls(own, False, reason, message, False)
 
     def failing(self, reason: str, words: Sequence[str], serves: bool = False) -> Report:
-        """The same, with what is wrong."""
+        """Return this report as not ready; its message is the first three of `words`."""
         more = f" (and {len(words) - 3} more)" if len(words) > 3 else ""
         return replace(self, ready=False, reason=reason, message="; ".join(words[:3]) + more, serves=serves)
 
     def stopped(self) -> Report:
-        """The same node once its agent has ended."""
+        """Return this report as that of a node whose agent has ended."""
         words = (
             "the agent has ended: pods go on, but changes of paths are not taken up until an agent runs here again; if "
             "that lasts, see why the DaemonSet has no running pod on this node"
@@ -76,8 +76,8 @@ class Report:
         return replace(self, ready=False, reason=STOPPED, message=words)
 
     def status(self, old: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """The object's status. `since` moves when readiness or path do; `now` is seconds since the epoch."""
-        assert self.own is not None  # noqa: S101 - who has no NodeRoute has no status
+        """Return the object's status. `since` moves with readiness or path; `now` is in seconds since the epoch."""
+        assert self.own is not None  # noqa: S101 - a node without a NodeRoute has no status
         same = old.get("path") == self.path and old.get("ready") == self.ready and isinstance(old.get("since"), str)
         since = old["since"] if same else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
@@ -87,12 +87,12 @@ class Report:
             "observedGeneration": self.own.generation,
             "mtu": self.mtu,
             "since": since,
-            "path": self.path,  # None takes away what was said before
+            "path": self.path,  # None removes the field
             "paths": {path: self.paths.get(path, 0) for path in PATHS} if self.path else None,
         }
 
     def same(self, other: Report | None) -> bool:
-        """Whether both have the same to say of the same object, but for counts and words."""
+        """Whether both describe the same state of the same object; counts and messages may differ."""
         return other is not None and self._transition == other._transition
 
     @property
@@ -102,13 +102,13 @@ class Report:
 
 
 class Reporter:
-    """A thread that writes the status, so that an API server which hangs delays no repair."""
+    """A thread that writes the status, so that a hanging API server delays no repair of the kernel."""
 
     def __init__(self, agents: Agents, clock: Clock) -> None:
         self._agents, self._clock = agents, clock
         self._lock = threading.Condition()
         self._report: Report | None = None
-        """What is to be written, or just being written."""
+        """The report to write, or being written."""
         self._not_before = 0.0
         self._stopping = False
         self._writing = False
@@ -120,7 +120,7 @@ class Reporter:
         self.thread.start()
 
     def say(self, report: Report) -> None:
-        """Write it, unless the object says so already, or there is none."""
+        """Schedule a write, unless there is no object or it has this status already."""
         moved: list[str] = []
         if report.own:
             present = report.own.status
@@ -132,7 +132,7 @@ class Reporter:
                 return
             due, self._report = self._report, report
             if report.same(due):
-                return  # its time stands: a write that fails backs off, however many turns there are
+                return  # keep the time: turns must not shorten the back-off of a failing write
             delay = 0.0
             if moved == ["path"]:
                 delay = LASTS_SECONDS + _chance.uniform(0, SPREAD_SECONDS * sum(report.paths.values()))
@@ -141,14 +141,14 @@ class Reporter:
             self._lock.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Write what is to be said at once, and wait until it is written; whether it is."""
+        """Write a pending report now; wait up to `timeout` seconds and return whether it is written."""
         with self._lock:
             self._not_before = 0.0
             self._lock.notify_all()
             return self._lock.wait_for(lambda: self._report is None and not self._writing, timeout)
 
     def stop(self) -> None:
-        """Let the thread end."""
+        """Make the thread end."""
         with self._lock:
             self._stopping = True
             self._lock.notify_all()
@@ -156,7 +156,7 @@ class Reporter:
     def _run(self) -> None:
         failures = 0
         while report := self._next():
-            assert report.own is not None  # noqa: S101 - `say` is given one
+            assert report.own is not None  # noqa: S101 - `say` drops reports without one
             pause = 0.0
             try:
                 self._agents.write_status(report.own, report.status(report.own.status, self._clock.now()))
@@ -169,7 +169,7 @@ class Reporter:
             self._done(report, pause)
 
     def _next(self) -> Report | None:
-        """The report that is due; None when the thread is to end."""
+        """Wait for a due report and return it; None when the thread must end."""
         with self._lock:
             while not self._stopping:
                 now = self._clock.monotonic()

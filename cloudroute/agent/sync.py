@@ -1,11 +1,12 @@
-"""The kernel made equal to what is wanted, kind by kind.
+"""Brings the kernel to the desired state, kind by kind.
 
-Entries are put in the order of `dataplane.KINDS`, each kind standing on those before it, and removed in the opposite
-order, so that nothing ever points at what is not there. What failed stays pending; the rest goes on. A kind that is
-marked, because somebody else has changed it or because it falls with another, is read before it is compared.
+Entries are put in the order of `dataplane.KINDS`, in which each kind depends on earlier ones, and removed in the
+opposite order, so that no entry ever refers to a missing one. A failed entry stays pending; the others go on. A kind
+that is marked, because another program has changed it or because the kernel removes it along with another kind, is read
+before it is compared.
 
-Pods may run already, reached by the default route. So the `unreachable` route of a pool comes when none of the routes
-that it covers is missing, and goes before them: it takes no packet that has another way.
+Pods may run already, reached by the default route. So the `unreachable` route of a pool is added only when none of the
+routes that it covers is missing, and removed before them: it must not drop packets that have another way.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from cloudroute.dataplane import KINDS, VTEP, AddressKey, Kind, Route, RouteKey,
 from cloudroute.errors import KernelError
 from cloudroute.ports import Kernel
 
-_FALL: Mapping[Kind, tuple[Kind, ...]] = {
+_REMOVED_WITH: Mapping[Kind, tuple[Kind, ...]] = {
     "links": KINDS[1:-2],
     "addresses": ("neighbours", "nexthops", "routes"),
     "nexthops": ("routes",),
 }
-"""What the kernel drops without a word when an entry of a kind goes: to be read again once that was put back.
+"""Kinds that the kernel removes silently along with an entry of a kind: read again once the entry was put back.
 
-An address or a nexthop that is replaced takes nothing along; a device may, when its MAC or its state changes.
+Replacing an address or a nexthop removes nothing else; a device may lose entries when its MAC or state changes.
 """
 
 
 @dataclass
 class Done:
-    """What a pass has changed: how many entries by kind."""
+    """Number of entries changed in a pass, by kind."""
 
     put: Counter[Kind] = field(default_factory=Counter)
     dropped: Counter[Kind] = field(default_factory=Counter)
@@ -42,35 +43,35 @@ class Done:
         return Done(self.put + other.put, self.dropped + other.dropped)
 
     def __str__(self) -> str:
-        """In words: "put 3 routes, 3 nexthops; removed 1 route"; "" for nothing."""
+        """Return a summary like "put 3 routes, 3 nexthops; removed 1 route"; "" for no change."""
         parts = (("put", self.put), ("removed", self.dropped))
         return "; ".join(f"{verb} {_listed(counts)}" for verb, counts in parts if counts)
 
 
 class Sync:
-    """The trackers of one kernel. For one thread, but for `mark`, which any may call."""
+    """The trackers of one kernel. For one thread; only `mark` may be called by any."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self.trackers: dict[Kind, Tracker[Any, Any]] = {kind: Tracker(kind) for kind in KINDS}
         self.broken: dict[Kind, str] = {}
-        """Kinds that could not be read or written at all, and why."""
+        """Kinds that could not be read at all, and why."""
         self._marked: set[Kind] = set(KINDS)
 
     def mark(self, kinds: Iterable[Kind]) -> None:
-        """Look at these kinds before the next comparison: others may have changed them."""
+        """Read these kinds before the next comparison: other programs may have changed them."""
         self._marked.update(kinds)
 
     def want(self, tables: Mapping[Kind, Mapping[Any, Any]]) -> None:
-        """Replace what is wanted of these kinds."""
+        """Replace the desired entries of these kinds."""
         for kind, table in tables.items():
             self.trackers[kind].want(table)
 
     def read(self, kind: Kind) -> Tracker[Any, Any]:
-        """The tracker of a kind, read if it was marked."""
+        """Return the tracker of a kind, after reading the kernel if the kind was marked."""
         tracker = self.trackers[kind]
         if kind in self._marked:
-            self._marked.discard(kind)  # first: what changes while it is read counts
+            self._marked.discard(kind)  # before the read, so that a change during it marks the kind again
             try:
                 tracker.found(self._kernel.tables[kind].read(tracker.wanted.keys()))
                 self.broken.pop(kind, None)
@@ -79,13 +80,13 @@ class Sync:
                 self.mark((kind,))
         return tracker
 
-    def standing(self) -> bool:
-        """Whether an agent has programmed this kernel since it booted, or may have: the devices can't be read."""
+    def programmed(self) -> bool:
+        """Whether an agent has programmed this kernel since it booted; true also if the devices can't be read."""
         link = self.read("links").actual.get(VTEP)
         return "links" in self.broken or (link is not None and link.up)
 
     def run(self, kinds: Collection[Kind]) -> Done:
-        """Make these kinds as they are wanted, as far as that works."""
+        """Put and remove entries of these kinds until they are as desired; a failed entry stops no other."""
         done = Done()
         for kind in KINDS:
             if kind in kinds:
@@ -137,7 +138,7 @@ class Sync:
         if count := len(put) - len(failed):
             done.put[kind] += count
             if fell:
-                self.mark(_FALL.get(kind, ()))
+                self.mark(_REMOVED_WITH.get(kind, ()))
         return failed
 
     def _drop(self, kind: Kind, done: Done) -> None:
@@ -159,7 +160,7 @@ class Sync:
 
 
 def describe(kind: Kind, key: object) -> str:
-    """An entry's key, as people write it."""
+    """Return an entry's key in its usual notation."""
     if isinstance(key, bytes):
         return f"{kind} {key.hex(':') if kind in ('fdb', 'fdb6') else written(key)}"
     if isinstance(key, AddressKey):
