@@ -10,7 +10,7 @@ from cloudroute.config import AgentSettings
 
 def run(invocation: Invocation) -> int:
     """Run until a signal comes, or with --once until all is in place."""
-    # Only here, all of them: they load the Kubernetes client and open sockets of the kernel.
+    # Imported only here: they load the Kubernetes client and open kernel sockets.
     from cloudroute import telemetry
     from cloudroute.adapters.kernel import HostKernel
     from cloudroute.adapters.kube.agents import KubeAgents

@@ -1,4 +1,4 @@
-"""`cloudroute cleanup`: everything of ours leaves EC2 and Kubernetes."""
+"""`cloudroute cleanup`: removes everything of cloudroute from EC2 and Kubernetes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloudroute.config.values import switch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanupOptions:
-    """A flag alone: nobody should find out that an environment or a file has said yes."""
+    """Options that are flags only: an environment variable or a file must not confirm a removal by accident."""
 
     yes: bool = setting(
         False, switch("true", "false"), "Cleanup", "Do it; without this flag it is only listed.", bare="true"
@@ -21,7 +21,7 @@ class CleanupOptions:
 
 
 def run(invocation: Invocation) -> int:
-    """List what is ours, or remove it."""
+    """List the routes and NodeRoutes of cloudroute, or remove them."""
     from cloudroute.commands.control import look, run_controller  # only here: it loads boto3 and the Kubernetes client
 
     settings = invocation[ControllerSettings]

@@ -1,4 +1,4 @@
-"""What a command is, to the command line."""
+"""The description of a command, from which the command line is built."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of a command: `invocation[ControllerSettings]` and its words (SRC DST)."""
+    """One call of a command: its settings, by class (`invocation[ControllerSettings]`), and its words (SRC DST)."""
 
     settings: Loaded
     words: tuple[str, ...] = ()
@@ -24,23 +24,23 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`run` returns the exit code and raises CloudrouteError, whose text is for people."""
+    """`run` returns the exit code, or raises CloudrouteError with a text for people."""
 
     name: str
     summary: str
     text: str
-    """One paragraph: what happens."""
+    """One paragraph on the effects of the command."""
     example: str
-    """A shell line, or several, that works as it stands."""
+    """One or more shell lines that work as they are."""
     run: Callable[[Invocation], int]
     kinds: tuple[type, ...] = ()
     """The settings classes whose fields are its flags."""
     words: tuple[str, ...] = ()
-    """What must follow the flags, in this order. One in brackets may be left out; one that ends in dots is the rest."""
+    """Positional arguments, in order. Brackets mark an optional one; one that ends in dots takes all the rest."""
     required: tuple[str, ...] = ()
-    """Fields that must not stay empty."""
+    """Fields that must not be empty."""
 
     @property
     def takes_line(self) -> bool:
-        """Whether what follows `--` is a command line of its own."""
+        """Whether the arguments after `--` are a command line of their own."""
         return self.words[-1:] != () and self.words[-1].endswith("...")

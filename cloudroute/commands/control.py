@@ -1,4 +1,4 @@
-"""The controller, put together: settings to adapters, adapters to lease and loop.
+"""Builds the controller from its settings: adapters, lease and loop.
 
 Imported by commands when they run: it loads boto3 and the Kubernetes client.
 """
@@ -39,22 +39,22 @@ log = structlog.get_logger()
 
 LEASE = "cloudroute"
 WRITE_SHARE = 0.75
-"""Of the margin between a lease's end and its renewals' deadline: how long one write may take."""
+"""Longest duration of one write, as a share of lease duration minus renew deadline."""
 
 FLUSH_SECONDS = 0.3
-"""For the last Events: a process that was told to end does so within a second."""
+"""Longest wait for the last Events: after a signal the process ends within a second."""
 
 
 class ReadOnly:
-    """The fence of a command that only looks."""
+    """The fence of a command that only reads: it refuses every write."""
 
     def check(self) -> None:
-        """Refuse."""
+        """Raise LeaseLost, always."""
         raise LeaseLost("this command only reads")
 
 
 def write_seconds(settings: ControllerSettings) -> float:
-    """How long a write to AWS or to Kubernetes may take, so that it ends before another process may lead."""
+    """Return the timeout of a write to AWS or Kubernetes: it ends before another process can lead."""
     return WRITE_SHARE * (settings.lease_duration - settings.renew_deadline)
 
 
@@ -67,9 +67,9 @@ def make_loop(
     leave: bool,
     status: Status | None = None,
 ) -> Loop:
-    """A loop over a cluster that has been read once: where no region is set, its nodes' zones may tell it.
+    """Return a loop over a cluster that has been read once: if no region is set, its nodes' zones may tell it.
 
-    `leave` makes it remove all that is ours. Raises UsageError when the region is not known.
+    `leave` makes the loop remove everything that is ours. Raises UsageError when the region is not known.
     """
     clock = SystemClock()
     zones = (node.zone_hint for node in cluster.nodes.items().values())
@@ -80,7 +80,7 @@ def make_loop(
 
 
 def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, Decision]:
-    """The world as it is, and what a controller with these settings would decide about it. Nothing is written.
+    """Read EC2 and Kubernetes, and return the decision of a controller with these settings. Nothing is written.
 
     Raises CloudrouteError.
     """
@@ -100,8 +100,8 @@ def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, D
 def run_controller(settings: ControllerSettings, leave: bool = False) -> NoReturn:
     """Run until a signal comes, or with `once` until all is done; then end the process with the exit code.
 
-    At once, and not as Python would: its exit waits for threads, whose calls may hang, and after a lost lease no
-    thread may finish what it is about to do. Raises CloudrouteError only before there are such threads.
+    The process ends by os._exit: Python's own exit waits for threads, whose calls may hang, and after a lost lease no
+    thread may complete another write. Raises CloudrouteError only before these threads are started.
     """
     tune_malloc()
     telemetry = Telemetry()
@@ -110,7 +110,7 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
     status = Status(settings.cluster_name, lease) if settings.status_page and not leave else None
     if status:
         telemetry.pages |= status.pages()
-    if not leave:  # a cleanup ends by itself, often where the address is taken: nobody asks how it is
+    if not leave:  # a cleanup ends by itself, needs no probes, and often runs where the address is in use
         with listening(settings.listen):
             port = telemetry.serve(*settings.listen)
         log.info("listening", port=port, page=settings.status_page)

@@ -8,7 +8,7 @@ from cloudroute.commands.output import write_exactly
 
 
 def run(invocation: Invocation) -> int:  # noqa: ARG001 - every command takes one
-    """Write them as YAML documents."""
+    """Print the definitions as YAML documents."""
     write_exactly(crds.text())
     return 0
 

@@ -1,4 +1,4 @@
-"""`cloudroute demo`: a cluster outgrows its route tables, in a minute; or its packets are counted, one by one."""
+"""`cloudroute demo`: a cluster that outgrows its route tables, in a minute; or one whose packets are all counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloudroute.config.values import matching, switch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """Flags alone."""
+    """Options that are flags only, without an environment variable or a key in the file."""
 
     packets: bool = setting(
         False,
@@ -31,7 +31,7 @@ class DemoOptions:
 
 
 def run(invocation: Invocation) -> int:
-    """Play it. Raises CloudrouteError when something did not settle right."""
+    """Play the demo. Raises CloudrouteError when the cluster does not reach the expected state."""
     options = invocation[DemoOptions]
     if options.packets:
         demand_root()

@@ -1,4 +1,4 @@
-"""`cloudroute doctor`: whether all that cloudroute needs is there, and what to do where it is not."""
+"""`cloudroute doctor`: checks all requirements of cloudroute, and prints the remedy for each that is not met."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cloudroute.core.explain.doctor import Finding, examine, lines
 
 
 def run(invocation: Invocation) -> int:
-    """Look and print. 1 when a check failed."""
-    from cloudroute import telemetry  # only here, both: they load boto3, the Kubernetes client and structlog
+    """Run all checks and print the findings. Return 1 when a check failed."""
+    from cloudroute import telemetry  # imported only here: they load boto3, the Kubernetes client and structlog
     from cloudroute.commands.doctor_facts import gather, look_at_machine, own_session
 
     settings = invocation[ControllerSettings]
@@ -23,7 +23,7 @@ def run(invocation: Invocation) -> int:
 
 
 def tell(invocation: Invocation, findings: Sequence[Finding]) -> int:
-    """Print the findings. 1 when a check failed."""
+    """Print the findings. Return 1 when a check failed."""
     form = invocation[OutputSettings].output
     if form == "table":
         write_lines(lines(findings))

@@ -1,7 +1,7 @@
-"""What `cloudroute doctor` reads, and how it goes on where it may not.
+"""Reads the facts of `cloudroute doctor`, as far as its account may.
 
-Every read stands alone. What fails becomes an Unknown fact with the reason in words; what only doctor reads, and the
-controller's own account may not, is named as such.
+The reads are independent. A failed read becomes an Unknown fact with the reason in words. For reads that only doctor
+needs, and that the controller's account is not allowed, the reason says so.
 
 Imported by the command when it runs: it loads boto3 and the Kubernetes client.
 """
@@ -60,7 +60,7 @@ def gather(
     clock: Clock,
     look: Callable[[], MachineFacts | Unknown],
 ) -> Facts:
-    """All facts; `look` reads the machine. Nothing is written anywhere."""
+    """Read all facts; `look` reads the machine. Nothing is written anywhere."""
     kubernetes, server = _kubernetes(settings, clock)
     vxlan_port, masquerade_always = _agents(kubernetes, settings.namespace)
     facts = Facts(
@@ -80,31 +80,31 @@ def gather(
 
 
 def _agents(kubernetes: KubernetesFacts, namespace: str) -> tuple[int, Sequence[Cidr]]:
-    """--vxlan-port and --masquerade-always of the agents, as far as their DaemonSet tells."""
+    """Return --vxlan-port and --masquerade-always as in the agents' DaemonSet, else the defaults."""
     sets = [] if isinstance(kubernetes.daemon_sets, Unknown) else kubernetes.daemon_sets
     ports = agent_flag(sets, namespace, "vxlan-port") or [str(_AGENT.vxlan_port)]
     always = ",".join(agent_flag(sets, namespace, "masquerade-always")).split(",")
     try:
         return int(ports[0]), [Cidr.parse(text) for text in always if text]
-    except ValueError:  # the agents refuse it too, and say so
+    except ValueError:  # the agents refuse such a value and log it
         return _AGENT.vxlan_port, ()
 
 
 def own_session() -> boto3.Session | Unknown:
-    """What the environment and the files of AWS's tools configure; Unknown where that does not fit together."""
+    """Return a session by the environment and AWS's configuration files; Unknown if they are inconsistent."""
     try:
         return boto3.Session()
-    except BotoCoreError as error:  # a profile that is not there
+    except BotoCoreError as error:  # for example a profile that does not exist
         return Unknown(str(error))
 
 
 def look_at_machine() -> MachineFacts | Unknown:
-    """This machine, as an agent with its default settings would use it."""
+    """Read this machine as an agent with default settings would use it."""
     return machine.look(_AGENT.cni_conf_dir, _AGENT.vni, _AGENT.vxlan_port)
 
 
 def _machine(found: MachineFacts | Unknown, kubernetes: KubernetesFacts) -> MachineFacts | Unknown:
-    """Only of a node it matters what is there: a laptop has no CNI plugins."""
+    """Return the facts of the machine if it is a node, else Unknown: a laptop needs no CNI plugins."""
     if isinstance(found, Unknown) or isinstance(found.host, Unknown) or isinstance(kubernetes.nodes, Unknown):
         return found
     own = {written(address) for address, _ in found.host.addresses}
@@ -113,12 +113,12 @@ def _machine(found: MachineFacts | Unknown, kubernetes: KubernetesFacts) -> Mach
     return Unknown("this machine is no node of the cluster: no Node has one of its addresses")
 
 
-def _asked(read: Callable[[], T], ours: bool = False) -> T | Unknown:
-    """What was read. `ours`: doctor alone reads it, so that the controller's account need not be allowed to."""
+def _try_read(read: Callable[[], T], doctor_only: bool = False) -> T | Unknown:
+    """Return the result of `read`, or why it failed. `doctor_only`: only doctor reads it, the controller need not."""
     try:
         return read()
     except Forbidden as error:
-        if ours and error.code in ("403", "UnauthorizedOperation"):
+        if doctor_only and error.code in ("403", "UnauthorizedOperation"):
             return Unknown(
                 f"{error.action} is refused, and the controller does not need it: run doctor as an administrator"
             )
@@ -131,13 +131,13 @@ def _asked(read: Callable[[], T], ours: bool = False) -> T | Unknown:
 
 
 def _kubernetes(settings: ControllerSettings, clock: Clock) -> tuple[KubernetesFacts, str]:
-    """The facts, and where they are from."""
+    """Return the facts, and the URL of the API server."""
     kubeconfig = settings.kubeconfig or None
-    review = _asked(lambda: Review(kubeconfig))
+    review = _try_read(lambda: Review(kubeconfig))
     if isinstance(review, Unknown):
         return _no_kubernetes(review), "the API server"
     try:
-        told = _asked(lambda: review.version(clock))
+        told = _try_read(lambda: review.version(clock))
         if isinstance(told, Unknown):
             return _no_kubernetes(told), review.url
         return _read_kubernetes(review, settings, told, clock), review.url
@@ -154,15 +154,15 @@ def _read_kubernetes(
     review: Review, settings: ControllerSettings, told: tuple[str, float | None], clock: Clock
 ) -> KubernetesFacts:
     version, ahead = told
-    served = _asked(lambda: review.crds(crds.manifests()))
+    served = _try_read(lambda: review.crds(crds.manifests()))
     known = {} if isinstance(served, Unknown) else served
-    cluster = KubeCluster(settings.kubeconfig or None, clock)  # never started: for its connection
+    cluster = KubeCluster(settings.kubeconfig or None, clock)  # never started: only its connection is used
     try:
-        services = _asked(KubeClient(cluster.transport, cluster).service_cidrs)
+        services = _try_read(KubeClient(cluster.transport, cluster).service_cidrs)
     finally:
         cluster.stop()
-    nodes = _asked(lambda: review.nodes(settings.node_selector))
-    account, refused = _may_controller(review, settings.namespace)
+    nodes = _try_read(lambda: review.nodes(settings.node_selector))
+    account, refused = _refused_to_controller(review, settings.namespace)
     return KubernetesFacts(
         version=version,
         seconds_ahead=Unknown("the API server does not tell the time") if ahead is None else ahead,
@@ -170,42 +170,45 @@ def _read_kubernetes(
         refused=refused,
         nodes=nodes if isinstance(nodes, Unknown) else nodes[0],
         left_alone={} if isinstance(nodes, Unknown) else nodes[1],
-        # Where their kind is not served yet, there are none.
-        node_routes=_asked(review.node_routes) if "noderoutes" in known else {},
-        route_table_objects=_asked(review.route_table_objects) if "routetables" in known else {},
+        # None exist as long as their kind is not served.
+        node_routes=_try_read(review.node_routes) if "noderoutes" in known else {},
+        route_table_objects=_try_read(review.route_table_objects) if "routetables" in known else {},
         services=services,
-        daemon_sets=_asked(review.daemon_sets, ours=True),
-        managers=_asked(review.managers, ours=True),
-        agent_refused=_may_account(review, settings.namespace, "agent", agent_permissions()),
+        daemon_sets=_try_read(review.daemon_sets, doctor_only=True),
+        managers=_try_read(review.managers, doctor_only=True),
+        agent_refused=_refused_to_account(review, settings.namespace, "agent", agent_permissions()),
         account=account,
-        max_pods=_asked(review.max_pods),
+        max_pods=_try_read(review.max_pods),
         election=_election(review, settings, clock.now() + (ahead or 0.0)),
     )
 
 
 def _election(review: Review, settings: ControllerSettings, now: float) -> Election | Unknown:
-    """The Lease as it is at `now`, by the API server's clock."""
+    """Return the Lease and its state at `now`, by the API server's clock."""
     if not settings.leader_elect:
         return Unknown("not needed with --leader-elect=false")
-    lease = _asked(KubeLeases(review, settings.namespace, LEASE, READ_SECONDS).read)
+    lease = _try_read(KubeLeases(review, settings.namespace, LEASE, READ_SECONDS).read)
     if isinstance(lease, Unknown):
         return lease
-    return Election(settings.namespace, lease, now, _asked(lambda: review.controllers(settings.namespace)))
+    return Election(settings.namespace, lease, now, _try_read(lambda: review.controllers(settings.namespace)))
 
 
-def _may_controller(review: Review, namespace: str) -> tuple[str, Sequence[Permission] | Unknown]:
-    """Who was asked for, and what he lacks: the controller's account where one may ask for others, else the own."""
+def _refused_to_controller(review: Review, namespace: str) -> tuple[str, Sequence[Permission] | Unknown]:
+    """Return the account that was checked and its missing permissions.
+
+    This is the controller's account if the account in use may ask for others, else the account in use.
+    """
     wanted = permissions(namespace)
-    refused = _may_account(review, namespace, "controller", wanted)
+    refused = _refused_to_account(review, namespace, "controller", wanted)
     if isinstance(refused, Unknown):
-        return IN_USE, _asked(lambda: review.refused(wanted))
+        return IN_USE, _try_read(lambda: review.refused(wanted))
     return "the controller's account", refused
 
 
-def _may_account(
+def _refused_to_account(
     review: Review, namespace: str, component: str, wanted: Sequence[Permission]
 ) -> Sequence[Permission] | Unknown:
-    return _asked(lambda: review.refused_to(namespace, f"cloudroute-{component}", wanted), ours=True)
+    return _try_read(lambda: review.refused_to(namespace, f"cloudroute-{component}", wanted), doctor_only=True)
 
 
 # --- AWS ----------------------------------------------------------------------------------------
@@ -214,11 +217,11 @@ def _may_account(
 def _with_aws(facts: Facts, settings: ControllerSettings, session: boto3.Session, clock: Clock) -> Facts:
     nodes = facts.kubernetes.nodes
     zones = [] if isinstance(nodes, Unknown) else [node.zone_hint for node in nodes.values()]
-    region = settings.region or _asked(lambda: find_region(session, zones))
+    region = settings.region or _try_read(lambda: find_region(session, zones))
     if isinstance(region, Unknown):
         return replace(facts, aws=replace(_no_aws(Unknown(NO_REGION)), region=region))
     survey = Survey(session, region, clock)
-    identity = _asked(survey.identity)
+    identity = _try_read(survey.identity)
     if isinstance(identity, Unknown):
         rest = _no_aws(Unknown(NO_CREDENTIALS))
         return replace(facts, aws=replace(rest, identity=identity, region=region))
@@ -231,7 +234,7 @@ def _with_aws(facts: Facts, settings: ControllerSettings, session: boto3.Session
     )
     ec2 = Ec2Client(session, region, ReadOnly(), clock, CALL_SECONDS, lambda _action, _code, _seconds: None)
     facts = replace(facts, aws=_read_vpc(aws, facts, ec2, settings.vpc_id, lambda: find_vpc(session)))
-    return replace(facts, aws=_ask_around(facts, survey, ec2))
+    return replace(facts, aws=_read_for_doctor(facts, survey, ec2))
 
 
 def _no_aws(why: Unknown) -> AwsFacts:
@@ -240,11 +243,11 @@ def _no_aws(why: Unknown) -> AwsFacts:
 
 
 def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str, own_vpc: Callable[[], str]) -> AwsFacts:
-    """What the controller reads, too; `own_vpc` is this machine's."""
+    """Make the same reads as the controller; `own_vpc` returns the VPC of this machine."""
     kube = facts.kubernetes
     nodes = {} if isinstance(kube.nodes, Unknown) else kube.nodes
     ids = {node.instance_id for node in nodes.values() if node.instance_id}
-    instances = _asked(lambda: ec2.instances(ids))
+    instances = _try_read(lambda: ec2.instances(ids))
     reports = {} if isinstance(kube.route_table_objects, Unknown) else kube.route_table_objects
     shown = Counter(i.vpc_id for i in ({} if isinstance(instances, Unknown) else instances).values() if i.vpc_id)
     reported = [report.vpc_id for report in reports.values()]
@@ -252,7 +255,7 @@ def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str, own_vpc:
     vpc_id = vpc_id or ("" if ids else own_vpc())
     if not vpc_id:
         return replace(_without_vpc(aws), instances=instances)
-    tables = _asked(lambda: {table.id: table for table in ec2.route_tables(vpc_id)})
+    tables = _try_read(lambda: {table.id: table for table in ec2.route_tables(vpc_id)})
     routed = {
         d for t in ({} if isinstance(tables, Unknown) else tables).values() for d in t.routes if isinstance(d, str)
     }
@@ -261,8 +264,8 @@ def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str, own_vpc:
         vpc_id=vpc_id,
         instances=instances,
         tables=tables,
-        subnets=_asked(lambda: ec2.subnets(vpc_id)),
-        prefix_lists=_asked(lambda: ec2.prefix_list_entries(sorted(routed))) if routed else {},
+        subnets=_try_read(lambda: ec2.subnets(vpc_id)),
+        prefix_lists=_try_read(lambda: ec2.prefix_list_entries(sorted(routed))) if routed else {},
     )
 
 
@@ -272,9 +275,9 @@ def _without_vpc(aws: AwsFacts) -> AwsFacts:
     return replace(aws, peers=why, control_plane=why, acls=why)
 
 
-def _ask_around(facts: Facts, survey: Survey, ec2: Ec2Client) -> AwsFacts:
-    """What only doctor asks, and the permissions."""
-    aws = _ask_around_vpc(facts.aws, facts.policy.cluster_name, survey)
+def _read_for_doctor(facts: Facts, survey: Survey, ec2: Ec2Client) -> AwsFacts:
+    """Make the reads that only doctor makes, and check the permissions."""
+    aws = _read_around_vpc(facts.aws, facts.policy.cluster_name, survey)
     quota, quota_refusals = read_quota(facts, ec2)
     return replace(
         aws,
@@ -283,14 +286,14 @@ def _ask_around(facts: Facts, survey: Survey, ec2: Ec2Client) -> AwsFacts:
     )
 
 
-def _ask_around_vpc(aws: AwsFacts, cluster: str, survey: Survey) -> AwsFacts:
+def _read_around_vpc(aws: AwsFacts, cluster: str, survey: Survey) -> AwsFacts:
     vpc_id, instances = aws.vpc_id, aws.instances
     if not isinstance(vpc_id, Unknown):
         aws = replace(
             aws,
-            peers=_asked(lambda: survey.peers(vpc_id), ours=True),
-            control_plane=_asked(lambda: survey.control_plane(vpc_id, cluster), ours=True),
-            acls=_asked(lambda: survey.acls(vpc_id), ours=True),
+            peers=_try_read(lambda: survey.peers(vpc_id), doctor_only=True),
+            control_plane=_try_read(lambda: survey.control_plane(vpc_id, cluster), doctor_only=True),
+            acls=_try_read(lambda: survey.acls(vpc_id), doctor_only=True),
         )
     if isinstance(instances, Unknown):
         return replace(aws, groups=instances, options=instances)
@@ -298,6 +301,6 @@ def _ask_around_vpc(aws: AwsFacts, cluster: str, survey: Survey) -> AwsFacts:
     others = {group for interface in planes for group in interface.groups}
     return replace(
         aws,
-        groups=_asked(lambda: survey.groups(instances, others), ours=True),
-        options=_asked(lambda: survey.options(instances)),
+        groups=_try_read(lambda: survey.groups(instances, others), doctor_only=True),
+        options=_try_read(lambda: survey.options(instances)),
     )

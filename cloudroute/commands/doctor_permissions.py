@@ -1,6 +1,6 @@
-"""What of AWS the account in use may do, asked with the resources that the controller would use.
+"""Checks the AWS permissions of the account in use, with the resources that the controller would use.
 
-IAM's answer may depend on them: a policy can name tags and VPCs. Imported by the command when it runs: it loads boto3.
+IAM's answer may depend on these: a policy can name tags and VPCs. Imported by the command when it runs: it loads boto3.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cloudroute.errors import ApiError, Forbidden
 from cloudroute.types import Cidr
 
 TABLES_ASKED = 10
-"""Of how many tables IAM is asked: its answer may differ by tag, and each question costs a token of AWS's bucket."""
+"""Most tables to ask IAM about: its answer may differ by tag, and each request takes a token of AWS's bucket."""
 _SOMEWHERE = Cidr.parse("192.0.2.0/24")
-"""A destination to ask about where no pool is known (TEST-NET-1)."""
+"""Destination to ask about if no pool is known (TEST-NET-1)."""
 
 
 def read_quota(facts: Facts, ec2: Ec2Client) -> tuple[int | Unknown, Mapping[str, str | Unknown]]:
-    """The quota, and how it was refused. Service Quotas has no DryRun: a read is its own trial."""
+    """Return the quota, and the refusals. Service Quotas has no DryRun, so the read itself is the check."""
     try:
         return ec2.route_quota(), {}
     except Forbidden as error:
@@ -37,7 +37,7 @@ def read_quota(facts: Facts, ec2: Ec2Client) -> tuple[int | Unknown, Mapping[str
 
 
 def refusals(facts: Facts, survey: Survey) -> Mapping[str, str | Unknown]:
-    """Each action of EC2, asked by DryRun with the resources that the controller would use."""
+    """Check each EC2 action by DryRun, with the resources that the controller would use: "" if it is allowed."""
     targets = _targets(facts)
     answers: dict[str, str | Unknown] = {}
     for action in (name.removeprefix("ec2:") for name in ACTIONS if name.startswith("ec2:")):
@@ -59,7 +59,7 @@ def _first_refusal(action: str, calls: list[dict[str, Any]] | Unknown, survey: S
 
 
 def _targets(facts: Facts) -> Callable[[str], list[dict[str, Any]] | Unknown]:
-    """The parameters to ask about a write of that name with."""
+    """Return a function from the name of a write to the parameters of its DryRun requests."""
     instances = {} if isinstance(facts.aws.instances, Unknown) else facts.aws.instances
     interface = next((instance.primary.id for instance in instances.values() if instance.primary), "")
     try:
@@ -83,7 +83,7 @@ def _targets(facts: Facts) -> Callable[[str], list[dict[str, Any]] | Unknown]:
 
 
 def _unused(facts: Facts) -> Cidr:
-    """The pod CIDR that is given out last: what does not know DryRun shall find no route that matters."""
+    """Return the pod CIDR that is allocated last: an endpoint that ignores DryRun must not hit a route in use."""
     for pool in facts.policy.pools:
         length = facts.policy.node_length[pool.family]
         size = Cidr(pool.family, pool.base, length).size

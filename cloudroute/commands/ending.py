@@ -1,4 +1,4 @@
-"""How a command ends: what went wrong as words on stderr, and an exit code."""
+"""The end of a command: errors as lines on stderr, and the exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def exit_code(run: Callable[[], int]) -> int:
-    """What `run` returns, or what its CloudrouteError amounts to."""
+    """Return the exit code of `run`, or the code of its CloudrouteError, whose lines go to stderr."""
     try:
         return run()
     except UsageError as error:

@@ -26,22 +26,22 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=32)
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
-        # argparse is told that every value is optional, so that a missing one is reported with all the other mistakes.
+        # To argparse every value is optional, so that a missing one is reported with all the other mistakes.
         return action.metavar if isinstance(action.metavar, str) else super()._format_args(action, default_metavar)
 
 
 def command_settings(command: Command) -> list[Setting]:
-    """Every setting that is a flag of the command."""
+    """Return every setting that is a flag of the command."""
     return [setting for kind in command.kinds for setting in settings_of(kind)]
 
 
 def reads_file(command: Command) -> bool:
-    """Whether the command takes --config, and reads the environment."""
+    """Whether the command takes --config and reads the environment."""
     return any(issubclass(kind, Settings) for kind in command.kinds)
 
 
 def command_parser(command: Command) -> argparse.ArgumentParser:
-    """A parser that gives a list of texts per flag, None for a flag without a value, and refuses nothing."""
+    """Return a parser that yields a list of texts per flag (None for a flag without a value) and checks no values."""
     words = "".join(f" {word}" for word in command.words)
     example = "".join(f"  {line}\n" for line in command.example.splitlines())
     parser = _Parser(
@@ -69,7 +69,7 @@ def command_parser(command: Command) -> argparse.ArgumentParser:
 
 
 def overview(commands: Iterable[Command]) -> str:
-    """What `cloudroute --help` says."""
+    """Return the text of `cloudroute --help`."""
     commands = list(commands)
     width = max(len(command.name) for command in commands)
     lines = [f"  {command.name:<{width}}  {command.summary}" for command in commands]

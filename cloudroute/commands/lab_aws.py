@@ -14,7 +14,7 @@ from cloudroute.config.values import listen_address, matching, switch, whole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabAwsOptions:
-    """Flags alone: a variable like CLOUDROUTE_LISTEN is meant for the controller beside it."""
+    """Options that are flags only: a variable like CLOUDROUTE_LISTEN is meant for the controller beside the lab."""
 
     listen: Address = setting(  # noqa: RUF009 - setting() makes a dataclass field
         Address("127.0.0.1", 5000), listen_address(), "Lab", "Where to answer; port 0 takes any free one."

@@ -1,4 +1,4 @@
-"""`cloudroute lab break WHAT [HOST]`: something goes wrong in a lab, or is mended."""
+"""`cloudroute lab break WHAT [HOST]`: injects a fault into a lab, or repairs it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ WHATS = (
     ("stop-api", "the Kubernetes API is away"),
     ("start-api", "and is back, with the same objects"),
 )
-"""Each with what it needs, and what it does."""
+"""Faults and repairs: the arguments, and the effect."""
 
 
 def run(invocation: Invocation) -> int:
-    """Have the daemon do it."""
+    """Ask the daemon to inject the fault."""
     demand_root()
     from cloudroute.lab.hosts import channel
 

@@ -1,4 +1,4 @@
-"""`cloudroute lab down`: the end of a lab of hosts, whatever has become of it."""
+"""`cloudroute lab down`: ends a lab of hosts, also one whose daemon has crashed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cloudroute.commands.output import write_lines
 
 
 def run(invocation: Invocation) -> int:
-    """Have the daemon end it; where there is none, remove what is left."""
+    """Ask the daemon to end the lab; without a daemon, remove the leftovers."""
     demand_root()
     from cloudroute.lab.hosts.ending import end
 

@@ -11,7 +11,7 @@ from cloudroute.errors import CloudrouteError
 
 
 def run(invocation: Invocation) -> int:
-    """Become the command: its input, output, signals and exit code are its own."""
+    """Replace this process by the command, so that input, output, signals and exit code are the command's."""
     demand_root()
     from cloudroute.lab.hosts import channel
     from cloudroute.lab.hosts.netns import Namespace
@@ -21,7 +21,7 @@ def run(invocation: Invocation) -> int:
     words = Namespace(place.namespace).command(*command)
     sys.stdout.flush()
     try:
-        os.execvp(words[0], words)  # noqa: S606 - what the person typed, inside the lab
+        os.execvp(words[0], words)  # noqa: S606 - the user's own command, inside the lab
     except OSError as error:
         raise CloudrouteError(f"{words[0]}: {error.strerror or error}; install iproute2") from error
 

@@ -1,4 +1,4 @@
-"""What the commands of a lab of hosts have in common: its name, who may, and what the daemon says of it."""
+"""Shared by the commands of a lab of hosts: its name, the check for root, and the places in its status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_NAME = "lab"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabName:
-    """A flag alone."""
+    """Options that are flags only, without an environment variable or a key in the file."""
 
     name: str = setting(
         DEFAULT_NAME,
@@ -27,18 +27,18 @@ class LabName:
 
 
 class Place(NamedTuple):
-    """A host, a pod or the internet: where packets begin and end."""
+    """An end of a path: a host, a pod or the internet."""
 
     words: str
-    """As `lab status` shows it."""
+    """Name as in `lab status`."""
     host: str
-    """The node it is or is on; "" when no node."""
+    """The node itself, or the node of the pod; "" for the internet."""
     namespace: str
     addresses: tuple[str, ...]
 
 
 def demand_root() -> None:
-    """Raise CloudrouteError where there can be no lab of hosts."""
+    """Raise CloudrouteError if this is not Linux, or the user is not root."""
     if sys.platform != "linux":
         raise CloudrouteError("the lab's hosts are network namespaces: this needs Linux")
     if os.geteuid() != 0:
@@ -46,7 +46,7 @@ def demand_root() -> None:
 
 
 def places(status: dict[str, Any]) -> dict[str, Place]:
-    """Every place of a lab by the names that it may be called by."""
+    """Return the places of a lab by each of their names: as in `lab status`, and the network namespace."""
     found: dict[str, Place] = {}
     for host in status["hosts"]:
         for what in (host, *host["pods"]):
@@ -60,7 +60,7 @@ def places(status: dict[str, Any]) -> dict[str, Place]:
 
 
 def locate(word: str, status: dict[str, Any]) -> Place:
-    """The place that a word names. Raises CloudrouteError when there is none."""
+    """Return the place of this name. Raises CloudrouteError when there is none."""
     known = places(status)
     if word not in known:
         shown = ", ".join(dict.fromkeys(place.words for place in known.values()))
@@ -69,5 +69,5 @@ def locate(word: str, status: dict[str, Any]) -> Place:
 
 
 def named(name: str) -> str:
-    """The flag that a further command needs to mean the same lab."""
+    """Return the flag by which a further command finds this lab; "" for the default name."""
     return "" if name == DEFAULT_NAME else f" --name {name}"

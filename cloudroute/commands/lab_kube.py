@@ -15,7 +15,7 @@ from cloudroute.config.values import listen_address, matching
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabKubeOptions:
-    """Flags alone: a variable like CLOUDROUTE_KUBECONFIG is meant for the controller beside it."""
+    """Options that are flags only: a variable like CLOUDROUTE_KUBECONFIG is meant for the controller beside the lab."""
 
     listen: Address = setting(  # noqa: RUF009 - setting() makes a dataclass field
         Address("127.0.0.1", 6443), listen_address(), "Lab", "Where to answer; port 0 takes any free one."

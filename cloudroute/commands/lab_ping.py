@@ -1,4 +1,4 @@
-"""`cloudroute lab ping SRC DST`: does it answer, in both families, and which way do the packets go?"""
+"""`cloudroute lab ping SRC DST`: pings in both families, and names the path of the packets."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WAIT_SECONDS = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabPingOptions:
-    """Flags alone."""
+    """Options that are flags only, without an environment variable or a key in the file."""
 
     count: int = setting(10, whole(1, 100_000), "Ping", "How many packets to each address.")
 
 
 def run(invocation: Invocation) -> int:
-    """Ping each address of DST from SRC. The exit code is 1 when a packet was lost."""
+    """Ping each address of DST from SRC. Return 1 when a packet was lost."""
     demand_root()
     from cloudroute.lab.hosts import channel
 
@@ -62,7 +62,7 @@ def _ping(source: Place, address: str, count: int) -> dict[str, Any]:
         timeout=count * INTERVAL_SECONDS * 2 + WAIT_SECONDS + 30,
     )
     counted = re.search(r"(\d+) packets transmitted, (\d+)", said)
-    # Where not even the first could be sent - no route, no address of that family - ping counts nothing.
+    # ping prints no counts if it could not send at all: no route, or no address of that family.
     sent, received = (int(counted[1]), int(counted[2])) if counted else (count, 0)
     average = re.search(r"= [\d.]+/([\d.]+)/", said)
     return {

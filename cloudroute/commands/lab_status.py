@@ -1,4 +1,4 @@
-"""`cloudroute lab status`: what a lab of hosts is made of, and how it is."""
+"""`cloudroute lab status`: the parts of a lab of hosts, and their state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cloudroute.config import OutputSettings
 
 
 def run(invocation: Invocation) -> int:
-    """Ask the daemon and print."""
+    """Ask the daemon for its status and print it."""
     demand_root()
     from cloudroute.lab.hosts import channel
 

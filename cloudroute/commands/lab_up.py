@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOK_SECONDS = 0.1
-SAID = 2000
-"""Characters of a log that are shown."""
+MOST_LOG_CHARACTERS = 2000
+"""Most characters of a log to show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabUpOptions:
-    """Flags alone."""
+    """Options that are flags only, without an environment variable or a key in the file."""
 
     nodes: int = setting(6, whole(1, 300), "Lab", "How many hosts, spread over the zones.")
     zones: int = setting(3, whole(1, 3), "Lab", "How many zones, each with a subnet and a route table.")
@@ -46,7 +46,7 @@ class LabUpOptions:
 
 
 def run(invocation: Invocation) -> int:
-    """Start the daemon, follow it until all is ready, and say what to do next."""
+    """Start the daemon, show its progress until all is ready, and print the next commands to try."""
     demand_root()
     with lab_extra():
         from cloudroute.lab.hosts import channel, daemon, ending  # only here: they load moto
@@ -95,15 +95,15 @@ def _is_up(ask: Callable[[], Any], not_up: type[CloudrouteError]) -> bool:
 
 
 def _follow(process: subprocess.Popen[bytes], ask: Callable[[], Any], name: str) -> None:
-    """Tell what the daemon does until it is ready. Raises CloudrouteError, with its words, when it ends instead."""
+    """Print the daemon's progress until it is ready. Raises CloudrouteError, with the log, when it ends before."""
     from cloudroute.lab.hosts import channel
 
     told = ""
     while True:
         if process.poll() is not None:
             said = channel.log_path(name).read_text(encoding="utf-8", errors="replace").strip()
-            more = [f"... (all of it in {channel.log_path(name)})"] if len(said) > SAID else []
-            first, *rest = (said[:SAID] or f"exit code {process.returncode}").split("\n")
+            more = [f"... (all of it in {channel.log_path(name)})"] if len(said) > MOST_LOG_CHARACTERS else []
+            first, *rest = (said[:MOST_LOG_CHARACTERS] or f"exit code {process.returncode}").split("\n")
             raise CloudrouteError(f"the lab did not come up: {first}", *rest, *more)
         try:
             progress = ask()

@@ -1,7 +1,7 @@
 """Results on stdout: a table or lines for people, JSON or YAML for programs.
 
-Every command writes by this module. Words for people pass `one_line` here, so that nobody's words forge a line or steer
-a terminal; words for programs stay exact.
+All commands write through this module. Text for people passes `one_line` here, so that names and messages from outside
+can neither forge a line nor control the terminal; text for programs stays exact.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Literal, TextIO
 from cloudroute.core.words import one_line
 
 WIDE = 10_000
-"""Columns where stdout is no terminal: nothing is cut or wrapped for a pipe."""
+"""Width if stdout is no terminal: nothing is cut or wrapped for a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text under headings. `notes` stand below, a line each."""
+    """Rows of text under headings, followed by `notes`, one per line."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -42,14 +42,14 @@ def write_result(
 
 
 def write_lines(lines: Iterable[str], stream: TextIO | None = None) -> None:
-    """Write lines for people to `stream` (default: stdout), each of which stays one."""
+    """Write lines for people to `stream` (default: stdout); each stays a single line."""
     stream = stream or sys.stdout
     stream.writelines(f"{one_line(line)}\n" for line in lines)
     stream.flush()
 
 
 def write_exactly(text: str) -> None:
-    """Write to stdout what a program reads, or what is ours to the last character."""
+    """Write to stdout without escaping: text for a program, or text that is entirely our own."""
     sys.stdout.write(text)
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""`cloudroute path SRC DST`: why a packet between two places goes which way."""
+"""`cloudroute path SRC DST`: the path of a packet between two places, and the reason for it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """One end, and what it is in words."""
+    """One end of a path, and its description in words."""
 
     end: End
     words: str
 
 
 def locate(text: str, specs: Mapping[str, NodeRouteSpec], pools: Collection[Cidr], kube: Kube) -> Place:
-    """What a node's name, a pod (namespace/name) or an address means. Raises CloudrouteError when it means nothing.
+    """Resolve a node's name, a pod (namespace/name) or an address. Raises CloudrouteError for an unknown one.
 
     A node's name stands for the pods on it, its address for the node itself. `pools` are the cluster CIDRs.
     """
@@ -91,7 +91,7 @@ def _is_address(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathOptions:
-    """Flags alone."""
+    """Options that are flags only, without an environment variable or a key in the file."""
 
     probe: bool = setting(
         False,
@@ -104,8 +104,8 @@ class PathOptions:
 
 
 def run(invocation: Invocation) -> int:
-    """Read Kubernetes once and explain; with --probe, try it. 1 when packets do not go as said."""
-    from cloudroute.adapters.kube.client import KubeClient  # only here, both: they load the Kubernetes client
+    """Read Kubernetes once and explain the path; with --probe, send packets. Return 1 when they take another path."""
+    from cloudroute.adapters.kube.client import KubeClient  # imported only here: they load the Kubernetes client
     from cloudroute.commands.world import observed
 
     source, target = invocation.words
@@ -158,13 +158,13 @@ def _end(given: str, end: End) -> dict[str, object]:
 
 
 def _seen(kind: str, address: str) -> str:
-    """Whose address the receiver sees, in words."""
+    """Return in words the address that the receiver sees."""
     whose = {"pod": "the pod", "node": "the node", "outside": "the sender"}[kind]
     return f"{address}, of {whose}" if address else f"{whose}'s own address"
 
 
 def _troubles(places: Collection[Place], routes: Mapping[str, NodeRoute]) -> list[str]:
-    """Agents that say that their nodes can't do what their NodeRoutes promise."""
+    """Return a sentence for each agent that reports its node as not ready for the path in its NodeRoute."""
     names = dict.fromkeys(place.end.node for place in places if place.end.node)
     said = {name: agent_trouble(routes[name].status) for name in names}
     return [f"the agent of {name} is not ready, which says {trouble}" for name, trouble in said.items() if trouble]

@@ -1,4 +1,4 @@
-"""`cloudroute plan`: what the controller would change now."""
+"""`cloudroute plan`: the changes that the controller would make now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOTHING, SOMETHING = 0, 3
 
 
 def run(invocation: Invocation) -> int:
-    """Look once and print. Returns 3 where something would be changed."""
+    """Read once and print the plan. Return 3 if it has steps."""
     from cloudroute.commands.control import look  # only here: it loads boto3 and the Kubernetes client
 
     _, decision = look(invocation[ControllerSettings])

@@ -1,4 +1,4 @@
-"""What commands that serve until they are told to stop have in common."""
+"""Shared by commands that serve until a signal stops them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from contextlib import contextmanager
 from cloudroute.config import Address
 from cloudroute.errors import CloudrouteError
 
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what an empty host asks for
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - an empty host asks for it
 
 
 def stop_on_signal(stop: threading.Event) -> None:
     """Let SIGTERM and SIGINT set the event. Only the main thread may call this.
 
-    A handler runs between any two steps of the main thread. Where that is about to wait for the event it holds the
-    event's lock: to set the event there and then would wait for that lock for ever.
+    A handler may interrupt the main thread at any step. If that step holds the event's lock, as the thread is about
+    to wait for the event, setting the event in the handler would deadlock: so another thread sets it.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _thread.start_new_thread(stop.set, ()))
 
 
 def tune_malloc() -> None:
-    """Have glibc give large buffers back and share its arenas: with 5,000 nodes that is 9 MB of 123.
+    """Make glibc return large buffers and share its arenas: with 5,000 nodes this saves 9 MB of 123.
 
     malloc.h: M_MMAP_THRESHOLD is -3, M_ARENA_MAX -8. Other libraries have no mallopt and need none.
     """
@@ -39,7 +39,7 @@ def tune_malloc() -> None:
 
 @contextmanager
 def listening(address: Address) -> Iterator[None]:
-    """Say in words that an address can't be listened on."""
+    """Turn an OSError of listening on the address into a CloudrouteError."""
     try:
         yield
     except OSError as error:
@@ -50,7 +50,7 @@ def listening(address: Address) -> Iterator[None]:
 
 @contextmanager
 def lab_extra() -> Iterator[None]:
-    """Say in words that the lab's dependencies are not installed."""
+    """Turn a missing dependency of the lab into a CloudrouteError."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`cloudroute status`: every node with its path, every route table with how full it is."""
+"""`cloudroute status`: every node with its path, every route table with its use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 AGENT = ("ready", "reason", "message", "observedGeneration", "mtu", "paths", "since")
-"""The fields of a NodeRoute's status that are shown."""
+"""Fields of a NodeRoute's status that are shown."""
 
 
 class NodeStatus(TypedDict):
@@ -49,7 +49,7 @@ class TableStatus(TypedDict):
 
 
 def node_statuses(nodes: Mapping[str, Node], routes: Mapping[str, NodeRoute]) -> list[NodeStatus]:
-    """All that has a Node or a NodeRoute, by name."""
+    """Return every node that has a Node or a NodeRoute, by name."""
     paths = node_paths({name: route.spec for name, route in routes.items()})
     return [
         _node_status(name, nodes.get(name), routes.get(name), paths.get(name)) for name in sorted({*nodes, *routes})
@@ -57,7 +57,7 @@ def node_statuses(nodes: Mapping[str, Node], routes: Mapping[str, NodeRoute]) ->
 
 
 def table_statuses(reports: Mapping[str, RouteTableObject]) -> list[TableStatus]:
-    """Each family of each table, by id."""
+    """Return each family of each table, by id."""
     return [
         {
             "id": report.id,
@@ -96,7 +96,7 @@ def _agent(route: NodeRoute) -> dict[str, Any]:
 
 
 def _problem(node: Node | None, route: NodeRoute | None) -> str:
-    """Why all is not as it should be with a node, in words; "" when it is."""
+    """Return the problem of a node in words; "" without one."""
     if node is None:
         return "the Node is gone; its routes are being drained and removed"
     if node.problem:
@@ -107,8 +107,8 @@ def _problem(node: Node | None, route: NodeRoute | None) -> str:
 
 
 def run(invocation: Invocation) -> int:
-    """Read Kubernetes once and print."""
-    from cloudroute.commands import warnings  # only here, both: they load the Kubernetes client
+    """Read Kubernetes once and print nodes, tables and warnings."""
+    from cloudroute.commands import warnings  # imported only here: they load the Kubernetes client
     from cloudroute.commands.world import observed
 
     with observed(invocation[ControllerSettings]) as cluster:
@@ -149,7 +149,7 @@ def _ready(agent: dict[str, Any] | None) -> str:
 
 
 def _complaint(agent: dict[str, Any] | None) -> str:
-    """What is wrong, in the agent's words."""
+    """Return the agent's own words about its problem; "" without one."""
     if agent is None or (agent["ready"] is not False and not agent["message"]):
         return ""
     words = ": ".join(str(agent[key]) for key in ("reason", "message") if agent[key])

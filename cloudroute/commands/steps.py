@@ -20,7 +20,7 @@ from cloudroute.types import Cidr, NodeRouteSpec, RouteTableObject
 
 
 class Row(TypedDict):
-    """`action` is AWS's own name for it, or a verb where it is done to an object of Kubernetes."""
+    """`action` is the name of the AWS call, or a verb for a Kubernetes object."""
 
     action: str
     object: str
@@ -29,7 +29,7 @@ class Row(TypedDict):
 
 
 def rows(steps: Iterable[Step]) -> list[Row]:
-    """What a plan would do, in its order."""
+    """Return the rows of a plan's steps, in order."""
     return [_row(step) for step in steps]
 
 
@@ -66,7 +66,7 @@ def _make(action: str, object_: str, node: str, change: str) -> Row:
 
 
 def _difference(step: WriteNodeRoute) -> str:
-    """What is new in the spec, field by field."""
+    """Return the changed fields of the spec with their new values."""
     old, new = step.old.spec if step.old else None, step.spec
     changed = [
         f"{name}: {_show(getattr(new, name))}"

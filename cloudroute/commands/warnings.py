@@ -1,4 +1,4 @@
-"""What the controller has warned of lately: refusals, limits, foreign routes. Its Events are the only record of them.
+"""Recent warnings of the controller: refusals, limits, foreign routes. Its Events are the only record of them.
 
 Imported by `status` when it runs: it loads the Kubernetes client.
 """
@@ -12,12 +12,12 @@ from cloudroute.adapters.kube.transport import Transport
 from cloudroute.errors import ApiError
 
 CONTROLLER = "cloudroute.io/controller"
-"""Who reports the Events that are ours."""
+"""`reportingController` of our Events."""
 _PAGE = 500
 
 
 class Warned(TypedDict):
-    """One of `warnings[]`: when, about which object, why, and in words."""
+    """One of `warnings[]`: time, object, reason and message."""
 
     time: str
     kind: str
@@ -27,9 +27,9 @@ class Warned(TypedDict):
 
 
 def read(transport: Transport) -> list[Warned]:
-    """The warnings that Kubernetes still keeps (an hour by default), the newest of each object and reason.
+    """Return the warnings that Kubernetes still keeps (an hour by default), the newest per object and reason.
 
-    Whoever may not list Events gets none: `status` is useful without.
+    An account that may not list Events gets none: `status` is useful without them.
     """
     found: dict[tuple[str, str, str], tuple[str, str]] = {}
     query: dict[str, str | int] = {

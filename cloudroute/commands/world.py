@@ -1,4 +1,4 @@
-"""Kubernetes as `status`, `path` and `plan` need it: one look, and words where it fails.
+"""One read of Kubernetes for `status`, `path` and `plan`, with errors in words for people.
 
 Imported by commands when they run: it loads the Kubernetes client.
 """
@@ -23,9 +23,9 @@ _GLANCE_SECONDS = 0.05
 def connect(
     settings: ControllerSettings, beat: Callable[[str, float], None] = lambda _thread, _within: None
 ) -> KubeCluster:
-    """A cluster whose API answers and serves our kinds; nothing is watched yet. Logging is set up before.
+    """Set up logging, and return a cluster whose API answers and serves our kinds; nothing is watched yet.
 
-    Raises CloudrouteError, which says which server, what failed and how to fix it.
+    Raises CloudrouteError, which names the server, the failure and the remedy.
     """
     telemetry.setup_logging(settings.log_format, settings.log_level)
     clock = SystemClock()
@@ -36,7 +36,7 @@ def connect(
 
 @contextmanager
 def observed(settings: ControllerSettings) -> Iterator[KubeCluster]:
-    """The cluster with all three kinds read once. Raises CloudrouteError as `connect` does."""
+    """Yield the cluster with all three kinds read once. Raises CloudrouteError as `connect` does."""
     cluster = connect(settings)
     try:
         cluster.start(lambda: None)
@@ -47,7 +47,7 @@ def observed(settings: ControllerSettings) -> Iterator[KubeCluster]:
 
 
 def _await(cluster: KubeCluster, deadline: float) -> None:
-    """Wait for the first lists. A command for people gives up where the controller would go on trying."""
+    """Wait for the first lists. A command gives up after a while, though the controller would keep trying."""
     for store in (cluster.nodes, cluster.node_routes, cluster.route_table_objects):
         while not store.wait_synced(_GLANCE_SECONDS):
             if cluster.trouble:

@@ -1,7 +1,7 @@
-"""The status page: one document that needs nothing else, put together from three files that people can read.
+"""The status page: one self-contained document, assembled from separate files for HTML, CSS and JavaScript.
 
-Its only request is the one for /api/status. The policy that goes with it names the hashes of its style and its script,
-so that a browser runs nothing else, whatever a Node is called.
+Its only request is the one for /api/status. Its Content-Security-Policy names the hashes of its style and its script,
+so that a browser runs nothing else, whatever the name of a Node contains.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _text(*names: str) -> str:
 
 
 def page() -> bytes:
-    """The document."""
+    """Return the document."""
     html = _text("page.html")
     for mark, names in _PARTS.items():
         html = html.replace(mark, _text(*names))
@@ -56,4 +56,4 @@ def _headers() -> Mapping[str, str]:
 
 
 HEADERS: Mapping[str, str] = _headers()
-"""What is sent with the page and with /api/status."""
+"""Response headers of the page and of /api/status."""

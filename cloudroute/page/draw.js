@@ -1,5 +1,5 @@
 "use strict";
-// Everything is drawn by textContent: what a Node is called, or an agent says, is never markup.
+// Everything is drawn by textContent: the name of a Node, or an agent's message, is never markup.
 
 const PATHS = ["native", "direct", "overlay"];
 const LETTER = { native: "N", direct: "D", overlay: "O", partial: "P", none: "–" };
@@ -7,7 +7,7 @@ const byId = (id) => document.getElementById(id);
 const many = (number) => number.toLocaleString("en-US");
 const counted = (number, noun) => `${many(number)} ${noun}${number === 1 ? "" : "s"}`;
 
-/** Others' words stay one line that can be seen: what ends it, turns it around or has no sign is shown escaped. */
+/** Text from outside as one visible line: characters that break it, reverse it or are invisible are escaped. */
 const oneLine = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
 
 /** An element with a class, or with attributes, and children that are elements or text. */
@@ -22,7 +22,7 @@ function el(tag, attributes, ...children) {
 
 const drawn = new Map();
 
-/** Draw a part anew if what it shows has changed; what had the focus in it keeps it. */
+/** Redraw a part if its data has changed; an element in it that had the focus keeps it. */
 function draw(id, shown, build) {
   const words = JSON.stringify(shown);
   if (drawn.get(id) === words) return;
@@ -40,7 +40,7 @@ function clock(text) {
   return time;
 }
 
-/** A bar of parts [class, number, words]; those words are its name for who does not see it. */
+/** A bar of parts [class, number, words]; the words are its label for screen readers. */
 function stack(parts, whole) {
   const bar = el("div", { class: "stack", role: "img", "aria-label": parts.map(([, , words]) => words).join(", ") });
   for (const [name, number] of parts) {

@@ -1,4 +1,4 @@
-// The table of nodes: of 5,000 rows only those exist that are seen.
+// The table of nodes: of 5,000 rows only the visible ones exist in the document.
 
 const ROW = 34;
 const MARGIN = 6;
