@@ -62,7 +62,7 @@ def test_the_whole_move_loses_no_packet_and_leaves_nothing_of_flannel(lab: HostL
 
     with no_loss(hosts):  # 3. the routes
         for host in hosts:
-            guide.run(host, guide.script(PAGE, "3. Both ways in"))
+            guide.run(host, guide.script(PAGE, "3. Loosen the reverse path filter"))
         for host in hosts:
             guide.run(host, guide.script(PAGE, "4. The routes"))
         lab.wait(lambda: reasons(lab) == ["Ready"] * 2, "the agents to put their own routes")
@@ -71,7 +71,7 @@ def test_the_whole_move_loses_no_packet_and_leaves_nothing_of_flannel(lab: HostL
         host.remove_pod(host.pods["old"])
     with no_loss(hosts):
         for host in hosts:
-            guide.run(host, guide.script(PAGE, "5. What is left"))
+            guide.run(host, guide.script(PAGE, "5. Clean up the nodes"))
         settle(lab)
     assert [flannel.remains(host) for host in hosts] == ["", ""]
     assert pod_cidrs(lab) == cidrs

@@ -64,7 +64,7 @@ def test_moving_in_writes_nothing_to_ec2_loses_no_packet_and_gives_no_address_tw
     for name in ("one", "two"):
         host.remove_pod(host.pods[name])
     assert [path.name for path in leases.glob("100.*")] == list(host.pods["new"].addresses)
-    guide.run(host, guide.script(PAGE, "5. What is left"))
+    guide.run(host, guide.script(PAGE, "5. Clean up the nodes"))
     assert not (host.conf_dir / kubenet.FILE).exists()
     assert "IP-MASQ" not in host.run("iptables-save")
     assert not mac(host)
