@@ -66,7 +66,7 @@ function drawNow(status) {
   if (left) rest.push(`has ${counted(left, "step")} that failed or could not be tried yet`);
   const idle = rest.length ? "Nothing can be done now" : "All is done: nothing is left to do";
   draw("sentence", trouble || (looked ? did || idle : "Reads the cluster for the first time"), (text) =>
-    [`${trouble ? "The world can't be read: " : ""}${text.charAt(0).toUpperCase()}${text.slice(1)}.`]);
+    [`${trouble ? "The cluster can't be read: " : ""}${text.charAt(0).toUpperCase()}${text.slice(1)}.`]);
   draw("next", rest, () => (rest.length ? `It ${rest.join("; ")}.` : ""));
 }
 
@@ -145,6 +145,6 @@ function drawWords({ reasons, history, warnings, moreWarnings }) {
         el("span", "", reason, el("small", "", `${state === "failed" ? "failed, " : ""}${about}`)),
         el("span", "", message, el("small", "", todo))));
     if (moreWarnings) lines.push(el("li", "quiet", `and ${many(moreWarnings)} more`));
-    return lines.length ? lines : el("li", "quiet", "None. What needs more than the leader's own look is said by cloudroute doctor.");
+    return lines.length ? lines : el("li", "quiet", "None. For checks beyond the leader's snapshot run cloudroute doctor.");
   });
 }

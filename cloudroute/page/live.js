@@ -12,7 +12,7 @@ function show(status) {
   if (!status.leader) {
     byId("standby-text").textContent = status.holder
       ? `${oneLine(status.holder)} leads: its own page shows the cluster. This one takes over if that process ends.`
-      : "Who leads is not known yet. This process takes the lease when it is free.";
+      : "The leader is not known yet. This process takes the lease when it is free.";
     document.title = `${status.cluster || "cloudroute"}: standby`;
     return;
   }
@@ -36,7 +36,7 @@ function lost(why) {
   seen.lost = why;
   byId("lost").hidden = !why;
   byId("lost").textContent = why
-    ? `Connection lost at ${new Date().toLocaleTimeString("en-GB")} (${why}). What stands here is as it was then; it is tried again every ${EVERY_MS / 1000} s.`
+    ? `Connection lost at ${new Date().toLocaleTimeString("en-GB")} (${why}). The data below is from then; retrying every ${EVERY_MS / 1000} s.`
     : "";
 }
 
