@@ -31,7 +31,7 @@ terraform-test: $(READY) ## Terraform: every module and root, and the test envir
 cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades and the way out (root)
 	$(BIN)/pytest tests/cluster
 
-storm: $(READY) ## 10,000 stories in which nearly everything goes wrong, on virtual time; every invariant in each
+storm: $(READY) ## 10,000 scenarios in which nearly everything goes wrong, on virtual time; every invariant in each
 	$(BIN)/python -m tests.simulation.storm --seeds 10000
 
 soak: $(READY) ## Real parts, traffic and random faults for MINUTES=20, again by SEED= (root, make assets)

@@ -1,6 +1,6 @@
-"""The Kubernetes API in this process, without sockets: what urllib3 would have asked for is answered here.
+"""The Kubernetes API in this process, without sockets: `Pool` takes the place of urllib3's PoolManager.
 
-The real transport, reflectors, stores and errors of `adapters.kube` run on top; `Pool` stands where urllib3's stands.
+The real transport, reflectors, stores and errors of `adapters.kube` run on top of it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ BOOKMARK_SECONDS = 60.0
 
 
 class Api(KubeApi):
-    """The objects. `look` is called with every write: who, request, and the object before and after."""
+    """The API server. `on_write` is called after each write: client, request, the object before and after."""
 
     def __init__(self) -> None:
         super().__init__()
         self.watches: list[Stream] = []
         self.down_until = 0.0
-        self.look: Callable[[str, Request, Mapping[str, Any] | None, Mapping[str, Any] | None], None] = lambda *_: None
+        self.on_write: Callable[[str, Request, Mapping[str, Any] | None, Mapping[str, Any] | None], None] = lambda *_: (
+            None
+        )
 
     def handle(self, who: str, method: str, target: str, content_type: str, body: bytes) -> Answer:
-        """Serve one request, watches aside."""
+        """Serve one request of a client; `watch` serves watches."""
         try:
             parts, query = split(target)
             request = parse(self._registry, method, parts, query, {"Content-Type": content_type})
@@ -45,7 +47,7 @@ class Api(KubeApi):
             status, data = self._answers.answer(request, body)
             if request.verb not in ("get", "list"):
                 self.pump()
-                self.look(who, request, before, self._object(request) or json.loads(data))
+                self.on_write(who, request, before, self._object(request) or json.loads(data))
             return Answer(status, data)
         except StatusError as error:
             return Answer(error.code, json.dumps(error.body()).encode())
@@ -55,7 +57,7 @@ class Api(KubeApi):
         return item.object if item else None
 
     def watch(self, link: Link, target: str, silence: float) -> Stream:
-        """Begin a watch."""
+        """Start a watch; `silence` is the client's read timeout in seconds."""
         parts, query = split(target)
         stream = Stream(self, link, parse(self._registry, "GET", parts, query, {}), silence)
         self.watches.append(stream)
@@ -63,19 +65,19 @@ class Api(KubeApi):
         return stream
 
     def pump(self) -> None:
-        """Send all watches what has changed: after each write."""
+        """Send each watch the changes that it has not seen; called after each write."""
         for stream in self.watches:
             stream.pump()
 
     def cut(self, link: Link | None = None) -> None:
-        """Reset the connections of watches, of one process or of all."""
+        """Reset the connections of the watches of one process, or of all."""
         for stream in list(self.watches):
             if link in (None, stream.link):
                 stream.end(urllib3.exceptions.ProtocolError("the connection is reset"))
 
 
 class Answer:
-    """What the transport needs of urllib3.BaseHTTPResponse."""
+    """The part of urllib3.BaseHTTPResponse that the transport uses."""
 
     def __init__(self, status: int, data: bytes) -> None:
         self.status, self.data = status, data
@@ -83,7 +85,7 @@ class Answer:
 
 
 class Stream(Answer):
-    """A watch: its lines come one after the other, each after the link's delay."""
+    """A watch. Its lines arrive in order, each after the link's delay."""
 
     def __init__(self, api: Api, link: Link, request: Request, silence: float) -> None:
         super().__init__(200, b"")
@@ -91,7 +93,7 @@ class Stream(Answer):
         self._collection = api.store.collection(request.resource.storage)
         self._seen = request.number("resourceVersion")
         self._last = 0.0
-        """When the last line on its way comes in: they do not overtake each other."""
+        """Arrival time of the last line in flight: a later one must not overtake it."""
         self._on_its_way: deque[bytes | Exception | None] = deque()
         self._lines: deque[bytes | Exception | None] = deque()
         self._came = Event()
@@ -102,7 +104,7 @@ class Stream(Answer):
         scheduler.after(BOOKMARK_SECONDS, self._bookmark)
 
     def pump(self) -> None:
-        """Send what has changed since the last line."""
+        """Send the changes since the last line."""
         if not self._open or self._seen == self._api.store.version:
             return
         try:
@@ -126,20 +128,20 @@ class Stream(Answer):
             self._scheduler.after(BOOKMARK_SECONDS, self._bookmark)
 
     def _send(self, line: bytes | Exception | None) -> None:
-        # What is sent while the two are parted comes when they are not any more: TCP repeats it.
-        due = max(self._last, self.link.parted_until, self._scheduler.now + self.link.delay())
+        # A line sent during a partition arrives after it: TCP retransmits.
+        due = max(self._last, self.link.partitioned_until, self._scheduler.now + self.link.delay())
         self._last = due
         self._on_its_way.append(line)
         self._scheduler.at(due, self._receive)
 
     def _receive(self) -> None:
-        line = self._on_its_way.popleft()  # whichever event comes first: the lines keep their order
+        line = self._on_its_way.popleft()  # in order of sending: events of one moment come in random order
         if self.link.group.alive:
             self._lines.append(line)
             self._came.set()
 
     def end(self, error: Exception | None) -> None:
-        """End it: as the server does at its time (None), or with an error."""
+        """End the watch: as the server does at its timeout (None), or with an error."""
         if self._open:
             self._open = False
             self._api.watches.remove(self)
@@ -148,7 +150,7 @@ class Stream(Answer):
     # --- what the transport calls -----------------------------------------------------------
 
     def stream(self, _size: int) -> Iterator[bytes]:
-        """The lines as they come in."""
+        """Yield lines as they arrive."""
         while True:
             while not self._lines:
                 self._came.clear()
@@ -162,20 +164,20 @@ class Stream(Answer):
             yield line
 
     def close(self) -> None:
-        """Nobody reads it any more."""
+        """End the watch on the client's side."""
         if self._open:
             self._open = False
             self._api.watches.remove(self)
 
     def shutdown(self) -> None:
-        """Wake the reader: no more comes."""
+        """End the watch and wake its reader."""
         self.close()
         self._lines.append(None)
         self._came.set()
 
 
 class Pool:
-    """What the transport needs of urllib3.PoolManager, for one process."""
+    """The part of urllib3.PoolManager that the transport uses, for one process."""
 
     def __init__(self, api: Api, link: Link) -> None:
         self._api, self._link = api, link
@@ -191,7 +193,7 @@ class Pool:
         preload_content: bool,
         **_: object,
     ) -> Answer:
-        """One request. Raises what urllib3 raises."""
+        """Send one request and wait for its answer. Raises the exceptions of urllib3."""
         api, link = self._api, self._link
         url = urlsplit(address)
         target = f"{url.path}?{url.query}"
@@ -212,7 +214,7 @@ class Pool:
             raise urllib3.exceptions.ReadTimeoutError(None, "", "timed out") from None  # type: ignore[arg-type]
 
     def clear(self) -> None:
-        """Close the idle connections: there are none."""
+        """Do nothing: there are no idle connections to close."""
 
 
 def _event(kind: str, body: Mapping[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
-"""What must hold: at each write, at each second, and once all has come to rest. Numbers are those of docs/design.md.
+"""Checks the invariants at each write to EC2 and to the API; their numbers are those of docs/design.md.
 
-It looks from outside: at EC2, at the API's objects and at kernels. What somebody else has just done, and nobody could
-know yet, is no fault of ours: `tampered`, `switched_on` and `disturbed` say when.
+The checks look from outside: at EC2, at the API's objects and at kernels. A change by somebody else that no controller
+could know yet is no violation: `tampered`, `switched_on` and `disturbed` hold the times of such changes.
 """
 
 from __future__ import annotations
@@ -19,81 +19,81 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 GROUP = "noderoutes.cloudroute.io"
-FRESH = 8.0
-"""Seconds: a route is deleted by what was read at most 5 s before, and a call takes a moment."""
-MEMORY = 60.0
-"""Seconds for which an own write is believed that no describe has shown: adapters.ec2.memory."""
-KNOWN = 14.0
-"""Seconds until a controller knows of a Node and its write has arrived: two ways by a slow API, and a cycle."""
-CYCLE = 5.0
-"""Seconds that a cycle may take which began before something was known."""
-UNAWARE = 10.0
-"""Seconds around its start in which a deleted Lease has no holder for a process: for as long the holder's fence may be
-open. docs/design.md says so."""
-REST = 30.0
-"""Seconds for which a freed CIDR is not given again while others were never used."""
+FRESH_SECONDS = 8.0
+"""Greatest age of the read on which a route is deleted, in seconds: 5 s, and the duration of the calls."""
+MEMORY_SECONDS = 60.0
+"""Seconds for which a write of our own overrides describes that do not show it: adapters.ec2.memory."""
+NOTICE_SECONDS = 14.0
+"""Seconds until a controller knows of a Node and its write has arrived: two messages over a slow link, and a cycle."""
+CYCLE_SECONDS = 5.0
+"""Longest duration in seconds of a cycle that began before a change."""
+UNAWARE_SECONDS = 10.0
+"""Seconds between a process' start and a deletion of the Lease within which two processes may lead: the new one can't
+know of the holder, whose fence is still open (docs/design.md)."""
+REUSE_SECONDS = 30.0
+"""Seconds for which a freed CIDR is not assigned again while others were never used."""
 
 Routes = Mapping[str, tuple[str, bool]]
 
 
 class Checks:
-    """The invariants of one story."""
+    """Checks the invariants of one scenario. Times are the scheduler's, in seconds."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.published: dict[tuple[str, str], float] = {}
-        """(table, CIDR) -> when a NodeRoute last said that it is native there; infinity while one does."""
+        """(table, CIDR) -> when a NodeRoute last listed the table in nativeIn; infinity while one does."""
         self.since: dict[tuple[str, str], float] = {}
-        """(table, CIDR) -> since when the route is there as it is."""
+        """(table, CIDR) -> when the route was last created or replaced by a controller."""
         self.freed: dict[str, tuple[float, str]] = {}
-        """CIDR -> when its NodeRoute went, and who took it away."""
+        """CIDR -> when its NodeRoute was deleted, and by which process."""
         self.ever: set[str] = set()
-        """CIDRs that were ever given."""
-        self.givers: set[str] = set()
-        """Controllers that have given one."""
+        """CIDRs that were ever assigned."""
+        self.assigners: set[str] = set()
+        """Controllers that have assigned one."""
         self.switched_off: dict[str, float] = {}
-        """When a controller last switched an interface's check off."""
+        """Interface -> when a controller last switched its source/dest check off."""
         self.makers: dict[tuple[str, str], str] = {}
-        """(table, CIDR) -> the controller that made the route."""
+        """(table, CIDR) -> the process that last created or replaced the route."""
         self.pairs = Pairs(world, self)
         self.used_since: dict[str, float] = {}
-        """Table -> when the first NodeRoute said that its node sends by it."""
+        """Table -> when a NodeRoute first named it as the table of its node."""
         self.writes = 0
-        """Of controllers, to EC2 and to NodeRoutes."""
+        """Number of controllers' writes to EC2 and to NodeRoutes."""
 
     # --- what the API holds -----------------------------------------------------------------
 
     def node_routes(self) -> dict[str, Mapping[str, Any]]:
-        """By name."""
+        """Name -> NodeRoute."""
         found = self.world.api.store.collection(GROUP).items
         return {key[1]: item.object for key, item in found.items()}
 
     def cidrs(self, node: SimNode) -> tuple[str, ...]:
-        """The pod CIDRs of a machine, as published under its name."""
+        """Pod CIDRs in the NodeRoute of a machine."""
         found = self.world.api.store.collection(GROUP).items.get(("", node.name))
         if found is None or found.object["spec"]["instanceID"] != node.machine.id:
             return ()
         return tuple(found.object["spec"]["podCIDRs"])
 
     def hidden(self, ours: float | None, theirs: float) -> float:
-        """Until when a controller may not know what others did at `theirs` to what it had written itself at `ours`.
+        """Time until which a controller may not know a change that others made at `theirs` to its own write at `ours`.
 
-        For so long its own write counts for more than what EC2 shows: docs/design.md says so.
+        Its own write overrides what EC2 shows for so long (docs/design.md).
         """
-        return ours + MEMORY if ours is not None and ours <= theirs < ours + MEMORY else theirs
+        return ours + MEMORY_SECONDS if ours is not None and ours <= theirs < ours + MEMORY_SECONDS else theirs
 
     def holder(self) -> str:
-        """Who holds the lease."""
+        """Holder of the Lease; "" without one."""
         found = self.world.api.store.collection("leases.coordination.k8s.io").items.get(("cloudroute", "cloudroute"))
         return str(found.object["spec"].get("holderIdentity") or "") if found else ""
 
     # --- a write of a controller to EC2 -----------------------------------------------------
 
     def ec2(self, who: str, request: Request, response: Response, before: Routes) -> None:
-        """Called when a write has arrived and is done, or refused."""
+        """Check a write after EC2 has done or refused it; `before` has the table's routes before it."""
         world = self.world
         words = " ".join(request.params[key] for key in ("RouteTableId", *_TO) if key in request.params)
-        world.scheduler.told(f"EC2: {request.action} {words} by {who}: {response.code}")
+        world.scheduler.record(f"EC2: {request.action} {words} by {who}: {response.code}")
         self._of_our_pool(who, request.action)
         self._fenced(who, request.action)
         if response.status != 200:
@@ -121,9 +121,9 @@ class Checks:
     def _fenced(self, who: str, action: str) -> None:
         holder = self.holder()
         led_by = self.world.processes.get(holder)
-        if led_by and abs(self.world.lease_deleted - led_by.started[holder]) < UNAWARE:
+        if led_by and abs(self.world.lease_deleted - led_by.started[holder]) < UNAWARE_SECONDS:
             return
-        # Who writes his name into a lease that is held, and waits for nobody, is no process of ours.
+        # A client that takes a held Lease without waiting (the fault "lease stolen") is no process of ours.
         other = holder != who and holder in self.world.processes
         require(not other, 6, f"{action} by {who}, but {holder} holds the lease")
         for name, replica in self.world.processes.items():
@@ -134,19 +134,19 @@ class Checks:
         world = self.world
         family = parse(to).family
         used = world.cloud.used(table)[family]
-        seen = world.processes[who].line.seen_as_of
+        seen = world.processes[who].requests.seen_as_of
         unknown = sum(when > seen for (t, d), when in world.foreign.items() if t == table and parse(d).family == family)
-        unknown += self.strange(who, table, family, seen)
+        unknown += self.unseen(who, table, family, seen)
         limit = world.processes[who].flags[who].route_limit
         assert isinstance(limit, int)
         require(
             used - unknown <= limit, 2, f"{table} has {used} {family} entries, {unknown} of them new, limit {limit}"
         )
         journal = [spec for spec in self.specs() if to in spec["podCIDRs"]]
-        require(journal, 7, f"{to} is routed in {table} and no NodeRoute says so: after a crash it would be nobody's")
+        require(journal, 7, f"{to} is routed in {table} but in no NodeRoute: after a crash it would have no owner")
 
-    def strange(self, who: str, table: str, family: str, seen: float) -> int:
-        """Entries that another controller has made since this one has read the table."""
+    def unseen(self, who: str, table: str, family: str, seen: float) -> int:
+        """Number of entries that other controllers have made since this one has read the table."""
         return sum(
             self.makers.get((table, to)) != who and when > seen
             for (t, to), when in self.since.items()
@@ -156,22 +156,23 @@ class Checks:
     def _taken(self, who: str, action: str, table: str, to: str, before: Routes) -> None:
         world, now = self.world, self.world.scheduler.now
         foreign = world.foreign.get((table, to))
-        line = world.processes[who].line
+        requests = world.processes[who].requests
         if foreign is not None:
-            words = f"{action} of {to} in {table}, which is not ours since {now - foreign:.1f} s"
-            require(foreign > line.seen_as_of and now - line.seen_at < FRESH + line.delayed, 3, words)
+            words = f"{action} of {to} in {table}, foreign for {now - foreign:.1f} s"
+            require(
+                foreign > requests.seen_as_of and now - requests.seen_at < FRESH_SECONDS + requests.delayed, 3, words
+            )
             world.foreign.pop((table, to))
         _, active = before.get(to, ("", False))
         alive = {node.machine.id for node in world.nodes if node.running}
         owners = {spec["instanceID"] for spec in self.specs() if to in spec["podCIDRs"]}
         if active and action == "DeleteRoute" and (owners & alive or not owners):
-            told = self.published.get((table, to), 0.0)
-            rest = now - told
-            words = f"{to} was deleted from {table} {rest:.1f} s after agents were told not to use it"
-            require(rest >= world.settings.drain_seconds - 0.001, 4, words)
+            drained = now - self.published.get((table, to), 0.0)
+            words = f"{to} was deleted from {table} {drained:.1f} s after agents were told not to use it"
+            require(drained >= world.settings.drain_seconds - 0.001, 4, words)
 
     def specs(self) -> list[Mapping[str, Any]]:
-        """What all NodeRoutes say."""
+        """The specs of all NodeRoutes."""
         return [item["spec"] for item in self.node_routes().values()]
 
     # --- a write to the API -----------------------------------------------------------------
@@ -179,14 +180,16 @@ class Checks:
     def kube(
         self, who: str, request: KubeRequest, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> None:
-        """Called when a write is done."""
+        """Check a write to the API after it is done."""
         if who not in self.world.processes:
             return
         self._of_our_pool(who, request.target)
         if request.resource.plural in ("events", "leases"):
             return
         plural, verb = request.target, request.verb
-        self.world.scheduler.told(f"API: {verb} {plural} {request.name or (after or {})['metadata']['name']} by {who}")
+        self.world.scheduler.record(
+            f"API: {verb} {plural} {request.name or (after or {})['metadata']['name']} by {who}"
+        )
         if plural == "noderoutes":
             self.writes += 1
             self._journal(who, before, after if verb != "delete" else None)
@@ -201,7 +204,7 @@ class Checks:
         for spec in self.specs():
             for cidr in spec["podCIDRs"]:
                 other = holders.setdefault(cidr, spec["instanceID"])
-                require(other == spec["instanceID"], 1, f"{cidr} is published of {other} and of {spec['instanceID']}")
+                require(other == spec["instanceID"], 1, f"{cidr} is published for {other} and for {spec['instanceID']}")
         listed = {(table, cidr) for spec in self.specs() for cidr in spec["podCIDRs"] for table in spec["nativeIn"]}
         for key in {key for key, when in self.published.items() if when == float("inf")} - listed:
             self.published[key] = now
@@ -210,7 +213,7 @@ class Checks:
         if after is None and before:
             self._forgotten(who, before["spec"])
         if after and not before:
-            # What an agent did by the NodeRoute of a machine that had its name before is void.
+            # The agent may have acted on the NodeRoute of an earlier machine with its name: packets may be lost.
             for node in self.world.nodes:
                 if node.machine.id == after["spec"]["instanceID"]:
                     node.disturb(0)
@@ -220,7 +223,7 @@ class Checks:
 
     def _prerequisites(self, who: str, old: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
         world, now = self.world, self.world.scheduler.now
-        seen = world.processes[who].line.seen_as_of
+        seen = world.processes[who].requests.seen_as_of
         eni = spec["networkInterfaceID"]
         alive = any(node.running and node.machine.interface_id == eni for node in world.nodes)
         same = old.get("networkInterfaceID") == eni
@@ -228,14 +231,14 @@ class Checks:
             for cidr in spec["podCIDRs"]:
                 if (same and table in old.get("nativeIn", ())) or not alive:
                     continue
-                if world.tampered.get((table, cidr), 0.0) > seen - MEMORY or not world.cloud.takes(eni, cidr):
+                if world.tampered.get((table, cidr), 0.0) > seen - MEMORY_SECONDS or not world.cloud.takes(eni, cidr):
                     continue
                 found = world.cloud.routes(table).get(cidr)
                 require(found == (eni, True), 4, f"{cidr} is published as native in {table}, where it leads to {found}")
                 since = now - self.since.get((table, cidr), 0.0)
                 enough = world.settings.settle_seconds - 0.001
                 require(since >= enough, 4, f"{cidr} is published as native {since:.2f} s after its route was made")
-        known = world.switched_on.get(eni, 0.0) <= seen - MEMORY
+        known = world.switched_on.get(eni, 0.0) <= seen - MEMORY_SECONDS
         if spec["nativeIn"] and not same and alive and known:
             require(not world.cloud.checked(eni), 4, f"{eni} is published though its check is on")
 
@@ -246,12 +249,12 @@ class Checks:
             if cidr in still:
                 continue
             self.freed[cidr] = (now, who)
-            # The next instance of a Node's name may have the same CIDR: dead routes are turned to it.
+            # The next instance under a Node's name may have the same CIDR: blackhole routes are then pointed at it.
             inherited = any(cidr in node["spec"].get("podCIDRs", ()) for node in self.world.api.list("nodes"))
             for table in self.world.tables:
                 target, active = self.world.cloud.routes(table).get(cidr, ("", False))
                 left = target == spec["networkInterfaceID"] and (active or not inherited)
-                require(not left, 7, f"the NodeRoute of {cidr} went before its route in {table}")
+                require(not left, 7, f"the NodeRoute of {cidr} was deleted before its route in {table}")
 
     def _assigned(self, who: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
         given = (after or {}).get("spec", {}).get("podCIDRs") or []
@@ -259,23 +262,23 @@ class Checks:
             return
         name, now = after["metadata"]["name"], self.world.scheduler.now
         journal = self.node_routes().get(name, {}).get("spec", {})
-        # Who registers anew has what its instance had, whoever has claimed that meanwhile.
+        # A Node that registers again gets the CIDR of its instance back, even if another has claimed it meanwhile.
         had = journal.get("podCIDRs") == given and after["spec"]["providerID"].endswith(f"/{journal['instanceID']}")
         for item in self.world.api.list("nodes"):
             other, shared = item["metadata"]["name"], set(given) & set(item["spec"].get("podCIDRs") or ())
             claimed = self.world.duplicates.get(other, 0.0)
-            knows_not = now - claimed < KNOWN or (had and claimed)
-            require(other == name or knows_not or not shared, 1, f"{name} was given {shared}, which {other} has")
+            knows_not = now - claimed < NOTICE_SECONDS or (had and claimed)
+            require(other == name or knows_not or not shared, 1, f"{name} was assigned {shared}, which {other} has")
         pool = parse(self.world.setup.pool)
         size = 1 << (24 - pool.length)
         for cidr in given:
             when, by = self.freed.get(cidr, (0.0, ""))
             unused = size - len([one for one in self.ever if ":" not in one]) > 1
-            # A fresh process does not know which CIDR was given last.
-            hasty = by == who and who in self.givers and now - when < REST and unused
-            require(not hasty or ":" in cidr, 1, f"{cidr} is given again {now - when:.1f} s after it was freed")
+            # A fresh process does not know which CIDR was freed last.
+            hasty = by == who and who in self.assigners and now - when < REUSE_SECONDS and unused
+            require(not hasty or ":" in cidr, 1, f"{cidr} is assigned again {now - when:.1f} s after it was freed")
             self.ever.add(cidr)
-        self.givers.add(who)
+        self.assigners.add(who)
 
     def _condition(self, who: str, node: Mapping[str, Any]) -> None:
         found = [c for c in node.get("status", {}).get("conditions", ()) if c["type"] == "NetworkUnavailable"]
@@ -290,20 +293,22 @@ class Checks:
             self._routed(who, name)
 
     def _routed(self, who: str, name: str) -> None:
-        """A Node is only called reachable when it is: by a route in each table, or directly by its one subnet."""
+        """Check that a Node called reachable has a route in each table, or that the table's only subnet is its own."""
         world = self.world
         node = next((one for one in world.nodes if one.name == name and one.running), None)
         if node is None:
             return
-        line = world.processes[who].line
+        requests = world.processes[who].requests
         for table in world.tables:
             subnets = {zone.subnet_id for zone in world.cloud.vpc.zones if zone.route_table_id == table}
             direct = world.setup.direct != "off" and subnets == {node.machine.zone.subnet_id}
-            known = world.scheduler.now - self.used_since.get(table, world.scheduler.now) > CYCLE + line.delayed
+            known = (
+                world.scheduler.now - self.used_since.get(table, world.scheduler.now) > CYCLE_SECONDS + requests.delayed
+            )
             for cidr in self.cidrs(node):
                 if not world.cloud.takes(node.machine.interface_id, cidr):
                     continue
-                if direct or not known or world.tampered.get((table, cidr), 0.0) > line.seen_as_of - MEMORY:
+                if direct or not known or world.tampered.get((table, cidr), 0.0) > requests.seen_as_of - MEMORY_SECONDS:
                     continue
                 to = world.cloud.routes(table).get(cidr, ("", False))[0]
                 require(to == node.machine.interface_id, 4, f"{name} is said to be routed, but not {cidr} in {table}")

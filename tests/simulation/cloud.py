@@ -1,7 +1,7 @@
-"""EC2 in this process: the strict layer of the lab, and what a controller's boto3 client asks of it on virtual time.
+"""EC2 in this process: the strict layer of the lab, and the requests of controllers' boto3 clients on virtual time.
 
-What takes long and knows nothing of a story - boto3's clients, a VPC with its tables - is made once, before stories are
-told: each is told in a fork of that process.
+boto3's clients and a VPC with its tables take long to make and are the same in each scenario. They are made once,
+before the scenarios are forked.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from tests.simulation.network import Link, Lost
 from tests.simulation.scheduler import START
 
 SLOTS = 3
+"""Greatest number of replicas of the controller."""
 SPARE = 3
-"""Instances that run in each zone before a story begins."""
+"""Instances that run in each zone before a scenario begins."""
 WRITE_SECONDS = 3.75
-"""Three quarters of the lease's margin: a write's answer is awaited for two thirds of that."""
+"""Seconds that a write may take: three quarters of the lease's margin. Its answer is awaited for two thirds of that."""
 WRITE_TIMEOUT, READ_TIMEOUT = 2.5, 20.0
-"""Of the controller's clients."""
+"""Seconds that the controller's clients wait for an answer."""
 LAYOUTS = {
     "zones": (2, False, False, 0), "one table": (2, True, False, 0), "dual": (2, False, True, 0),
     "mixed": (2, False, True, 1),
 }  # fmt: skip
-"""By name: zones, whether they share a table, IPv6, how many of them have nothing else."""
+"""Name -> number of zones, whether they share a table, whether they have IPv6, how many have IPv6 alone."""
 WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 
 
 class SwitchedClock:
-    """A clock that is replaced when the story begins."""
+    """A clock whose functions are replaced when the scenario begins."""
 
     def __init__(self) -> None:
         self.monotonic: Callable[[], float] = lambda: START
@@ -52,7 +53,7 @@ class SwitchedClock:
 
 
 class _Parsers:
-    """botocore's parsers, which read the same answer once: describes of an idle world are all alike."""
+    """botocore's parsers with a cache of parsed answers: describes of an idle world are all alike."""
 
     def __init__(self, factory: Any) -> None:
         self._factory = factory
@@ -70,8 +71,8 @@ class _Parsers:
         return {**found, "ResponseMetadata": dict(found["ResponseMetadata"])}
 
 
-class Seat:
-    """The boto3 clients of one replica, made once; whoever has the seat in a story asks through them."""
+class Ec2Clients:
+    """The boto3 clients of one replica, made once; each process of the replica uses them in turn."""
 
     def __init__(self, region: str) -> None:
         self.clock = SwitchedClock()
@@ -79,13 +80,13 @@ class Seat:
         session = make_session(lambda request: self.answer(request), self.clock, region, "AKIALABROOTUSER00000")
         self._session = session
         self._clients: dict[tuple[str, float], Any] = {}
-        """By service and read timeout."""
+        """(service, read timeout in seconds) -> client."""
         self._pools: dict[tuple[str, float], Mapping[str, Any]] = {}
-        """Classes of their connections, without a fence."""
+        """The same keys -> classes of its connection pools, without a fence."""
         self._fences: list[tuple[Any, str, Any]] = []
 
     def client(self, service: str, config: Any) -> Any:
-        """As boto3.Session.client; the fence of who had the seat before is taken off."""
+        """As boto3.Session.client; removes the fence of the process that used the client before."""
         key = (service, config.read_timeout)
         if key not in self._clients:
             client = self._session.client(service, config=config)  # type: ignore[call-overload]
@@ -106,12 +107,12 @@ class Seat:
         return self._clients[key]
 
     def open(self, region: str) -> tuple[Any, Any, Any]:
-        """The clients for reads of EC2, for its writes and of Service Quotas, as an Ec2Client opens them."""
+        """Clients for reads of EC2, for its writes and for Service Quotas, as an Ec2Client opens them."""
         Ec2Client(self.session, region, NoLease(), self.clock, WRITE_SECONDS, lambda *_: None)
         return self._reader, self._writer, self._clients["service-quotas", READ_TIMEOUT]
 
     def connect(self) -> None:
-        """A new connection for a write stands: that its socket is opened is left out (`seams`)."""
+        """Open a new connection for a write, which checks the fence; `seams` leaves out its socket."""
         pools = self._writer._endpoint.http_session._pool_classes_by_scheme
         pools["https"].ConnectionCls("ec2").connect()
 
@@ -125,12 +126,12 @@ class Seat:
 
     @property
     def session(self) -> boto3.Session:
-        """What an Ec2Client takes for a session."""
-        return self  # type: ignore[return-value] # `client` is all that it asks of one
+        """This object, as the session of an Ec2Client."""
+        return self  # type: ignore[return-value] # an Ec2Client calls `client` alone
 
 
 class Cloud:
-    """One account with a VPC, made before the story."""
+    """One account with a VPC, made before the scenarios."""
 
     def __init__(self, layout: str) -> None:
         zones, one_table, ipv6, ipv6_only = LAYOUTS[layout]
@@ -140,23 +141,23 @@ class Cloud:
         made = self.aws.scene.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         self.aws.scene.ec2.attach_internet_gateway(InternetGatewayId=made, VpcId=self.vpc.id)
         self.gateway = str(made)
-        """Where foreign routes lead."""
+        """Id of the Internet gateway, the target of foreign routes."""
         self._spare = {zone.subnet_id: list(self.aws.scene.launch(zone, SPARE)) for zone in self.vpc.zones}
-        self.seats = [Seat(self.aws.region) for _ in range(SLOTS)]
+        self.clients = [Ec2Clients(self.aws.region) for _ in range(SLOTS)]
 
     def launch(self, zone: Zone, spare: bool) -> Machine:
-        """An instance; a `spare` one runs already, while there are any: to start one takes as long as five calls."""
+        """Launch an instance, or take one that runs already (`spare`): a launch costs as much as five calls."""
         waiting = self._spare[zone.subnet_id]
         return waiting.pop() if spare and waiting else self.aws.scene.launch(zone)[0]
 
     def rehearse(self) -> None:
-        """Let each client make each call once: botocore reads the shape of a call when it is first made."""
+        """Make each call once with each client: botocore loads the shape of a call when it is first made."""
         table, eni = self.vpc.route_table_ids[0], next(iter(self._spare.values()))[0].interface_id
         route = {"RouteTableId": table, "DestinationCidrBlock": "192.0.2.0/24"}
         self.aws.set_route_quota(50)
-        for seat in self.seats:
-            seat.answer = self.aws.answer
-            reader, writer, quotas = seat.open(self.aws.region)
+        for clients in self.clients:
+            clients.answer = self.aws.answer
+            reader, writer, quotas = clients.open(self.aws.region)
             writer.create_route(**route, NetworkInterfaceId=eni)
             writer.replace_route(**route, GatewayId=self.gateway)
             writer.delete_route(**route)
@@ -165,12 +166,12 @@ class Cloud:
                 describe(Filters=[{"Name": "vpc-id", "Values": [self.vpc.id]}], MaxResults=100)
             quotas.get_service_quota(ServiceCode="vpc", QuotaCode="L-93826ACB")
             with suppress(ClientError):
-                writer.delete_route(**route)  # what a refusal is like
+                writer.delete_route(**route)  # parses an error once
 
-    # --- the truth, whatever a describe shows -----------------------------------------------
+    # --- the state now, even when describes show an older one ------------------------------
 
     def routes(self, table_id: str) -> Mapping[str, tuple[str, bool]]:
-        """By destination: target, and whether it takes traffic."""
+        """Destination -> target, and whether the route is active."""
         found = {}
         for view in self.aws._world.table_view(table_id).routes.values():
             fields = view.fields
@@ -180,7 +181,7 @@ class Cloud:
         return found
 
     def used(self, table_id: str) -> Mapping[Family, int]:
-        """Entries by family."""
+        """Number of entries by family."""
         return dict(self.aws._world.table_view(table_id).entries)
 
     def checked(self, interface_id: str) -> bool:
@@ -189,7 +190,7 @@ class Cloud:
         return found is None or bool(found.source_dest_check)
 
     def takes(self, interface_id: str, destination: str) -> bool:
-        """Whether an interface can be handed packets of that family: none of IPv4 without an IPv4 address."""
+        """Whether an interface can receive packets of that family; IPv4 takes an IPv4 address."""
         found = self.aws._world.ec2.enis.get(interface_id)
         return ":" in destination or found is None or bool(found.private_ip_addresses)
 
@@ -204,30 +205,35 @@ hooks.EventAliaser._alias_event_name = lru_cache(1 << 10)(  # type: ignore[attr-
 )
 ipaddress.ip_network = lru_cache(1 << 10)(ipaddress.ip_network)
 ipaddress.ip_address = lru_cache(1 << 10)(ipaddress.ip_address)
-"""They are asked for the same words again and again, and take a twentieth of a story each."""
+"""Cached because they are called with few distinct arguments, and take a twentieth of the time each."""
 
-Look = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], None]
+OnWrite = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], None]
 
 
-class Line:
-    """What a replica's requests go through. `look` is told of every write when it is done, with the table
-    before; `shown` is the moment of the world that describes show."""
+class Ec2Requests:
+    """Sends the EC2 requests of one process over its link.
 
-    def __init__(self, cloud: Cloud, seat: Seat, link: Link, look: Look, shown: Callable[[], float]) -> None:
-        self._cloud, self._seat, self._link, self._look, self._shown = cloud, seat, link, look, shown
+    `on_write` is called after each write, with the routes of the table before it. `shown` returns the time of the state
+    that describes show.
+    """
+
+    def __init__(
+        self, cloud: Cloud, clients: Ec2Clients, link: Link, on_write: OnWrite, shown: Callable[[], float]
+    ) -> None:
+        self._cloud, self._clients, self._link, self._on_write, self._shown = cloud, clients, link, on_write, shown
         self.seen_as_of = 0.0
-        """The time of the world that the last reading of the tables has shown."""
+        """Time of the state that the last read of the tables has shown."""
         self.seen_at = 0.0
-        """When its answer came."""
+        """Time at which the answer of that read arrived."""
         self.lookup = 0.0
-        """Seconds that the name lookup takes of each new connection for a write."""
+        """Duration of the name lookup of each new connection for a write, in seconds."""
         self.freezes: tuple[int, float] | None = None
-        """The write, counted from now, in whose name lookup the process freezes, and for how many seconds."""
+        """The write, counted from now, in whose name lookup the process freezes, and the seconds; None for no write."""
         self.delayed = 0.0
-        """Seconds that lookups have taken since the last reading of the tables."""
+        """Seconds that lookups have taken since the last read of the tables."""
 
     def answer(self, request: Request) -> Response:
-        """Send a request and wait for its answer; what is lost on the way hangs."""
+        """Send a request and wait for its answer. Raises ReadTimeoutError without one."""
         write = request.action in WRITES
         who = self._link.group.name
         shown = 0.0
@@ -242,7 +248,7 @@ class Line:
             stale = not write and shown < self._link.scheduler.now
             response = self._cloud.aws.answer(replace(request, as_of=shown) if stale else request)
             if write:
-                self._look(who, request, response, before)
+                self._on_write(who, request, response, before)
             return response
 
         try:
@@ -256,7 +262,7 @@ class Line:
         return response
 
     def _look_up(self) -> None:
-        """A new connection's name lookup, where that takes time; the client may then think again."""
+        """Wait for the name lookup, where that takes time, and open the connection, which checks the fence again."""
         seconds = self.lookup
         if self.freezes:
             writes, frozen = self.freezes
@@ -267,4 +273,4 @@ class Line:
         if seconds:
             self.delayed += seconds
             self._link.scheduler.park(seconds)
-            self._seat.connect()
+            self._clients.connect()

@@ -1,6 +1,6 @@
-"""Bugs of our own, put in on purpose: each patches one function of cloudroute, and the storm must find it.
+"""Bugs put in on purpose: each patches one function of cloudroute, and the storm must find it.
 
-They are put in in the fork that tells a story, and end with it.
+A bug is put into the fork that runs a scenario, and ends with it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tests.simulation.seams import put
 
 
 def no_fence() -> None:
-    """A process writes without asking whether it holds the lease, and never ends for having lost it."""
+    """A process writes without checking that it holds the lease, and does not end when it has lost it."""
     put(Lease, "check", lambda _self: None)
     put(Lease, "lost", False)
 
 
 def no_margin() -> None:
-    """The lease counts for its holder a little longer than for the others: no margin for what is under way."""
+    """The holder counts on the lease for longer than the others: there is no margin for writes in flight."""
     init = Lease.__init__
 
     def longer(self: Lease, *args: Any) -> None:
@@ -48,12 +48,12 @@ def no_margin() -> None:
 
 
 def fence_before_the_lookup() -> None:
-    """The fence is not asked again after a name lookup, however long that took."""
+    """The fence is not checked again after a name lookup, however long that took."""
     put(calls, "_fenced", lambda connection, _fence: connection)
 
 
 def lease_by_its_date() -> None:
-    """A standby believes the date in the lease, and not its own clock: clocks differ."""
+    """A standby judges the lease by the date in it and not by its own monotonic clock: clocks differ."""
 
     def attempt(self: Lease, start: float) -> None:
         found = self._leases.read()
@@ -72,7 +72,7 @@ def lease_by_its_date() -> None:
 
 
 def delete_before_create() -> None:
-    """A route that leads astray is deleted and created, not replaced: in between there is none."""
+    """A route with a wrong target is deleted and created, not replaced: in between there is none."""
 
     def call(self: Applier, step: Any) -> None:
         ec2: Ec2 = self._ec2
@@ -86,8 +86,8 @@ def delete_before_create() -> None:
     put(Applier, "_call_ec2", call)
 
 
-def every_route_in_the_pool_is_ours() -> None:
-    """Ownership by the destination alone: whose target it is does not count."""
+def ours_by_destination() -> None:
+    """A route is ours by its destination alone, whatever its target."""
 
     def split(table: RouteTable, node_sized: Any, _seen: Any, _known: Any, _others: Any) -> tuple[Any, Any]:
         ours = {to: route for to, route in table.routes.items() if isinstance(to, Cidr) and to in node_sized}
@@ -97,12 +97,12 @@ def every_route_in_the_pool_is_ours() -> None:
 
 
 def limit_off_by_one() -> None:
-    """A table is thought to hold one entry more than it may."""
+    """The limit of a table is taken to be one entry higher than it is."""
     put(TableUse, "limit", lambda self, family: self.families[family].capacity + 1)
 
 
 def foreign_not_counted() -> None:
-    """Routes of others do not count against the limit."""
+    """Foreign routes do not count against the limit."""
     original = tables._use
 
     def use(snapshot: Snapshot, table_id: str, family: Family, ours: int, foreign: int) -> Any:
@@ -117,12 +117,12 @@ def no_drain() -> None:
 
 
 def stopped_agents_not_awaited() -> None:
-    """A route is deleted although an agent that sends by it is stopped and has not heard of that."""
+    """A route is deleted although a stopped agent, whose node still sends by it, can't have heard of that."""
     put(Transitions, "find_stopped_agents", lambda _: None)
 
 
 def no_settling() -> None:
-    """A new route is published at once."""
+    """A new route is published at once, without waiting for it to take effect."""
     put(Transitions, "_settles", lambda self, *_: self.snapshot.now)
 
 
@@ -131,13 +131,13 @@ def journal_after_the_route() -> None:
     put(Transitions, "_after", lambda *_: ())
 
 
-def old_tables() -> None:
-    """Routes are deleted by what was read long ago."""
+def deletes_on_old_tables() -> None:
+    """Routes are deleted on the grounds of an old read of the tables."""
     put(Loop, "_timely", lambda _, steps: steps)
 
 
-def followers_overtake() -> None:
-    """A deletion waits for a new reading of the tables, and what comes after it does not."""
+def dependents_do_not_wait() -> None:
+    """A deletion waits for a new read of the tables, and the steps that depend on it do not."""
 
     def split(steps: Sequence[Step]) -> Sequence[Step]:
         return [step for step in steps if not (isinstance(step, ChangeRoute) and step.verb != "create")]
@@ -145,18 +145,18 @@ def followers_overtake() -> None:
     put(loop, "safe_on_old_tables", split)
 
 
-def the_living_are_dead() -> None:
-    """A node whose Node is gone counts as dead: its routes go at once, though its instance lives."""
+def deleted_node_counts_as_dead() -> None:
+    """A node whose Node is deleted counts as dead: its routes are deleted at once, though its instance runs."""
     import cloudroute.core.cluster.transitions as transitions
 
     put(transitions, "DEAD", ("shutting-down", "terminated", "running"))
 
 
-# --- who is who -----------------------------------------------------------------------------------
+# --- identity of nodes ----------------------------------------------------------------------------
 
 
 def freed_cidr_at_once() -> None:
-    """The lowest free CIDR is given, whoever has just had it."""
+    """The lowest free CIDR is assigned, even if it was freed a moment ago."""
     put(Ipam, "_order", lambda self, family: [stretch for _, stretch in self._stretches[family]])
 
 
@@ -165,13 +165,13 @@ def both_keep_a_duplicate() -> None:
     put(members._Claims, "_problem", lambda *_: "")
 
 
-def by_name() -> None:
-    """A node is its name: another instance under it is thought to be the same."""
+def identified_by_name() -> None:
+    """A node is identified by its name: another instance with that name is taken for the same node."""
     put(members, "_same", lambda node, record: not node.pod_cidrs or record.spec.pod_cidrs == node.pod_cidrs)
 
 
-def forgotten_before_its_routes() -> None:
-    """The NodeRoute of who leaves goes first, and its routes are nobody's."""
+def node_route_before_its_routes() -> None:
+    """The NodeRoute of a node that leaves is deleted before its routes, which then have no owner."""
     from cloudroute.core.cluster.model import DeleteNodeRoute
 
     def forget(self: Transitions) -> None:
@@ -181,21 +181,21 @@ def forgotten_before_its_routes() -> None:
     put(Transitions, "forget", forget)
 
 
-# --- what is said ---------------------------------------------------------------------------------
+# --- conditions -----------------------------------------------------------------------------------
 
 
 def condition_before_the_route() -> None:
-    """The condition is what the plan wanted, not what became of it."""
+    """The condition states the plan, not the outcome of its writes."""
     put(loop, "conclude", lambda decision, _snapshot: decision.plan.publish)
 
 
 def an_error_makes_a_node_unavailable() -> None:
-    """A route that could not be made makes its node unavailable."""
+    """A route that could not be created makes its node unavailable."""
     original = BackOff.failed
     clients: list[KubeClient] = []
     init = KubeClient.__init__
 
-    def made(self: KubeClient, *args: Any) -> None:
+    def created(self: KubeClient, *args: Any) -> None:
         init(self, *args)
         clients.append(self)
 
@@ -206,7 +206,7 @@ def an_error_makes_a_node_unavailable() -> None:
             if node:
                 clients[-1].set_condition(node, Condition("True", "CreateRouteFailed", str(error)))
 
-    put(KubeClient, "__init__", made)
+    put(KubeClient, "__init__", created)
     put(BackOff, "failed", failed)
 
 
@@ -214,7 +214,7 @@ def an_error_makes_a_node_unavailable() -> None:
 
 
 def drop_before_put() -> None:
-    """An agent takes an entry away before it puts the new one."""
+    """An agent removes an entry before it writes the new one."""
 
     def run(self: Sync, kinds: Sequence[Kind]) -> Done:
         done = Done()
@@ -239,10 +239,10 @@ MUTATIONS: Mapping[str, Callable[[], None]] = {
     bug.__name__: bug
     for bug in (
         no_fence, no_margin, fence_before_the_lookup, lease_by_its_date, delete_before_create,
-        every_route_in_the_pool_is_ours, limit_off_by_one, foreign_not_counted, no_drain, stopped_agents_not_awaited,
-        no_settling, journal_after_the_route, old_tables, followers_overtake,
-        the_living_are_dead, freed_cidr_at_once, both_keep_a_duplicate, by_name, forgotten_before_its_routes,
-        condition_before_the_route, an_error_makes_a_node_unavailable, drop_before_put,
+        ours_by_destination, limit_off_by_one, foreign_not_counted, no_drain, stopped_agents_not_awaited,
+        no_settling, journal_after_the_route, deletes_on_old_tables, dependents_do_not_wait,
+        deleted_node_counts_as_dead, freed_cidr_at_once, both_keep_a_duplicate, identified_by_name,
+        node_route_before_its_routes, condition_before_the_route, an_error_makes_a_node_unavailable, drop_before_put,
     )
 }  # fmt: skip
-"""All of them, by name."""
+"""Name -> function that puts the bug in; its docstring says which."""

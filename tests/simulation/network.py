@@ -1,6 +1,6 @@
-"""Messages on virtual time: a request is on its way, is served at the moment it arrives, and its answer comes back.
+"""Requests on virtual time: each is served when it arrives, and its answer takes time to come back.
 
-Who has sent it may be dead, frozen or out of patience by then: it is served all the same.
+A request in flight is served even if its sender has died, is frozen or has timed out.
 """
 
 from __future__ import annotations
@@ -16,39 +16,41 @@ T = TypeVar("T")
 
 
 class Lost(Exception):
-    """No answer has come in time."""
+    """No answer came within the timeout."""
 
 
 @dataclass
 class Link:
-    """The way of one process to one server. Seconds; `slow` is added to each way."""
+    """The network between one process and one server. Times are in seconds."""
 
     scheduler: Scheduler
     group: Group
     base: float
+    """Delay of a message; each draws a factor from 0.5 to 3."""
     slow: float = 0.0
-    parted_until: float = 0.0
-    """Nothing comes through before."""
+    """Upper bound of the time that is added to a message's delay at random."""
+    partitioned_until: float = 0.0
+    """End of a partition, in which no message arrives."""
     lose_answers: int = 0
-    """So many of the next answers are lost."""
-    fuse: Callable[[], bool | None] = field(default=lambda: None)
-    """Asked at each write: True kills the process before it is sent, False just after, None lets it be."""
+    """Number of the next answers that are lost."""
+    kill_at_write: Callable[[], bool | None] = field(default=lambda: None)
+    """Called at each write: True kills the process before sending it, False just after, None does not kill it."""
 
     def delay(self) -> float:
-        """How long the next message takes."""
+        """Draw the delay of the next message."""
         return self.base * self.scheduler.random.uniform(0.5, 3.0) + self.slow * self.scheduler.random.random()
 
     @property
-    def parted(self) -> bool:
-        """Whether nothing comes through now."""
-        return self.scheduler.now < self.parted_until
+    def partitioned(self) -> bool:
+        """Whether no message arrives now."""
+        return self.scheduler.now < self.partitioned_until
 
     def ask(self, serve: Callable[[], T], timeout: float, write: bool) -> T:
-        """Send a request whose answer is what `serve` gives on its arrival. Raises Lost after `timeout` seconds."""
+        """Send a request; `serve` is called on its arrival and returns the answer. Raises Lost after `timeout` s."""
         if not self.group.alive:
             raise Killed
         there = self.delay()
-        doomed = self.fuse() if write else None
+        doomed = self.kill_at_write() if write else None
         if doomed:
             self._die()
         answers: list[T] = []
@@ -58,14 +60,14 @@ class Link:
             answer = serve()
             if self.lose_answers > 0:
                 self.lose_answers -= 1
-            elif not self.parted:
+            elif not self.partitioned:
                 self.scheduler.after(self.delay(), lambda: deliver(answer))
 
         def deliver(answer: T) -> None:
             answers.append(answer)
             answered.set()
 
-        if not self.parted and there < timeout:
+        if not self.partitioned and there < timeout:
             self.scheduler.after(there, arrive)
         if doomed is False:
             self._die()
@@ -75,6 +77,6 @@ class Link:
         return answers[0]
 
     def _die(self) -> None:
-        self.scheduler.told(f"{self.group.name} is killed at a write")
+        self.scheduler.record(f"{self.group.name} is killed at a write")
         self.scheduler.kill(self.group)
         raise Killed

@@ -1,4 +1,4 @@
-"""One machine: an instance of EC2, a kernel, the agent on it, and the Node that its kubelet has registered."""
+"""One machine: an EC2 instance, a kernel, the agent on it, and the Node that its kubelet has registered."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cloudroute.dataplane import Host, Kind, packed
 from cloudroute.lab.aws.scene import Machine
 from tests.agent.world import MemoryKernel
 from tests.simulation.api import Pool
+from tests.simulation.fault_plan import LONGEST_STOP
 from tests.simulation.network import Link
 from tests.simulation.scheduler import Group, VirtualClock
-from tests.simulation.weather import LONGEST_STOP
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
 class WatchedKernel(MemoryKernel):
-    """A kernel that tells of each entry that is written, once it is."""
+    """A kernel in memory that runs the checks after each written entry."""
 
     def __init__(self, host: Host, node: SimNode) -> None:
         super().__init__(host)
@@ -41,10 +41,10 @@ class SimNode:
         self.world, self.machine, self.name = world, machine, name
         self.lives = 0
         self.running = True
-        """Its instance runs."""
+        """Whether the instance runs."""
         self.registered = False
         self.disturbed = world.scheduler.now
-        """When something last befell this machine or its agent that may cost packets."""
+        """Time at which the last fault of this machine or its agent that may cost packets ends."""
         networks = [ipaddress.ip_network(cidr) for cidr in machine.zone.cidrs]
         addresses = tuple(
             (packed(address), network.prefixlen) for address, network in zip(machine.addresses, networks, strict=True)
@@ -60,7 +60,7 @@ class SimNode:
         self.link = Link(world.scheduler, self.group, 0.005)
 
     def start(self) -> None:
-        """The agent starts, or starts anew."""
+        """Start the agent, for the first time or again."""
         self.lives += 1
         self.group = Group(f"{self.name}@{self.machine.id[-4:]}.{self.lives}")
         self.link = Link(self.world.scheduler, self.group, 0.005)
@@ -68,23 +68,23 @@ class SimNode:
         self.world.scheduler.spawn(self.group, "main", self._main)
 
     def disturb(self, seconds: float) -> None:
-        """It may lose packets, and until so long after."""
+        """Note a fault that may cost packets, now and for `seconds`."""
         self.disturbed = max(self.disturbed, self.world.scheduler.now + seconds)
 
     def end(self) -> None:
-        """SIGKILL for the agent."""
+        """Kill the agent (SIGKILL)."""
         if self.group.alive:
             self.world.scheduler.kill(self.group)
             self.world.api.cut(self.link)
         self.disturb(0)
 
     def stop(self) -> None:
-        """SIGTERM for the agent."""
+        """Stop the agent (SIGTERM)."""
         if self.agent and self.group.alive:
             self.agent.stop.set()
 
     def _main(self) -> None:
-        """As `cloudroute.commands.agent` does it."""
+        """Build and run the agent as `cloudroute.commands.agent` does."""
         clock = VirtualClock(self.world.scheduler, self.group)
         settings = AgentSettings(node_name=self.name, cluster_cidr=self.world.settings.cluster_cidr)
         telemetry = AgentTelemetry(self.kernel.peer_bytes, clock.monotonic)
@@ -92,6 +92,6 @@ class SimNode:
         self.agent = Agent(settings, agents, self.kernel, clock, telemetry)
         self.agent.run()
         if self.world.checks.node_routes().get(self.name, {}).get("status", {}).get("reason") != STOPPED:
-            self.disturb(LONGEST_STOP)  # it could tell nobody
+            self.disturb(LONGEST_STOP)  # it could not report that it stops
         self.world.scheduler.kill(self.group)
         self.world.api.cut(self.link)

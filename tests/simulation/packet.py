@@ -1,6 +1,6 @@
-"""One packet, followed as it goes: the sender's kernel, the table of its subnet, an interface, the receiver's kernel.
+"""Follows one packet: the sender's kernel, the table of its subnet, an interface, the receiver's kernel.
 
-Nothing here knows what was planned or published: only what kernels and EC2 hold at this moment.
+This module reads the state of kernels and EC2 alone, never a plan or a NodeRoute.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def _bytes(cidr: Cidr, offset: int) -> bytes:
 
 
 def lost(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
-    """Why a packet from a pod of `source` to one of `target`, in `cidr`, does not arrive; "" if it does."""
+    """Reason why a packet from a pod of `source` to one of `target`, in `cidr`, is lost; "" if it arrives."""
     tables = source.kernel.tables
     route = tables["routes"].entries.get(RouteKey(_bytes(cidr, 0), cidr.length, METRIC[cidr.family]))
     if route is None:
         return "the sender's kernel has no route"
     hop = tables["nexthops"].entries.get(route.nexthop)
     if hop is None:
-        return "the route's nexthop is not there"
+        return "the route's nexthop is missing"
     if hop.device in TUNNELS:
         problem = _tunnel(source, target, hop.device, hop.gateway)
     elif hop.gateway in source.host.gateways:
@@ -46,7 +46,7 @@ def lost(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
 
 
 def path(source: SimNode, cidr: Cidr) -> str:
-    """By which path its kernel sends to pods in `cidr`."""
+    """Path by which the kernel of `source` sends to pods in `cidr`: overlay, native or direct."""
     tables = source.kernel.tables
     route = tables["routes"].entries[RouteKey(_bytes(cidr, 0), cidr.length, METRIC[cidr.family])]
     hop = tables["nexthops"].entries[route.nexthop]

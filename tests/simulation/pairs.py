@@ -1,12 +1,12 @@
-"""Invariant 4, packet by packet: a pair of nodes that once had a path has one at every moment."""
+"""Checks invariant 4, packet by packet: a pair of nodes that once had a path has one at every moment."""
 
 from __future__ import annotations
 
 from itertools import permutations
 from typing import TYPE_CHECKING
 
+from tests.simulation.fault_plan import CATCH_UP_SECONDS
 from tests.simulation.packet import lost, parse
-from tests.simulation.weather import LATE
 
 if TYPE_CHECKING:
     from tests.simulation.checks import Checks
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 HEALING = 45.0
-"""Seconds after a disturbance for which a pair may be without a path, while describes are answered."""
+"""Longest time for which a disturbed pair may have no path, in seconds in which describes are fast."""
 
 
 class Violation(AssertionError):
-    """An invariant does not hold."""
+    """An invariant is violated."""
 
 
 def require(true: object, invariant: int, words: str) -> None:
-    """Raise Violation unless that is true."""
+    """Raise Violation unless the condition `true` holds."""
     if not true:
         raise Violation(f"invariant {invariant}: {words}")
 
 
 class Pairs:
-    """Those that have had a path."""
+    """The pairs of nodes that have a path, and must keep it."""
 
     def __init__(self, world: World, checks: Checks) -> None:
         self.world, self.checks = world, checks
         self.established: dict[tuple[SimNode, SimNode, str], None] = {}
-        """With a CIDR of the second; in the order they got it."""
+        """(source, target, CIDR of the target), in the order in which they got a path."""
 
     def kernel(self, node: SimNode) -> None:
-        """Called at each write to a kernel: no packet of that node may be lost by the one before."""
+        """Check the pairs that send from a node, after each write to its kernel: packets pass between two writes."""
         for source, target, cidr in [one for one in self.established if one[0] is node]:
             self._pair(source, target, cidr)
 
     def check(self) -> None:
-        """Every pair that once had a path has one."""
+        """Check that every pair that once had a path has one."""
         for source, target, cidr in list(self.established):
             self._pair(source, target, cidr)
 
@@ -58,10 +58,10 @@ class Pairs:
             require(False, 4, f"from {source.name} to {target.name} ({cidr}): {why}")
 
     def excused(self, source: SimNode, target: SimNode) -> bool:
-        """Whether something has befallen this pair that may cost packets."""
+        """Whether a recent fault or another's change may cost packets of this pair."""
         world = self.world
         now = world.scheduler.now
-        since = (min(now, world.slow_since) if now < world.slow_until + LATE else now) - HEALING
+        since = (min(now, world.slow_since) if now < world.slow_until + CATCH_UP_SECONDS else now) - HEALING
         mine = {*self.checks.cidrs(source), *self.checks.cidrs(target)}
         return max(source.disturbed, target.disturbed) > since or any(
             entry[1] in mine and self.checks.hidden(self.checks.since.get(entry), when) > since
@@ -69,7 +69,7 @@ class Pairs:
         )
 
     def sample(self) -> None:
-        """Note which pairs have a path by now; those that had one must have it."""
+        """Check all pairs, and add those that have a path by now."""
         self.check()
         ready = [node for node in self.world.nodes if node.running and node.registered]
         for source, target in permutations(ready, 2):

@@ -1,4 +1,4 @@
-"""One controller: the whole process, put together as the command does it, that may pause, crash and come back."""
+"""One replica of the controller: whole processes, built as the command builds them, that pause, crash and restart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cloudroute.controller.process import Controller
 from cloudroute.errors import CloudrouteError, UsageError
 from cloudroute.telemetry import Telemetry
 from tests.simulation.api import Pool
-from tests.simulation.cloud import WRITE_SECONDS, Line
+from tests.simulation.cloud import WRITE_SECONDS, Ec2Requests
 from tests.simulation.network import Link
 from tests.simulation.scheduler import Group, VirtualClock
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class Replica:
-    """One seat of the Deployment: `start` makes a process, and after each end the kubelet makes another one."""
+    """One pod of the Deployment: `start` starts a process, and the kubelet starts the next one after it has ended."""
 
     def __init__(self, world: World, slot: int) -> None:
         self.world, self.slot = world, slot
         self.settings = world.settings
         self.lives = 0
         self.stopped = False
-        """Not to be started again."""
+        """Whether it must not be started again."""
         self.started: dict[str, float] = {}
-        """When each process was started."""
+        """Name of each process -> its start."""
         self.flags: dict[str, ControllerSettings] = {}
-        """Of each process: those that it was started with, whatever the Deployment says by now."""
+        """Name of each process -> the settings it was started with; the Deployment's may have changed since."""
         self.start()
 
     @property
@@ -49,20 +49,22 @@ class Replica:
         return self.lease is not None and self.lease.held
 
     def start(self) -> None:
-        """A fresh process, which knows nothing."""
+        """Start a process with an empty memory."""
         world = self.world
         scheduler = world.scheduler
         self.lives += 1
         self.group = Group(f"r{self.slot}.{self.lives}", scheduler.random.uniform(0, 10_000))
         self.flags[self.name], self.started[self.name] = self.settings, scheduler.now
         self.clock = VirtualClock(scheduler, self.group)
-        self.kube = Link(scheduler, self.group, 0.004, fuse=self._burn)
-        self.ec2 = Link(scheduler, self.group, 0.03, fuse=self._burn)
-        self.fuse = 0
-        """The write, counted from now, at which it dies; 0 for none."""
-        self.fuse_before = False
-        self.line = Line(world.cloud, world.cloud.seats[self.slot], self.ec2, world.checks.ec2, world.shown)
-        self.line.lookup = world.lookup
+        self.kube = Link(scheduler, self.group, 0.004, kill_at_write=self._dies_at_write)
+        self.ec2 = Link(scheduler, self.group, 0.03, kill_at_write=self._dies_at_write)
+        self.killed_at_write = 0
+        """The write, counted from now, at which the process is killed; 0 for none."""
+        self.killed_before_sending = False
+        self.requests = Ec2Requests(
+            world.cloud, world.cloud.clients[self.slot], self.ec2, world.checks.ec2, world.shown
+        )
+        self.requests.lookup = world.lookup
         self.lease: Lease | None = None
         self.loop: Loop | None = None
         self.controller: Controller | None = None
@@ -71,25 +73,25 @@ class Replica:
         scheduler.spawn(self.group, "main", self._main)
 
     def end(self) -> None:
-        """SIGKILL."""
+        """Kill the process (SIGKILL); the kubelet starts the next one."""
         if self.group.alive:
             self.world.scheduler.kill(self.group)
             self.world.api.cut(self.kube)
         self._come_back()
 
     def stop(self) -> None:
-        """SIGTERM."""
+        """Stop the process (SIGTERM)."""
         if self.controller:
             self.controller.stop.set()
 
-    def _burn(self) -> bool | None:
-        if not self.fuse:
+    def _dies_at_write(self) -> bool | None:
+        if not self.killed_at_write:
             return None
-        self.fuse -= 1
-        if self.fuse:
+        self.killed_at_write -= 1
+        if self.killed_at_write:
             return None
         self._come_back()
-        return self.fuse_before
+        return self.killed_before_sending
 
     def _come_back(self) -> None:
         if not self.stopped:
@@ -99,7 +101,7 @@ class Replica:
             )
 
     def _main(self) -> None:
-        """As `cloudroute.commands.control.run_controller` does it."""
+        """Build and run the controller as `cloudroute.commands.control.run_controller` does."""
         world, settings, clock = self.world, self.flags[self.name], self.clock
         telemetry = Telemetry(clock.monotonic)
         cluster = KubeCluster(self.name, clock)
@@ -108,13 +110,13 @@ class Replica:
             leases, clock, self.name, settings.lease_duration, settings.renew_deadline, settings.retry_period
         )
         kube = KubeClient(cluster.transport, cluster, WRITE_SECONDS)
-        seat = world.cloud.seats[self.slot]
-        seat.answer, seat.clock.sleep = self.line.answer, clock.sleep
-        seat.clock.monotonic, seat.clock.now = clock.monotonic, clock.now
+        clients = world.cloud.clients[self.slot]
+        clients.answer, clients.clock.sleep = self.requests.answer, clock.sleep
+        clients.clock.monotonic, clients.clock.now = clock.monotonic, clock.now
 
         def make_loop() -> Loop:
             region = world.cloud.aws.region
-            ec2 = Ec2Client(seat.session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
+            ec2 = Ec2Client(clients.session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
             found = replace(settings, vpc_id=world.cloud.vpc.id)
             self.loop = Loop(found, cluster, kube, ec2, lease, clock, telemetry)
             return self.loop
@@ -122,11 +124,11 @@ class Replica:
         self.controller = Controller(settings, cluster, lease, make_loop, telemetry)
         try:
             self.controller.run()
-            world.scheduler.told(f"{self.name} has stopped")
+            world.scheduler.record(f"{self.name} has stopped")
         except UsageError as error:
             if settings.cluster_cidr == world.settings.cluster_cidr:
                 raise
-            world.scheduler.told(f"{self.name} ends with 2: {error}")
+            world.scheduler.record(f"{self.name} ends with 2: {error}")
         except CloudrouteError as error:
-            world.scheduler.told(f"{self.name} ends: {error}")
+            world.scheduler.record(f"{self.name} ends: {error}")
         self.end()

@@ -1,8 +1,8 @@
-"""Virtual time, and who runs next: the seed decides.
+"""Virtual time and a deterministic scheduler: the seed decides which thread runs next.
 
-Each task is a thread, but only one runs at any moment: it holds the baton. Whoever waits takes the next event from the
-heap: an act of the world is done at once in that thread, a task that is due gets the baton. Events of one moment come
-in an order that the seed draws. So a story plays out the same every time, and minutes of it take a tenth of a second.
+Each task is a thread, but only one runs at any moment: it holds the baton. A task that waits takes the next event from
+the heap: a callback is run at once in that thread, a task that is due gets the baton. Events of one moment come in an
+order that the seed draws. So a scenario runs the same every time, and minutes of it take a tenth of a second.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Callable
 from random import Random
 
 START = 1_000.0
-"""Seconds at which every story begins."""
+"""Virtual time at which every scenario begins, in seconds."""
 
 
 class Killed(BaseException):
-    """The process of this task is no more."""
+    """Raised in a task whose process was killed."""
 
 
 class Group:
-    """One process: its tasks live, pause and end together. `offset` is what its monotonic clock is ahead by."""
+    """One process: its tasks pause and end together. `offset` is added to its monotonic clock, in seconds."""
 
     def __init__(self, name: str, offset: float = 0.0) -> None:
         self.name, self.offset = name, offset
@@ -39,14 +39,14 @@ class Task:
         self.baton = threading.Lock()
         self.baton.acquire()
         self.turn = 0
-        """How often it has run: a resumption that was meant for an earlier turn is void."""
+        """Number of times it has run: an event for an earlier turn is void."""
         self.woken = False
         self.alive = True
         self.ended: list[Callable[[], None]] = []
 
 
 class _Worker:
-    """A thread of the machine, which serves one task after the other: to make one takes as long as ten events."""
+    """A real thread, which runs one task after the other: starting a thread costs as much as ten events."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -67,36 +67,36 @@ class _Worker:
 
 
 class Scheduler:
-    """The heap of events, and the baton. `random` is the story's only chance."""
+    """The heap of events and the baton. `random` is the scenario's only source of randomness."""
 
     def __init__(self, seed: int) -> None:
         self.now = START
         self.random = Random(seed)
         self.failure: BaseException | None = None
-        self.told: Callable[[str], None] = lambda _: None
-        """Takes a line of the story."""
-        self.noted: Callable[[str], None] = lambda _: None
-        """Takes what a process logs."""
+        self.record: Callable[[str], None] = lambda _: None
+        """Called with each line of the trace."""
+        self.log: Callable[[str], None] = lambda _: None
+        """Called with each log line of a process."""
         self._events: list[tuple[float, float, int, Task | Callable[[], None], int]] = []
         self._count = itertools.count()
         self._idle: list[_Worker] = []
         self._root = Task(Group("world"), "world")
         self.current: Task | None = self._root
         self.steps = 0
-        """How many events there were."""
+        """Number of events so far."""
 
     # --- events -----------------------------------------------------------------------------
 
     def at(self, when: float, act: Callable[[], None]) -> None:
-        """Do `act`, which must not wait, at that time."""
+        """Call `act`, which must not wait, at that time."""
         self._push(when, act, 0)
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Do `act` after so many seconds."""
+        """Call `act`, which must not wait, after so many seconds."""
         self._push(self.now + seconds, act, 0)
 
     def wake(self, task: Task) -> None:
-        """Let a task that waits go on."""
+        """Resume a task that waits."""
         task.woken = True
         self._push(self.now, task, task.turn)
 
@@ -108,11 +108,11 @@ class Scheduler:
     @property
     def me(self) -> Task:
         """The task that runs."""
-        assert self.current is not None, "an act of the world must not wait"
+        assert self.current is not None, "a callback must not wait"
         return self.current
 
     def spawn(self, group: Group, name: str, work: Callable[[], None]) -> Task:
-        """A new task of a group."""
+        """Start a task of a group."""
         task = Task(group, name)
         group.tasks.append(task)
         worker = self._idle.pop() if self._idle else _Worker(self)
@@ -121,35 +121,35 @@ class Scheduler:
         return task
 
     def live(self, task: Task, work: Callable[[], None], worker: _Worker) -> None:
-        """In a worker: wait for the baton, do the work, pass the baton on."""
+        """Run a task in a worker: wait for the baton, do the work, pass the baton on."""
         task.baton.acquire()
         try:
             if task.group.alive:
                 work()
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001 - it ends the story
+        except BaseException as error:  # noqa: BLE001 - it ends the scenario
             self.fail(error)
         task.alive = False
         task.group.tasks.remove(task)
-        for tell in task.ended:
-            tell()
+        for callback in task.ended:
+            callback()
         self._idle.append(worker)
         self._pass_on(None)
 
     def kill(self, group: Group) -> None:
-        """SIGKILL: what it has sent goes on, it does not."""
+        """End a process (SIGKILL); requests that it has sent still arrive."""
         group.alive = False
         group.paused_until = 0.0
         for task in group.tasks:
             self._push(self.now, task, task.turn)
 
     def fail(self, error: BaseException) -> None:
-        """End the story with this error."""
+        """End the scenario with this error."""
         self.failure = self.failure or error
 
     def park(self, timeout: float | None = None) -> bool:
-        """The task that runs waits until it is woken (True), or so many seconds. Raises Killed."""
+        """Suspend the running task until it is woken (True) or the timeout in seconds is over. Raises Killed."""
         me = self.me
         if not me.group.alive:
             raise Killed
@@ -164,13 +164,13 @@ class Scheduler:
         return me.woken
 
     def run(self, seconds: float) -> None:
-        """Let so many seconds pass. For who owns the story; raises what went wrong in it."""
+        """Let so many seconds pass. Called by the main thread alone; raises the error that ended the scenario."""
         end = self.now + seconds
         while self.now < end:
             self.park(end - self.now)
 
     def _pass_on(self, me: Task | None) -> None:
-        """Let the story go on until it is the turn of `me`, or for good."""
+        """Pass the baton on, and wait until it comes back to `me`; without `me`, return at once."""
         following = self._next()
         following.turn += 1
         self.current = following
@@ -181,7 +181,7 @@ class Scheduler:
             me.baton.acquire()
 
     def _next(self) -> Task:
-        """Do what the world does by itself, up to the next task that is due."""
+        """Run callbacks up to the next task that is due, and return it."""
         while self.failure is None:
             when, _, _, what, turn = heapq.heappop(self._events)
             self.now = max(self.now, when)
@@ -190,7 +190,7 @@ class Scheduler:
                 self.current = None
                 try:
                     what()
-                except BaseException as error:  # noqa: BLE001 - it ends the story
+                except BaseException as error:  # noqa: BLE001 - it ends the scenario
                     self.fail(error)
             elif what.alive and what.turn == turn:
                 if what.group.paused_until > self.now:
@@ -201,7 +201,7 @@ class Scheduler:
 
 
 class VirtualClock:
-    """`ports.Clock` of one group; with an offset, and never in step with the others' idea of the date."""
+    """`ports.Clock` of one group. Its offset also shifts its date, so that no two processes agree on that."""
 
     def __init__(self, scheduler: Scheduler, group: Group | None = None) -> None:
         self._scheduler = scheduler

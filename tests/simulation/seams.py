@@ -1,6 +1,6 @@
-"""Puts cloudroute on the scheduler's time: what waits, what is random, what asks for the date.
+"""Patches cloudroute to run on virtual time: its waits, its random numbers and its clocks.
 
-It is done once, in the process that tells one story and ends with it.
+This is done once, in the process that runs one scenario and ends with it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ from tests.simulation.scheduler import Scheduler, VirtualClock
 WAITING = (kube_events, reflector, stores, agent_loop, agent_process, report, apply, lease, loop, process)
 CHANCES = (reflector, agent_loop, report, backoff, lease)
 CONTROLLER_GLANCE, AGENT_GLANCE, STANDBY = 1.0, 60.0, 3.0
-"""How often a process looks after its threads, and a standby at the lease: the real 0.1 s, 2 s and 0.75 s would be half
-of a story."""
+"""Seconds between two checks of a process' threads, and between two reads of the Lease by a standby.
+
+The real 0.1 s, 2 s and 0.75 s would be half of all events."""
 
 
-def put(where: Any, name: str, what: Any) -> None:
-    """Replace what is there: a function, a module, a constant."""
+def put(where: Any, name: str, value: Any) -> None:
+    """Replace an attribute that exists: a function, a module, a constant."""
     assert hasattr(where, name), f"there is no {name} any more: nothing would change"
-    setattr(where, name, what)
+    setattr(where, name, value)
 
 
-def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, tells: bool) -> None:
-    """From now on; `pools` is the way to the API of each process, by name."""
-    threads.Stage.scheduler = scheduler
+def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, trace: bool) -> None:
+    """Patch everything. `pools` has the connections to the API by name of the process; `trace` keeps log lines."""
+    threads.VirtualTime.scheduler = scheduler
     clock = VirtualClock(scheduler)
     for module in WAITING:
         put(module, "threading", threads)
@@ -75,17 +76,17 @@ def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, tells: b
     put(objects, "uuid", SimpleNamespace(uuid4=lambda: uuid.UUID(int=chance.getrandbits(128), version=4)))
     put(wire, "uuid", SimpleNamespace(uuid4=lambda: uuid.UUID(int=0)))
     put(objects, "timestamp", lambda: datetime.fromtimestamp(clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    _logs(scheduler, tells)
+    _log(scheduler, trace)
 
 
-def _logs(scheduler: Scheduler, tells: bool) -> None:
-    """What the processes log becomes part of the story, where somebody reads it."""
+def _log(scheduler: Scheduler, trace: bool) -> None:
+    """Send the log lines of the processes to the trace, where that is kept; drop all but critical ones otherwise."""
 
-    def tell(_logger: Any, _name: str, event: Any) -> str:
+    def send(_logger: Any, _name: str, event: Any) -> str:
         who = scheduler.current.group.name if scheduler.current else "world"
         words = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "seconds"))
-        scheduler.noted(f"{who}: {event['event']} {words}")
+        scheduler.log(f"{who}: {event['event']} {words}")
         raise structlog.DropEvent
 
-    level = 20 if tells else 50
-    structlog.configure(processors=[tell], wrapper_class=structlog.make_filtering_bound_logger(level))
+    level = 20 if trace else 50
+    structlog.configure(processors=[send], wrapper_class=structlog.make_filtering_bound_logger(level))

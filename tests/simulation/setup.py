@@ -1,4 +1,4 @@
-"""What a story begins with."""
+"""The cluster with which a scenario begins."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ POOL = "100.64.0.0/20"
 
 @dataclass(frozen=True)
 class Setup:
-    """What a story begins with."""
+    """The cluster with which a scenario begins: its VPC, its size and the controllers' settings."""
 
     layout: str = "zones"
+    """A key of `cloud.LAYOUTS`."""
     replicas: int = 2
+    """Number of controllers."""
     nodes: int = 4
     limit: int = 50
     """--route-limit."""
     quota: int = 50
-    """What EC2 really allows."""
+    """Entries per table and family that EC2 allows."""
     direct: DirectRouting = "auto"
+    """--direct-routing."""
     pool: str = POOL
+    """The IPv4 cluster CIDR."""
     reserve: int = 0
+    """--route-reserve."""

@@ -1,4 +1,4 @@
-"""Tell stories, as many as one likes: python -m tests.simulation.storm [--seeds N] [--from SEED] [--seed S --story]."""
+"""Run scenarios of random faults: python -m tests.simulation.storm [--seeds N] [--from SEED] [--seed S --trace]."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from tests.simulation.fault_plan import FaultPlan, plan_of
 from tests.simulation.mutations import MUTATIONS
-from tests.simulation.stage import Stage
-from tests.simulation.story import Result
-from tests.simulation.weather import Plan, plan_of
+from tests.simulation.runner import Runner
+from tests.simulation.scenario import Result
 
 MOST = 2000
-"""Stories within which every bug must be found."""
-FOUND = ("invariant", "it does not come to rest")
-"""How the words of a violation begin."""
+"""Number of scenarios within which every mutation must be found."""
+FOUND = ("invariant", "it does not converge")
+"""First words of a violation; any other problem is an exception."""
 
 
 def say(words: str) -> None:
-    """Print, at once."""
+    """Print a line and flush."""
     sys.stdout.write(words + "\n")
     sys.stdout.flush()
 
 
-def shrink(stage: Stage, plan: Plan, result: Result) -> tuple[Plan, Result]:
-    """The fewest deeds with which it still fails."""
+def shrink(runner: Runner, plan: FaultPlan, result: Result) -> tuple[FaultPlan, Result]:
+    """Leave out one fault after the other while the scenario still fails; returns the last plan that did."""
     index = 0
-    while index < len(plan.deeds):
-        fewer = replace(plan, deeds=plan.deeds[:index] + plan.deeds[index + 1 :])
-        now = stage.tell(fewer)
+    while index < len(plan.faults):
+        fewer = replace(plan, faults=plan.faults[:index] + plan.faults[index + 1 :])
+        now = runner.run(fewer)
         if now.problem:
             plan, result = fewer, now
         else:
@@ -38,11 +38,11 @@ def shrink(stage: Stage, plan: Plan, result: Result) -> tuple[Plan, Result]:
     return plan, result
 
 
-def storm(stage: Stage, seeds: Sequence[int], report: bool = True) -> list[tuple[Plan, Result]]:
-    """Tell the stories of these seeds; those that failed, with why."""
+def storm(runner: Runner, seeds: Sequence[int], report: bool = True) -> list[tuple[FaultPlan, Result]]:
+    """Run the scenarios of these seeds and return those that failed."""
     failed = []
     start = time.monotonic()
-    for count, (plan, result) in enumerate(stage.tell_all(map(plan_of, seeds)), 1):
+    for count, (plan, result) in enumerate(runner.run_all(map(plan_of, seeds)), 1):
         if result.problem:
             failed.append((plan, result))
             if report:
@@ -52,41 +52,41 @@ def storm(stage: Stage, seeds: Sequence[int], report: bool = True) -> list[tuple
     return failed
 
 
-def explain(stage: Stage, plan: Plan, result: Result) -> str:
-    """The minimal story, and how to tell it again."""
-    small, _ = shrink(stage, plan, result)
-    told = stage.tell(small, tells=True)
-    kept = ",".join(str(plan.deeds.index(deed)) for deed in small.deeds)
+def explain(runner: Runner, plan: FaultPlan, result: Result) -> str:
+    """The shrunk plan, the end of its trace, and the command that runs it again."""
+    small, _ = shrink(runner, plan, result)
+    again = runner.run(small, trace=True)
+    kept = ",".join(str(plan.faults.index(fault)) for fault in small.faults)
     return "\n".join(
         [
             str(small),
-            *told.lines[-60:],
-            told.problem,
-            f"again: python -m tests.simulation.storm --seed {plan.seed} --keep '{kept}' --story",
+            *again.lines[-60:],
+            again.problem,
+            f"again: python -m tests.simulation.storm --seed {plan.seed} --keep '{kept}' --trace",
         ]
     )
 
 
-def hunt(stage: Stage, bug: Callable[[], None], first: int, most: int) -> tuple[int, str]:
-    """How many stories it takes until one fails with this bug, and how it fails; 0 when none of `most` does."""
-    stage.prepare = bug
+def find(runner: Runner, bug: Callable[[], None], first: int, most: int) -> tuple[int, str]:
+    """Run up to `most` scenarios with a bug until one fails: their number and the violation, or 0 and ""."""
+    runner.prepare = bug
     try:
-        for count, (_, result) in enumerate(stage.tell_all(map(plan_of, range(first, first + most))), 1):
+        for count, (_, result) in enumerate(runner.run_all(map(plan_of, range(first, first + most))), 1):
             if result.problem.startswith(FOUND):
                 return count, result.problem
             if result.problem:
-                raise RuntimeError(f"{bug.__name__} is no bug of ours but one of its own: {result.problem}")
+                raise RuntimeError(f"{bug.__name__} does not run, so it can't be found: {result.problem}")
         return 0, ""
     finally:
-        stage.prepare = lambda: None
+        runner.prepare = lambda: None
 
 
-def hunt_all(stage: Stage, names: Sequence[str], first: int) -> int:
-    """The table of mutations, as Markdown. How many were not found."""
-    say("| bug | stories until caught | how |\n|---|---:|---|")
+def find_all(runner: Runner, names: Sequence[str], first: int) -> int:
+    """Print the table of mutations as Markdown; returns how many were not found."""
+    say("| bug | scenarios until caught | how |\n|---|---:|---|")
     missed = 0
     for name in names:
-        count, problem = hunt(stage, MUTATIONS[name], first, MOST)
+        count, problem = find(runner, MUTATIONS[name], first, MOST)
         missed += not count
         words = " ".join((MUTATIONS[name].__doc__ or name).split())
         say(f"| {words} | {count or f'not in {MOST}'} | {problem} |")
@@ -94,32 +94,32 @@ def hunt_all(stage: Stage, names: Sequence[str], first: int) -> int:
 
 
 def main() -> int:
-    """0 when all invariants held in every story."""
+    """Run the command; 0 when all invariants held in every scenario."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1000)
-    parser.add_argument("--from", type=int, default=None, dest="first")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--keep", help="numbers of the deeds to keep, as a failure prints them")
-    parser.add_argument("--story", action="store_true")
-    parser.add_argument("--mutations", nargs="*", help="put bugs in, all or these, and tell how soon each is found")
-    parser.add_argument("--explain", type=int, default=1, help="how many failures to shrink")
+    parser.add_argument("--seeds", type=int, default=1000, help="number of scenarios")
+    parser.add_argument("--from", type=int, default=None, dest="first", help="first seed; the clock's by default")
+    parser.add_argument("--seed", type=int, help="run this scenario alone")
+    parser.add_argument("--keep", help="numbers of the faults to keep of --seed, as a failure prints them")
+    parser.add_argument("--trace", action="store_true", help="print each write, fault and log line of --seed")
+    parser.add_argument("--mutations", nargs="*", help="put bugs in, all or these, and print how soon each is found")
+    parser.add_argument("--explain", type=int, default=1, help="number of failures to shrink")
     given = parser.parse_args()
-    stage = Stage()
+    runner = Runner()
     if given.seed is not None:
         plan = plan_of(given.seed)
         if given.keep is not None:
             kept = [int(number) for number in given.keep.split(",") if number]
-            plan = replace(plan, deeds=tuple(plan.deeds[number] for number in kept))
-        result = stage.tell(plan, given.story)
+            plan = replace(plan, faults=tuple(plan.faults[number] for number in kept))
+        result = runner.run(plan, given.trace)
         say("\n".join([str(plan), *result.lines, result.problem or "all is well", f"digest {result.digest}"]))
         return 1 if result.problem else 0
     if given.mutations is not None:
-        return min(1, hunt_all(stage, given.mutations or list(MUTATIONS), given.first or 0))
+        return min(1, find_all(runner, given.mutations or list(MUTATIONS), given.first or 0))
     first = given.first if given.first is not None else int(time.time()) * 1000
     say(f"seeds {first} to {first + given.seeds - 1}")
-    failed = storm(stage, range(first, first + given.seeds))
+    failed = storm(runner, range(first, first + given.seeds))
     for plan, result in failed[: given.explain]:
-        say("\n" + explain(stage, plan, result))
+        say("\n" + explain(runner, plan, result))
     return 1 if failed else 0
 
 

@@ -1,23 +1,24 @@
-"""Stories in which something of cloudroute, or of what judges it, was once wrong: told again, they end well.
+"""Scenarios in which cloudroute, or a check of the simulation, was once wrong: they must pass.
 
-The same seed tells another story once something asks for chance at another moment. So what was wrong in cloudroute has
-a test of its own beside what it was in, too.
+A seed gives another scenario as soon as the code draws a random number at another moment. So each bug of cloudroute
+also has a test of its own beside the code that it was in.
 """
 
 from __future__ import annotations
 
 from tests.simulation.test_storm import python
 
-STORIES = {
+SCENARIOS = {
     # The Lease was deleted while the standby could not read: two leaders wrote at once.
     1795710487588: "0,1,2,3",
-    # Somebody led a route elsewhere that we had replaced and not yet seen so: it was taken for ours, and deleted.
+    # Somebody changed the target of a route that we had just replaced, before a describe showed our write: it was taken
+    # for ours and deleted.
     1795710486989: "0,1",
     1795710487385: "4,5",
     1795710489860: "0,1,2",
-    # Judged wrongly: a CIDR that was claimed while its owner's write was on its way; a standby that was started with
-    # another --route-limit; EC2 that shows, or has just shown, what was long ago; a check that somebody switched on,
-    # or a route that somebody removed, just after we had written it; a node that registers anew after its CIDR was
+    # Wrong checks: a CIDR that was claimed while its owner's write was in flight; a standby that was started with
+    # another --route-limit; EC2 that shows, or has just shown, an old state; a source/dest check that somebody switched
+    # on, or a route that somebody removed, just after we had written it; a node that registers again after its CIDR was
     # claimed.
     1795705620789: "1,2,3,5",
     1795710486396: "0,1,2",
@@ -31,19 +32,19 @@ STORIES = {
 }
 
 
-def test_they_end_well() -> None:
-    python("-c", TELL.format(stories=STORIES))
+def test_scenarios_that_failed_once_pass() -> None:
+    python("-c", RUN.format(scenarios=SCENARIOS))
 
 
-TELL = """
+RUN = """
 from dataclasses import replace
-from tests.simulation.stage import Stage
-from tests.simulation.weather import plan_of
+from tests.simulation.fault_plan import plan_of
+from tests.simulation.runner import Runner
 
-stage = Stage()
-for seed, kept in {stories}.items():
+runner = Runner()
+for seed, kept in {scenarios}.items():
     plan = plan_of(seed)
-    plan = replace(plan, deeds=tuple(plan.deeds[int(number)] for number in kept.split(",")))
-    result = stage.tell(plan)
+    plan = replace(plan, faults=tuple(plan.faults[int(number)] for number in kept.split(",")))
+    result = runner.run(plan)
     assert not result.problem, (seed, result.problem)
 """

@@ -1,4 +1,4 @@
-"""The storm in CI: fresh seeds each time, and that the same seed tells the same story."""
+"""The storm in CI: fresh seeds in each run, and the same trace from the same seed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SEEDS = 1000
 
 
 def storm(*arguments: str, hash_seed: str = "random") -> str:
-    """What a storm in a process of its own prints; its stories are forks, which want no other thread beside them."""
+    """Output of the storm in a process of its own: it forks, so no other thread may run beside it."""
     return python("-m", "tests.simulation.storm", *arguments, hash_seed=hash_seed)
 
 
 def python(*arguments: str, hash_seed: str = "random") -> str:
-    """What a program prints that ends with 0."""
+    """Output of a program, which must end with 0."""
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -29,33 +29,34 @@ def python(*arguments: str, hash_seed: str = "random") -> str:
     return done.stdout
 
 
-def test_all_invariants_hold_in_a_thousand_stories_that_nobody_has_told_before() -> None:
+def test_all_invariants_hold_in_a_thousand_fresh_scenarios() -> None:
     assert f"{SEEDS} of {SEEDS} seeds, 0 failed" in storm("--seeds", str(SEEDS))
 
 
-def test_a_seed_tells_the_same_story_in_any_process() -> None:
+def test_a_seed_gives_the_same_trace_in_any_process() -> None:
     for seed in ("7", "100214", "200003"):
-        assert storm("--seed", seed, "--story", hash_seed="1") == storm("--seed", seed, "--story", hash_seed="2")
+        assert storm("--seed", seed, "--trace", hash_seed="1") == storm("--seed", seed, "--trace", hash_seed="2")
 
 
-def test_a_failure_is_shrunk_to_deeds_of_which_each_is_needed_and_fails_alike_again() -> None:
+def test_a_failure_is_shrunk_to_faults_of_which_each_is_needed_and_fails_alike_again() -> None:
     python("-c", SHRINK)
 
 
 SHRINK = """
 from dataclasses import replace
+from tests.simulation.fault_plan import plan_of
 from tests.simulation.mutations import MUTATIONS
-from tests.simulation.stage import Stage
+from tests.simulation.runner import Runner
 from tests.simulation.storm import shrink
-from tests.simulation.weather import plan_of
 
-stage = Stage()
-stage.prepare = MUTATIONS["no_drain"]
+runner = Runner()
+runner.prepare = MUTATIONS["no_drain"]
 plans = [plan_of(seed) for seed in range(1000)]
-plan, result = next(told for told in stage.tell_all(plan for plan in plans if len(plan.deeds) > 3) if told[1].problem)
-small, failed = shrink(stage, plan, result)
-assert 0 < len(small.deeds) < len(plan.deeds), small
-assert stage.tell(small) == failed
-for deed in small.deeds:
-    assert not stage.tell(replace(small, deeds=tuple(other for other in small.deeds if other is not deed))).problem
+ended = runner.run_all(plan for plan in plans if len(plan.faults) > 3)
+plan, result = next((plan, result) for plan, result in ended if result.problem)
+small, failed = shrink(runner, plan, result)
+assert 0 < len(small.faults) < len(plan.faults), small
+assert runner.run(small) == failed
+for fault in small.faults:
+    assert not runner.run(replace(small, faults=tuple(other for other in small.faults if other is not fault))).problem
 """

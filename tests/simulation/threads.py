@@ -1,7 +1,7 @@
-"""What `threading`, `queue` and `concurrent.futures` have that cloudroute uses, on the scheduler's time.
+"""The parts of `threading`, `queue` and `concurrent.futures` that cloudroute uses, on virtual time.
 
-They are put in the place of those modules in the modules that wait. What holds a lock only for a moment keeps the real
-ones.
+They replace those modules in the modules of cloudroute that wait. A module that holds locks only for a moment keeps the
+real ones.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 from tests.simulation.scheduler import Scheduler, Task
 
 
-class Stage:
-    """Whose time it is: one story runs in a process."""
+class VirtualTime:
+    """Holds the scheduler of this process, which runs one scenario."""
 
     scheduler: Scheduler
 
 
 def _wake_all(waiters: list[Task]) -> None:
     for task in waiters:
-        Stage.scheduler.wake(task)
+        VirtualTime.scheduler.wake(task)
 
 
 class Event:
@@ -44,10 +44,10 @@ class Event:
 
     def wait(self, timeout: float | None = None) -> bool:
         if not self._set:
-            me = Stage.scheduler.me
+            me = VirtualTime.scheduler.me
             self._waiters.append(me)
             try:
-                Stage.scheduler.park(timeout)
+                VirtualTime.scheduler.park(timeout)
             finally:
                 self._waiters.remove(me)
         return self._set
@@ -62,10 +62,10 @@ class Lock:
 
     def acquire(self) -> bool:
         while self._held:
-            me = Stage.scheduler.me
+            me = VirtualTime.scheduler.me
             self._waiters.append(me)
             try:
-                Stage.scheduler.park()
+                VirtualTime.scheduler.park()
             finally:
                 self._waiters.remove(me)
         self._held = True
@@ -91,20 +91,20 @@ class Condition(Lock):
         self._sleepers: list[Task] = []
 
     def wait(self, timeout: float | None = None) -> bool:
-        me = Stage.scheduler.me
+        me = VirtualTime.scheduler.me
         self._sleepers.append(me)
         self.release()
         try:
-            return Stage.scheduler.park(timeout)
+            return VirtualTime.scheduler.park(timeout)
         finally:
             self._sleepers.remove(me)
             if me.group.alive:
                 self.acquire()
 
     def wait_for(self, true: Callable[[], bool], timeout: float | None = None) -> bool:
-        end = Stage.scheduler.now + timeout if timeout is not None else float("inf")
-        while not true() and Stage.scheduler.now < end:
-            self.wait(None if timeout is None else end - Stage.scheduler.now)
+        end = VirtualTime.scheduler.now + timeout if timeout is not None else float("inf")
+        while not true() and VirtualTime.scheduler.now < end:
+            self.wait(None if timeout is None else end - VirtualTime.scheduler.now)
         return true()
 
     def notify_all(self) -> None:
@@ -112,7 +112,7 @@ class Condition(Lock):
 
 
 class Thread:
-    """threading.Thread: a task of the group that starts it."""
+    """threading.Thread: a task of the group whose task starts it."""
 
     def __init__(self, target: Callable[..., None], name: str = "thread", daemon: bool = True) -> None:
         self._target, self.name, self.daemon = target, name, daemon
@@ -122,7 +122,7 @@ class Thread:
 
     def start(self) -> None:
         self.ident = id(self)
-        scheduler = Stage.scheduler
+        scheduler = VirtualTime.scheduler
         self._task = scheduler.spawn(scheduler.me.group, self.name, self._target)
         self._task.ended.append(self._ended.set)
 
@@ -172,7 +172,7 @@ class Queue(SimpleQueue):
 
 
 class ThreadPoolExecutor:
-    """concurrent.futures.ThreadPoolExecutor: so many tasks at once, of the group that submits."""
+    """concurrent.futures.ThreadPoolExecutor: up to `max_workers` tasks at once, of the group whose task submits."""
 
     def __init__(self, max_workers: int, thread_name_prefix: str = "pool") -> None:
         self._free = max_workers
@@ -184,7 +184,7 @@ class ThreadPoolExecutor:
             self._waiting.append(work)
             return
         self._free -= 1
-        scheduler = Stage.scheduler
+        scheduler = VirtualTime.scheduler
         scheduler.spawn(scheduler.me.group, self._name, lambda: self._serve(work))
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""One story's world: EC2, the API, controllers, machines, and what people do to them."""
+"""The world of one scenario: EC2, the API, controllers, machines, and other people's changes to them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from cloudroute.types import Cidr
 from tests.simulation.api import Api, Pool
 from tests.simulation.checks import Checks
 from tests.simulation.cloud import Cloud
+from tests.simulation.fault_plan import PlannedFault
 from tests.simulation.node import SimNode
 from tests.simulation.replica import Replica
 from tests.simulation.scheduler import Scheduler, VirtualClock
 from tests.simulation.setup import Setup
-from tests.simulation.weather import Deed
 
 CRDS = manifests()
 POOL6 = "fd64::/64"
 
 
 class World:
-    """Everything that is not cloudroute, and the processes of cloudroute in it."""
+    """Everything around cloudroute, and the processes of cloudroute in it. Times are the scheduler's, in seconds."""
 
     def __init__(self, setup: Setup, cloud: Cloud, seed: int) -> None:
         self.setup, self.cloud = setup, cloud
@@ -34,22 +34,22 @@ class World:
         self.processes: dict[str, Replica] = {}
         self.nodes: list[SimNode] = []
         self.foreign: dict[tuple[str, str], float] = {}
-        """Routes of others, by table and destination, since when."""
+        """(table, destination) -> since when the route is foreign."""
         self.tampered: dict[tuple[str, str], float] = {}
-        """Entries that others have touched, and when last."""
+        """(table, destination) -> when somebody else last changed the entry."""
         self.switched_on: dict[str, float] = {}
-        """Interfaces whose check others have switched on, and when last."""
+        """Interface -> when somebody else last switched its source/dest check on."""
         self.duplicates: dict[str, float] = {}
-        """Nodes that claim what is not theirs, by name, and since when."""
+        """Name of a Node with the pod CIDRs or the instance of another -> since when."""
         self.lease_deleted = 0.0
         """When somebody last deleted the Lease."""
         self.stale_since = 0.0
         self.lag = 0.0
-        """How old what EC2 shows is, in seconds."""
+        """Age of the state that describes show, in seconds; at most back to `stale_since`."""
         self.lookup = 0.0
-        """Seconds that name lookups take."""
+        """Duration of name lookups in seconds."""
         self.slow_since, self.slow_until = float("inf"), 0.0
-        """When EC2's describes were slow last."""
+        """Time in which describes are slow: from the first such fault to the end of the last."""
         self._names = 0
         pools = (setup.pool, POOL6) if setup.layout in ("dual", "mixed") else (setup.pool,)
         self.settings = replace(
@@ -63,37 +63,37 @@ class World:
         self.replicas: list[Replica] = []
 
     def begin(self) -> None:
-        """Time begins: the API is there, and the controllers start."""
+        """Create the API's first objects and start the controllers."""
         clock = VirtualClock(self.scheduler)
         self.cloud.clock.monotonic, self.cloud.clock.now = clock.monotonic, clock.now
         self.cloud.aws.set_route_quota(self.setup.quota)
         self.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
         for definition in CRDS:
             self.api.create(definition)
-        self.api.look = self.checks.kube
+        self.api.on_write = self.checks.kube
         self.replicas = [Replica(self, slot) for slot in range(self.setup.replicas)]
 
     def shown(self) -> float:
-        """The moment of this world that EC2's describes show."""
+        """Time of the state that EC2's describes show."""
         now = self.scheduler.now
         return max(self.stale_since, now - self.lag) if self.lag else now
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Ids of the tables that nodes use."""
+        """Ids of the nodes' route tables."""
         return self.cloud.vpc.route_table_ids
 
     def calm(self) -> None:
-        """What was to strike the next calls strikes none any more."""
+        """Cancel the faults that wait for a next call."""
         self.cloud.aws.faults.clear()
         for replica in self.replicas:
-            replica.fuse = replica.kube.lose_answers = 0
-            replica.line.freezes = None
+            replica.killed_at_write = replica.kube.lose_answers = 0
+            replica.requests.freezes = None
 
     # --- machines ---------------------------------------------------------------------------
 
     def join(self, zone: int, name: str = "", *, spare: bool = False, pod_cidrs: tuple[str, ...] = ()) -> SimNode:
-        """An instance starts (a `spare` one runs already), its kubelet registers, an agent comes up."""
+        """Start an instance (a `spare` one runs already), its kubelet, which registers a Node, and its agent."""
         zones = self.cloud.vpc.zones
         machine = self.cloud.launch(zones[zone % len(zones)], spare)
         self._names += not name
@@ -105,7 +105,7 @@ class World:
         return node
 
     def register(self, node: SimNode, pod_cidrs: tuple[str, ...] = ()) -> None:
-        """The kubelet registers its Node, as often as it takes."""
+        """Create the Node, as its kubelet does; retried while the name is taken."""
         if not node.running:
             return
         spec: dict[str, Any] = {"providerID": node.machine.provider_id}
@@ -122,7 +122,7 @@ class World:
         node.disturb(0)
 
     def unregister(self, node: SimNode) -> None:
-        """The Node object goes, the instance may live."""
+        """Delete the Node; the instance may go on running."""
         if node.registered and any(one["metadata"]["name"] == node.name for one in self.api.list("nodes")):
             self.api.delete("nodes", node.name)
             self.api.pump()
@@ -130,21 +130,21 @@ class World:
         node.disturb(0)
 
     def die(self, node: SimNode) -> None:
-        """The instance is terminated; the cloud provider deletes the Node when it sees that."""
+        """Terminate the instance; the cloud provider deletes the Node within 6 s."""
         if not node.running:
             return
         node.running = False
         node.end()
         self.cloud.aws.scene.terminate(node.machine.id)
         node.disturb(0)
-        self.scheduler.after(self.scheduler.random.uniform(0, 6), lambda: self._bury(node))
+        self.scheduler.after(self.scheduler.random.uniform(0, 6), lambda: self._remove(node))
 
-    def _bury(self, node: SimNode) -> None:
+    def _remove(self, node: SimNode) -> None:
         self.unregister(node)
         self.nodes.remove(node)
 
     def rename(self, node: SimNode) -> None:
-        """The same instance registers under another name."""
+        """Delete the Node and register the same instance under another name."""
         self.unregister(node)
         node.end()
         self._names += 1
@@ -152,10 +152,10 @@ class World:
         self.scheduler.after(self.scheduler.random.uniform(0, 14), lambda: self.register(node))
         self.scheduler.after(self.scheduler.random.uniform(0, 2), lambda: node.start() if node.running else None)
 
-    def intrude(self, deed: Deed, cidrs: tuple[str, ...], provider_id: str) -> None:
-        """Somebody makes a Node that claims what is another's: its CIDRs, or its instance. It goes after a while."""
+    def intrude(self, fault: PlannedFault, cidrs: tuple[str, ...], provider_id: str) -> None:
+        """Create a Node with the pod CIDRs or the instance of another, and delete it when the fault ends."""
         zones = self.cloud.vpc.zones
-        machine = None if provider_id else self.cloud.launch(zones[deed.size % len(zones)], spare=True)
+        machine = None if provider_id else self.cloud.launch(zones[fault.size % len(zones)], spare=True)
         self._names += 1
         name = f"x{self._names}"
         self.duplicates[name] = self.scheduler.now
@@ -173,12 +173,12 @@ class World:
             if machine:
                 self.cloud.aws.scene.terminate(machine.id)
 
-        self.scheduler.after(deed.seconds, leave)
+        self.scheduler.after(fault.seconds, leave)
 
     # --- others -----------------------------------------------------------------------------
 
     def add_foreign(self, table_id: str, destination: str) -> None:
-        """Somebody else adds a route, or takes one over."""
+        """Create a foreign route, or replace the target of the route that is there."""
         key = "DestinationIpv6CidrBlock" if ":" in destination else "DestinationCidrBlock"
         ec2 = self.cloud.aws.scene.ec2
         there = destination in self.cloud.routes(table_id)
@@ -190,15 +190,15 @@ class World:
         self.tampered[table_id, destination] = self.scheduler.now
         self.foreign[table_id, destination] = self.scheduler.now
 
-    def lead_astray(self, table_id: str, destination: str, node: SimNode) -> None:
-        """Somebody lets a route lead to another node."""
+    def misdirect(self, table_id: str, destination: str, node: SimNode) -> None:
+        """Point a route at another node, as somebody else would."""
         key = "DestinationIpv6CidrBlock" if ":" in destination else "DestinationCidrBlock"
         to = {"NetworkInterfaceId": node.machine.interface_id, key: destination}
         self.cloud.aws.scene.ec2.replace_route(RouteTableId=table_id, **to)
         self.tampered[table_id, destination] = self.scheduler.now
 
     def remove_route(self, table_id: str, destination: str) -> None:
-        """Somebody else removes a route, ours or theirs."""
+        """Delete a route of ours or a foreign one, as somebody else would."""
         key = "DestinationIpv6CidrBlock" if ":" in destination else "DestinationCidrBlock"
         if destination in self.cloud.routes(table_id):
             self.cloud.aws.scene.ec2.delete_route(RouteTableId=table_id, **{key: destination})

@@ -1,4 +1,4 @@
-"""What must hold once nothing goes wrong any more: asked again and again until it does, for so long."""
+"""Checks that must pass after the last fault; the scenario repeats them until they do, up to a deadline."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 def leader(world: World) -> Replica | None:
-    """Who leads."""
+    """The leading replica; None while there is none or more than one."""
     leading = [r for r in world.replicas if r.group.alive and r.lease and r.lease.held and r.loop]
     return leading[0] if len(leading) == 1 else None
 
 
-def unrest(world: World) -> str:
-    """What is not as it should be at last, in words; "" when all is."""
+def problem(world: World) -> str:
+    """First check that fails, in words; "" when the cluster has converged."""
     found = leader(world)
     if found is None:
-        return "nobody leads, or more than one does"
+        return "no replica leads, or more than one does"
     return _plan(found) or _nodes(world) or _routes(world) or _pairs(world)
 
 
 def _plan(replica: Replica) -> str:
-    """Planning again gives nothing, and neither does a fresh process."""
+    """Check that planning again gives nothing, from the leader's memory and from an empty one."""
     assert replica.loop
     loop = replica.loop
     if not loop.cache.complete:
@@ -69,12 +69,12 @@ def _nodes(world: World) -> str:
             return f"the agent of {node.name} is not ready"
     names = {node.name for node in nodes}
     if extra := routes.keys() - names:
-        return f"there are NodeRoutes of nobody: {sorted(extra)}"
+        return f"there are NodeRoutes without a Node: {sorted(extra)}"
     return ""
 
 
 def _routes(world: World) -> str:
-    """Foreign routes are there, and of ours those that NodeRoutes list, no more than fit."""
+    """Check that foreign routes are there, that our routes are those that NodeRoutes list, and that they fit."""
     published = {
         (table, cidr): spec["networkInterfaceID"]
         for spec in world.checks.specs()
@@ -89,7 +89,7 @@ def _routes(world: World) -> str:
                 return f"the foreign route {destination} in {table} is gone"
         ours = {to: eni for to, (eni, _) in routes.items() if eni.startswith("eni-")}
         if ours != {to: eni for (where, to), eni in published.items() if where == table}:
-            return f"{table} has {ours} and published is {published}"
+            return f"{table} has {ours}, NodeRoutes list {published}"
         for family, used in world.cloud.used(table).items():
             mine = len([to for to in ours if parse(to).family == family])
             if used > world.replicas[0].settings.route_limit and mine:  # type: ignore[operator] # never auto here

@@ -1,4 +1,4 @@
-"""Many stories, each in a fork of a process that has made ready what all of them need."""
+"""Runs scenarios, each in a fork of one process that has already built what all of them need."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from contextlib import suppress
 from moto.moto_api._internal import mock_random
 
 from tests.simulation.cloud import LAYOUTS, Cloud
-from tests.simulation.story import Result, tell
-from tests.simulation.weather import Plan
+from tests.simulation.fault_plan import FaultPlan
+from tests.simulation.scenario import Result, run
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
-"""One story runs on each, and stays there: its threads take turns, and to change the core costs more than a turn."""
-LONGEST, LONGEST_WAIT = 30, 600
-"""Seconds of CPU and of real time after which a story counts as one that hangs: a fifth of a second is usual."""
+"""One scenario runs on each core and is pinned to it: moving a thread between cores costs more than a step."""
+CPU_SECONDS, REAL_SECONDS = 30, 600
+"""Limits after which a scenario counts as hanging: a fifth of a second of CPU is usual."""
 _HANGS = (signal.SIGALRM, signal.SIGPROF)
 
 
-class Stage:
-    """`prepare` is called in each fork before its story: it may put a bug in."""
+class Runner:
+    """Forks a process for each scenario. `prepare` is called in each fork before its scenario, to put a bug in."""
 
     def __init__(self) -> None:
         mock_random.seed(0)
@@ -34,21 +34,21 @@ class Stage:
         for cloud in self._clouds.values():
             cloud.rehearse()
         gc.collect()
-        gc.freeze()  # else each fork would copy all of it, the first time that it collects
+        gc.freeze()  # otherwise each fork would copy the whole heap at its first collection
 
-    def tell(self, plan: Plan, tells: bool = False) -> Result:
-        """One story."""
-        return next(self.tell_all([plan], tells))[1]
+    def run(self, plan: FaultPlan, trace: bool = False) -> Result:
+        """Run one scenario."""
+        return next(self.run_all([plan], trace))[1]
 
-    def tell_all(self, plans: Iterable[Plan], tells: bool = False) -> Iterator[tuple[Plan, Result]]:
-        """All of them, in the order in which they end."""
+    def run_all(self, plans: Iterable[FaultPlan], trace: bool = False) -> Iterator[tuple[FaultPlan, Result]]:
+        """Run scenarios, one per core at a time; yields them in the order in which they end."""
         waiting, idle = iter(plans), list(CORES)
-        running: dict[int, tuple[int, int, Plan]] = {}
+        running: dict[int, tuple[int, int, FaultPlan]] = {}
         try:
             while True:
                 while idle and (plan := next(waiting, None)):
                     core = idle.pop()
-                    pipe, child = self._fork(plan, core, tells)
+                    pipe, child = self._fork(plan, core, trace)
                     running[pipe] = (child, core, plan)
                 if not running:
                     return
@@ -64,7 +64,7 @@ class Stage:
                 os.waitpid(child, 0)
                 os.close(pipe)
 
-    def _fork(self, plan: Plan, core: int, tells: bool) -> tuple[int, int]:
+    def _fork(self, plan: FaultPlan, core: int, trace: bool) -> tuple[int, int]:
         here, there = os.pipe()
         child = os.fork()
         if child:
@@ -74,14 +74,14 @@ class Stage:
         try:
             os.close(here)
             os.sched_setaffinity(0, {core})
-            gc.disable()  # a story is short
-            signal.alarm(LONGEST_WAIT)
-            signal.setitimer(signal.ITIMER_PROF, LONGEST)
+            gc.disable()  # a scenario is short
+            signal.alarm(REAL_SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             self.prepare()
             with os.fdopen(there, "wb") as pipe:
-                pickle.dump(tell(plan, self._clouds, tells), pipe)
+                pickle.dump(run(plan, self._clouds, trace), pipe)
             status = 0
-        except BaseException:  # noqa: BLE001 - this process ends here, and must say why
+        except BaseException:  # noqa: BLE001 - the fork ends here, and must print why
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -93,6 +93,6 @@ def _collect(pipe: int, child: int) -> Result:
     _, status = os.waitpid(child, 0)
     if not data:
         why = "hangs" if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _HANGS else f"died ({status})"
-        return Result(f"the story {why}", "", 0, [])
+        return Result(f"the scenario {why}", "", 0, [])
     result: Result = pickle.loads(data)
     return result
