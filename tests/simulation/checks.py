@@ -248,9 +248,10 @@ class Checks:
         for cidr in spec["podCIDRs"]:
             if cidr in still:
                 continue
-            self.freed[cidr] = (now, who)
             # The next instance under a Node's name may have the same CIDR: blackhole routes are then pointed at it.
             inherited = any(cidr in node["spec"].get("podCIDRs", ()) for node in self.world.api.list("nodes"))
+            if not inherited:
+                self.freed[cidr] = (now, who)
             for table in self.world.tables:
                 target, active = self.world.cloud.routes(table).get(cidr, ("", False))
                 left = target == spec["networkInterfaceID"] and (active or not inherited)
