@@ -276,7 +276,7 @@ class Checks:
             when, by = self.freed.get(cidr, (0.0, ""))
             unused = size - len([one for one in self.ever if ":" not in one]) > 1
             # A fresh process does not know which CIDR was freed last.
-            hasty = by == who and who in self.assigners and now - when < REUSE_SECONDS and unused
+            hasty = by == who and who in self.assigners and now - when < REUSE_SECONDS and unused and not had
             require(not hasty or ":" in cidr, 1, f"{cidr} is assigned again {now - when:.1f} s after it was freed")
             self.ever.add(cidr)
         self.assigners.add(who)
