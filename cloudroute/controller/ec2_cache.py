@@ -138,10 +138,12 @@ class Ec2Cache:
         The machine's own VPC counts only before the first node: a controller may run in a management VPC.
         """
         votes = Counter(i.vpc_id for i in self.instances.values() if i.vpc_id).most_common(1)
-        told = ((votes[0][0] if votes else "", "the nodes' instances"), (reported, "the RouteTable objects"))
-        vpc_id, by = next((one for one in told if one[0]), ("", ""))
-        if not vpc_id and no_nodes:
-            vpc_id, by = self._own_vpc(), "the metadata service"
+        if votes:
+            vpc_id, by = votes[0][0], "the nodes' instances"
+        elif reported:
+            vpc_id, by = reported, "the RouteTable objects"
+        else:
+            vpc_id, by = self._own_vpc() if no_nodes else "", "the metadata service"
         if vpc_id and vpc_id != self.vpc_id:
             log.info("vpc", found=vpc_id, by=by)
             self.vpc_id, self.tables, self.subnets, self._next_hourly = vpc_id, {}, {}, 0.0
