@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PATTERNS = (
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "CHANGELOG.md",
     "docs/**/*.md",
     "terraform/**/README.md",
