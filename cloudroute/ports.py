@@ -133,7 +133,7 @@ class Kube(Protocol):
     def delete_route_table_object(self, old: RouteTableObject) -> None: ...
 
     def event(
-        self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
+        self, *, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
     ) -> None:
         """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises.
 

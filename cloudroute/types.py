@@ -208,7 +208,7 @@ class PodAddress:
     name: str
     node: str
     ips: tuple[str, ...]
-    host_network: bool
+    host_network: bool = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ class Interface:
     id: str
     device_index: int
     subnet_id: str
-    source_dest_check: bool
+    source_dest_check: bool = field(kw_only=True)
     addresses: tuple[str, ...] = ()
     """Private IPv4 addresses, primary first, then IPv6 addresses."""
 
@@ -286,7 +286,7 @@ class RouteTable:
 
     id: str
     vpc_id: str
-    main: bool
+    main: bool = field(kw_only=True)
     subnet_ids: tuple[str, ...]
     """Explicit associations only."""
     tags: Mapping[str, str] = field(hash=False)

@@ -415,8 +415,8 @@ def test_seconds_are_finite_and_in_range(number: float) -> None:
             seconds(0, 600).read(text)
 
 
-@given(st.integers(0, 2**128 - 1), st.integers(0, 128), st.booleans())
-def test_a_cidr_is_taken_exactly_without_host_bits(address: int, length: int, v6: bool) -> None:
+@given(address=st.integers(0, 2**128 - 1), length=st.integers(0, 128), v6=st.booleans())
+def test_a_cidr_is_taken_exactly_without_host_bits(*, address: int, length: int, v6: bool) -> None:
     """What is refused is told what network was meant."""
     bits = 128 if v6 else 32
     length = min(length, bits)

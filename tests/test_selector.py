@@ -32,7 +32,7 @@ LABELS = {"zone": "a", "kubernetes.io/os": "linux", "empty": ""}
         ("in in (a),notin", False),
     ],
 )
-def test_labels_are_selected_as_kubernetes_does_it(text: str, selected: bool) -> None:
+def test_labels_are_selected_as_kubernetes_does_it(text: str, *, selected: bool) -> None:
     """Every requirement must hold; a label that is not there differs from every value."""
     assert Selector.parse(text).matches(LABELS) is selected
 

@@ -16,7 +16,7 @@ class CleanupOptions:
     """Options that are flags only: an environment variable or a file must not confirm a removal by accident."""
 
     yes: bool = setting(
-        False, switch("true", "false"), "Cleanup", "Do it; without this flag it is only listed.", bare="true"
+        switch("true", "false"), "Cleanup", "Do it; without this flag it is only listed.", default=False, bare="true"
     )
 
 

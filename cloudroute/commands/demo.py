@@ -16,17 +16,17 @@ class DemoOptions:
     """Options that are flags only, without an environment variable or a key in the file."""
 
     packets: bool = setting(
-        False,
         switch("on", "off"),
         "Demo",
         "Play the one with real packets between hosts; needs Linux and root.",
+        default=False,
         bare="on",
     )
     record: str = setting(
-        "",
         matching(r"[^\0\n]+\.svg", "a path that ends in .svg", "FILE.svg"),
         "Demo",
         "Where to save the last picture.",
+        default="",
     )
 
 

@@ -22,7 +22,7 @@ WAIT_SECONDS = 1
 class LabPingOptions:
     """Options that are flags only, without an environment variable or a key in the file."""
 
-    count: int = setting(10, whole(1, 100_000), "Ping", "How many packets to each address.")
+    count: int = setting(whole(1, 100_000), "Ping", "How many packets to each address.", default=10)
 
 
 def run(invocation: Invocation) -> int:

@@ -94,11 +94,11 @@ class PathOptions:
     """Options that are flags only, without an environment variable or a key in the file."""
 
     probe: bool = setting(
-        False,
         switch("on", "off"),
         "Path",
         "In a lab (cloudroute lab up): send packets from SRC to DST, and compare what happens with what should. The "
         "exit code is 1 when it differs.",
+        default=False,
         bare="on",
     )
 

@@ -368,7 +368,15 @@ class Loop:
         )
 
     def _event(self, notice: Notice) -> None:
-        self._kube.event(*notice)
+        self._kube.event(
+            kind=notice.kind,
+            name=notice.name,
+            uid=notice.uid,
+            warning=notice.warning,
+            reason=notice.reason,
+            message=notice.message,
+            occasion=notice.occasion,
+        )
 
 
 def _route_counts(decision: Decision) -> Mapping[tuple[str, str, str], int]:

@@ -223,7 +223,9 @@ def test_a_lease_has_one_writer(kube_api: Api, cluster: KubeCluster) -> None:
 
 def test_an_event_reaches_people(kube_api: Api, client: KubeClient, name: str) -> None:
     """It is accepted, regards the object, and can be read in the old API, which kubectl describe uses."""
-    client.event("Node", name, "u1", True, "OverlayFallback", "rtb-1 is full " + "x" * 2000)
+    client.event(
+        kind="Node", name=name, uid="u1", warning=True, reason="OverlayFallback", message="rtb-1 is full " + "x" * 2000
+    )
     assert client.events.flush(10)
     events = kube_api.list("events", "default")
     (event,) = [event for event in events if event["involvedObject"].get("name") == name]

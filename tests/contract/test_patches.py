@@ -121,7 +121,7 @@ def test_a_patch_has_a_kind(kube_api: Api, name: str) -> None:
 # --- Server-side apply --------------------------------------------------------------------------
 
 
-def apply(api: Api, name: str, manager: str, spec: Json, force: bool = False) -> Answer:
+def apply(api: Api, name: str, manager: str, spec: Json, *, force: bool = False) -> Answer:
     query = f"fieldManager={manager}&force={str(force).lower()}"
     return api.ask("PATCH", f"{ROUTES}/{name}?{query}", route(name, **spec), "apply")
 

@@ -52,7 +52,7 @@ _TIPS = "".join(
 )
 
 
-def text(x: float, y: float, words: str, kind: str = "s", middle: bool = False) -> str:
+def text(x: float, y: float, words: str, kind: str = "s", *, middle: bool = False) -> str:
     """One line of text; `kind` is a class of the style."""
     anchor = ' text-anchor="middle"' if middle else ""
     return f'  <text class="{kind}" x="{x:g}" y="{y:g}"{anchor}>{escape(words)}</text>\n'

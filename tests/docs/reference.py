@@ -183,7 +183,7 @@ def _fields(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, 
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         path = f"{prefix}.{name}" if prefix else name
-        yield code(path), _type(field), _meaning(field, name in required)
+        yield code(path), _type(field), _meaning(field, required=name in required)
         yield from _fields(field, path)
         yield from _fields(field.get("items", {}), f"{path}[]")
 
@@ -193,7 +193,7 @@ def _type(field: Mapping[str, Any]) -> str:
     return kind + (f" ({field['format']})" if field.get("format") == "date-time" else "")
 
 
-def _meaning(field: Mapping[str, Any], required: bool) -> str:
+def _meaning(field: Mapping[str, Any], *, required: bool) -> str:
     words = [str(field.get("description", ""))]
     if "enum" in field:
         words.append(f"One of {', '.join(map(code, field['enum']))}.")

@@ -141,11 +141,11 @@ def _conflist_altered(host: LabHost) -> None:
 
 def _carrier_lost(host: LabHost) -> None:
     """Until the kernel has forgotten the nexthops."""
-    host.set_carrier(False)
+    host.set_carrier(on=False)
     deadline = time.monotonic() + 5
     while host.run("ip", "nexthop", "show", "dev", "eth0") and time.monotonic() < deadline:
         time.sleep(0.01)
-    host.set_carrier(True)
+    host.set_carrier(on=True)
 
 
 _NIC_DOWN_AND_UP = """

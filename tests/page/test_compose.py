@@ -173,7 +173,7 @@ def test_whatever_an_agent_or_a_node_says_is_data(words: str, agent: dict[str, o
     world.records[node.name] = replace(world.records[node.name], status=agent)
     stranger = replace(world.join("a", name="stranger" + words), instance_id="", problem=words)
     world.nodes[stranger.name] = stranger
-    status = status_of(world, Notice("Node", words, "", True, "Said", words * 10))
+    status = status_of(world, Notice("Node", words, "", warning=True, reason="Said", message=words * 10))
     assert {node["name"] for node in status["nodes"]} == {node.name, stranger.name}
     assert all(len(warning["message"]) <= 600 for warning in status["warnings"] if warning["reason"] == "Said")
     assert all(len(node["agent"]) <= 300 for node in status["nodes"])

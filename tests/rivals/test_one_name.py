@@ -48,7 +48,7 @@ def first_with_nodes(both: Pair, count: int = 3) -> list[str]:
 
 @pytest.mark.parametrize("tagged", [True, False], ids=["tables-by-tag", "tables-by-nodes"])
 @pytest.mark.parametrize("begin", ["nodes before the controller", "the controller before nodes"])
-def test_the_second_is_refused_before_it_writes(tagged: bool, begin: str) -> None:
+def test_the_second_is_refused_before_it_writes(*, tagged: bool, begin: str) -> None:
     """The table, a route, the instance and the tag are named, and what to do; EC2 and Kubernetes are as they were."""
     with pair({"cluster_cidr": ("100.64.0.0/16", POOL6)}, {}, zones=1, ipv6=True, tagged=tagged) as both:
         names = first_with_nodes(both)

@@ -47,7 +47,7 @@ def enis(cluster: Lab) -> set[str]:
 
 @pytest.mark.parametrize("pools", [DISJOINT, SAME], ids=["pools-apart", "one-pool"])
 @pytest.mark.parametrize("shared", [True, False], ids=["shared-table", "own-tables"])
-def test_neither_touches_the_others_routes(shared: bool, pools: tuple[dict[str, object], dict[str, object]]) -> None:
+def test_neither_touches_the_others_routes(*, shared: bool, pools: tuple[dict[str, object], dict[str, object]]) -> None:
     """What one has made the other neither deletes nor replaces, in both families, through a life of both and a cleanup.
 
     Where they share a table and a pool, the dead route of a terminated node is the one thing that either may remove.

@@ -78,7 +78,7 @@ def check_words(wanted: DesiredState) -> None:
 def test_hostile_node_routes_are_left_out_and_said(bodies: list[dict[str, Any]], pools: tuple[Cidr, ...]) -> None:
     """The honest peer is reached as without them; each that is not used is named with a reason."""
     routes = world(bodies)
-    policy = AgentPolicy(pools, 1, 8472, True, ())
+    policy = AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())
     alone = DesiredStateBuilder(policy).compose(OWN, {"n1": OWN, "n7": HONEST}, {}, HOST)
     wanted = DesiredStateBuilder(policy).compose(OWN, routes, {}, HOST)
     check_kernel(wanted, pools)
@@ -114,7 +114,7 @@ def test_a_hostile_node_route_of_its_own_stops_the_agent_in_words(
 def composed(own: NodeRoute, host: Host, pools: tuple[Cidr, ...]) -> tuple[DesiredState | None, str]:
     """What its agent wants, or why it can't, in words."""
     try:
-        return DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(
+        return DesiredStateBuilder(AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())).compose(
             own, {"n1": own, "n7": HONEST}, {}, host
         ), ""
     except NodeUnusable as error:
@@ -140,7 +140,7 @@ def test_nft_gets_only_what_our_serializer_writes(
     """Each word of the transaction is one of ours, an address or a number: no text of any object is among them."""
     own = replace(OWN, spec=replace(OWN.spec, native_in=("rtb-1",)))
     table = project.route_table_object({"metadata": hostile.meta("rtb-1", 1), **report})
-    wanted = DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(
+    wanted = DesiredStateBuilder(AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())).compose(
         own, world(bodies), {"rtb-1": table}, HOST
     )
     for word in words_of([*_definition(wanted.tables["nftables"][TABLE])]):

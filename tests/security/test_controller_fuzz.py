@@ -136,8 +136,12 @@ def test_hostile_node_routes_stop_no_plan(bodies: list[dict[str, Any]]) -> None:
     assert all(world.reason(name) == "RouteCreated" for name in world.nodes)
 
 
-@given(hostile.anything, st.sampled_from(["node", "node_route", "route_table_object", "pod"]), st.booleans())
-def test_nothing_raises_out_of_projection(raw: Any, kind: str, whole: bool) -> None:
+@given(
+    raw=hostile.anything,
+    kind=st.sampled_from(["node", "node_route", "route_table_object", "pod"]),
+    whole=st.booleans(),
+)
+def test_nothing_raises_out_of_projection(*, raw: Any, kind: str, whole: bool) -> None:
     """Of any JSON, in place of an object or of each of its parts."""
     keys = ("metadata", "spec", "status")
     body = dict.fromkeys(keys, raw) if whole else {"metadata": hostile.meta("x", 1), "spec": raw, "status": raw}

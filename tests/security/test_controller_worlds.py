@@ -144,7 +144,7 @@ def test_a_node_route_made_by_hand_goes_and_takes_nobody_along(world: Lab, insta
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("fate", ["never was", "terminated"])
 def test_a_node_route_made_by_hand_that_claims_a_living_nodes_cidr_costs_it_nothing(
-    world: Lab, fate: str, restart: bool
+    world: Lab, fate: str, *, restart: bool
 ) -> None:
     """Whoever may write NodeRoutes claims it for an instance that is gone, or never was."""
     before = state(world)

@@ -50,7 +50,9 @@ def test_nft_takes_what_hostile_objects_come_to_and_nothing_else_changes(
     report = project.route_table_object(
         {"metadata": hostile.meta("rtb-1", 1), "spec": {"vpcID": "vpc-1", "subnets": subnets}}
     )
-    wanted = DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(OWN, routes, {"rtb-1": report}, HOST)
+    wanted = DesiredStateBuilder(AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())).compose(
+        OWN, routes, {"rtb-1": report}, HOST
+    )
     ruleset = wanted.tables["nftables"][TABLE]
     assert nft.table.write({TABLE: ruleset}, ()) == {}
     assert nft.table.read(()) == {TABLE: ruleset}

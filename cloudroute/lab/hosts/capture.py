@@ -41,7 +41,7 @@ class Capture:
                 sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL))
                 sniffer.bind(("eth0", _ALL))
             sniffer.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 8 << 20)
-            sniffer.setblocking(False)
+            sniffer.settimeout(0)
             self._selector.register(sniffer, selectors.EVENT_READ, name)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

@@ -33,6 +33,7 @@ class Ground:
     def __init__(
         self,
         name: str,
+        *,
         zones: int,
         route_limit: int,
         ipv6: bool,

@@ -55,7 +55,7 @@ class Vm:
         self.namespace.create()
         self.namespace.sysctl(_SYSCTLS)
 
-    def set_carrier(self, on: bool) -> None:
+    def set_carrier(self, *, on: bool) -> None:
         """Set or clear the carrier of eth0, which drops for a moment when an ENA device resets itself."""
         port = port_of(self.machine.interface_id)
         Namespace(self.prefix + ROUTER).run("ip", "link", "set", port, "up" if on else "down")

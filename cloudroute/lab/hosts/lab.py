@@ -53,7 +53,16 @@ class HostLab(Ground):
         on_progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(
-            name, zones, route_limit, ipv6, ipv6_only, mtu, pools, real_kube, controller_flags, on_progress
+            name,
+            zones=zones,
+            route_limit=route_limit,
+            ipv6=ipv6,
+            ipv6_only=ipv6_only,
+            mtu=mtu,
+            pools=pools,
+            real_kube=real_kube,
+            controller_flags=controller_flags,
+            on_progress=on_progress,
         )
         self.hosts: dict[str, LabHost] = {}
         self.vms: dict[str, Vm] = {}
@@ -203,7 +212,7 @@ class HostLab(Ground):
             return False
         return all(
             condition(nodes.get(host.name, {}), "NetworkUnavailable") == "False"
-            and _is_settled(routes.get(host.name, {}), host, self._agents)
+            and _is_settled(routes.get(host.name, {}), host, by_agent=self._agents)
             for host in self.hosts.values()
         )
 
@@ -213,7 +222,7 @@ class HostLab(Ground):
         return "\n".join([*([self.net.trouble] if self.net.trouble else []), *said, self.controllers.says()])
 
 
-def _is_settled(route: Object, host: LabHost, by_agent: bool) -> bool:
+def _is_settled(route: Object, host: LabHost, *, by_agent: bool) -> bool:
     if route.get("spec", {}).get("instanceID") != host.machine.id:
         return False
     status = route.get("status", {})

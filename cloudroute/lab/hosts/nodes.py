@@ -93,7 +93,7 @@ class NodeKeeper:
             now = (host.machine.id, host.runtime.ready)
             if self._ready.get(name) != now:
                 # Not a merge patch: that would remove the controller's condition.
-                body = {"status": {"conditions": [_ready(now[1])]}}
+                body = {"status": {"conditions": [_ready_condition(ready=now[1])]}}
                 try:
                     self._api.http.request("PATCH", f"/api/v1/nodes/{name}/status", body, _STRATEGIC)
                 except StatusError as error:
@@ -103,9 +103,9 @@ class NodeKeeper:
                     self._ready[name] = now
 
 
-def _ready(yes: bool) -> dict[str, Any]:
-    reason = "KubeletReady" if yes else "KubeletNotReady"
-    message = "" if yes else "container runtime network not ready: cni plugin not initialized"
+def _ready_condition(*, ready: bool) -> dict[str, Any]:
+    reason = "KubeletReady" if ready else "KubeletNotReady"
+    message = "" if ready else "container runtime network not ready: cni plugin not initialized"
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     words = {"reason": reason, "message": message, "lastTransitionTime": now, "lastHeartbeatTime": now}
-    return {"type": "Ready", "status": "True" if yes else "False", **words}
+    return {"type": "Ready", "status": "True" if ready else "False", **words}

@@ -98,7 +98,7 @@ class Resolver:
         self._watch(connection, read)
 
     def _watch(self, what: socket.socket, handler: Callable[[socket.socket], None]) -> None:
-        what.setblocking(False)
+        what.settimeout(0)
         self._selector.register(what, selectors.EVENT_READ, handler)
 
     def _forget(self, what: socket.socket) -> None:

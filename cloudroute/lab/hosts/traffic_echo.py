@@ -71,12 +71,12 @@ def reach(source: str, address: str, protocol: Protocol = "udp", size: int = 128
             while len(answer) < len(question) and (more := sock.recv(65536)):
                 answer += more
         except TimeoutError:
-            return Answer(False, error=f"no answer within {timeout:g} s")
+            return Answer(ok=False, error=f"no answer within {timeout:g} s")
         except OSError as error:
-            return Answer(False, error=os.strerror(error.errno or 0))
+            return Answer(ok=False, error=os.strerror(error.errno or 0))
     if len(answer) != len(question):
-        return Answer(False, error="the connection ended before the answer was complete")
-    return Answer(True, answer.rstrip(b"\0").decode("ascii"))
+        return Answer(ok=False, error="the connection ended before the answer was complete")
+    return Answer(ok=True, seen_address=answer.rstrip(b"\0").decode("ascii"))
 
 
 class Echo:
@@ -134,8 +134,8 @@ class _Server:
         if family == "ipv6":
             packets.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         packets.bind(("", PORT))
-        packets.setblocking(False)
-        listener.setblocking(False)
+        packets.settimeout(0)
+        listener.settimeout(0)
         self.watch(packets, lambda: self._packet(packets, family))
         self.watch(listener, lambda: self._connection(listener))
 
@@ -155,7 +155,7 @@ class _Server:
             sock, peer = listener.accept()
         except OSError:
             return
-        sock.setblocking(False)
+        sock.settimeout(0)
         asked = bytearray()
 
         def read() -> None:

@@ -33,7 +33,7 @@ class TcpFlow:
         self._far: socket.socket | None = None
         with Namespace(flow.target).inside():
             self._listener = socket.create_server(("", 0), family=FAMILIES[family])
-        self._listener.setblocking(False)
+        self._listener.settimeout(0)
         watch(self._listener, self._accept)
         with Namespace(flow.source).inside():
             self._near = socket.socket(FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -68,7 +68,7 @@ class TcpFlow:
         except OSError:
             return  # disconnected already; the sender's end reports the reason
         self._peer = str(peer[0])
-        self._far.setblocking(False)
+        self._far.settimeout(0)
         self._watch(self._far, self._read)
 
     def _read(self) -> None:

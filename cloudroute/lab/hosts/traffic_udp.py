@@ -90,7 +90,7 @@ class Ledger:
         self._settled_received += self._seen.count(1, self._settled, number)
         self._settled = number
 
-    def result(self, tool_lost: int, final: bool) -> Result:
+    def result(self, tool_lost: int, *, final: bool) -> Result:
         """Return the result so far; `final` when the grace period has passed for all."""
         self._settle_to(self.sent) if final else self._settle(time.time_ns())
         open_gap = self._last_sent - self._last_arrival

@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 Merge = Callable[[Any, Any], Any]
 
 
-def server_side_apply(current: Object, wanted: Object, manager: str, force: bool, merge: Merge) -> Object:
+def server_side_apply(current: Object, wanted: Object, manager: str, merge: Merge, *, force: bool) -> Object:
     """Return the object after `manager` applied `wanted`; `current` is {} for a new object.
 
     Raises StatusError 409 for a field that another manager has applied with another value, unless `force`.

@@ -19,7 +19,7 @@ def table(**targets: str) -> RouteTable:
     """A table `rtb` with routes given as v4=… and v6=…."""
     destinations = {"v4": CIDR, "v6": CIDR6}
     routes: dict[Cidr | str, Route] = {destinations[k]: Route(destinations[k], t) for k, t in targets.items()}
-    return RouteTable("rtb", "vpc", False, (), {}, routes)
+    return RouteTable("rtb", "vpc", (), {}, routes, main=False)
 
 
 def targets(own: OwnWrites, described: RouteTable, now: float) -> dict[str, str]:
@@ -29,7 +29,13 @@ def targets(own: OwnWrites, described: RouteTable, now: float) -> dict[str, str]
 
 
 def instance(*, check: bool) -> Instance:
-    return Instance("i-1", "running", "vpc", "a", (Interface("eni-1", 0, "s", check), Interface("eni-2", 1, "s", True)))
+    return Instance(
+        "i-1",
+        "running",
+        "vpc",
+        "a",
+        (Interface("eni-1", 0, "s", source_dest_check=check), Interface("eni-2", 1, "s", source_dest_check=True)),
+    )
 
 
 def checks(own: OwnWrites, described: Instance, now: float) -> list[bool]:
@@ -80,7 +86,7 @@ def test_a_replaced_route_has_its_new_target() -> None:
     """A stale describe does not bring the old target back, nor its blackhole."""
     own = OwnWrites()
     own.replaced("rtb", CIDR, "eni-2", 0)
-    stale = RouteTable("rtb", "vpc", False, (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)})
+    stale = RouteTable("rtb", "vpc", (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)}, main=False)
     (believed,) = own.over_tables([stale], 30)
     assert believed.routes == {CIDR: Route(CIDR, "eni-2")}
 
@@ -125,7 +131,7 @@ def test_a_blackhole_of_our_own_target_is_seen() -> None:
     own = OwnWrites()
     own.replaced("rtb", CIDR, "eni-1", 0)
     (believed,) = own.over_tables(
-        [RouteTable("rtb", "vpc", False, (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)})], 1
+        [RouteTable("rtb", "vpc", (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)}, main=False)], 1
     )
     assert believed.routes[CIDR].blackhole
 

@@ -116,7 +116,7 @@ def test_a_body_that_is_no_status_does_no_harm(body: bytes) -> None:
     ],
 )
 def test_a_request_is_named_in_the_words_of_rbac(
-    method: str, path: str, watch: bool, expected: tuple[str, str]
+    *, method: str, path: str, watch: bool, expected: tuple[str, str]
 ) -> None:
     """Action and resource of an error are what a ClusterRole would say."""
     assert Call.of(method, path, watch=watch) == expected

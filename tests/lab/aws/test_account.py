@@ -51,7 +51,7 @@ def test_sixteen_threads() -> None:
 
 
 @pytest.mark.parametrize(("one_table", "tables"), [(True, 1), (False, 3)])
-def test_scene_vpc(one_table: bool, tables: int) -> None:
+def test_scene_vpc(*, one_table: bool, tables: int) -> None:
     """A VPC has a subnet per zone, with a table each or one for all, in both families."""
     aws = Aws()
     vpc = aws.scene.vpc(zones=3, ipv6=True, one_table=one_table, tags={"team": "net"})

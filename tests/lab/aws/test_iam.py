@@ -130,7 +130,7 @@ def test_interface_attribute(aws: Aws, vpc: Vpc) -> None:
         ({"StringLike": {"ec2:Region": "*"}, "StringEquals": {"ec2:Region": "x"}}, False),
     ],
 )
-def test_condition_operators(aws: Aws, vpc: Vpc, condition: dict[str, Any], allowed: bool) -> None:
+def test_condition_operators(aws: Aws, vpc: Vpc, condition: dict[str, Any], *, allowed: bool) -> None:
     """Each operator as the IAM guide defines it, also for a key that is missing (Condition operators)."""
     call = create(aws, vpc, policy(allow("ec2:CreateRoute", Condition=condition)))
     if allowed:

@@ -46,7 +46,7 @@ def acl_of(ec2: Any, vpc: Vpc, **filters: str) -> Any:
 
 
 @pytest.mark.parametrize("egress", [True, False])
-def test_the_last_rule_of_an_acl_denies(aws: Aws, ec2: Any, egress: bool) -> None:
+def test_the_last_rule_of_an_acl_denies(aws: Aws, ec2: Any, *, egress: bool) -> None:
     """Of each family that the VPC has; the default ACL alone allows anything before (Default network ACL)."""
     plain, dual = aws.scene.vpc(zones=1), aws.scene.vpc("10.1.0.0/16", zones=1, ipv6=True)
     last, last6 = (32767, "deny", "0.0.0.0/0"), (32768, "deny", "::/0")

@@ -76,7 +76,7 @@ class World:
                 target = host.machine.interface_id
                 self.ec2.create_route(RouteTableId=table, NetworkInterfaceId=target, **_named(cidr))
 
-    def check(self, host: Vm, on: bool) -> None:
+    def check(self, host: Vm, *, on: bool) -> None:
         eni = host.machine.interface_id
         self.ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": on})
 
@@ -149,23 +149,23 @@ def test_hosts_reach_each_other_in_and_across_subnets_with_jumbo_frames(world: W
 def test_native_needs_the_route_in_both_tables_and_both_checks_off(world: World) -> None:
     a, c = world.a, world.c
     assert world.pod_ping(a, c) == {False}
-    world.check(a, False)
-    world.check(c, False)
+    world.check(a, on=False)
+    world.check(c, on=False)
     assert world.pod_ping(a, c) == {False}
     world.route(c, world.tables[0])
     assert world.pod_ping(a, c) == {False}
     world.route(a, world.tables[1])
     assert world.pod_ping(a, c) == {True}
     for host in (a, c):
-        world.check(host, True)
+        world.check(host, on=True)
         assert world.pod_ping(a, c) == {False}
-        world.check(host, False)
+        world.check(host, on=False)
     assert world.pod_ping(a, c) == {True}
 
 
 def test_a_route_table_binds_the_subnets_that_use_it_and_no_others(world: World) -> None:
     for host in world.hosts.values():
-        world.check(host, False)
+        world.check(host, on=False)
         world.route(host, world.tables[0])
     assert world.pod_ping(world.a, world.b) == {True}
     assert world.pod_ping(world.c, world.a) == {False}
@@ -176,15 +176,15 @@ def test_inside_a_subnet_a_frame_needs_no_route_but_both_checks_off(world: World
     world.direct(a, b)
     world.direct(b, a)
     assert world.pod_ping(a, b) == {False}
-    world.check(a, False)
+    world.check(a, on=False)
     assert world.pod_ping(a, b) == {False}
-    world.check(b, False)
+    world.check(b, on=False)
     assert world.pod_ping(a, b) == {True}
 
 
 def test_without_a_route_the_gateway_forwards_nothing_to_pods(world: World) -> None:
     for host in world.hosts.values():
-        world.check(host, False)
+        world.check(host, on=False)
     assert world.pod_ping(world.a, world.b) == {False}
     assert world.pod_ping(world.a, world.c) == {False}
 
@@ -210,7 +210,7 @@ def rules(world: World) -> str:
 
 
 def test_the_internet_answers_hosts_and_never_pods(world: World) -> None:
-    world.check(world.a, False)
+    world.check(world.a, on=False)
     world.route(world.a, *world.tables)
     for pod, address in zip(world.pods(world.a), world.net.internet.addresses, strict=True):
         assert world.ping(world.a, address)
@@ -227,7 +227,7 @@ def test_the_resolver_answers_addresses_of_the_vpc_from_every_subnet(world: Worl
 
 
 def test_the_resolver_never_answers_pods(world: World) -> None:
-    world.check(world.a, False)
+    world.check(world.a, on=False)
     world.route(world.a, *world.tables)
     for server in world.net.resolver_addresses:
         ipv6 = ":" in server
@@ -260,7 +260,7 @@ def test_a_host_of_an_ipv6_only_subnet_has_no_ipv4_and_is_handed_none(world: Wor
         assert world.ping(d, other.addresses[1])
     assert d.run("ip", "-4", "route", "show", "dev", "eth0") == ""
     world.route(d, *world.tables)
-    world.check(d, False)
+    world.check(d, on=False)
     assert [world.ping(world.a, pod) for pod in world.pods(d)] == [False, True]
 
 
@@ -273,8 +273,8 @@ def test_a_subnet_without_a_default_route_has_no_internet(world: World) -> None:
 
 
 def test_another_table_takes_effect_when_the_subnet_is_associated_with_it(world: World) -> None:
-    world.check(world.a, False)
-    world.check(world.c, False)
+    world.check(world.a, on=False)
+    world.check(world.c, on=False)
     world.route(world.c, world.tables[0])
     world.route(world.a, world.tables[0])
     assert world.pod_ping(world.a, world.c) == {False}
@@ -291,7 +291,7 @@ def test_another_table_takes_effect_when_the_subnet_is_associated_with_it(world:
 
 def test_a_stopped_instance_is_unplugged_and_its_route_a_blackhole_until_it_starts(world: World) -> None:
     for host in (world.a, world.c):
-        world.check(host, False)
+        world.check(host, on=False)
         world.route(host, *world.tables)
     assert world.pod_ping(world.a, world.c) == {True}
     world.aws.scene.stop(world.c.machine.id)
