@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.status import StatusError
+from tests.waiting import eventually
 
 CONTROLLER = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
 AGENT = CONTROLLER.with_name("agent.yaml")
@@ -31,7 +31,7 @@ def install(server: RealKubeApi, manifest: Path) -> None:
         if item["kind"].endswith("Binding"):
             (subject,) = item["subjects"]
             role = roles[item["roleRef"]["kind"], item["roleRef"]["name"]]
-            wait_for(
+            eventually(
                 partial(_knows, server, subject, role), f"the server to know {item['kind']} {role['metadata']['name']}"
             )
 

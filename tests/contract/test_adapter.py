@@ -20,8 +20,9 @@ from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.errors import LostRace
 from cloudroute.types import Cidr, Condition, FamilyUse, LeaseRecord, NodeRouteSpec, RouteTableObject, Subnet
-from tests.adapters.kube.conftest import node, until
+from tests.adapters.kube.conftest import node
 from tests.contract.conftest import Api
+from tests.waiting import eventually
 
 V4, OTHER_V4, V6 = Cidr.parse("10.1.0.0/24"), Cidr.parse("10.1.1.0/24"), Cidr.parse("fd00:1::/80")
 FINE = Condition("False", "RouteCreated", "all is well")
@@ -68,9 +69,9 @@ def test_pages_are_whole_and_the_watch_goes_on(kube_api: Api, kubeconfig: str, c
     names = [f"{name}-{number}" for number in range(5)]
     for one in names:
         kube_api.create(node(one))
-    until(lambda: cluster.nodes.items().keys() >= set(names))
+    eventually(lambda: cluster.nodes.items().keys() >= set(names), "all nodes are known")
     kube_api.patch("nodes", names[0], {"metadata": {"annotations": {"cloudroute.io/priority": "9"}}})
-    until(lambda: cluster.nodes.items()[names[0]].priority == 9)
+    eventually(lambda: cluster.nodes.items()[names[0]].priority == 9, "the priority is known")
     again = KubeCluster(kubeconfig, SystemClock(), list_limit=2)
     again.start(lambda: None)
     assert again.nodes.wait_synced(10)
@@ -78,13 +79,13 @@ def test_pages_are_whole_and_the_watch_goes_on(kube_api: Api, kubeconfig: str, c
     again.stop()
     for one in names:
         kube_api.delete("nodes", one)
-    until(lambda: not cluster.nodes.items().keys() & set(names))
+    eventually(lambda: not cluster.nodes.items().keys() & set(names), "the deleted nodes are forgotten")
 
 
 def test_pod_cidrs_are_given_once(kube_api: Api, cluster: KubeCluster, client: KubeClient, name: str) -> None:
     """podCIDR is set along, the store has it at once, and the second of two givers loses without harm."""
     kube_api.create(node(name))
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = cluster.nodes.items()[name]
     given = client.assign_pod_cidrs(seen, (V4, V6))
     assert given.pod_cidrs == cluster.nodes.items()[name].pod_cidrs == (V4, V6)
@@ -99,7 +100,7 @@ def test_pod_cidrs_are_given_once(kube_api: Api, cluster: KubeCluster, client: K
 def test_a_second_family_comes_too_late(kube_api: Api, cluster: KubeCluster, client: KubeClient, name: str) -> None:
     """Pod CIDRs can't be added to: a Node registered with one family keeps one, and the giver is told."""
     kube_api.create(node(name))
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = cluster.nodes.items()[name]
     client.assign_pod_cidrs(seen, (V4,))
     with pytest.raises(LostRace):
@@ -114,7 +115,7 @@ def test_a_condition_leaves_the_others_alone(
     raw = node(name)
     raw["status"]["conditions"] = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ok"}]
     kube_api.create(raw)
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = client.set_condition(cluster.nodes.items()[name], FINE)
     seen = client.set_condition(seen, Condition("False", "OverlayFallback", "rtb-1 is full"))
     assert (
@@ -133,7 +134,7 @@ def test_a_write_for_a_predecessor_is_a_lost_race(
 ) -> None:
     """A Node that was registered anew under the same name is not written to."""
     kube_api.create(node(name))
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = replace(cluster.nodes.items()[name], uid=str(uuid.uuid4()))
     with pytest.raises(LostRace):
         client.assign_pod_cidrs(seen, (V4,))
@@ -158,7 +159,7 @@ def test_a_node_route_lives_as_its_controller_says(
     kube_api.patch_status("noderoutes", name, {"ready": True, "reason": "Synced"})
     with pytest.raises(LostRace):
         client.update_node_route(created, spec(subnet_id="subnet-00000000000000001"))
-    until(lambda: cluster.node_routes.items()[name].status)
+    eventually(lambda: cluster.node_routes.items()[name].status, "the status is known")
     native = spec(subnet_id="subnet-00000000000000001", native_in=("rtb-00000000000000001", "rtb-00000000000000002"))
     updated = client.update_node_route(cluster.node_routes.items()[name], native)
     assert updated.spec == native

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.contract.conftest import Answer, Api, Json
+from tests.waiting import eventually
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 GROUP = "/apis/cloudroute.io/v1alpha1"
@@ -254,11 +254,13 @@ def thing(definition: Json, name: str, **spec: Json) -> Json:
 
 def until_status(api: Api, path: str, expected: int, on_the_way: set[int]) -> None:
     """Ask until the answer is as expected; what comes before must be one of `on_the_way`."""
-    deadline = time.monotonic() + 20
-    while (status := api.ask("GET", path).status) != expected:
-        assert status in on_the_way
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+
+    def answered() -> bool:
+        status = api.ask("GET", path).status
+        assert status in {expected, *on_the_way}
+        return status == expected
+
+    eventually(answered, f"{path} answers {expected}")
 
 
 def test_a_definition_is_served_soon_and_ends_with_its_objects(kube_api: Api, definition: Json) -> None:

@@ -27,8 +27,9 @@ from tests.accounts import CONTROLLER, install
 from tests.clock import FakeClock
 from tests.contract.conftest import Api
 from tests.contract.test_rbac import may
-from tests.controller.lab import eventually, settings_of
+from tests.controller.lab import settings_of
 from tests.required import lacking
+from tests.waiting import eventually
 
 NOT_THE_LOOPS = {
     ("pods", "get"): "path and doctor",
@@ -96,10 +97,10 @@ def without(server: RealKubeApi, resource: str, verb: str) -> Iterator[None]:
         *rule.get("resourceNames", ()),
     )
     patch(server, role, [one for one in less if one["verbs"]])
-    eventually(lambda: not may(controller, *where))
+    eventually(lambda: not may(controller, *where), "the right is withdrawn")
     yield
     patch(server, role, role["rules"])
-    eventually(lambda: may(controller, *where))
+    eventually(lambda: may(controller, *where), "the right is granted")
 
 
 def patch(server: RealKubeApi, role: Any, rules: list[Any]) -> None:
@@ -139,7 +140,7 @@ def live(server: RealKubeApi, folder: Path) -> None:
         for _ in range(2):
             lease.turn()
         cluster.start(loop.wake)
-        eventually(partial(answered, cluster))
+        eventually(partial(answered, cluster), "the answer comes")
         for _ in range(12):
             turn = loop.turn(Event())
             if turn.settled:
@@ -147,7 +148,7 @@ def live(server: RealKubeApi, folder: Path) -> None:
             clock.time = max(clock.time, turn.next_at)
         if tables == vpc.route_table_ids:
             server.delete("nodes", "life-1")
-        eventually(partial(kube.events.flush, 0))
+        eventually(partial(kube.events.flush, 0), "the Events are written")
         cluster.stop()
 
 

@@ -8,14 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tests.required import lacking
+from tests.waiting import eventually
 
-PATIENCE = 30.0
 FLAGS = (
     "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--no-sandbox",
     "--disable-dev-shm-usage", "--disable-extensions", "--disable-background-networking", "--disable-sync",
@@ -133,10 +132,7 @@ class Tab:
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Wait, in real time, for something that the page brings about."""
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, f"waited in vain for {what}; it says {self.complaints}"
-            time.sleep(0.02)
+        eventually(true, what, diagnosis=lambda: f"the page complains: {self.complaints}")
 
 
 @contextmanager

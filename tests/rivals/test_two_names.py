@@ -42,7 +42,7 @@ def live(both: Pair, zones: tuple[int, int]) -> None:
 
 
 def enis(cluster: Lab) -> set[str]:
-    return {machine.interface_id for machine in cluster._machines.values()}
+    return {machine.interface_id for machine in cluster.machines.values()}
 
 
 @pytest.mark.parametrize("pools", [DISJOINT, SAME], ids=["pools-apart", "one-pool"])

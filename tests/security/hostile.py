@@ -5,8 +5,6 @@ Names, uids, versions and times are the server's own and always sound; all else 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -136,11 +134,3 @@ def meta(name: str, number: int) -> dict[str, Any]:
 def is_clean(words: str) -> bool:
     """Whether it may stand in a log line and an Event: short, on one line, nothing that steers a terminal."""
     return len(words) <= 2048 and words.isprintable()
-
-
-def until(true: Callable[[], bool], seconds: float) -> None:
-    """Wait, in real time, for what other processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.05)

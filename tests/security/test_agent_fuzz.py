@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudroute.adapters.kube import project
-from cloudroute.adapters.nft.client import _definition
+from cloudroute.adapters.nft.client import RulesetTable
+from cloudroute.adapters.nft.command import Command
+from cloudroute.adapters.nft.ruleset import Json
 from cloudroute.core.node.conflist import conflist
 from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredStateBuilder
 from cloudroute.core.node.peers import SPECIAL, NodeUnusable, is_unicast
@@ -133,6 +136,16 @@ REPORT = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+class Recorder(Command):
+    """Keeps the commands that nft would get."""
+
+    def __init__(self) -> None:
+        self.commands: list[Json] = []
+
+    def transaction(self, commands: Sequence[Json]) -> None:
+        self.commands += commands
+
+
 @given(st.lists(BODIES, max_size=3), REPORT, KNOWN)
 def test_nft_gets_only_what_our_serializer_writes(
     bodies: list[dict[str, Any]], report: dict[str, Any], pools: tuple[Cidr, ...]
@@ -143,7 +156,9 @@ def test_nft_gets_only_what_our_serializer_writes(
     wanted = DesiredStateBuilder(AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())).compose(
         own, world(bodies), {"rtb-1": table}, HOST
     )
-    for word in words_of([*_definition(wanted.tables["nftables"][TABLE])]):
+    recorder = Recorder()
+    assert RulesetTable(recorder).write(wanted.tables["nftables"], ()) == {}
+    for word in words_of(recorder.commands):
         assert OURS.fullmatch(word) or SETS.fullmatch(word) or is_address(word), word
 
 

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from cloudroute.telemetry import MAX_CONNECTIONS, REQUEST_SECONDS
-from tests.controller.lab import eventually
 from tests.controller.servers import Controller, Servers, servers
-from tests.security import hostile
+from tests.waiting import eventually
 
 LABELS = {"action", "code", "table", "family", "state", "path", "cidr", "le"}
 """All that series are told apart by: no node, no address, no account."""
@@ -26,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with servers(tmp_path_factory.mktemp("endpoints")) as made:
         leader = made.start()
         machine = made.join("secret-name")
-        eventually(lambda: made.routed(machine) and leader.leads)
+        eventually(lambda: made.routed(machine) and leader.leads, "the node is routed, and one leads")
         made.leader = leader  # type: ignore[attr-defined]
         yield made
 
@@ -91,7 +90,7 @@ def exchange(leader: Controller, request: bytes) -> bytes:
 
 def held(leader: Controller) -> tuple[int, int]:
     """Threads and descriptors of the process."""
-    process = Path("/proc") / str(leader._process.pid)
+    process = Path("/proc") / str(leader.pid)
     return len(list((process / "task").iterdir())), len(list((process / "fd").iterdir()))
 
 
@@ -153,13 +152,18 @@ def test_probes_are_answered_whatever_others_do(
         for client in clients:
             attack(client)
         assert leader.get("/healthz") == (200, "ok\n")
-        hostile.until(lambda: held(leader)[0] <= at_rest[0] + MAX_CONNECTIONS + OWN_WORK, REQUEST_SECONDS)
+        eventually(
+            lambda: held(leader)[0] <= at_rest[0] + MAX_CONNECTIONS + OWN_WORK,
+            "the leader's connections are few again",
+            seconds=REQUEST_SECONDS,
+        )
     finally:
         for client in clients:
             client.close()
-    hostile.until(
+    eventually(
         lambda: all(now <= before + OWN_WORK for now, before in zip(held(leader), at_rest, strict=True)),
-        2 * REQUEST_SECONDS,
+        "the leader's files and threads are few again",
+        seconds=2 * REQUEST_SECONDS,
     )
     assert leader.runs
     assert "Traceback" not in leader.log.read_text()

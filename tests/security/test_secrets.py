@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.controller.lab import POOL, eventually
+from tests.controller.lab import POOL
 from tests.controller.servers import Servers, servers
 from tests.hosts import require_netns
+from tests.waiting import eventually
 
 MARK = "s3cr3t"
 """In each secret; nothing else has it."""
@@ -62,7 +63,9 @@ def said(line: list[str], log: Path, until: str, environment: dict[str, str]) ->
     with log.open("w") as out:
         process = subprocess.Popen(line, stdout=out, stderr=out, env=environment)
     try:
-        eventually(lambda: until in log.read_text() or process.poll() is not None)
+        eventually(
+            lambda: until in log.read_text() or process.poll() is not None, "the log says it, or the command ends"
+        )
         process.terminate()
         process.wait(20)
     finally:
@@ -88,7 +91,7 @@ def test_an_api_server_that_can_not_be_reached(world: Servers, tmp_path: Path, c
 def test_a_token_that_the_api_server_refuses(world: Servers, tmp_path: Path, code: int, verbs: str) -> None:
     """As nobody's, or for each thing that the controller does."""
     world.kube.faults.fail(code, verbs, count=math.inf)
-    path = kubeconfig(tmp_path, world._api.url)
+    path = kubeconfig(tmp_path, world.api.url)
     words = run(
         world,
         "controller",
@@ -106,7 +109,7 @@ def test_credentials_that_ec2_refuses(world: Servers, tmp_path: Path, code: str)
     world.join("n1")
     controller = world.start("--log-level=debug")
     try:
-        eventually(lambda: code in controller.log.read_text())
+        eventually(lambda: code in controller.log.read_text(), "the log has the code")
         metrics = controller.get("/metrics")[1]
         ready = controller.get("/readyz")[1] + controller.get("/healthz")[1]
     finally:
@@ -156,7 +159,7 @@ def test_an_exec_plugin_that_fails(world: Servers, tmp_path: Path, script: str) 
     plugin.write_text(f"#!/bin/sh\n{script}\n")
     plugin.chmod(0o755)
     way = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin), "interactiveMode": "Never"}
-    path = kubeconfig(tmp_path, world._api.url, exec=way)
+    path = kubeconfig(tmp_path, world.api.url, exec=way)
     check_silent(run(world, "controller", f"--kubeconfig={path}", "--log-level=debug", until="exec"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.contract.conftest import Answer, Api
 from tests.deploy.test_admission import GROUP, NODES, SPACE, token
-from tests.security import hostile
+from tests.waiting import eventually
 
 ROUTE, STATUS = f"{GROUP}/noderoutes/{NODES[0]}", f"{GROUP}/noderoutes/{NODES[0]}/status"
 ACCOUNTS = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
@@ -165,7 +165,9 @@ def test_a_token_of_a_pod_that_is_gone_opens_nothing(policed: RealKubeApi) -> No
     try:
         assert ask(api, "GET", f"{GROUP}/noderoutes").status == 200
         policed.request("DELETE", f"/api/v1/namespaces/{SPACE}/pods/robbed?gracePeriodSeconds=0")
-        hostile.until(lambda: ask(api, "GET", f"{GROUP}/noderoutes").status == 401, 30)
+        eventually(
+            lambda: ask(api, "GET", f"{GROUP}/noderoutes").status == 401, "the token is no longer accepted", seconds=30
+        )
     finally:
         api.pool.clear()
         api.disconnect()

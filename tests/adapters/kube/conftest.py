@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,14 +19,6 @@ from cloudroute.lab.kube import KubeApi
 from cloudroute.lab.kube.kubeconfig import write_kubeconfig
 
 Json = dict[str, Any]
-
-
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for `condition`, and fail when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def crd(kind: str, plural: str) -> Json:

@@ -14,7 +14,8 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.errors import LostRace, Refused, Throttled, Unreachable
 from cloudroute.lab.kube import KubeApi
 from cloudroute.types import Cidr, Condition, FamilyUse, NodeRouteSpec, RouteTableObject
-from tests.adapters.kube.conftest import node, until
+from tests.adapters.kube.conftest import node
+from tests.waiting import eventually
 
 SPEC = NodeRouteSpec((Cidr.parse("10.1.0.0/24"),), ("10.0.0.1",), "i-1", "eni-1", "", "rtb-1")
 FINE = Condition("False", "RouteCreated", "all is well")
@@ -52,7 +53,7 @@ def test_an_answer_lost_after_the_write_shows_by_watch(api: KubeApi, cluster: Ku
     api.faults.drop("create", "noderoutes")
     with pytest.raises(Unreachable):
         client.create_node_route("n1", SPEC)
-    until(lambda: "n1" in cluster.node_routes.items())
+    eventually(lambda: "n1" in cluster.node_routes.items(), "the NodeRoute is listed")
     with pytest.raises(LostRace):
         client.create_node_route("n1", SPEC)
     assert cluster.node_routes.items()["n1"].spec == SPEC

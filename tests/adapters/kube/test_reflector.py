@@ -19,7 +19,8 @@ from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.clock import SystemClock
 from cloudroute.lab.kube import KubeApi
 from cloudroute.types import Node
-from tests.adapters.kube.conftest import Script, node, until
+from tests.adapters.kube.conftest import Script, node
+from tests.waiting import eventually
 
 Start = Callable[..., KubeCluster]
 
@@ -30,7 +31,7 @@ def names(cluster: KubeCluster) -> list[str]:
 
 def cut(api: KubeApi) -> None:
     """Make sure that a watch of nodes meets the fault that was just set: end the open one, unless it came too late."""
-    until(lambda: api.faults.cut("nodes") or api.calls["watch", "nodes"] > 1)
+    eventually(lambda: api.faults.cut("nodes") or api.calls["watch", "nodes"] > 1, "the watch is cut")
 
 
 def test_a_list_in_pages_is_whole(api: KubeApi, start: Start) -> None:
@@ -47,11 +48,11 @@ def test_changes_arrive_by_watch_alone(api: KubeApi, start: Start) -> None:
     cluster = start()
     api.create(node("n1", 1))
     api.create(node("n2", 2))
-    until(lambda: names(cluster) == ["n1", "n2"])
+    eventually(lambda: names(cluster) == ["n1", "n2"], "both nodes are known")
     api.patch("nodes", "n1", {"metadata": {"annotations": {project.PRIORITY: "4"}}})
-    until(lambda: cluster.nodes.items()["n1"].priority == 4)
+    eventually(lambda: cluster.nodes.items()["n1"].priority == 4, "the priority is known")
     api.delete("nodes", "n2")
-    until(lambda: names(cluster) == ["n1"])
+    eventually(lambda: names(cluster) == ["n1"], "the deleted node is forgotten")
     assert api.calls["list", "nodes"] == 1
 
 
@@ -63,10 +64,10 @@ def test_changes_are_told_and_heartbeats_are_not(api: KubeApi, start: Start) -> 
     before = len(told)
     api.patch_status("nodes", "n1", {"nodeInfo": {"kernelVersion": "6.1"}})
     version = api.get("nodes", "n1")["metadata"]["resourceVersion"]
-    until(lambda: cluster.nodes.items()["n1"].version == version)
+    eventually(lambda: cluster.nodes.items()["n1"].version == version, "the new version is known")
     assert len(told) == before
     api.patch("nodes", "n1", {"metadata": {"annotations": {project.PRIORITY: "4"}}})
-    until(lambda: len(told) > before)
+    eventually(lambda: len(told) > before, "the loop is told")
 
 
 def test_a_forgotten_version_is_listed_anew(api: KubeApi, start: Start) -> None:
@@ -77,25 +78,25 @@ def test_a_forgotten_version_is_listed_anew(api: KubeApi, start: Start) -> None:
     cut(api)
     api.delete("nodes", "n1")
     api.create(node("n2", 2))
-    until(lambda: names(cluster) == ["n2"])
-    until(lambda: api.calls["list", "nodes"] == 2)
+    eventually(lambda: names(cluster) == ["n2"], "the nodes are those after the break")
+    eventually(lambda: api.calls["list", "nodes"] == 2, "the nodes are listed again")
 
 
 def test_a_cut_watch_goes_on_where_it_was(api: KubeApi, start: Start) -> None:
     """A broken connection costs one watch and no list."""
     cluster = start()
-    until(lambda: api.faults.cut("nodes"))
+    eventually(lambda: api.faults.cut("nodes"), "the watch is cut")
     api.create(node("n1"))
-    until(lambda: names(cluster) == ["n1"])
+    eventually(lambda: names(cluster) == ["n1"], "the deleted node is forgotten")
     assert api.calls["list", "nodes"] == 1
 
 
 def test_a_silently_dead_watch_is_noticed(api: KubeApi, start: Start) -> None:
     """A watch that says nothing any more is replaced after the silence."""
     cluster = start(silence=0.3)
-    until(lambda: api.faults.silence("nodes"))
+    eventually(lambda: api.faults.silence("nodes"), "the watch is silent")
     api.create(node("n1"))
-    until(lambda: names(cluster) == ["n1"])
+    eventually(lambda: names(cluster) == ["n1"], "the deleted node is forgotten")
     assert api.calls["list", "nodes"] == 1
 
 
@@ -103,10 +104,10 @@ def test_a_server_that_was_away_is_found_again(api: KubeApi, start: Start) -> No
     """While the server is down the trouble is named; when it is back the store catches up."""
     cluster = start()
     api.faults.down(0.5)
-    until(lambda: "no answer from" in cluster.trouble)
+    eventually(lambda: "no answer from" in cluster.trouble, "the silence is reported")
     api.create(node("n1"))
-    until(lambda: names(cluster) == ["n1"])
-    until(lambda: not cluster.trouble)
+    eventually(lambda: names(cluster) == ["n1"], "the deleted node is forgotten")
+    eventually(lambda: not cluster.trouble, "the trouble is over")
 
 
 def test_a_server_that_was_away_and_has_forgotten_the_version_is_listed_at_once(
@@ -128,7 +129,7 @@ def test_a_server_that_was_away_and_has_forgotten_the_version_is_listed_at_once(
     api.faults.fail(410, "watch", "nodes")
     cut(api)
     api.delete("nodes", "n1")
-    until(lambda: not names(cluster))
+    eventually(lambda: not names(cluster), "no node is left")
     assert (drawn[-1], max(drawn) >= 4) == (0, True), drawn
 
 
@@ -140,13 +141,13 @@ def test_a_server_that_keeps_refusing_is_not_hammered(api: KubeApi, start: Start
     started = time.monotonic()
     api.faults.fail(code, "watch", "nodes", math.inf)
     cut(api)
-    until(lambda: api.calls["watch", "nodes"] >= 4)
+    eventually(lambda: api.calls["watch", "nodes"] >= 4, "the watch is opened again")
     assert time.monotonic() - started > 0.1 + 0.2 + 0.4, "three delays between four watches, at their shortest"
     assert str(code) in cluster.trouble
     assert names(cluster) == ["n1"]
     api.faults.clear()
     api.create(node("n2", 2))
-    until(lambda: names(cluster) == ["n1", "n2"])
+    eventually(lambda: names(cluster) == ["n1", "n2"], "both nodes are known")
 
 
 def test_a_kind_that_appears_later_is_picked_up(kubeconfig: str, api: KubeApi) -> None:
@@ -166,7 +167,7 @@ def test_every_turn_beats(api: KubeApi, start: Start) -> None:
     assert {thread for thread, _ in beats} == {"reflector-nodes", "reflector-noderoutes", "reflector-routetables"}
     before = len(beats)
     api.create(node("n1"))
-    until(lambda: len(beats) > before)
+    eventually(lambda: len(beats) > before, "a beat comes")
     assert all(within > 75 for _, within in beats), "a silent watch is no dead thread yet"
 
 
@@ -184,7 +185,7 @@ def test_stopping_does_not_wait_for_a_server_that_hangs(api: KubeApi, kubeconfig
     api.faults.hang("list", count=math.inf)
     cluster = KubeCluster(kubeconfig, SystemClock())
     cluster.start(lambda: None)
-    until(lambda: api.calls["list", "nodes"])
+    eventually(lambda: api.calls["list", "nodes"], "the nodes are listed")
     started = time.monotonic()
     cluster.stop()
     assert time.monotonic() - started < 1

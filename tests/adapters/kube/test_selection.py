@@ -9,8 +9,9 @@ import pytest
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.lab.kube import KubeApi
 from cloudroute.selector import EVERY, Selector
-from tests.adapters.kube.conftest import node, until
+from tests.adapters.kube.conftest import node
 from tests.adapters.kube.test_reflector import Start
+from tests.waiting import eventually
 
 INSTANCE = "aws:///us-west-2c/i-0123456789abcdef0"
 COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
@@ -59,9 +60,9 @@ def test_a_node_comes_and_goes_with_its_labels(api: KubeApi, start: Start) -> No
     cluster = start(selector=Selector.parse("pool=a"))
     assert set(cluster.nodes.items()) == {"n2"}
     api.patch("nodes", "n1", {"metadata": {"labels": {"pool": "a"}}})
-    until(lambda: set(cluster.nodes.items()) == {"n1", "n2"})
+    eventually(lambda: set(cluster.nodes.items()) == {"n1", "n2"}, "the two selected nodes are known")
     api.patch("nodes", "n2", {"metadata": {"labels": {"pool": "b"}}})
-    until(lambda: set(cluster.nodes.items()) == {"n1"})
+    eventually(lambda: set(cluster.nodes.items()) == {"n1"}, "the node that left the selection is forgotten")
 
 
 def test_the_answer_to_a_write_does_not_bring_back_a_node_that_has_left(api: KubeApi, start: Start) -> None:
@@ -69,7 +70,7 @@ def test_the_answer_to_a_write_does_not_bring_back_a_node_that_has_left(api: Kub
     api.create({**node("n1"), "metadata": {"name": "n1", "labels": {"pool": "a"}}})
     cluster = start(selector=Selector.parse("pool=a"))
     left = api.patch("nodes", "n1", {"metadata": {"labels": {"pool": "b"}}})
-    until(lambda: not cluster.nodes.items())
+    eventually(lambda: not cluster.nodes.items(), "no node is left")
     left["metadata"]["resourceVersion"] = str(int(left["metadata"]["resourceVersion"]) + 1)
     assert cluster.put_node(left).name == "n1"
     assert not cluster.nodes.items()

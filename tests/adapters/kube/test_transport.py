@@ -15,7 +15,8 @@ from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
 from cloudroute.errors import Unreachable, UsageError
 from cloudroute.lab.kube import KubeApi
 from cloudroute.lab.kube.kubeconfig import write_kubeconfig
-from tests.adapters.kube.conftest import Script, node, until
+from tests.adapters.kube.conftest import Script, node
+from tests.waiting import eventually
 
 
 def test_a_request_carries_credentials_and_content_type(script: Script, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_closing_a_watch_wakes_its_blocked_reader(api: KubeApi, transport: Trans
 
     thread = threading.Thread(target=read)
     thread.start()
-    until(lambda: api.calls["watch", "nodes"])
+    eventually(lambda: api.calls["watch", "nodes"], "the nodes are watched")
     watch.close()
     assert ended.wait(1)
     thread.join()

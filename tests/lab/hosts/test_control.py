@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,11 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import breaks, channel
 from cloudroute.lab.hosts.netns import Namespace, leftovers
 from tests.hosts import require_cni, require_netns
+from tests.waiting import eventually
 
 NAME = f"crtr{os.getpid() % 10**6}"
 PATIENCE = 60.0
 HOSTS = ["node-1", "node-2"]
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def started(*words: str) -> subprocess.Popen[str]:
@@ -85,7 +78,7 @@ def up() -> Iterator[str]:
     try:
         said = lab("up", "--nodes", "2", "--zones", "2", "--pods", "1")
         # Ready by the overlay; the routes settle a second later.
-        eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"})
+        eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"}, "all hosts are native")
         yield said
     finally:
         lab("down")
@@ -131,7 +124,7 @@ def test_status_shows_hosts_pods_and_tables(up: str) -> None:
 )
 def test_ping_counts_and_names_the_path(up: str, source: str, target: str, path: str | None) -> None:
     """Hosts and pods by either of their names, in both families, without a loss."""
-    eventually(lambda: answers(source, target))
+    eventually(lambda: answers(source, target), "the pod answers")
     answer = json.loads(lab("ping", source, target, "--count", "3", "-o", "json"))
     assert answer["path"] == path
     assert [(one["sent"], one["received"], one["lossPercent"]) for one in answer["results"]] == [(3, 3, 0.0)] * 2
@@ -165,7 +158,7 @@ def test_agents_are_stopped_and_started(up: str) -> None:
         ("start-agent", "running"),
     ):
         broken(what, "node-1")
-        eventually(lambda: host("node-1")["agent"] == state)  # noqa: B023 - asked before the next
+        eventually(lambda: host("node-1")["agent"] == state, "the agent is in that state")  # noqa: B023 - asked before the next
         assert answers("node-1/a", "node-2/a")
 
 
@@ -176,7 +169,7 @@ def test_agents_are_stopped_and_started(up: str) -> None:
 def test_what_is_broken_in_a_kernel_is_mended_by_its_agent(up: str, what: str) -> None:
     """The packets go again a moment later."""
     assert lab("break", what, "node-1") == f"{what} node-1: done\n"
-    eventually(lambda: answers("node-1/a", "node-2/a"))
+    eventually(lambda: answers("node-1/a", "node-2/a"), "the pods reach each other")
 
 
 def test_a_carrier_goes_and_comes(up: str) -> None:
@@ -184,20 +177,20 @@ def test_a_carrier_goes_and_comes(up: str) -> None:
     broken("drop-carrier", "node-2")
     assert not answers("node-1/a", "node-2/a")
     broken("restore-carrier", "node-2")
-    eventually(lambda: answers("node-1/a", "node-2/a"))
+    eventually(lambda: answers("node-1/a", "node-2/a"), "the pods reach each other")
 
 
 def test_the_limit_and_the_tunnel(up: str) -> None:
     """With no entry for nodes their pods meet in the tunnel; when that is blocked they do not."""
     broken("limit", "2")
-    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"overlay"})
+    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"overlay"}, "all hosts are on the overlay")
     assert json.loads(lab("ping", "node-1/a", "node-2/a", "--count", "1", "-o", "json"))["path"] == "overlay"
     broken("block-tunnel", "node-2")
     assert not answers("node-1/a", "node-2/a")
     broken("unblock-tunnel", "node-2")
     assert answers("node-1/a", "node-2/a")
     broken("limit", "50")
-    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"})
+    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"}, "all hosts are native")
 
 
 def test_the_api_and_the_controllers_go_and_come(up: str) -> None:
@@ -210,18 +203,18 @@ def test_the_api_and_the_controllers_go_and_come(up: str) -> None:
     assert status()["controller"] == "stopped"
     assert answers("node-1/a", "node-2/a")
     broken("start-controller")
-    eventually(lambda: bool(status()["controller"].endswith(" leads")))
+    eventually(lambda: bool(status()["controller"].endswith(" leads")), "one controller leads")
 
 
 def test_a_host_is_replaced_with_its_pods(up: str) -> None:
     """Another instance under the same name."""
     before = host("node-2")
     broken("replace", "node-2")
-    eventually(lambda: bool(host("node-2")["ready"]))
+    eventually(lambda: bool(host("node-2")["ready"]), "the host is ready")
     after = host("node-2")
     assert after["instanceID"] != before["instanceID"]
     assert [pod["name"] for pod in after["pods"]] == ["a"]
-    eventually(lambda: answers("node-1/a", "node-2/a"))
+    eventually(lambda: answers("node-1/a", "node-2/a"), "the pods reach each other")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +268,7 @@ def test_an_interrupted_up_leaves_nothing() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what runs with &
     with started("up", "--name", name) as process:
         signal.signal(signal.SIGINT, before)
-        eventually(lambda: leftovers(f"cr-{name}-") != [])
+        eventually(lambda: leftovers(f"cr-{name}-") != [], "the lab has namespaces")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,6 +18,7 @@ from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.hosts.traffic_udp import GRACE_NS, Ledger
 from cloudroute.types import Family
 from tests.hosts import require_netns, require_nftables
+from tests.waiting import eventually
 
 MTU = 1400
 NEAR: dict[Family, str] = {"ipv4": "10.77.1.2", "ipv6": "fd77:1::2"}
@@ -25,7 +27,6 @@ ROUTER: dict[Family, str] = {"ipv4": "10.77.2.1", "ipv6": "fd77:2::1"}
 SECOND: dict[Family, str] = {"ipv4": "10.77.3.3", "ipv6": "fd77:3::3"}
 """Another address of the far host."""
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
-PATIENCE = 10.0
 
 
 class Wire:
@@ -55,7 +56,10 @@ class Wire:
             self.router.run("ip", "route", "add", address, "via", FAR["ipv6" if ":" in address else "ipv4"])
         self.router.sysctl({"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"})
         # Addresses and neighbours of IPv6 need a moment.
-        eventually(lambda: "1 received" in self.near.run("ping", "-c1", "-W1", FAR["ipv6"], check=False))
+        eventually(
+            lambda: "1 received" in self.near.run("ping", "-c1", "-W1", FAR["ipv6"], check=False),
+            "the far side answers over IPv6",
+        )
 
     def rules(self, text: str) -> None:
         """Put a chain into the table of the test."""
@@ -84,13 +88,6 @@ class Wire:
 
 def _nodad(address: str) -> tuple[str, ...]:
     return ("nodad",) if ":" in address else ()
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +126,7 @@ def test_on_a_good_wire_every_packet_arrives_once(wire: Wire) -> None:
         *(Flow(wire.near.name, wire.far.name, SECOND[family]) for family in FAMILIES),
     ]
     with Traffic(flows) as traffic:
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         results = traffic.stop()
     for flow, result in results.items():
         assert result.received == result.sent >= 500
@@ -142,14 +139,14 @@ def test_on_a_good_wire_every_packet_arrives_once(wire: Wire) -> None:
 def test_a_cut_link_costs_exactly_the_packets_sent_meanwhile(wire: Wire) -> None:
     """As many are lost as the router says that it dropped, and the gap is as long as the cut."""
     with Traffic([wire.flow(family) for family in FAMILIES]) as traffic:
-        eventually(received(traffic, 50))
+        eventually(received(traffic, 50), "50 packets arrive")
         wire.rules(CUT)
         started = time.monotonic()
-        eventually(lambda: wire.dropped() >= 400)
+        eventually(lambda: wire.dropped() >= 400, "400 packets are dropped")
         cut_ms = (time.monotonic() - started) * 1e3
         wire.router.run("nft", "insert", "rule", "inet", "test", "cut", "accept")
         dropped = wire.dropped()
-        eventually(received(traffic, 50))
+        eventually(received(traffic, 50), "50 packets arrive")
         results = traffic.stop()
     assert sum(result.lost for result in results.values()) == dropped >= 400
     for result in results.values():
@@ -160,10 +157,10 @@ def test_a_cut_link_costs_exactly_the_packets_sent_meanwhile(wire: Wire) -> None
 def test_losses_show_while_the_traffic_goes_on(wire: Wire) -> None:
     """Half a second later, and without counting what is merely under way."""
     with Traffic([wire.flow("ipv4")]) as traffic:
-        eventually(received(traffic, 700))
+        eventually(received(traffic, 700), "700 packets arrive")
         assert next(iter(traffic.snapshot().values())).lost == 0
         wire.rules(CUT)
-        eventually(lambda: next(iter(traffic.snapshot().values())).lost >= 100)
+        eventually(lambda: next(iter(traffic.snapshot().values())).lost >= 100, "100 packets are lost")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -171,7 +168,7 @@ def test_nat_on_the_way_shows(wire: Wire, family: Family) -> None:
     """The source that arrives is the router's, for packets and for connections."""
     wire.rules(NAT)
     with Traffic([wire.flow(family), wire.flow(family, "tcp")]) as traffic:
-        eventually(received(traffic, 100))
+        eventually(received(traffic, 100), "100 packets arrive")
         results = traffic.stop()
     assert [result.sources for result in results.values()] == [{ROUTER[family]}] * 2
 
@@ -181,7 +178,7 @@ def test_icmp_errors_are_counted(wire: Wire, family: Family, told: str) -> None:
     """The router says that it can't reach the address: all is lost, and the errors name who said so."""
     wire.rules("chain no { type filter hook forward priority 0; reject; }")
     with Traffic([wire.flow(family)]) as traffic:
-        eventually(lambda: next(iter(traffic.snapshot().values())).lost > 50)
+        eventually(lambda: next(iter(traffic.snapshot().values())).lost > 50, "more than 50 packets are lost")
         (result,) = traffic.stop().values()
     assert result.lost == result.sent
     (words,) = result.errors
@@ -193,10 +190,13 @@ def test_full_size_packets_are_not_fragmented(wire: Wire) -> None:
     """At the MTU they arrive in both families; one byte more, and the own kernel refuses each."""
     flows = [wire.flow(family) for family in FAMILIES]
     with Traffic(flows, size=MTU) as traffic:
-        eventually(received(traffic, 50))
+        eventually(received(traffic, 50), "50 packets arrive")
         assert all(result.lost == 0 for result in traffic.stop().values())
     with Traffic(flows, size=MTU + 1) as traffic:
-        eventually(lambda: all(result.lost > 50 for result in traffic.snapshot().values()))
+        eventually(
+            lambda: all(result.lost > 50 for result in traffic.snapshot().values()),
+            "each flow loses more than 50 packets",
+        )
         results = traffic.stop()
     for result in results.values():
         assert result.errors == {"not sent: Message too long": result.sent}
@@ -206,11 +206,13 @@ def test_full_size_packets_are_not_fragmented(wire: Wire) -> None:
 def test_a_connection_outlives_a_cut(wire: Wire) -> None:
     """Every byte comes in the end; the segments that were sent again are counted."""
     with Traffic([wire.flow(family, "tcp") for family in FAMILIES]) as traffic:
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         wire.rules("chain cut { type filter hook forward priority 0; counter drop; }")
-        eventually(lambda: all(result.retransmissions for result in traffic.snapshot().values()))
+        eventually(
+            lambda: all(result.retransmissions for result in traffic.snapshot().values()), "each flow retransmits"
+        )
         wire.clear()
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         results = traffic.stop()
     for result in results.values():
         assert result.received == result.sent
@@ -221,12 +223,14 @@ def test_a_connection_outlives_a_cut(wire: Wire) -> None:
 def test_a_broken_connection_is_told(wire: Wire) -> None:
     """A reset, and one that never came to be."""
     with Traffic([wire.flow(family, "tcp") for family in FAMILIES]) as traffic:
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         wire.rules("chain no { type filter hook forward priority 0; meta l4proto tcp reject with tcp reset; }")
-        eventually(lambda: all(result.broken for result in traffic.snapshot().values()))
+        eventually(lambda: all(result.broken for result in traffic.snapshot().values()), "each flow breaks")
         assert {result.broken for result in traffic.stop().values()} == {"Connection reset by peer"}
     with Traffic([wire.flow("ipv4", "tcp")]) as traffic:
-        eventually(lambda: next(iter(traffic.snapshot().values())).broken == "Connection refused")
+        eventually(
+            lambda: next(iter(traffic.snapshot().values())).broken == "Connection refused", "the connection is refused"
+        )
 
 
 def test_what_can_not_be_is_said(wire: Wire) -> None:
@@ -240,9 +244,8 @@ def test_what_can_not_be_is_said(wire: Wire) -> None:
     with pytest.raises(CloudrouteError, match="no flows"):
         Traffic([])
     with Traffic([wire.flow("ipv4")]) as traffic:
-        process = traffic._process
-        assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
+        ours = ["pgrep", "-P", str(os.getpid()), "-f", "traffic_process"]
+        os.kill(int(subprocess.run(ours, capture_output=True, text=True, check=True).stdout), signal.SIGKILL)
         with pytest.raises(CloudrouteError, match="the traffic process has ended with -9"):
             traffic.snapshot()
 

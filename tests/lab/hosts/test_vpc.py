@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,18 +20,11 @@ from cloudroute.lab.hosts.resolver import ask
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.vpc import VpcNet
 from tests.hosts import require_netns
+from tests.waiting import eventually
 
 PREFIX = f"crlhv{os.getpid()}-"
-PATIENCE = 10.0
 FULL = 9001 - 28
 """The payload of a ping that fills a jumbo frame."""
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
 
 
 class World:
@@ -295,19 +287,25 @@ def test_a_stopped_instance_is_unplugged_and_its_route_a_blackhole_until_it_star
         world.route(host, *world.tables)
     assert world.pod_ping(world.a, world.c) == {True}
     world.aws.scene.stop(world.c.machine.id)
-    eventually(lambda: "eth0" not in world.c.run("ip", "-br", "link"))
+    eventually(lambda: "eth0" not in world.c.run("ip", "-br", "link"), "eth0 is unplugged")
     router = world.net.router
-    eventually(lambda: "blackhole 100.64.3.0/24" in router.run("ip", "route", "show", "table", "all"))
+    eventually(
+        lambda: "blackhole 100.64.3.0/24" in router.run("ip", "route", "show", "table", "all"),
+        "the route is a blackhole",
+    )
     assert not world.ping(world.a, world.c.addresses[0])
     world.aws.scene.start(world.c.machine.id)
     # Without its link-local address the host can't look for its gateway in a pod's name.
-    eventually(lambda: "fe80::" in world.c.run("ip", "-br", "-6", "address", "show", "dev", "eth0", "-tentative"))
+    eventually(
+        lambda: "fe80::" in world.c.run("ip", "-br", "-6", "address", "show", "dev", "eth0", "-tentative"),
+        "eth0 has its link-local address",
+    )
     assert world.pod_ping(world.a, world.c) == {True}
 
 
 def test_a_terminated_instance_is_gone_at_once_and_nobody_else_notices(world: World) -> None:
     world.aws.scene.terminate(world.b.machine.id)
-    eventually(lambda: "eth0" not in world.b.run("ip", "-br", "link"))
+    eventually(lambda: "eth0" not in world.b.run("ip", "-br", "link"), "eth0 is unplugged")
     assert not world.ping(world.a, world.b.addresses[0])
     assert world.ping(world.a, world.c.addresses[0])
 
@@ -334,7 +332,7 @@ def test_what_changes_by_the_dozen_and_at_once_ends_as_ec2_says(world: World) ->
         listed = world.net.router.run("ip", "-4", "route", "show", "table", "all").split()
         return {word for word in listed if word.startswith("100.65.")}
 
-    eventually(lambda: there() == wanted)
+    eventually(lambda: there() == wanted, "the other namespace has what is wanted")
     assert world.net.trouble == ""
 
 
