@@ -29,6 +29,8 @@ MARGIN_SECONDS = 2.0
 """Seconds by which a lease must outlast the renew deadline: one write to AWS, with its timeouts, fits in them."""
 JITTER = 1.2
 """Most retry periods between two attempts."""
+VXLAN_PORT = 8472
+"""Default UDP port of the overlay."""
 
 
 _CLUSTER, _AWS, _ROUTES, _LEADER, _PROCESS = "Cluster", "AWS", "Routes", "Leader election", "Process"
@@ -273,7 +275,7 @@ class AgentSettings(SharedSettings):
         whole(1, 65535),
         _NODE,
         "UDP port of the overlay; the same on every node, and open between them in the security groups.",
-        default=8472,
+        default=VXLAN_PORT,
         why="what flannel uses: groups that were made for it fit",
     )
     mtu: int | Literal["auto"] = setting(

@@ -23,6 +23,8 @@ from cloudroute.ports import Clock
 
 PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
 """The namespace of Events on cluster-scoped objects is default."""
+CONTROLLER = "cloudroute.io/controller"
+"""`reportingController` of our Events."""
 BURST, PER_SECOND = 100, 5.0
 QUEUED = 1000
 REMEMBERED = 20_000
@@ -119,7 +121,7 @@ class EventWriter:
                 "namespace": "default",
             },
             "eventTime": now,
-            "reportingController": "cloudroute.io/controller",
+            "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
             "action": "Reconcile",
             "reason": event.reason,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
+from cloudroute.config.settings import VXLAN_PORT
 from cloudroute.dataplane import PROTOCOL, TABLE, VTEP
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.host import LabHost
@@ -14,8 +15,8 @@ LIMIT_MAX = 1000
 _TUNNEL = "cloudroute-lab"
 """The nftables table that blocks a host's tunnel."""
 _BLOCK = f"""table inet {_TUNNEL} {{
-  chain in {{ type filter hook input priority -350; udp dport 8472 drop; }}
-  chain out {{ type filter hook output priority -350; udp dport 8472 drop; }}
+  chain in {{ type filter hook input priority -350; udp dport {VXLAN_PORT} drop; }}
+  chain out {{ type filter hook output priority -350; udp dport {VXLAN_PORT} drop; }}
 }}
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Machine
-from cloudroute.lab.hosts.control import flatten
+from cloudroute.lab.aws.aws import DEFAULT_QUOTA
 from cloudroute.lab.hosts.ground import Ground
 from cloudroute.lab.hosts.host import LabHost, Vm
 from cloudroute.lab.hosts.netns import kill_inside, leftovers
@@ -20,6 +20,7 @@ from cloudroute.lab.hosts.nodes import TROUBLE, NodeKeeper, condition
 from cloudroute.lab.hosts.teardown import tear_down
 from cloudroute.lab.hosts.vpc import DEFAULT_MTU
 from cloudroute.lab.kube import Object
+from cloudroute.lab.replica import flatten
 
 __all__ = ["HostLab", "tear_down"]
 
@@ -41,7 +42,7 @@ class HostLab(Ground):
         name: str,
         *,
         zones: int = 3,
-        route_limit: int = 50,
+        route_limit: int = DEFAULT_QUOTA,
         ipv6: bool = True,
         ipv6_only: int = 0,
         mtu: int = DEFAULT_MTU,

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cloudroute.errors import CloudrouteError
-from cloudroute.lab.hosts.netns import Namespace
+from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES, Namespace
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.traffic_tcp import HEADERS as TCP_HEADERS
-from cloudroute.lab.hosts.traffic_udp import ALWAYS_DF, FAMILIES, MTU_DISCOVER
+from cloudroute.lab.hosts.traffic_udp import ALWAYS_DF, MTU_DISCOVER
 from cloudroute.lab.hosts.traffic_udp import HEADERS as UDP_HEADERS
 from cloudroute.types import Family, family_of
 
@@ -60,7 +60,7 @@ def reach(source: str, address: str, protocol: Protocol = "udp", size: int = 128
     question = bytearray(max(SHORTEST, size - headers[family]))
     _LENGTH.pack_into(question, 0, len(question))
     with namespace.inside():
-        sock = socket.socket(FAMILIES[family], kind)
+        sock = socket.socket(ADDRESS_FAMILIES[family], kind)
     with sock:
         sock.settimeout(timeout)
         sock.setsockopt(*MTU_DISCOVER[family], ALWAYS_DF)
@@ -113,7 +113,7 @@ class _Server:
     def __init__(self, namespaces: Iterable[str]) -> None:
         self._selector = selectors.DefaultSelector()
         for name in namespaces:
-            for family in FAMILIES:
+            for family in ADDRESS_FAMILIES:
                 self._open(name, family)
         self.watch(sys.stdin.fileno(), lambda: sys.exit(0))  # the parent process has ended
 
@@ -127,8 +127,8 @@ class _Server:
 
     def _open(self, name: str, family: Family) -> None:
         with Namespace(name).inside():
-            packets = socket.socket(FAMILIES[family], socket.SOCK_DGRAM)
-            listener = socket.create_server(("", PORT), family=FAMILIES[family], backlog=128)
+            packets = socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM)
+            listener = socket.create_server(("", PORT), family=ADDRESS_FAMILIES[family], backlog=128)
         packets.setsockopt(*_RECEIVE_INFO[family], 1)
         packets.setsockopt(*MTU_DISCOVER[family], ALWAYS_DF)
         if family == "ipv6":

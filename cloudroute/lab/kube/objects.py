@@ -6,11 +6,12 @@ them is atomic, and a patch never loses a race against another.
 
 from __future__ import annotations
 
-import datetime
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cloudroute import types
 from cloudroute.lab.kube import crd, rules
 from cloudroute.lab.kube.resources import Registry, Resource
 from cloudroute.lab.kube.status import (
@@ -31,7 +32,7 @@ _DROPPED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences",
 
 def timestamp() -> str:
     """Return the current time as metadata has it: UTC in whole seconds."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return types.timestamp(time.time())
 
 
 @dataclass(frozen=True, slots=True)
