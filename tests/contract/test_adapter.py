@@ -1,4 +1,4 @@
-"""The controller's own client against both APIs: what it writes is what people and agents then see.
+"""The controller's own client against both APIs: its writes, as users and agents read them.
 
 It runs under the controller's own account: on the real API with no more rights than deploy/rbac/controller.yaml gives.
 """
@@ -83,7 +83,7 @@ def test_pages_are_whole_and_the_watch_goes_on(kube_api: Api, kubeconfig: str, c
 
 
 def test_pod_cidrs_are_given_once(kube_api: Api, cluster: KubeCluster, client: KubeClient, name: str) -> None:
-    """podCIDR is set along, the store has it at once, and the second of two givers loses without harm."""
+    """podCIDR is set along, the store has it at once, and the second of two allocators loses the race."""
     kube_api.create(node(name))
     eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = cluster.nodes.items()[name]
@@ -98,7 +98,7 @@ def test_pod_cidrs_are_given_once(kube_api: Api, cluster: KubeCluster, client: K
 
 
 def test_a_second_family_comes_too_late(kube_api: Api, cluster: KubeCluster, client: KubeClient, name: str) -> None:
-    """Pod CIDRs can't be added to: a Node registered with one family keeps one, and the giver is told."""
+    """Pod CIDRs can't be extended: a Node registered with one family keeps it, and the write is a lost race."""
     kube_api.create(node(name))
     eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = cluster.nodes.items()[name]
@@ -181,7 +181,7 @@ def test_a_node_route_lives_as_its_controller_says(
 def test_a_route_table_object_is_written_where_it_differs(
     kube_api: Api, cluster: KubeCluster, client: KubeClient
 ) -> None:
-    """Spec and status come back as written; what is learned goes when it is no more; nothing new writes nothing."""
+    """Spec and status are read back equal; a learned limit can be removed; an unchanged object is not written."""
     table = f"rtb-{uuid.uuid4().hex[:17]}"
     subnet = Subnet("subnet-00000000000000001", "vpc-00000000000000001", "us-east-1a", (Cidr.parse("10.0.0.0/24"),))
     use = FamilyUse(limit=50, learned_limit=40, used=3, ours=2, foreign=1)
@@ -203,7 +203,7 @@ def test_a_route_table_object_is_written_where_it_differs(
 
 
 def test_a_lease_has_one_writer(kube_api: Api, cluster: KubeCluster) -> None:
-    """Create, renew and release as the fence does it; who comes second loses."""
+    """Create, renew and release work as the lease loop does them; the second writer loses."""
     leases = KubeLeases(cluster.transport, "cloudroute", "cloudroute", 3)
     if leases.read():  # left by another test: the account may use no other name
         kube_api.delete("leases", "cloudroute", "cloudroute")

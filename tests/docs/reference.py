@@ -132,7 +132,7 @@ def _series(registry: CollectorRegistry) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _labels(registry: CollectorRegistry, metric: Metric) -> Sequence[str]:
-    """The labels' names; what is drawn anew at each scrape has them in the metric, what is counted in the counter."""
+    """Label names: in the collector of a counter, in the metric itself where it is made at each scrape."""
     for collector, names in registry._collector_to_names.items():
         if metric.name in names and hasattr(collector, "_labelnames"):
             return tuple(collector._labelnames)
@@ -220,7 +220,7 @@ key or value is refused before anything is sent to the cluster. No default: what
 
 
 def comments(text: str) -> dict[str, str]:
-    """What stands above each key of values.yaml, by the key's path; examples that are commented out are left.
+    """Comments above each key of values.yaml, by the key's path, without commented-out examples.
 
     >>> comments("# All.\\na:\\n  # One.\\n  b: 1\\n  # Two,\\n  # of two.\\n  c: {}\\n  #   d: 1\\n")
     {'a': 'All.', 'a.b': 'One.', 'a.c': 'Two, of two.'}

@@ -1,4 +1,4 @@
-"""What the program says, read from its source: reasons (one word, for Events, conditions and status) and sentences."""
+"""Texts of the program, read from its source: reasons (one word, of Events, conditions and status) and sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAYERS = ("Notice", "notify", "say", "Condition", "bad", "failing", "NodeUnusabl
 _REASON = re.compile(r"[A-Z][A-Za-z]+")
 _NO_REASONS = ("Node", "RouteTable", "True", "False")
 GAP = "\0"
-"""What stands for a value within a sentence."""
+"""Placeholder for a value within a sentence."""
 
 
 @cache
@@ -32,7 +32,7 @@ def sentences() -> tuple[str, ...]:
 
 
 def reasons_in(tree: ast.AST) -> Iterator[str]:
-    """Those that a file gives.
+    """Reasons in a file.
 
     >>> list(reasons_in(ast.parse('Notice("Node", name, "", True, "OtherVPC", words); print("Nothing")')))
     ['OtherVPC']

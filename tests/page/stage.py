@@ -13,7 +13,7 @@ from tests.controller.lab import Lab, lab
 
 
 class Election:
-    """Who leads, as a test says it."""
+    """The leader election, with a result that the test sets."""
 
     held = True
     identity = "ip-10-0-0-7_1f0c9a2e"
@@ -36,7 +36,7 @@ def served(status: Status) -> Iterator[str]:
 def shown(*args: Any, nodes: int = 0, election: Election | None = None, **settings: Any) -> Iterator[tuple[Lab, str]]:
     """A Lab with `nodes` settled nodes, and the URL of its page."""
     with lab(*args, **settings) as world:
-        # Each look is answered anew: the Lab's clock stands still.
+        # Compose the status for each request: the Lab's clock stands still.
         status = Status("prod", election or NoLease(), lambda: float("inf"))
         world.loop.status = status
         if nodes:

@@ -1,4 +1,4 @@
-"""The page of the demo's leader, in a real browser: controller processes, and nothing of them is a test's."""
+"""The page of the demo's leader in a real browser, served by controller processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_leader_shows_what_happens_and_so_does_its_heir(tab: Tab) -> None:
             stage.join(zone, 4)
         eventually(lambda: twelve(tab), "the nodes are on the page, which is not loaded again")
         assert tab.count("#tables-body tbody tr") == len(stage.vpc.zones)
-        tab.leave()  # what it says of a leader that is gone is another test's
+        tab.leave()  # its message about a leader that is gone is covered by another test
         stage.kill(first)
         second = leader(stage)
         assert second.page != first.page

@@ -17,7 +17,7 @@ def status_of(process: Controller) -> dict[str, Any]:
 
 
 def test_leader_and_standby_show_who_they_are(tmp_path: Path) -> None:
-    """The browser sees nodes come at the leader, and at the standby the leader's identity."""
+    """The leader's page shows nodes as they join, the standby's the leader's identity."""
     with servers(tmp_path) as world, chrome() as tab:
         leader, standby = world.pair()
         tab.go(leader.url)
@@ -36,7 +36,7 @@ def test_leader_and_standby_show_who_they_are(tmp_path: Path) -> None:
 
 
 def test_off_switches_both_off(tmp_path: Path) -> None:
-    """And nothing else: probes and metrics are there."""
+    """With --status-page off page and JSON answer 404; probes and metrics stay."""
     with servers(tmp_path) as world:
         process = world.start("--status-page=off")
         eventually(lambda: process.leads, "the process leads")

@@ -1,4 +1,4 @@
-"""Events: once per object and reason, and never in the way."""
+"""Events: written once per object and reason, without ever blocking the caller."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.waiting import eventually
 
 
 class FakeClock(SystemClock):
-    """Time that passes only when somebody sleeps."""
+    """A clock that moves only by sleeping."""
 
     def __init__(self) -> None:
         self.elapsed = 0.0
@@ -39,8 +39,8 @@ def event(**about: Any) -> Event:
     return replace(Event("Node", "n1", "u1", "NoPodCIDR", "none left", warning=True), **about)
 
 
-def test_an_event_tells_people_what_happened_to_what(api: KubeApi, writer: EventWriter) -> None:
-    """It lies in namespace default, regards the object by kind, name and uid, and carries the words."""
+def test_an_event_regards_its_object_and_has_reason_and_message(api: KubeApi, writer: EventWriter) -> None:
+    """The Event is in namespace default, regards the object by kind, name and uid, and has reason and message."""
     writer.say(event(reason="OverlayFallback", message="rtb-1 is full"))
     writer.say(event(kind="NodeRoute", uid="u2", warning=False, reason="Adopted", message="it was there"))
     assert writer.flush(5)
@@ -52,8 +52,8 @@ def test_an_event_tells_people_what_happened_to_what(api: KubeApi, writer: Event
     assert second["involvedObject"]["apiVersion"] == "cloudroute.io/v1alpha1"
 
 
-def test_others_words_are_one_line(api: KubeApi, writer: EventWriter) -> None:
-    """What AWS or an agent has said stands escaped in the note, and nothing of it is left out."""
+def test_untrusted_text_is_escaped(api: KubeApi, writer: EventWriter) -> None:
+    """Untrusted text is escaped in the note, and none of it is left out."""
     writer.say(event(message="x\n\x1b[2J\u202e"))
     assert writer.flush(5)
     (written,) = api.list("events", "default")
@@ -61,7 +61,7 @@ def test_others_words_are_one_line(api: KubeApi, writer: EventWriter) -> None:
 
 
 def test_the_same_reason_is_said_once_per_object(api: KubeApi, writer: EventWriter) -> None:
-    """Repetition is silent; another reason, another object, or another object of that name speaks."""
+    """A repetition writes nothing; another reason, object or uid gives another Event."""
     for uid, reason in (("u1", "A"), ("u1", "A"), ("u1", "B"), ("u2", "A"), ("u2", "A")):
         writer.say(event(uid=uid, reason=reason))
     assert writer.flush(5)
@@ -69,7 +69,7 @@ def test_the_same_reason_is_said_once_per_object(api: KubeApi, writer: EventWrit
 
 
 def test_an_event_that_was_not_taken_is_said_again_when_it_recurs(api: KubeApi, writer: EventWriter) -> None:
-    """A refusal raises nothing and blocks nothing; the next cycle tries anew."""
+    """A refused Event raises nothing, and is written when its reason recurs."""
     api.faults.fail(503, "create")
     writer.say(event())
     assert writer.flush(5)
@@ -80,7 +80,7 @@ def test_an_event_that_was_not_taken_is_said_again_when_it_recurs(api: KubeApi, 
 
 
 def test_a_server_that_hangs_does_not_block_the_loop(api: KubeApi, writer: EventWriter) -> None:
-    """say() returns at once even when thousands wait; what is too much is dropped."""
+    """say() returns at once even with thousands queued; the excess is dropped."""
     api.faults.hang("create", count=math.inf)
     started = time.monotonic()
     for number in range(events.QUEUED * 3):
@@ -90,7 +90,7 @@ def test_a_server_that_hangs_does_not_block_the_loop(api: KubeApi, writer: Event
     api.faults.clear()
 
 
-def test_a_storm_of_events_is_held_to_a_rate(api: KubeApi, transport: Transport) -> None:
+def test_the_rate_of_events_is_limited(api: KubeApi, transport: Transport) -> None:
     """After the burst they go out at a fixed rate, in the clock's time."""
     clock = FakeClock()
     writer = EventWriter(transport, clock)
@@ -111,7 +111,7 @@ def test_long_names_and_notes_fit(api: KubeApi, writer: EventWriter) -> None:
 
 
 def test_what_an_earlier_leader_has_said_is_not_said_again(api: KubeApi, transport: Transport) -> None:
-    """Once per object and reason, whoever leads: another object or another reason is news."""
+    """After a change of leader an Event is not written again; one for another uid is."""
     for _ in range(2):
         writer = EventWriter(transport, SystemClock())
         writer.say(event(uid="uid-1"))

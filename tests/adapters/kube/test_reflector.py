@@ -1,4 +1,4 @@
-"""The stores follow the API server through everything that goes wrong with it."""
+"""The stores follow the API server through all of its failures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_changes_arrive_by_watch_alone(api: KubeApi, start: Start) -> None:
 
 
 def test_changes_are_told_and_heartbeats_are_not(api: KubeApi, start: Start) -> None:
-    """The loop is woken by what it decides upon, not by a kubelet's report."""
+    """A change of a used field wakes the loop; a kubelet's heartbeat does not."""
     api.create(node("n1"))
     told: list[float] = []
     cluster = start(lambda: told.append(time.monotonic()))
@@ -71,7 +71,7 @@ def test_changes_are_told_and_heartbeats_are_not(api: KubeApi, start: Start) -> 
 
 
 def test_a_forgotten_version_is_listed_anew(api: KubeApi, start: Start) -> None:
-    """After 410 the store is listed again, and deletions of the meantime show."""
+    """After 410 the store is listed again, and deletions in between are applied."""
     api.create(node("n1"))
     cluster = start()
     api.faults.fail(410, "watch", "nodes")
@@ -92,7 +92,7 @@ def test_a_cut_watch_goes_on_where_it_was(api: KubeApi, start: Start) -> None:
 
 
 def test_a_silently_dead_watch_is_noticed(api: KubeApi, start: Start) -> None:
-    """A watch that says nothing any more is replaced after the silence."""
+    """A watch without any event is replaced after the silence timeout."""
     cluster = start(silence=0.3)
     eventually(lambda: api.faults.silence("nodes"), "the watch is silent")
     api.create(node("n1"))
@@ -101,7 +101,7 @@ def test_a_silently_dead_watch_is_noticed(api: KubeApi, start: Start) -> None:
 
 
 def test_a_server_that_was_away_is_found_again(api: KubeApi, start: Start) -> None:
-    """While the server is down the trouble is named; when it is back the store catches up."""
+    """While the server is down `trouble` names it; when it is back the store catches up."""
     cluster = start()
     api.faults.down(0.5)
     eventually(lambda: "no answer from" in cluster.trouble, "the silence is reported")
@@ -113,7 +113,7 @@ def test_a_server_that_was_away_is_found_again(api: KubeApi, start: Start) -> No
 def test_a_server_that_was_away_and_has_forgotten_the_version_is_listed_at_once(
     api: KubeApi, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it answers ends the back-off that its absence had grown: nobody is deaf for longer than it was away."""
+    """The first answer after an outage resets the back-off, even a 410."""
     drawn: list[int] = []
 
     def delays() -> Iterator[float]:
@@ -135,7 +135,7 @@ def test_a_server_that_was_away_and_has_forgotten_the_version_is_listed_at_once(
 
 @pytest.mark.parametrize("code", [403, 404, 429, 500])
 def test_a_server_that_keeps_refusing_is_not_hammered(api: KubeApi, start: Start, code: int) -> None:
-    """Back-off doubles whatever the refusal; the store keeps what it has and recovers afterwards."""
+    """Back-off doubles for any refusal; the store keeps its objects and recovers afterwards."""
     api.create(node("n1"))
     cluster = start()
     started = time.monotonic()
@@ -161,7 +161,7 @@ def test_a_kind_that_appears_later_is_picked_up(kubeconfig: str, api: KubeApi) -
 
 
 def test_every_turn_beats(api: KubeApi, start: Start) -> None:
-    """Each reflector tells that it is well under its thread's name, at every event."""
+    """Each reflector beats under its thread's name, at every event."""
     beats: list[tuple[str, float]] = []
     start(beat=lambda thread, within: beats.append((thread, within)))
     assert {thread for thread, _ in beats} == {"reflector-nodes", "reflector-noderoutes", "reflector-routetables"}
@@ -181,7 +181,7 @@ def test_stopping_takes_no_time_while_watches_block(start: Start) -> None:
 
 
 def test_stopping_does_not_wait_for_a_server_that_hangs(api: KubeApi, kubeconfig: str) -> None:
-    """A list that gets no answer can't hold the process back."""
+    """stop() does not wait for a list without an answer."""
     api.faults.hang("list", count=math.inf)
     cluster = KubeCluster(kubeconfig, SystemClock())
     cluster.start(lambda: None)
@@ -193,14 +193,14 @@ def test_stopping_does_not_wait_for_a_server_that_hangs(api: KubeApi, kubeconfig
 
 
 def test_a_cluster_that_was_never_started_can_be_stopped(kubeconfig: str) -> None:
-    """A command that fails early stops all the same."""
+    """A cluster that was never started can be stopped: a command may fail early."""
     cluster = KubeCluster(kubeconfig, SystemClock())
     cluster.stop()
     assert cluster.trouble == ""
 
 
-def test_a_page_with_other_things_in_it_is_no_obstacle(script: Script, tmp_path: Path) -> None:
-    """Items that are no objects are left out, and hostile nesting is not taken for an object."""
+def test_malformed_items_of_a_page_are_left_out(script: Script, tmp_path: Path) -> None:
+    """Items of a page that are no objects are left out, and nested lists are not taken for one."""
     good: dict[str, Any] = node("n1")
     good["metadata"] |= {"uid": "u1", "resourceVersion": "5"}
     nested = {"metadata": {"name": "n2", "uid": "u2", "resourceVersion": "6"}, "spec": good}

@@ -1,4 +1,4 @@
-"""Several accounts, many threads, and the scene."""
+"""Several accounts, many threads, and the builder of VPCs and instances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudroute.lab.aws import Aws
 
 
 def test_accounts_are_apart() -> None:
-    """Two accounts share nothing, and neither touches a session that is not its own."""
+    """Two accounts share nothing; each answers its own boto3 sessions only."""
     one, two = Aws(), Aws()
     vpc = one.scene.vpc(zones=1)
     known = {v["VpcId"] for v in two.session().client("ec2").describe_vpcs()["Vpcs"]}

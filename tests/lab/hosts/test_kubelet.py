@@ -1,4 +1,4 @@
-"""Real kubelets in network namespaces: they work as nodes do, and nothing is left of them."""
+"""Real kubelets in network namespaces: they work as nodes do, and are removed completely."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.waiting import eventually
 PREFIX = f"crkl-{os.getpid()}-"
 NODES = ("node-1", "node-2")
 NETWORK = "test"
-"""Of the conflist."""
+"""Name of the network in the conflist."""
 KERNEL_SETTINGS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-"""What kubelets set on a machine of their own."""
+"""Kernel settings that a kubelet changes."""
 
 
 class Machine(NamedTuple):
-    """A host, and where its network comes from."""
+    """A host, its conflist and its pod CIDR."""
 
     kubelet: KubeletHost
     namespace: Namespace
@@ -58,14 +58,14 @@ class Site(NamedTuple):
             eventually(partial(node_ready, self.kube, name), f"{name} is ready")
 
     def pods(self) -> dict[str, Pod]:
-        """A DaemonSet's pods, when there is one on each node."""
+        """Pods of a DaemonSet by node, once each node runs one."""
         if not any(item["metadata"]["name"] == "web" for item in self.kube.list("daemonsets", "default")):
             self.kube.create(daemonset("web"))
         eventually(lambda: len(running(self.kube, "web")) == len(self.machines), "a pod runs on each node")
         return running(self.kube, "web")
 
     def hears(self, source: Pod, target: Pod) -> bool:
-        """Whether a pod gets another's answer, which is its name."""
+        """Whether a pod gets the answer of another one: its name."""
         pid = self.machines[source.node].kubelet.pod_pid(source.name)
         fetch = ("timeout", "2", "busybox", "wget", "-qO-", f"http://{target.addresses[0]}/hostname")
         return execute("nsenter", f"--target={pid}", "--net", *fetch, check=False).strip() == target.name
@@ -73,7 +73,7 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Archives of the lab's images, where kubelets can be had at all."""
+    """Archives of the lab's images; skips where kubelets can't run."""
     if problems := missing():
         lacking("kubelet", *problems)
     return make_images(tmp_path_factory.mktemp("images"))
@@ -157,7 +157,7 @@ def leases(machine: Machine) -> set[str]:
 
 
 def waits_for_network(kube: RealKubeApi, node: str) -> bool:
-    """Whether the Node is there and not ready, for want of a conflist."""
+    """Whether the Node exists and is not ready for lack of a conflist."""
     return any(
         "cni plugin not initialized" in condition["message"]
         for item in kube.list("nodes")
@@ -212,7 +212,7 @@ def test_pods_of_a_daemonset_run_and_answer_each_other(site: Site) -> None:
 
 
 def test_the_address_of_a_deleted_pod_is_free_again(site: Site) -> None:
-    """The lease goes with the pod, the pod's successor has another, and other nodes' are untouched."""
+    """Deleting a pod frees its address; its successor gets another, and other nodes' leases stay."""
     site.connect()
     first, second = (site.machines[node] for node in NODES)
     gone = site.pods()[NODES[0]]
@@ -226,7 +226,7 @@ def test_the_address_of_a_deleted_pod_is_free_again(site: Site) -> None:
 
 
 def test_pods_come_back_after_a_power_failure(site: Site) -> None:
-    """What was killed in the middle of its work goes on with what is on its disk."""
+    """After SIGKILL of everything the kubelet runs the same pods again from its disk."""
     site.connect()
     before, other = (site.pods()[node] for node in NODES)
     first = site.machines[NODES[0]]
@@ -246,7 +246,7 @@ def test_pods_come_back_after_a_power_failure(site: Site) -> None:
 
 
 def test_kubelets_go_on_after_an_outage_of_the_api(site: Site) -> None:
-    """The API server may go and come back: nodes and pods are as before, and new pods start."""
+    """After an outage of the API server nodes and pods are as before, and new pods start."""
     site.connect()
     first, second = (site.pods()[node] for node in NODES)
     site.kube.stop_server()
@@ -294,7 +294,7 @@ sys.stdin.read()
 """
 
 
-def test_a_host_ends_with_whoever_started_it(images: list[Path], tmp_path: Path) -> None:
+def test_a_host_ends_with_the_process_that_started_it(images: list[Path], tmp_path: Path) -> None:
     """SIGKILL of the lab ends its hosts; sweeping by prefix removes what it could not, and nothing of others."""
     namespace = Namespace(f"{PREFIX}crash")
     namespace.create()
@@ -340,7 +340,7 @@ def test_sweeping_ends_hosts_that_still_run(images: list[Path], tmp_path: Path) 
 
 
 def test_a_kubelet_that_can_not_start_says_why(images: list[Path], tmp_path: Path) -> None:
-    """Its last words are in the error."""
+    """The error contains the end of the kubelet's log."""
     namespace = Namespace(f"{PREFIX}bad")
     namespace.create()
     kubeconfig = tmp_path / "kubeconfig"
@@ -359,6 +359,6 @@ def test_a_kubelet_that_can_not_start_says_why(images: list[Path], tmp_path: Pat
 
 
 def test_sweeping_needs_a_prefix() -> None:
-    """It never removes everybody's hosts."""
+    """Sweeping without a prefix is refused: it would remove the hosts of every lab."""
     with pytest.raises(CloudrouteError, match="needs a prefix"):
         sweep("")

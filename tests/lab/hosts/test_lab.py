@@ -1,4 +1,4 @@
-"""A whole lab: nodes that join, break and go, and nothing that stays behind."""
+"""A whole lab: nodes join, fail and leave, and everything is removed in the end."""
 
 from __future__ import annotations
 

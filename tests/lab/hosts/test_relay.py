@@ -1,4 +1,4 @@
-"""The way from a host to the API server: as if there were no relay."""
+"""Connections from a host to the API server behave as without a relay."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Upstream:
 
 
 def whole(connection: socket.socket) -> bytes:
-    """All up to the end of the stream."""
+    """All bytes up to the end of the stream."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 

@@ -1,4 +1,4 @@
-"""The measuring instrument, measured: two hosts and a router between them, all namespaces of the test's own."""
+"""Tests of the loss measurement: two hosts and a router between them, all in namespaces of the test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
 class Wire:
-    """near - router - far, with rules of nftables that a test puts into the router."""
+    """near - router - far, with nftables rules that a test adds to the router."""
 
     def __init__(self, prefix: str) -> None:
         self.near, self.router, self.far = (Namespace(f"{prefix}-{name}") for name in ("near", "router", "far"))
@@ -69,7 +69,7 @@ class Wire:
         self.router.run("nft", "delete", "table", "inet", "test", check=False)
 
     def dropped(self) -> int:
-        """What the rule with a counter has dropped."""
+        """Number of packets dropped by the rule with a counter."""
         listed = json.loads(self.router.run("nft", "-j", "list", "table", "inet", "test"))["nftables"]
         return sum(
             part["counter"]["packets"]
@@ -113,7 +113,7 @@ NAT = "chain nat { type nat hook postrouting priority srcnat; oifname far masque
 
 
 def received(traffic: Traffic, more: int) -> Callable[[], bool]:
-    """Whether every flow has got so many more packets (bytes) than now."""
+    """Whether every flow has received that many more packets (TCP: bytes) than at the call."""
     before = {flow: result.received for flow, result in traffic.snapshot().items()}
     return lambda: all(result.received >= before[flow] + more for flow, result in traffic.snapshot().items())
 
@@ -155,7 +155,7 @@ def test_a_cut_link_costs_exactly_the_packets_sent_meanwhile(wire: Wire) -> None
 
 
 def test_losses_show_while_the_traffic_goes_on(wire: Wire) -> None:
-    """Half a second later, and without counting what is merely under way."""
+    """Losses are counted half a second late, so that packets in flight don't count as lost."""
     with Traffic([wire.flow("ipv4")]) as traffic:
         eventually(received(traffic, 700), "700 packets arrive")
         assert next(iter(traffic.snapshot().values())).lost == 0
@@ -204,7 +204,7 @@ def test_full_size_packets_are_not_fragmented(wire: Wire) -> None:
 
 
 def test_a_connection_outlives_a_cut(wire: Wire) -> None:
-    """Every byte comes in the end; the segments that were sent again are counted."""
+    """All bytes arrive in the end; retransmitted segments are counted."""
     with Traffic([wire.flow(family, "tcp") for family in FAMILIES]) as traffic:
         eventually(received(traffic, 500), "500 packets arrive")
         wire.rules("chain cut { type filter hook forward priority 0; counter drop; }")
@@ -221,7 +221,7 @@ def test_a_connection_outlives_a_cut(wire: Wire) -> None:
 
 
 def test_a_broken_connection_is_told(wire: Wire) -> None:
-    """A reset, and one that never came to be."""
+    """A reset connection and a refused one are reported as broken."""
     with Traffic([wire.flow(family, "tcp") for family in FAMILIES]) as traffic:
         eventually(received(traffic, 500), "500 packets arrive")
         wire.rules("chain no { type filter hook forward priority 0; meta l4proto tcp reject with tcp reset; }")
@@ -233,8 +233,8 @@ def test_a_broken_connection_is_told(wire: Wire) -> None:
         )
 
 
-def test_what_can_not_be_is_said(wire: Wire) -> None:
-    """A namespace that is not there, no flow at all, and a process that was killed."""
+def test_impossible_requests_are_refused_with_a_reason(wire: Wire) -> None:
+    """A missing namespace, an empty list of flows and a killed process raise CloudrouteError."""
     with pytest.raises(CloudrouteError, match="no network namespace crtr-nowhere"), Traffic([_nowhere(wire)]):
         pass
     with pytest.raises(CloudrouteError, match="no network namespace crtr-nowhere"):
@@ -270,7 +270,7 @@ def test_an_answer_tells_the_address_it_saw(wire: Wire, family: Family, protocol
 
 
 def test_no_answer_has_a_reason(wire: Wire) -> None:
-    """Nobody listens; nothing comes; too large."""
+    """The error tells apart a refused connection, a timeout and a packet that is too large."""
     far = FAR["ipv4"]
     assert reach(wire.near.name, far, "tcp").error == "Connection refused"
     assert reach(wire.near.name, far, "udp").error == "Connection refused"
@@ -299,7 +299,7 @@ def counts(result: Result) -> Mapping[str, int]:
 
 
 def test_a_packet_twice_and_a_packet_of_somebody_else() -> None:
-    """The first is a duplicate, the second nothing."""
+    """A packet received twice is a duplicate; one of another program is ignored."""
     ledger, now = ledger_of(3)
     for number in (0, 1, 1, 2, 3, 10**15):
         ledger.arrive(number, now)
@@ -307,7 +307,7 @@ def test_a_packet_twice_and_a_packet_of_somebody_else() -> None:
 
 
 def test_a_late_packet_is_no_longer_lost() -> None:
-    """It was counted as lost while it was missing."""
+    """A late packet counts as lost only until it arrives."""
     ledger, now = ledger_of(100)
     for number in range(99):
         ledger.arrive(number, now)
@@ -317,7 +317,7 @@ def test_a_late_packet_is_no_longer_lost() -> None:
 
 
 def test_a_gap_that_has_not_ended_counts() -> None:
-    """Nothing has come since the tenth packet: the gap lasts until the last one sent."""
+    """Without an arrival since the tenth packet the gap lasts until the last packet sent."""
     ledger, now = ledger_of(100)
     for number in range(10):
         ledger.arrive(number, now - (99 - number) * MS)

@@ -1,4 +1,4 @@
-"""The VPC does with packets what EC2 says: routes, source/dest checks, instances that end.
+"""The lab's VPC forwards packets by EC2's state: routes, source/dest checks, terminated instances.
 
 Hosts are programmed by hand, as an agent would. The "pod" of a host is an address of its pod CIDR on a bridge.
 """
@@ -45,7 +45,7 @@ class World:
         self.a, self.b, self.c = (self.host(*words) for words in (("a", 0), ("b", 0), ("c", 1)))
 
     def host(self, name: str, zone: int) -> Vm:
-        """One more, with two addresses for pods."""
+        """Add a host with two pod addresses."""
         (machine,) = self.aws.scene.launch(self.vpc.zones[zone])
         host = self.hosts[name] = Vm(name, zone, machine, PREFIX)
         host.create()
@@ -100,7 +100,7 @@ class World:
         return self._answered(sender, [[*options, to]]) == {True}
 
     def pod_ping(self, sender: Vm, to: Vm) -> set[bool]:
-        """The same from pod to pod: the answers of both families."""
+        """Ping from pod to pod; the results of both families as a set."""
         pairs = zip(self.pods(sender), self.pods(to), strict=True)
         return self._answered(sender, [["-I", own, theirs] for own, theirs in pairs])
 
@@ -232,7 +232,7 @@ def test_the_resolver_never_answers_pods(world: World) -> None:
 
 
 def resolved(host: Vm, server: str) -> set[str]:
-    """What the Resolver says of a name by UDP and by TCP."""
+    """Answers of the Resolver for a name, by UDP and by TCP."""
 
     def answer(protocol: Protocol) -> str:
         try:
@@ -244,7 +244,7 @@ def resolved(host: Vm, server: str) -> set[str]:
 
 
 def test_a_host_of_an_ipv6_only_subnet_has_no_ipv4_and_is_handed_none(world: World) -> None:
-    """A route may lead IPv4 packets to it all the same; to IPv6 it is a host as any other."""
+    """The VPC forwards IPv4 packets to its pod by a route; in IPv6 it is a host as any other."""
     d = world.host("d", 2)
     (address,) = d.addresses
     for other in (world.a, world.c):
