@@ -15,7 +15,6 @@ def run(invocation: Invocation) -> int:
     from cloudroute.adapters.kernel import HostKernel
     from cloudroute.adapters.kube.agents import KubeAgents
     from cloudroute.agent.cleanup import clean
-    from cloudroute.agent.metrics import AgentTelemetry
     from cloudroute.agent.process import Agent
     from cloudroute.clock import SystemClock
 
@@ -27,7 +26,7 @@ def run(invocation: Invocation) -> int:
         write_lines([str(clean(kernel)) or "nothing of cloudroute is here"])
         kernel.close()
         return 0
-    health = AgentTelemetry(kernel.peer_bytes)
+    health = telemetry.AgentTelemetry(kernel.peer_bytes)
     with listening(settings.listen):
         health.serve(*settings.listen)
     agents = KubeAgents(settings.kubeconfig or None, settings.node_name, health.beat)
