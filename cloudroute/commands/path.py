@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.lab_hosts import demand_root
 from cloudroute.commands.output import Table, write_result
@@ -105,12 +106,11 @@ class PathOptions:
 
 def run(invocation: Invocation) -> int:
     """Read Kubernetes once and explain the path; with --probe, send packets. Return 1 when they take another path."""
-    from cloudroute.adapters.kube.client import KubeClient  # imported only here: they load the Kubernetes client
-    from cloudroute.commands.world import observed
+    from cloudroute.adapters.kube.client import KubeClient  # imported only here: it loads the Kubernetes client
 
     source, target = invocation.words
     settings = invocation[ControllerSettings]
-    with observed(settings) as cluster:
+    with wiring.observed(settings) as cluster:
         kube = KubeClient(cluster.transport, cluster)
         routes = cluster.node_routes.items()
         specs = {name: route.spec for name, route in routes.items()}
