@@ -113,7 +113,7 @@ def _machine(found: MachineFacts | Unknown, kubernetes: KubernetesFacts) -> Mach
     return Unknown("this machine is no node of the cluster: no Node has one of its addresses")
 
 
-def _try_read(read: Callable[[], T], doctor_only: bool = False) -> T | Unknown:
+def _try_read(read: Callable[[], T], *, doctor_only: bool = False) -> T | Unknown:
     """Return the result of `read`, or why it failed. `doctor_only`: only doctor reads it, the controller need not."""
     try:
         return read()
