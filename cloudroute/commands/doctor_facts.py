@@ -26,7 +26,6 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.adapters.kube.review import Review
 from cloudroute.adapters.kube.transport import READ_SECONDS
-from cloudroute.commands.control import LEASE, ReadOnly
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
 from cloudroute.controller.loop import policy_of
@@ -47,6 +46,7 @@ from cloudroute.dataplane import written
 from cloudroute.errors import CloudrouteError, Forbidden
 from cloudroute.ports import Clock
 from cloudroute.types import Cidr
+from cloudroute.wiring import LEASE, ReadOnly
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def _machine(found: MachineFacts | Unknown, kubernetes: KubernetesFacts) -> Mach
     return Unknown("this machine is no node of the cluster: no Node has one of its addresses")
 
 
-def _try_read(read: Callable[[], T], doctor_only: bool = False) -> T | Unknown:
+def _try_read(read: Callable[[], T], *, doctor_only: bool = False) -> T | Unknown:
     """Return the result of `read`, or why it failed. `doctor_only`: only doctor reads it, the controller need not."""
     try:
         return read()

@@ -355,16 +355,16 @@ class Loop:
             self._changes.say(key, "notice", warning=notice.warning, **about)
             self._event(notice)
         paths = path_counts(route.spec for route in self._cluster.node_routes.items().values())
-        self._telemetry.world(
-            _route_counts(decision),
-            {
+        self._telemetry.set_gauges(
+            routes=_route_counts(decision),
+            limits={
                 (table_id, family): use.limit(family)
                 for table_id, use in decision.uses.items()
                 for family in use.families
             },
-            paths.nodes,
-            paths.pairs,
-            {str(pool): free for pool, free in decision.free.items()},
+            nodes=paths.nodes,
+            pairs=paths.pairs,
+            ipam_free={str(pool): free for pool, free in decision.free.items()},
         )
 
     def _event(self, notice: Notice) -> None:

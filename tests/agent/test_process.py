@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cloudroute.agent import process
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.process import Agent
 from cloudroute.clock import SystemClock
 from cloudroute.config import AgentSettings
 from cloudroute.errors import CloudrouteError, Unreachable
+from cloudroute.telemetry import AgentTelemetry
 from tests.agent.world import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, MemoryKernel, node_route
 from tests.waiting import eventually
 

@@ -16,12 +16,11 @@ import hcl2
 import jsonschema
 import yaml
 
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.cli import COMMANDS
 from cloudroute.commands.help import command_settings
 from cloudroute.config import CONFIG_FLAG, settings_of
 from cloudroute.config.settings import ALL_SETTINGS
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import AgentTelemetry, Telemetry
 from tests.docs.cloudroute_words import problems_of
 from tests.docs.pages import ROOT, Block, Page, pages
 from tests.docs.shell import SHELLS, assignments, commands, script

@@ -15,13 +15,12 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, Metric
 
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.cli import COMMANDS
 from cloudroute.commands.command import Command
 from cloudroute.commands.help import command_settings
 from cloudroute.config import Setting
 from cloudroute.dataplane import Kind
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import AgentTelemetry, Telemetry
 from tests.docs.pages import ROOT
 
 FOLDER = ROOT / "docs" / "reference"

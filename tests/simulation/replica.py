@@ -101,7 +101,7 @@ class Replica:
             )
 
     def _main(self) -> None:
-        """Build and run the controller as `cloudroute.commands.control.run_controller` does."""
+        """Build and run the controller as `cloudroute.wiring.controller` does."""
         world, settings, clock = self.world, self.flags[self.name], self.clock
         telemetry = Telemetry(clock.monotonic)
         cluster = KubeCluster(self.name, clock)

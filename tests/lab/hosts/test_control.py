@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from cloudroute.commands import lab_hosts
-from cloudroute.commands.lab_break import WHATS
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.commands import hosts as lab_hosts
+from cloudroute.lab.commands.breaks import WHATS
 from cloudroute.lab.hosts import breaks, channel
 from cloudroute.lab.hosts.netns import Namespace, leftovers
 from tests.hosts import require_cni, require_netns

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import demand_root
-from cloudroute.commands.serving import lab_extra
+from cloudroute.commands.ending import lab_extra
 from cloudroute.config import setting
 from cloudroute.config.values import matching, switch
+from cloudroute.lab.commands.hosts import demand_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import LabName, demand_root, named
+from cloudroute.commands.ending import lab_extra
 from cloudroute.commands.output import write_lines
-from cloudroute.commands.serving import lab_extra
 from cloudroute.config import setting
 from cloudroute.config.values import switch, whole
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.commands.hosts import LabName, demand_root, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable

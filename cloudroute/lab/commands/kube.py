@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.ending import lab_extra
 from cloudroute.commands.output import write_exactly
-from cloudroute.commands.serving import EVERY_ADDRESS, lab_extra, listening, stop_on_signal
+from cloudroute.commands.serving import EVERY_ADDRESS, listening, stop_on_signal
 from cloudroute.config import Address, setting
 from cloudroute.config.values import listen_address, matching
 
