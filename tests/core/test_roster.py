@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
-from cloudroute.core.node.peers import NodeUnusable, assign_ids, vtep_mac
+from cloudroute.core.node.peers import NodeUnusable, assign_ids, packed_or_none, vtep_mac
 from cloudroute.core.node.roster import roster
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.dataplane import Host, packed
@@ -95,6 +96,15 @@ def test_ids_are_unique_and_kept(texts: list[str], data: st.DataObject) -> None:
     for cidr in cidrs:
         if cidr in known and known[cidr] not in taken and list(known.values()).count(known[cidr]) == 1:
             assert ids[cidr] == known[cidr]
+
+
+@given(st.ip_addresses().map(str) | st.text("0123456789abcdef.:", max_size=20))
+def test_text_is_an_address_where_python_says_so(text: str) -> None:
+    try:
+        expected = ipaddress.ip_address(text).packed
+    except ValueError:
+        expected = None
+    assert packed_or_none(text) == expected
 
 
 NATIVE = st.sets(st.sampled_from(TABLES)).map(sorted)
