@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from cloudroute.agent.report import LASTS_SECONDS, Report, Reporter
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.core.node.peers import vtep_mac
+from cloudroute.core.node.startup import AgentState, Obstacle
 from cloudroute.dataplane import VTEP, VTEP6, AddressKey, Kind, link_local, packed
 from cloudroute.errors import Unreachable
-from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
+from tests.agent.world import CONFLIST, HOST, POLICY, TABLES, MemoryKernel, Node, node_route
 
 PAIR = (node_route(1, TABLES), node_route(2))
 
@@ -39,7 +41,7 @@ def test_after_a_reboot_the_old_conflist_goes_before_the_api_server_has_answered
     kernel.tables["files"].entries[CONFLIST] = b"of a former boot"
     node = Node(*PAIR, kernel=kernel)
     node.agents.node_routes.synced = False
-    assert node.turn() is None
+    assert node.turn().state is AgentState.LISTING
     assert conflist(node) is None
     node.agents.node_routes.synced = True
     assert node.turn().ready
@@ -71,7 +73,7 @@ def test_after_a_restart_alone_the_conflist_stays_while_the_api_server_is_gone()
     node.settle()
     node.agents.node_routes.synced = False
     node.start()
-    assert node.turn() is None
+    assert node.turn().state is AgentState.LISTING
     assert conflist(node)
 
 
@@ -390,5 +392,7 @@ def test_what_is_no_longer_so_is_not_written_after_a_failure() -> None:
 
 @pytest.mark.parametrize("words", [["one"], ["x" * 2000], [f"peer {number}" for number in range(50)]])
 def test_a_message_keeps_to_what_the_crd_allows(words: list[str]) -> None:
-    report = Report.bad(node_route(1), "KernelFailed", "").failing("PeersFailed", words)
+    own = node_route(1)
+    wanted = DesiredStateBuilder(POLICY).compose(own, {}, {}, HOST)
+    report = Report.of(AgentState.SERVING, own, wanted, Obstacle("PeersFailed", words))
     assert 0 < len(report.status({}, 0)["message"]) <= 1024

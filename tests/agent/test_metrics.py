@@ -5,12 +5,11 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 
 from cloudroute.agent.metrics import AgentTelemetry
-from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.dataplane import PeerBytes
 from cloudroute.types import Cidr
-from tests.agent.world import HOST, POOLS, TABLES, Node, node_route
+from tests.agent.world import HOST, POLICY, TABLES, Node, node_route
 
-POLICY = AgentPolicy(POOLS, 1, 8472, True, ())
 TWO, TWO6, FOUR = map(Cidr.parse, ("100.64.2.0/24", "fd00:64:0:0:2::/80", "100.64.4.0/24"))
 
 

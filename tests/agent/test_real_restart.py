@@ -105,7 +105,6 @@ def finish(kernel: Mortal, conf_dir: Path, *routes: NodeRoute) -> tuple[int, dic
     kernel.life, kernel.spent = float("inf"), 0
     fresh = loop(kernel, conf_dir, *routes)
     turn = fresh.turn()
-    assert turn.report is not None
     assert turn.report.ready, turn.report.message
     return kernel.spent, state(kernel, fresh)
 

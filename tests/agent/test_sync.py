@@ -8,11 +8,23 @@ from typing import Any
 import pytest
 
 from cloudroute.agent.cleanup import clean
-from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.core.node.peers import base
+from cloudroute.core.node.startup import AgentState
 from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, VTEP6, Kind, Nexthop, Route, RouteKey, packed
 from cloudroute.types import Cidr
-from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, route_table_object
+from tests.agent.world import (
+    CONFLIST,
+    HOST,
+    POLICY,
+    POOLS,
+    TABLES,
+    Killed,
+    MemoryKernel,
+    Node,
+    node_route,
+    route_table_object,
+)
 
 WORLD = (
     node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4),
@@ -100,7 +112,7 @@ def test_nothing_is_removed_before_the_first_full_lists_have_come() -> None:
     node.agents.node_routes.synced = False
     node.agents.node_routes.objects.clear()
     node.start()
-    assert node.turn() is None
+    assert node.turn().state is AgentState.LISTING
     assert node.kernel.state == before
 
 
@@ -177,7 +189,6 @@ def test_while_something_fails_a_change_reads_nothing_again_and_delays_no_retry(
     settled.clock.time = first.due
     second = settled.loop.turn()
     assert set(settled.kernel.reads) == set(KINDS)
-    assert second.report
     assert (second.report.reason, second.due) == ("PeersFailed", settled.clock.time + 1)
     settled.clock.time = second.due
     assert settled.turn().ready
@@ -275,7 +286,7 @@ def test_pods_are_masqueraded_in_any_case_toward_aws_services_and_where_it_is_sa
 
 
 def test_without_a_cluster_cidr_the_cluster_is_what_the_node_routes_say() -> None:
-    builder = DesiredStateBuilder(AgentPolicy((), 1, 8472, True, ()))
+    builder = DesiredStateBuilder(POLICY._replace(pools=()))
     own, peer = node_route(1), node_route(2)
     wanted: Any = builder.compose(own, {"n1": own, "n2": peer}, {}, HOST)
     rules = wanted.tables["nftables"][TABLE]

@@ -12,14 +12,16 @@ from typing import Any
 
 from cloudroute.agent.loop import Loop
 from cloudroute.agent.metrics import AgentTelemetry
-from cloudroute.agent.report import Reporter
+from cloudroute.agent.report import Report, Reporter
 from cloudroute.config import AgentSettings
+from cloudroute.core.node.desired import AgentPolicy
 from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, RouteTableObject, Subnet
 from tests.clock import FakeClock
 
 POOLS = (Cidr.parse("100.64.0.0/16"), Cidr.parse("fd00:64::/64"))
+POLICY = AgentPolicy(POOLS, vni=1, port=8472, masquerade=True, exceptions=())
 HOST = Host(
     "eth0", 9001, ((packed("10.0.0.1"), 20), (packed("fd01::1"), 64)), (packed("10.0.0.254"), packed("fe80::1"))
 )
@@ -283,16 +285,16 @@ class Node:
         self.loop = Loop(self.settings, self.agents, self.kernel, self.clock, self.telemetry, self.reporter)
         self.kernel.listen(self.loop.wake)
 
-    def turn(self) -> Any:
+    def turn(self) -> Report:
         """One turn; its report."""
         return self.loop.turn().report
 
-    def settle(self) -> Any:
+    def settle(self) -> Report:
         """Turns until nothing is written any more; the last report."""
         for _ in range(20):
             before = len(self.kernel.writes)
             turn = self.loop.turn()
-            if len(self.kernel.writes) == before and not (turn.report and not turn.report.ready):
+            if len(self.kernel.writes) == before and turn.report.ready:
                 return turn.report
             self.clock.time = max(self.clock.time, min(turn.due, self.clock.time + 60))
         return turn.report

@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.core.node.peers import NodeUnusable, assign_ids, packed_or_none, vtep_mac
 from cloudroute.core.node.roster import roster
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.dataplane import Host, packed
 from cloudroute.types import BITS, Cidr, NodeRoute
-from tests.agent.world import HOST, POOLS, TABLES, node_route
+from tests.agent.world import HOST, POLICY, POOLS, TABLES, node_route
 
 OWN = node_route(1)
-POLICY = AgentPolicy(POOLS, 1, 8472, True, ())
 
 
 def names(*routes: NodeRoute) -> set[str]:
