@@ -256,12 +256,13 @@ class Loop:
     def _next(self, report: Report, now: float) -> float:
         if report.state is AgentState.LISTING:
             return self._resync_due
-        self._telemetry.ready(ready=report.ready, why=report.why)
         if report.ready:
             self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
+            self._telemetry.ready(ready=True)
             self._failures, self._retry_due = 0, float("inf")
             return self._resync_due
         self._changes.say("report", "not ready", warning=True, reason=report.reason, problem=report.message)
+        self._telemetry.ready(ready=False, why=report.why)
         if self._retry_due == float("inf"):
             self._retry_due = now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 10))
             self._failures += 1

@@ -17,8 +17,9 @@ from tests.hosts import Namespace, require_netns, require_nftables
 
 SECONDS = 10.0
 """How long a change may take to be told on a busy machine: the glance comes once a second."""
-TUNNEL = Link("vxlan", bytes.fromhex("0a580af40300"), 1450, True, Vxlan(1, 8472, packed("10.0.3.4"), "eth0"))
-RULESET = Ruleset(True, (Cidr.parse("10.244.3.0/24"),), 8472)
+VXLAN = Vxlan(1, 8472, packed("10.0.3.4"), "eth0")
+TUNNEL = Link("vxlan", bytes.fromhex("0a580af40300"), mtu=1450, up=True, vxlan=VXLAN)
+RULESET = Ruleset(masquerade=True, pods=(Cidr.parse("10.244.3.0/24"),), port=8472)
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/eth0/rp_filter": "2",

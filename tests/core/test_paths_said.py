@@ -36,7 +36,8 @@ def column(world: World, name: str) -> object:
     """PATH, as the node's agent writes it."""
     own = world.records[name]
     host = Host("eth0", 9001, ((packed(own.spec.node_ips[0]), 16),), (packed("10.9.0.1"),))
-    wanted = DesiredStateBuilder(AgentPolicy((), 1, 8472, True, ())).compose(own, world.records, {}, host)
+    policy = AgentPolicy((), vni=1, port=8472, masquerade=True, exceptions=())
+    wanted = DesiredStateBuilder(policy).compose(own, world.records, {}, host)
     return Report.of(AgentState.SERVING, own, wanted).status({}, 0)["path"]
 
 

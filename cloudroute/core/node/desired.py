@@ -131,7 +131,7 @@ class DesiredStateBuilder:
             counts[peer.path] += number
         poor = {name: peer.problem for name, peer in self._peers.items() if peer.problem}
         return DesiredState(
-            {
+            tables={
                 "links": self._links(own, me, host, tunnels),
                 "sysctls": sysctls(me, host, tunnels),
                 "addresses": _addresses(own),
@@ -139,13 +139,13 @@ class DesiredStateBuilder:
                 **self._bulk,
                 "nftables": {TABLE: self._ruleset(own, reports)},
             },
-            own.spec.pod_cidrs,
-            mtu,
-            node_path(me.kind, {peer.sends_by for peer in alike}),
-            counts,
-            self._peers,
-            self._roster.pod_cidrs,
-            {**self._roster.problems, **poor},
+            pod_cidrs=own.spec.pod_cidrs,
+            mtu=mtu,
+            path=node_path(me.kind, {peer.sends_by for peer in alike}),
+            paths=counts,
+            peers=self._peers,
+            peer_cidrs=self._roster.pod_cidrs,
+            problems={**self._roster.problems, **poor},
         )
 
     def _changed(
@@ -188,14 +188,13 @@ class DesiredStateBuilder:
         return entries.peer
 
     def _links(self, own: NodeRoute, me: LocalNode, host: Host, tunnels: Sequence[str]) -> dict[str, Link]:
-        mac, vnis = vtep_mac(own.spec.pod_cidrs), (self._policy.vni, self._policy.port)
         return {
             device: Link(
                 "vxlan",
-                mac,
-                min(self._mtu(me, host), host.mtu - VXLAN_OVERHEAD[family]),
-                True,
-                Vxlan(*vnis, end, host.interface),
+                vtep_mac(own.spec.pod_cidrs),
+                mtu=min(self._mtu(me, host), host.mtu - VXLAN_OVERHEAD[family]),
+                up=True,
+                vxlan=Vxlan(self._policy.vni, self._policy.port, end, host.interface),
             )
             for device, (family, end) in zip(tunnels, me.ends.items(), strict=False)
         }
@@ -232,13 +231,13 @@ class DesiredStateBuilder:
         cluster = self._policy.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
         reserved = [cidr for report in reports.values() for subnet in report.subnets for cidr in subnet.reserved]
         return Ruleset(
-            self._policy.masquerade,
-            own.spec.pod_cidrs,
-            self._policy.port,
-            without_nested((*LINK_LOCAL_SERVICES, *reserved, *self._policy.always)),
-            without_nested((*cluster, *subnets, *self._policy.exceptions)),
-            self._roster.hosts,
-            self._roster.cidrs,
+            masquerade=self._policy.masquerade,
+            pods=own.spec.pod_cidrs,
+            port=self._policy.port,
+            masqueraded=without_nested((*LINK_LOCAL_SERVICES, *reserved, *self._policy.always)),
+            networks=without_nested((*cluster, *subnets, *self._policy.exceptions)),
+            hosts=self._roster.hosts,
+            peers=self._roster.cidrs,
         )
 
 
