@@ -115,6 +115,8 @@ class Reporter:
         self._not_before = 0.0
         self._stopping = False
         self._writing = False
+        self._failures = 0
+        """Writes that failed since the last one that did not."""
         self._changes = ChangeLog()
         self.thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -143,6 +145,12 @@ class Reporter:
                 self._not_before = self._clock.monotonic() + delay
             self._lock.notify_all()
 
+    @property
+    def due(self) -> float | None:
+        """Monotonic time of the next write; None while there is nothing to write."""
+        with self._lock:
+            return self._not_before if self._report else None
+
     def flush(self, timeout: float) -> bool:
         """Write a pending report now; wait up to `timeout` seconds and return whether it is written."""
         with self._lock:
@@ -156,20 +164,27 @@ class Reporter:
             self._stopping = True
             self._lock.notify_all()
 
+    def write_next(self) -> bool:
+        """Wait until a report is due, and write it. Returns False, without a write, once the thread must end."""
+        report = self._next()
+        if report is None:
+            return False
+        assert report.own is not None  # noqa: S101 - `say` drops reports without one
+        pause = 0.0
+        try:
+            self._agents.write_status(report.own, report.status(report.own.status, self._clock.now()))
+            self._failures = 0
+            self._changes.forget("status")
+        except ApiError as error:
+            self._failures += 1
+            self._changes.say("status", "can't write the status", warning=True, problem=str(error))
+            pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 8)) * _chance.uniform(1, 1.5)
+        self._done(report, pause)
+        return True
+
     def _run(self) -> None:
-        failures = 0
-        while report := self._next():
-            assert report.own is not None  # noqa: S101 - `say` drops reports without one
-            pause = 0.0
-            try:
-                self._agents.write_status(report.own, report.status(report.own.status, self._clock.now()))
-                failures = 0
-                self._changes.forget("status")
-            except ApiError as error:
-                failures += 1
-                self._changes.say("status", "can't write the status", warning=True, problem=str(error))
-                pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(failures, 8)) * _chance.uniform(1, 1.5)
-            self._done(report, pause)
+        while self.write_next():
+            pass
 
     def _next(self) -> Report | None:
         """Wait for a due report and return it; None when the thread must end."""

@@ -1,4 +1,4 @@
-"""What an agent counts, as /metrics shows it."""
+"""Metrics of an agent, as /metrics shows them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TWO, TWO6, FOUR = map(Cidr.parse, ("100.64.2.0/24", "fd00:64:0:0:2::/80", "100.6
 
 
 def series(telemetry: AgentTelemetry, name: str) -> dict[str, float]:
-    """By labels."""
+    """Return the values of a series by their labels."""
     lines = generate_latest(telemetry.registry).decode().splitlines()
     found = (line.removeprefix(name).rpartition(" ") for line in lines if line.startswith((f"{name}{{", f"{name} ")))
     return {labels: float(value) for labels, _, value in found}
