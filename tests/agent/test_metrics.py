@@ -1,21 +1,20 @@
-"""What an agent counts, as /metrics shows it."""
+"""Metrics of an agent, as /metrics shows them."""
 
 from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.dataplane import PeerBytes
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr
-from tests.agent.world import HOST, POOLS, TABLES, Node, node_route
+from tests.agent.world import HOST, POLICY, TABLES, Node, node_route
 
-POLICY = AgentPolicy(POOLS, 1, 8472, True, ())
 TWO, TWO6, FOUR = map(Cidr.parse, ("100.64.2.0/24", "fd00:64:0:0:2::/80", "100.64.4.0/24"))
 
 
 def series(telemetry: AgentTelemetry, name: str) -> dict[str, float]:
-    """By labels."""
+    """Return the values of a series by their labels."""
     lines = generate_latest(telemetry.registry).decode().splitlines()
     found = (line.removeprefix(name).rpartition(" ") for line in lines if line.startswith((f"{name}{{", f"{name} ")))
     return {labels: float(value) for labels, _, value in found}

@@ -11,7 +11,7 @@ from pathlib import Path
 from cloudroute.controller.backoff import EC2_ACTIONS
 from tests.docs.pages import ROOT
 
-SAYERS = ("Notice", "notify", "say", "Condition", "bad", "failing", "NodeUnusable", "cls")
+SAYERS = ("Notice", "notify", "say", "Condition", "Report", "Obstacle", "NodeUnusable")
 """Functions that take a reason among their arguments."""
 _REASON = re.compile(r"[A-Z][A-Za-z]+")
 _NO_REASONS = ("Node", "RouteTable", "True", "False")

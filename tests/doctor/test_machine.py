@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from cloudroute.adapters.machine import look
-from cloudroute.agent import loop
-from cloudroute.core.explain.doctor import node
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown, known
 from cloudroute.dataplane import packed
@@ -101,8 +99,3 @@ def test_who_is_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     found = look(str(tmp_path), VNI, PORT)
     assert isinstance(found, Unknown)
     assert "sudo" in found.why
-
-
-def test_plugins_are_those_that_the_agent_demands() -> None:
-    """Doctor and agent agree on what a node needs."""
-    assert node.NEEDED_PLUGINS == loop.NEEDED_PLUGINS

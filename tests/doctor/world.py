@@ -13,8 +13,9 @@ from cloudroute.commands.doctor_facts import gather
 from cloudroute.core.explain.doctor import Finding, examine
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown
-from cloudroute.core.explain.doctor.node import FEATURES, NEEDED_PLUGINS
+from cloudroute.core.explain.doctor.node import FEATURES
 from cloudroute.core.identity import identity
+from cloudroute.core.node.conflist import NEEDED_PLUGINS
 from cloudroute.dataplane import Host, packed
 from cloudroute.lab.kube.resources import Resource
 from cloudroute.ports import Clock

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.netlink import listen
-from cloudroute.adapters.netlink.addresses import Addresses
+from cloudroute.adapters.netlink.channel import Channel, Failure
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.dataplane import KINDS, AddressKey, Kind, packed
 from cloudroute.ports import KindDriver
@@ -206,14 +206,15 @@ def test_an_address_that_others_remove_while_it_is_being_written_is_told(
     remove = ("ip", "address", "delete", "fd00:1::/128", "dev", "cr0")
     host.run(*remove)
     full.addresses.read(())
-    put = Addresses._put
+    submit = Channel.submit
 
-    def put_in_vain(table: Addresses, keys: list[AddressKey]) -> dict[AddressKey, str]:
-        failed = put(table, keys)
-        host.run(*remove)
-        return failed
+    def submit_in_vain(channel: Channel, keys: list[Any], pack: Callable[[int], list[bytes]]) -> dict[Any, Failure]:
+        failures = submit(channel, keys, pack)
+        if keys:
+            host.run(*remove)
+        return failures
 
-    monkeypatch.setattr(Addresses, "_put", put_in_vain)
+    monkeypatch.setattr(Channel, "submit", submit_in_vain)
     with ear.hears_at_least("addresses"):
         full.addresses.write({AddressKey("cr0", packed("fd00:1::"), 128): None}, ())
 
