@@ -34,7 +34,7 @@ from cloudroute.core.cluster.planner import Decision, conclude, decide, summary
 from cloudroute.core.cluster.staleness import safe_on_old_tables
 from cloudroute.core.explain.overview import Cycle
 from cloudroute.core.paths import path_counts
-from cloudroute.errors import ApiError, Forbidden, LimitExceeded, UsageError
+from cloudroute.errors import ApiError, Forbidden, UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
 from cloudroute.telemetry import ChangeLog, Telemetry
 
@@ -108,7 +108,14 @@ class Loop:
         self._clock, self._telemetry, self.status = clock, telemetry, status
         self.policy = policy_of(settings, leave)
         limit = None if settings.route_limit == "auto" else settings.route_limit
-        self.cache = Ec2Cache(ec2, clock, settings.vpc_id, limit, settings.resync_seconds, own_vpc)
+        self.cache = Ec2Cache(
+            ec2,
+            clock,
+            vpc_id=settings.vpc_id,
+            limit=limit,
+            resync_seconds=settings.resync_seconds,
+            own_vpc=own_vpc,
+        )
         self._applier = Applier(kube, ec2, fence, clock, settings.resync_seconds, self._step_done, self._step_surprised)
         self._changes = ChangeLog()
         self._memory = Memory()
@@ -205,7 +212,7 @@ class Loop:
         decision = decide(snapshot, self.policy)
         steps = self._timely(decision.plan.steps)
         if postponed := len(decision.plan.steps) - len(steps):
-            self.cache.surprise()
+            self.cache.surprised = True
         self._memory = decision.plan.memory
         self.cache.refused.clear()
         outcome = self._applier.run(steps, stop, self._beat)
@@ -332,7 +339,7 @@ class Loop:
     # --- effects of a step ------------------------------------------------------------------
 
     def _step_done(self, step: Step) -> None:
-        self.cache.note(step)
+        self.cache.succeeded(step)
         if isinstance(step, SetCondition) and step.condition.reason != "RouteCreated":
             warning = step.condition.status == "True"
             self._event(
@@ -340,11 +347,9 @@ class Loop:
             )
 
     def _step_surprised(self, step: Step, error: ApiError) -> None:
-        if isinstance(error, LimitExceeded) and isinstance(step, ChangeRoute):
-            self.cache.refuse(step.table_id, step.destination.family)
-        elif isinstance(step, ChangeRoute | DisableSourceDestCheck):
+        if isinstance(step, ChangeRoute | DisableSourceDestCheck):
             node = self._cluster.nodes.items().get(step.node)
-            self.cache.surprise(node.instance_id if node else "")
+            self.cache.failed(step, error, node.instance_id if node else "")
 
     # --- notices and metrics ----------------------------------------------------------------
 
