@@ -27,7 +27,7 @@ from cloudroute.config import ControllerSettings
 from cloudroute.controller.lease import Lease, NoLease
 from cloudroute.controller.loop import Loop
 from cloudroute.controller.process import Controller
-from cloudroute.controller.status import Status
+from cloudroute.controller.status_page import StatusPage
 from cloudroute.core.cluster.model import Snapshot
 from cloudroute.core.cluster.planner import Decision, decide
 from cloudroute.core.identity import identity
@@ -64,8 +64,9 @@ def make_loop(
     cluster: KubeCluster,
     fence: Fence,
     telemetry: Telemetry,
+    *,
     leave: bool,
-    status: Status | None = None,
+    page: StatusPage | None = None,
 ) -> Loop:
     """Return a loop over a cluster that has been read once: if no region is set, its nodes' zones may tell it.
 
@@ -76,7 +77,18 @@ def make_loop(
     region = settings.region or find_region(None, zones)
     ec2 = Ec2Client(None, region, fence, clock, write_seconds(settings), telemetry.ec2_request)
     own_vpc = cache(lambda: find_vpc(None))
-    return Loop(settings, cluster, kube, ec2, fence, clock, telemetry, leave, status, own_vpc)
+    return Loop(
+        settings=settings,
+        cluster=cluster,
+        kube=kube,
+        ec2=ec2,
+        fence=fence,
+        clock=clock,
+        telemetry=telemetry,
+        leave=leave,
+        page=page,
+        own_vpc=own_vpc,
+    )
 
 
 def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, Decision]:
@@ -86,15 +98,15 @@ def look(settings: ControllerSettings, leave: bool = False) -> tuple[Snapshot, D
     """
     with observed(settings) as cluster:
         kube = KubeClient(cluster.transport, cluster)
-        loop = make_loop(settings, kube, cluster, ReadOnly(), Telemetry(), leave)
+        loop = make_loop(settings, kube, cluster, ReadOnly(), Telemetry(), leave=leave)
         loop.check()
-        snapshot = loop.look()
+        snapshot = loop.reader.read()
         if snapshot is None:
             raise CloudrouteError(
                 "no VPC is known: EC2 has none of the instances that the nodes' providerIDs name; check --region, or "
                 "pass --vpc-id"
             )
-        return snapshot, decide(snapshot, loop.policy)
+        return snapshot, decide(snapshot, loop.reader.policy)
 
 
 def run_controller(settings: ControllerSettings, leave: bool = False) -> NoReturn:
@@ -107,16 +119,20 @@ def run_controller(settings: ControllerSettings, leave: bool = False) -> NoRetur
     telemetry = Telemetry()
     cluster = connect(settings, telemetry.beat)
     lease = _lease(settings, cluster)
-    status = Status(settings.cluster_name, lease) if settings.status_page and not leave else None
-    if status:
-        telemetry.pages |= status.pages()
+    page = StatusPage(settings.cluster_name, lease) if settings.status_page and not leave else None
+    if page:
+        telemetry.pages |= page.pages()
     if not leave:  # a cleanup ends by itself, needs no probes, and often runs where the address is in use
         with listening(settings.listen):
             port = telemetry.serve(*settings.listen)
         log.info("listening", port=port, page=settings.status_page)
     kube = KubeClient(cluster.transport, cluster, write_seconds(settings))
     controller = Controller(
-        settings, cluster, lease, lambda: make_loop(settings, kube, cluster, lease, telemetry, leave, status), telemetry
+        settings,
+        cluster,
+        lease,
+        lambda: make_loop(settings, kube, cluster, lease, telemetry, leave=leave, page=page),
+        telemetry,
     )
     stop_on_signal(controller.stop)
     code = exit_code(lambda: 0 if controller.run() else 1)

@@ -29,7 +29,7 @@ from cloudroute.adapters.kube.transport import READ_SECONDS
 from cloudroute.commands.control import LEASE, ReadOnly
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
-from cloudroute.controller.loop import policy_of
+from cloudroute.controller.reader import policy_of
 from cloudroute.core.explain.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
 from cloudroute.core.explain.doctor.cluster import NO_API, agent_permissions, permissions
 from cloudroute.core.explain.doctor.facts import (

@@ -111,17 +111,17 @@ class Ec2Cache:
 
     # --- reading ----------------------------------------------------------------------------
 
-    def refresh(self, wanted: Set[str], reports: Collection[RouteTableObject] = ()) -> None:
+    def refresh(self, wanted: Set[str], table_objects: Collection[RouteTableObject] = ()) -> None:
         """Do the reads that are due. Raises ApiError; results of earlier reads are then kept.
 
-        `wanted` are the ids of the instances to know. `reports` give the VPC where no node is left, and the limit where
-        Service Quotas can't be asked.
+        `wanted` are the ids of the instances to know. `table_objects` give the VPC where no node is left, and the limit
+        where Service Quotas can't be asked.
         """
         now = self._clock.monotonic()
         resync = now >= self.next_resync
         changed = self._read_instances(wanted, now, resync=resync)
         if not self._fixed_vpc and not (self._voted and self.tables):
-            self._find_vpc(next((report.vpc_id for report in reports), ""), alone=not wanted)
+            self._find_vpc(next((one.vpc_id for one in table_objects), ""), alone=not wanted)
         if self.vpc_id:
             if resync or self.surprised or not self.tables:
                 self._read_tables()
@@ -130,7 +130,7 @@ class Ec2Cache:
                 self._referenced = self._referenced_subnets()
             self._read_prefix_lists(resync=resync)
             self._read_subnets(now)
-            self._read_quota(reports, now)
+            self._read_quota(table_objects, now)
         if resync:
             self.unknown_owners.clear()
             self._resolved.keep(())
@@ -160,16 +160,17 @@ class Ec2Cache:
         self._instances.forget(due)
         self._doubted.asked(due, now)
 
-    def _find_vpc(self, reported: str, *, alone: bool) -> None:
+    def _find_vpc(self, before: str, *, alone: bool) -> None:
         """Take the VPC of most nodes: one stray node must not move the cluster to another VPC.
 
-        The machine's own VPC counts only before the first node (`alone`): a controller may run in a management VPC.
+        Without instances it is that of the RouteTable objects (`before`, "" for none). The machine's own VPC counts
+        only before the first node (`alone`): a controller may run in a management VPC.
         """
         votes = Counter(i.vpc_id for i in self.instances.values() if i.vpc_id).most_common(1)
         if votes:
             vpc_id, by = votes[0][0], "the nodes' instances"
-        elif reported:
-            vpc_id, by = reported, "the RouteTable objects"
+        elif before:
+            vpc_id, by = before, "the RouteTable objects"
         else:
             vpc_id, by = self._own_vpc() if alone else "", "the metadata service"
         if vpc_id and vpc_id != self.vpc_id:
@@ -225,7 +226,7 @@ class Ec2Cache:
             self._missing_subnets.asked(missing, asked)
         self._missing_subnets.keep(missing)
 
-    def _read_quota(self, reports: Collection[RouteTableObject], now: float) -> None:
+    def _read_quota(self, table_objects: Collection[RouteTableObject], now: float) -> None:
         if self._fixed_limit is not None or now < self._next_quota:
             return
         try:
@@ -235,9 +236,9 @@ class Ec2Cache:
             self._next_quota = self._clock.monotonic() + self._resync_seconds
             if not self._quota_known:
                 # The limit in force before the restart, and never less than a table holds, so that no route is removed.
-                reported = [use.limit for report in reports for use in report.families.values()]
+                before = [use.limit for one in table_objects for use in one.families.values()]
                 held = [len(table.routes) for table in self.tables.values()]
-                self.limit = max([*(reported or [FALLBACK_LIMIT]), *held])
+                self.limit = max([*(before or [FALLBACK_LIMIT]), *held])
             log.warning("route limit", problem=str(error), used=self.limit)
 
     # --- writing ----------------------------------------------------------------------------

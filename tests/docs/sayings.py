@@ -40,7 +40,7 @@ def reasons_in(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or _name(node.func) not in SAYERS:
             continue
-        for argument in node.args:
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
             if isinstance(argument, ast.JoinedStr) and _text(argument) == f"{GAP}Refused":
                 yield from (f"{action}Refused" for action in EC2_ACTIONS)
             elif isinstance(argument, ast.Constant) and _is_reason(_text(argument)):
