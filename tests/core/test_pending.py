@@ -13,14 +13,21 @@ from cloudroute.types import Cidr, Instance, Interface, Route, RouteTable
 LOADED = settings(deadline=None)  # a machine under load is slow, not wrong
 CIDR = Cidr.parse("10.1.0.0/24")
 CIDR6 = Cidr.parse("fd00::/80")
-OTHER = RouteTable("other", "vpc", False, (), {}, {})
+
+
+def table_with(id_: str, *routes: Route) -> RouteTable:
+    return RouteTable(
+        id=id_, vpc_id="vpc", main=False, subnet_ids=(), tags={}, routes={route.destination: route for route in routes}
+    )
+
+
+OTHER = table_with("other")
 
 
 def table(**targets: str) -> RouteTable:
     """A table `rtb` with routes given as v4=… and v6=…."""
     destinations = {"v4": CIDR, "v6": CIDR6}
-    routes: dict[Cidr | str, Route] = {destinations[k]: Route(destinations[k], t) for k, t in targets.items()}
-    return RouteTable("rtb", "vpc", False, (), {}, routes)
+    return table_with("rtb", *(Route(destinations[key], target) for key, target in targets.items()))
 
 
 def known(**targets: str) -> KnownTables:
@@ -42,7 +49,16 @@ def described(tables: KnownTables, shown: RouteTable, now: float) -> dict[str, s
 
 
 def instance(*, check: bool) -> Instance:
-    return Instance("i-1", "running", "vpc", "a", (Interface("eni-1", 0, "s", check), Interface("eni-2", 1, "s", True)))
+    return Instance(
+        id="i-1",
+        state="running",
+        vpc_id="vpc",
+        zone="a",
+        interfaces=(
+            Interface("eni-1", 0, "s", source_dest_check=check),
+            Interface("eni-2", 1, "s", source_dest_check=True),
+        ),
+    )
 
 
 def checks(instances: KnownInstances, shown: Instance, now: float) -> list[bool]:
@@ -94,7 +110,7 @@ def test_a_deleted_route_is_gone_before_a_describe_drops_it() -> None:
 
 def test_a_replaced_route_has_its_new_target() -> None:
     """A stale describe does not bring the old target back, nor its blackhole."""
-    stale = RouteTable("rtb", "vpc", False, (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)})
+    stale = table_with("rtb", Route(CIDR, "eni-1", blackhole=True))
     tables = KnownTables()
     tables.describe([stale], 0)
     tables.write("rtb", CIDR, "eni-2", 0)
@@ -151,7 +167,7 @@ def test_a_blackhole_of_our_own_target_is_seen() -> None:
     """The route that shows with our target keeps the state that the describe gives it."""
     tables = known()
     tables.write("rtb", CIDR, "eni-1", 0)
-    tables.describe([RouteTable("rtb", "vpc", False, (), {}, {CIDR: Route(CIDR, "eni-1", blackhole=True)})], 1)
+    tables.describe([table_with("rtb", Route(CIDR, "eni-1", blackhole=True))], 1)
     assert tables.current["rtb"].routes[CIDR].blackhole
 
 
