@@ -54,6 +54,10 @@ class Fence(Protocol):
         ...
 
 
+EC2_WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
+"""The actions of `Ec2` that change something."""
+
+
 class Ec2(Protocol):
     """The ten EC2 and Service Quotas calls that cloudroute makes, and no others.
 
@@ -312,6 +316,7 @@ class Leases(Protocol):
 
 
 __all__ = [
+    "EC2_WRITES",
     "Agents",
     "Clock",
     "Cluster",

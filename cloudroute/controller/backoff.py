@@ -21,7 +21,7 @@ from cloudroute.core.cluster.model import (
     WriteRouteTableObject,
 )
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
-from cloudroute.ports import Clock
+from cloudroute.ports import EC2_WRITES, Clock
 from cloudroute.telemetry import ChangeLog
 
 _chance = Random()
@@ -38,7 +38,6 @@ TABLE_OBJECT_SECONDS = 2.0
 """Seconds between two writes of a RouteTable object: a burst changes it with each route, and every agent watches it."""
 FORGET_SECONDS = 600.0
 """Seconds after the end of its pause at which a failure is forgotten: the next one counts as the first."""
-EC2_ACTIONS = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 
 
 class Failure(NamedTuple):
@@ -160,7 +159,7 @@ class BackOff:
                 message=str(failure.error),
             )
             for (action, table_id), failure in self._refusals.items()
-            if failure.until > now and action in EC2_ACTIONS
+            if failure.until > now and action in EC2_WRITES
         ]
 
 

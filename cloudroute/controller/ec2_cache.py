@@ -1,7 +1,7 @@
 """The last known state of EC2: read as seldom as possible, with the process's own writes (`core.cluster.pending`).
 
-A resync reads tables and instances, a new node only its instance; subnets are read hourly. After a surprise (a lost
-race, no answer, a full table) the tables are read again before anything else is decided.
+A resync reads tables and instances, a new node only its instance; subnets are read hourly. After an unexpected result
+(a lost race, no answer, a full table) the tables are read again before anything else is decided.
 
 A read may take longer than the pause after it, so pauses and ages count from its end.
 """
@@ -64,7 +64,7 @@ class Ec2Cache:
         """End of the last read of the tables, monotonic seconds."""
         self.reading = 0
         """Number of reads of the tables so far."""
-        self.surprised = False
+        self.tables_stale = False
         """Whether the tables must be read again before anything is decided."""
         self.next_resync = self._next_subnets = self._next_quota = 0.0
         self._quota_known = limit is not None
@@ -123,7 +123,7 @@ class Ec2Cache:
         if not self._fixed_vpc and not (self._voted and self.tables):
             self._find_vpc(next((one.vpc_id for one in table_objects), ""), alone=not wanted)
         if self.vpc_id:
-            if resync or self.surprised or not self.tables:
+            if resync or self.tables_stale or not self.tables:
                 self._read_tables()
                 changed = True
             if changed:
@@ -156,7 +156,7 @@ class Ec2Cache:
         """Mark instances to be read again, once per resync: they may be gone, and their routes dead."""
         now = self._clock.monotonic()
         due = self._doubted.due(instance_ids, now)
-        self.surprised = self.surprised or bool(due)
+        self.tables_stale = self.tables_stale or bool(due)
         self._instances.forget(due)
         self._doubted.asked(due, now)
 
@@ -184,7 +184,7 @@ class Ec2Cache:
         self.tables_read = self._clock.monotonic()
         self._tables.describe(tables, self.tables_read)
         self.reading += 1
-        self.surprised = False
+        self.tables_stale = False
 
     def _read_instances(self, wanted: Set[str], now: float, *, resync: bool) -> bool:
         """Read the instances that are due. Returns whether there were any."""
@@ -257,7 +257,7 @@ class Ec2Cache:
         The node's instance (`instance_id`, "" if it has none) is read again, too; not because a table is full, whose
         size will then show the limit.
         """
-        self.surprised = True
+        self.tables_stale = True
         if isinstance(step, ChangeRoute) and isinstance(error, LimitExceeded):
             self.refused.add((step.table_id, step.destination.family))
             return

@@ -115,7 +115,7 @@ class Reconciler:
         steps = self._timely(decision.plan.steps)
         postponed = len(decision.plan.steps) - len(steps)
         if postponed:
-            self._reader.cache.surprised = True
+            self._reader.cache.tables_stale = True
         self._memory = decision.plan.memory
         self._reader.cache.refused.clear()
         outcome = self._applier.run(steps, stop, self._beat)
@@ -155,7 +155,7 @@ class Reconciler:
         times = [self._reader.cache.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
         if outcome.deferred:
             times.append(now + max(BUDGET_SECONDS, outcome.deferred))
-        elif done or self._reader.cache.surprised:
+        elif done or self._reader.cache.tables_stale:
             times.append(now)  # to see the effects
         hopeful = postponed or waits or done or outcome.deferred or outcome.hopeful
         return Turn(

@@ -6,20 +6,19 @@ that EC2 does not know. An answer is what EC2 shows, which may be older than our
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 
 from cloudroute.adapters.ec2 import errors, parse
-from cloudroute.adapters.ec2.calls import Calls, Method, Raw, open_reader, open_writer
+from cloudroute.adapters.ec2.calls import Calls, Method, chunks, open_reader, open_writer
 from cloudroute.adapters.ec2.model import lean_session
+from cloudroute.adapters.ec2.parse import Raw
 from cloudroute.errors import LostRace
 from cloudroute.ports import Clock, Fence
 from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, RouteTable, Subnet, family_of
 
-_FILTER_VALUES = 200
-"""Most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
 _AT_ONCE = 2
 """Concurrent calls of one read: 5,000 instances take 25 calls. More at once would save a second, but each costs 7 MB
 while it is decoded, which the process never gives back."""
@@ -62,11 +61,11 @@ class Ec2Client:
             return [instance for page in pages for instance in parse.instances(page.get("Reservations") or ())]
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="DescribeInstances") as pool:
-            return {instance.id: instance for chunk in pool.map(describe, _chunks(ids)) for instance in chunk}
+            return {instance.id: instance for chunk in pool.map(describe, chunks(ids)) for instance in chunk}
 
     def owners(self, interface_ids: Collection[str]) -> Mapping[str, InterfaceOwner]:
         found: dict[str, InterfaceOwner] = {}
-        for chunk in _chunks(interface_ids):
+        for chunk in chunks(interface_ids):
             params = {"Filters": _filter("network-interface.network-interface-id", *chunk), "MaxResults": 1000}
             method = self._ec2.describe_instances
             for page in self._calls.pages("DescribeInstances", _some(chunk), method, params, attempts=1):
@@ -82,7 +81,7 @@ class Ec2Client:
         # A list that EC2 does not describe, for example because its account no longer shares it, fills at least a slot.
         entries: dict[str, tuple[Family, int]] = {id_: (family_of(id_), 1) for id_ in ids}
         method = self._ec2.describe_managed_prefix_lists
-        for chunk in _chunks(ids):
+        for chunk in chunks(ids):
             params = {"Filters": _filter("prefix-list-id", *chunk), "MaxResults": 100}
             for page in self._calls.pages("DescribeManagedPrefixLists", _some(chunk), method, params):
                 entries |= parse.prefix_lists(page.get("PrefixLists") or ())
@@ -124,12 +123,6 @@ class Ec2Client:
 
 def _filter(name: str, *values: str) -> Sequence[Raw]:
     return [{"Name": name, "Values": list(values)}]
-
-
-def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:
-    ordered = sorted(set(ids))
-    for start in range(0, len(ordered), _FILTER_VALUES):
-        yield ordered[start : start + _FILTER_VALUES]
 
 
 def _some(ids: Sequence[str]) -> str:
