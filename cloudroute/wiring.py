@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cloudroute.controller.lease import Lease, NoLease
     from cloudroute.controller.loop import Loop
     from cloudroute.controller.process import Controller
-    from cloudroute.controller.status import Status
+    from cloudroute.controller.status_page import StatusPage
     from cloudroute.core.cluster.model import Snapshot
     from cloudroute.core.cluster.planner import Decision
     from cloudroute.telemetry import AgentTelemetry, Telemetry
@@ -60,17 +60,17 @@ def controller(
     """
     from cloudroute.adapters.kube.client import KubeClient
     from cloudroute.controller.process import Controller
-    from cloudroute.controller.status import Status
+    from cloudroute.controller.status_page import StatusPage
 
     cluster = connect(settings, telemetry.beat)
     lease = _lease(settings, cluster)
-    status = Status(settings.cluster_name, lease) if settings.status_page and not leave else None
-    if status:
-        telemetry.pages |= status.pages()
+    page = StatusPage(settings.cluster_name, lease) if settings.status_page and not leave else None
+    if page:
+        telemetry.pages |= page.pages()
     kube = KubeClient(cluster.transport, cluster, _write_seconds(settings))
 
     def make_loop() -> Loop:
-        return _loop(settings, kube, cluster, lease, telemetry, leave=leave, status=status)
+        return _loop(settings, kube, cluster, lease, telemetry, leave=leave, page=page)
 
     return Controller(settings, cluster, lease, make_loop, telemetry), kube
 
@@ -99,7 +99,7 @@ def _loop(
     telemetry: Telemetry,
     *,
     leave: bool,
-    status: Status | None = None,
+    page: StatusPage | None = None,
 ) -> Loop:
     """Return a loop over a cluster that has been read once: if no region is set, its nodes' zones may tell it.
 
@@ -113,7 +113,7 @@ def _loop(
     zones = (node.zone_hint for node in cluster.nodes.items().values())
     region = settings.region or find_region(None, zones)
     return Loop(
-        settings,
+        settings=settings,
         cluster=cluster,
         kube=kube,
         ec2=Ec2Client(None, region, fence, clock, _write_seconds(settings), telemetry.ec2_request),
@@ -121,7 +121,7 @@ def _loop(
         clock=clock,
         telemetry=telemetry,
         leave=leave,
-        status=status,
+        page=page,
         own_vpc=cache(lambda: find_vpc(None)),
     )
 
@@ -155,13 +155,13 @@ def look(settings: ControllerSettings, *, leave: bool = False) -> tuple[Snapshot
         kube = KubeClient(cluster.transport, cluster)
         loop = _loop(settings, kube, cluster, ReadOnly(), Telemetry(), leave=leave)
         loop.check()
-        snapshot = loop.look()
+        snapshot = loop.reader.read()
         if snapshot is None:
             raise CloudrouteError(
                 "no VPC is known: EC2 has none of the instances that the nodes' providerIDs name; check --region, or "
                 "pass --vpc-id"
             )
-        return snapshot, decide(snapshot, loop.policy)
+        return snapshot, decide(snapshot, loop.reader.policy)
 
 
 @contextmanager

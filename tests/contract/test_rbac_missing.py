@@ -133,7 +133,15 @@ def live(server: RealKubeApi, folder: Path) -> None:
         kube, telemetry = KubeClient(cluster.transport, cluster), Telemetry(clock.monotonic)
         ec2 = Ec2Client(aws.session(), aws.region, NoLease(), clock, 3.0, telemetry.ec2_request)
         settings = settings_of(route_table=tables, vpc_id=vpc.id)
-        loop = Loop(settings, cluster, kube, ec2, NoLease(), clock, telemetry)
+        loop = Loop(
+            settings=settings,
+            cluster=cluster,
+            kube=kube,
+            ec2=ec2,
+            fence=NoLease(),
+            clock=clock,
+            telemetry=telemetry,
+        )
         subnet = aws.scene.ec2.create_subnet(VpcId=vpc.id, CidrBlock=f"10.0.{200 + len(tables)}.0/24")["Subnet"]
         aws.scene.ec2.associate_route_table(RouteTableId=tables[0], SubnetId=subnet["SubnetId"])
         lease = Lease(KubeLeases(cluster.transport, "cloudroute", "cloudroute", 3.0), clock, str(folder), 15, 10.0, 2.0)

@@ -23,7 +23,8 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.config import ControllerSettings
 from cloudroute.controller import Loop, NoLease
-from cloudroute.controller.loop import Turn
+from cloudroute.controller.reconciler import Turn
+from cloudroute.controller.status_page import StatusPage
 from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
@@ -86,11 +87,12 @@ class Lab:
         fence: Fence | None = None,
         beside: bool = False,
         own_vpc: str = "",
+        page: StatusPage | None = None,
         **changed: Any,
     ) -> Loop:
         """A fresh controller, as after a restart, with `changed` settings; `leave` as for `cleanup`.
 
-        `own_vpc` is where its own machine is, as the metadata service tells it.
+        `own_vpc` is where its own machine is, as the metadata service tells it; `page` shows its cycles.
         It becomes `self.loop`. The one before ends, unless this one is to run beside it.
         """
         if not beside:
@@ -102,8 +104,18 @@ class Lab:
         session = self.session or self.aws.session()
         ec2 = Ec2Client(session, self.aws.region, fence, self.clock, 3.0, self.telemetry.ec2_request)
         self.client = KubeClient(self.cluster.transport, self.cluster)
-        rest = (fence, self.clock, self.telemetry, leave)
-        self.loop = Loop(self.settings, self.cluster, self.client, ec2, *rest, own_vpc=lambda: own_vpc)
+        self.loop = Loop(
+            settings=self.settings,
+            cluster=self.cluster,
+            kube=self.client,
+            ec2=ec2,
+            fence=fence,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            leave=leave,
+            page=page,
+            own_vpc=lambda: own_vpc,
+        )
         self.clusters.append(self.cluster)
         self.cluster.start(self.loop.wake)
         for store in (self.cluster.nodes, self.cluster.node_routes, self.cluster.route_table_objects):

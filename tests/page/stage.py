@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cloudroute.controller import NoLease
-from cloudroute.controller.status import Status
+from cloudroute.controller.status_page import StatusPage
 from cloudroute.telemetry import Telemetry
 from tests.controller.lab import Lab, lab
 
@@ -21,7 +21,7 @@ class Election:
 
 
 @contextmanager
-def served(status: Status) -> Iterator[str]:
+def served(status: StatusPage) -> Iterator[str]:
     """The page of `status` over HTTP; its URL without the last slash."""
     telemetry = Telemetry()
     telemetry.pages |= status.pages()
@@ -37,8 +37,8 @@ def shown(*args: Any, nodes: int = 0, election: Election | None = None, **settin
     """A Lab with `nodes` settled nodes, and the URL of its page."""
     with lab(*args, **settings) as world:
         # Compose the status for each request: the Lab's clock stands still.
-        status = Status("prod", election or NoLease(), lambda: float("inf"))
-        world.loop.status = status
+        status = StatusPage("prod", election or NoLease(), lambda: float("inf"))
+        world.start(page=status)
         if nodes:
             world.join_many(nodes)
             world.run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from cloudroute.controller.status import Status
+from cloudroute.controller.status_page import StatusPage
 from tests.core.world import POLICY, World, settled_world
 from tests.page.chrome import Tab
 from tests.page.stage import Election, agents_say, served, shown
@@ -14,8 +14,8 @@ from tests.page.test_compose import cycle_of
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 
-def leading(world: World) -> Status:
-    status = Status("prod", Election(), lambda: float("inf"))
+def leading(world: World) -> StatusPage:
+    status = StatusPage("prod", Election(), lambda: float("inf"))
     status.cycle(cycle_of(world))
     return status
 
@@ -225,7 +225,7 @@ def test_a_standby_has_its_page(tab: Tab) -> None:
     """A standby's page names the leader, and shows the cluster once the standby leads."""
     election = Election()
     election.held, election.holder = False, "ip-10-0-0-9_77aa0c1d"
-    status = Status("prod", election, lambda: float("inf"))
+    status = StatusPage("prod", election, lambda: float("inf"))
     with served(status) as url:
         tab.go(url)
         assert "ip-10-0-0-9_77aa0c1d leads" in tab.text("#standby")

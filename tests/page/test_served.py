@@ -14,7 +14,7 @@ import pytest
 
 from cloudroute import telemetry
 from cloudroute.controller import NoLease
-from cloudroute.controller.status import REMEMBERED, Status
+from cloudroute.controller.status_page import REMEMBERED, StatusPage
 from cloudroute.core.explain.overview import Cycle, compose
 from cloudroute.telemetry import Telemetry
 from tests.core.world import World, settled_world
@@ -39,9 +39,9 @@ def status_at(url: str) -> dict[str, Any]:
     return status
 
 
-def leading(world: World | None = None, **changed: Any) -> Status:
+def leading(world: World | None = None, **changed: Any) -> StatusPage:
     """A leader's status after one cycle."""
-    status = Status("prod", Election(), lambda: float("inf"))
+    status = StatusPage("prod", Election(), lambda: float("inf"))
     status.cycle(cycle_of(world or settled_world(3, 1, 50))._replace(**changed))
     return status
 
@@ -110,7 +110,7 @@ def test_a_standby_says_who_leads() -> None:
     """A standby's status names the leader and contains nothing about the cluster."""
     election = Election()
     election.held, election.holder = False, "other_1234"
-    with served(Status("prod", election)) as url:
+    with served(StatusPage("prod", election)) as url:
         status = status_at(url)
         assert (status["leader"], status["holder"], status["identity"]) == (False, "other_1234", election.identity)
         assert "nodes" not in status
@@ -119,7 +119,7 @@ def test_a_standby_says_who_leads() -> None:
 
 def test_a_leader_without_a_cycle_reports_its_problem() -> None:
     """A problem is listed once when it begins and once when it ends; the last status stays meanwhile."""
-    status = Status("prod", Election(), lambda: float("inf"))
+    status = StatusPage("prod", Election(), lambda: float("inf"))
     with served(status) as url:
         assert status_at(url)["leader"]
         for _ in range(3):
@@ -143,9 +143,9 @@ def test_it_is_composed_once_a_cycle_however_many_ask(monkeypatch: pytest.Monkey
         composed.append(cycle)
         return compose(cycle)
 
-    monkeypatch.setattr("cloudroute.controller.status.compose", counting)
+    monkeypatch.setattr("cloudroute.controller.status_page.compose", counting)
     now = [100.0]
-    status = Status("prod", NoLease(), lambda: now[0])
+    status = StatusPage("prod", NoLease(), lambda: now[0])
     cycle = cycle_of(settled_world(2, 1, 50))
     status.cycle(cycle)
     assert composed == []

@@ -118,7 +118,15 @@ class Replica:
             region = world.cloud.aws.region
             ec2 = Ec2Client(clients.session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
             found = replace(settings, vpc_id=world.cloud.vpc.id)
-            self.loop = Loop(found, cluster, kube, ec2, lease, clock, telemetry)
+            self.loop = Loop(
+                settings=found,
+                cluster=cluster,
+                kube=kube,
+                ec2=ec2,
+                fence=lease,
+                clock=clock,
+                telemetry=telemetry,
+            )
             return self.loop
 
         self.controller = Controller(settings, cluster, lease, make_loop, telemetry)

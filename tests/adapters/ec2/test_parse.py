@@ -63,7 +63,7 @@ def test_a_route_has_one_target_whatever_its_kind(raw: Any, route: Route) -> Non
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_static_route_wins_over_a_propagated_one(reverse: bool) -> None:
+def test_a_static_route_wins_over_a_propagated_one(*, reverse: bool) -> None:
     """Of two entries with one destination the static one is in force, in whatever order they come."""
     static = {"DestinationCidrBlock": "10.1.0.0/24", "NetworkInterfaceId": "eni-1", "Origin": "CreateRoute"}
     learned = {"DestinationCidrBlock": "10.1.0.0/24", "GatewayId": "vgw-1", "Origin": "EnableVgwRoutePropagation"}
