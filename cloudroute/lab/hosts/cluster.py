@@ -7,7 +7,6 @@ their Nodes and report Ready, the container runtime that reads the conflist, and
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cloudroute.lab.hosts.netns import Namespace, execute
 from cloudroute.lab.hosts.workload import Pod, daemonset, node_ready, pod_template, running
 from cloudroute.lab.kube.real import NODE_USER, RealKubeApi
 from cloudroute.lab.kube.remote import RemoteCluster
+from cloudroute.lab.waiting import wait_for
 
 MOST_NODES = 60
 """Number of node names, node-1 to node-60: an API server reads its users' tokens only when it starts."""
@@ -51,15 +51,16 @@ class ClusterHost(LabHost):
         selector = {"kubernetes.io/hostname": self.name}
         body = {"metadata": {"name": f"{self.name}-{name}"}, "spec": {**pod_template(WEB), "nodeSelector": selector}}
         self.kube.create({"apiVersion": "v1", "kind": "Pod", **body})
-        deadline = time.monotonic() + timeout
-        while True:
-            pod = self.kube.get("pods", f"{self.name}-{name}", "default")
-            addresses = tuple(entry["ip"] for entry in pod.get("status", {}).get("podIPs", ()))
-            if addresses and pod["status"].get("phase") == "Running":
-                return self.adopt_pod(name, f"{self.name}-{name}", addresses)
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"pod {name} on {self.name} does not run: {pod.get('status')}")
-            time.sleep(LOOK_SECONDS)
+        status: dict[str, Any] = {}
+
+        def addresses() -> tuple[str, ...]:
+            nonlocal status
+            status = self.kube.get("pods", f"{self.name}-{name}", "default").get("status", {})
+            return tuple(entry["ip"] for entry in status.get("podIPs", ()) if status.get("phase") == "Running")
+
+        what = f"pod {name} on {self.name} to run"
+        running = wait_for(addresses, what, timeout, LOOK_SECONDS, lambda: [f"its status is {status}"])
+        return self.adopt_pod(name, f"{self.name}-{name}", running)
 
     def runs(self, pod: Pod) -> bool:
         """Whether a Pod has processes here, with the addresses that the API server shows of it.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.processes import remember
 from cloudroute.lab.replica import NAMES, Replica
+from cloudroute.lab.waiting import wait_for
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -61,7 +62,7 @@ class Controllers:
         for replica in sorted(self.replicas, key=lambda replica: replica.leads):
             self._stop(replica)
             new = self._replicas[replica.name] = self._spawn(replica.name)
-            self._await(lambda new=new: new.ready or not new.alive)  # type: ignore[misc]
+            wait_for(partial(_started, new), "a controller to be ready", READY_SECONDS, 0.05, list)
             if not new.alive:
                 raise CloudrouteError(f"{new.name} ended:", *new.says().split("\n"))
 
@@ -87,10 +88,6 @@ class Controllers:
             replica.process.wait()
             raise CloudrouteError(f"{replica.name} did not end on SIGTERM:", *replica.says().split("\n")) from error
 
-    @staticmethod
-    def _await(done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while not done():
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"a controller is not ready after {READY_SECONDS:g} s")
-            time.sleep(0.05)
+
+def _started(replica: Replica) -> bool:
+    return replica.ready or not replica.alive

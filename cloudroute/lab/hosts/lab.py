@@ -21,6 +21,7 @@ from cloudroute.lab.hosts.teardown import tear_down
 from cloudroute.lab.hosts.vpc import DEFAULT_MTU
 from cloudroute.lab.kube import Object
 from cloudroute.lab.replica import flatten
+from cloudroute.lab.waiting import wait_for
 
 __all__ = ["HostLab", "tear_down"]
 
@@ -199,11 +200,7 @@ class HostLab(Ground):
 
     def wait(self, until: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
         """Wait for a condition. Raises CloudrouteError, with the last output of the processes, when it stays false."""
-        deadline = time.monotonic() + timeout
-        while not until():
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"waited {timeout:g} s for {what}", *self._diagnosis().split("\n"))
-            time.sleep(LOOK_SECONDS)
+        wait_for(until, what, timeout, LOOK_SECONDS, self._diagnosis)
 
     def _is_ready(self) -> bool:
         try:
@@ -217,10 +214,10 @@ class HostLab(Ground):
             for host in self.hosts.values()
         )
 
-    def _diagnosis(self) -> str:
+    def _diagnosis(self) -> list[str]:
         silent = [host for host in self.hosts.values() if self._agents and not host.agent_alive]
         said = [f"--- the agent of {host.name} has ended\n{host.agent_says()}" for host in silent]
-        return "\n".join([*([self.net.trouble] if self.net.trouble else []), *said, self.controllers.says()])
+        return "\n".join([*filter(None, [self.net.trouble]), *said, self.controllers.says()]).split("\n")
 
 
 def _is_settled(route: Object, host: LabHost, *, by_agent: bool) -> bool:
