@@ -19,10 +19,10 @@ from cloudroute.controller.ec2_cache import Ec2Cache
 from cloudroute.controller.status import Status
 from cloudroute.core.cluster import foreign_clusters
 from cloudroute.core.cluster.model import (
+    Carryover,
     ChangeRoute,
     DisableSourceDestCheck,
     Key,
-    Memory,
     Notice,
     Policy,
     SetCondition,
@@ -111,7 +111,7 @@ class Loop:
         self.cache = Ec2Cache(ec2, clock, settings.vpc_id, limit, settings.resync_seconds, own_vpc)
         self._applier = Applier(kube, ec2, fence, clock, settings.resync_seconds, self._step_done, self._step_surprised)
         self._changes = ChangeLog()
-        self._memory = Memory()
+        self._memory = Carryover()
         self._held: frozenset[Key] = frozenset()
         self._blind = 0
         """Consecutive cycles in which too little of EC2 could be read to decide anything."""
@@ -206,7 +206,7 @@ class Loop:
         steps = self._timely(decision.plan.steps)
         if postponed := len(decision.plan.steps) - len(steps):
             self.cache.surprise()
-        self._memory = decision.plan.memory
+        self._memory = decision.plan.carryover
         self.cache.refused.clear()
         outcome = self._applier.run(steps, stop, self._beat)
         tried = self._snapshot()

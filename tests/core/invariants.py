@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from cloudroute.core.cluster.model import Memory
+from cloudroute.core.cluster.model import Carryover
 from cloudroute.core.cluster.planner import decide
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.types import Cidr, Node, NodeRouteSpec
@@ -31,11 +31,11 @@ def check_settled(world: World) -> None:
     decision = decide(world.snapshot(), world.policy)
     assert decision.plan.empty
     assert not decision.plan.waits
-    world.memory, memory = Memory(), world.memory
+    world.carryover, carryover = Carryover(), world.carryover
     afresh = decide(world.snapshot(), world.policy).plan
     assert afresh.empty, f"a restart changes {afresh.steps} {afresh.publish}"
     assert not afresh.waits
-    world.memory = memory
+    world.carryover = carryover
     for name, record in world.records.items():
         node = world.nodes[name]
         assert (node.instance_id, node.pod_cidrs) == (record.spec.instance_id, record.spec.pod_cidrs)

@@ -51,7 +51,7 @@ def test_the_plan_says_for_whom_it_waits_and_until_when() -> None:
     assert (plan.empty, set(plan.waits)) == (True, {(start + ABSENCE_SECONDS, words)})
     world.restart()
     assert {wait.what for wait in world.copy().cycle().plan.waits} == {words}, "what `plan` prints"
-    world.memory = plan.memory
+    world.carryover = plan.carryover
     turn(world, start + ABSENCE_SECONDS - TICK)
     assert len(world.ours("rtb-a")) == 2
     assert not notices(world.cycle(), "AgentStopped")

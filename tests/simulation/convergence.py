@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
-from cloudroute.core.cluster.model import Memory
+from cloudroute.core.cluster.model import Carryover
 from cloudroute.core.cluster.planner import decide
 from cloudroute.errors import ApiError
 from tests.simulation.packet import lost, parse, path
@@ -39,7 +39,7 @@ def _plan(replica: Replica) -> str:
     plan = decide(snapshot, loop.policy).plan
     if not plan.empty or plan.waits:
         return f"the leader still plans {[step.key for step in (*plan.steps, *plan.publish)]} {plan.waits}"
-    loop._memory, memory = Memory(), loop._memory
+    loop._memory, memory = Carryover(), loop._memory
     try:
         afresh = decide(loop._snapshot(), loop.policy).plan
     except ApiError as error:

@@ -250,8 +250,8 @@ def _adoptable(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, Node
 
 
 def _cursors(snapshot: Snapshot, policy: Policy) -> dict[Family, Cidr]:
-    """Start of the search for a free CIDR: from memory, after a restart the CIDR of the youngest node."""
-    cursors = dict(snapshot.memory.cursors)
+    """Start of the search for a free CIDR: from the last plan, after a restart the CIDR of the youngest node."""
+    cursors = dict(snapshot.carryover.cursors)
     if cursors.keys() >= set(policy.families):
         return cursors
     held = [(node.created, cidr) for node in snapshot.nodes.values() for cidr in node.pod_cidrs]

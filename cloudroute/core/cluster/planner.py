@@ -3,7 +3,7 @@
     route tables (tables) ── members and pod CIDRs (members, ipam) ── slots in the tables (slots)
         ── missing routes (diff) ── steps now or later (transitions) ── conditions and reports (publish)
 
-No state is kept here: the next plan finds all that it needs in the snapshot or in the plan's `memory`.
+No state is kept here: the next plan finds all that it needs in the snapshot or in the plan's `carryover`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cloudroute.core.cluster import foreign_clusters, tables
 from cloudroute.core.cluster.diff import diff, remaining_gaps
 from cloudroute.core.cluster.members import Membership, identify
-from cloudroute.core.cluster.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
+from cloudroute.core.cluster.model import Carryover, ChangeRoute, Plan, Policy, Snapshot, Step, WriteNodeRoute
 from cloudroute.core.cluster.publish import publish
 from cloudroute.core.cluster.slots import Grants, grant
 from cloudroute.core.cluster.tables import TableUse
@@ -49,7 +49,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     selected = tables.managed_tables(snapshot, policy, table_of)
     managed = frozenset() if policy.leave else frozenset(selected)
     known = tables.known_interfaces(snapshot)
-    uses = tables.survey(snapshot, policy, selected | tables.known_tables(snapshot), managed, table_of, known)
+    uses = tables.table_uses(snapshot, policy, selected | tables.known_tables(snapshot), managed, table_of, known)
     excluded = tables.excluded_ranges(policy, uses)
     membership = identify(replace(snapshot, nodes={}) if policy.leave else snapshot, policy, excluded, table_of)
     members = membership.members
@@ -88,7 +88,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
             *tables.notices(policy, uses, snapshot.refused),
             *foreign_clusters.notices(snapshot, policy),
         ),
-        Memory(
+        Carryover(
             membership.ipam.cursors,
             transitions.settling,
             transitions.draining,
@@ -102,8 +102,10 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
 
 def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
     """Return the conditions and reports to write once the steps were tried and `snapshot` was read after them."""
-    snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
-    uses = tables.survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known)
+    snapshot = replace(snapshot, refused=frozenset(), carryover=decision.plan.carryover)
+    uses = tables.table_uses(
+        snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known
+    )
     grants, journal = decision.grants, snapshot.node_routes.keys()
     return publish(snapshot, decision.policy, decision.membership, grants, diff(uses, grants), uses, journal)
 

@@ -91,7 +91,7 @@ def known_interfaces(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(known)
 
 
-def survey(
+def table_uses(
     snapshot: Snapshot,
     policy: Policy,
     table_ids: Collection[str],
@@ -172,7 +172,7 @@ def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int, forei
     if (table_id, family) in snapshot.refused:
         learned: int | None = used
     else:
-        learned = snapshot.memory.learned.get((table_id, family))
+        learned = snapshot.carryover.learned.get((table_id, family))
         report = snapshot.route_table_objects.get(table_id)
         reported = report.families.get(family) if report else None
         if learned is None and reported and reported.limit == snapshot.limit and foreign >= reported.foreign:

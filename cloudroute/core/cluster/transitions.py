@@ -4,8 +4,8 @@ To native: journal (NodeRoute), route and source/dest check, `settle_seconds`, a
 publish.
 To overlay: publish, `drain_seconds`, delete the route. A node whose agent is stopped meanwhile (an upgrade) continues
 to send by that route: the deletion waits until an agent runs there again, at most `ABSENCE_SECONDS`. Routes to a dead
-instance need no drain, since no packet arrives there. The timers are in `Memory`; a controller that lost it (a restart)
-starts them anew.
+instance need no drain, since no packet arrives there. The timers are in `Carryover`; a controller that lost it (a
+restart) starts them anew.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Transitions:
             instance = snapshot.instances.get(record.spec.instance_id)
             if instance is not None and instance.state != "running":
                 continue
-            since = self.stopped[name] = snapshot.memory.stopped.get(name, snapshot.now)
+            since = self.stopped[name] = snapshot.carryover.stopped.get(name, snapshot.now)
             if since + ABSENCE_SECONDS > snapshot.now:
                 for table_id in ("", record.spec.route_table_id):
                     self.awaited[table_id] = min((since, name), self.awaited.get(table_id, (since, name)))
@@ -182,7 +182,7 @@ class Transitions:
     def _settles(self, table_id: str, instance_id: str) -> float:
         """Monotonic second at which the present state will have been in place for `settle_seconds`."""
         key = (table_id, instance_id)
-        since = self.snapshot.memory.settling.get(key, self.snapshot.now)
+        since = self.snapshot.carryover.settling.get(key, self.snapshot.now)
         self.settling[key] = since
         return since + self.policy.settle_seconds
 
@@ -251,7 +251,7 @@ class Transitions:
         return step.key
 
     def _drained(self, table_id: str, what: Cidr | str, words: str) -> bool:
-        since = self.snapshot.memory.draining.get((table_id, what), self.snapshot.now)
+        since = self.snapshot.carryover.draining.get((table_id, what), self.snapshot.now)
         self.draining[table_id, what] = since
         until = since + self.policy.drain_seconds
         stopped_at, name = self.awaited.get(table_id, (until, ""))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cloudroute.core.cluster.members import Member
 from cloudroute.core.cluster.notices import agent_trouble
-from cloudroute.core.cluster.tables import TableUse, survey
+from cloudroute.core.cluster.tables import TableUse, table_uses
 from cloudroute.core.explain.overview.cycle import Cycle
 from cloudroute.core.explain.overview.pairs import Pairs
 from cloudroute.types import NodeRoute
@@ -22,7 +22,7 @@ class Reasons:
     def __init__(self, cycle: Cycle, pairs: Pairs) -> None:
         decision, snapshot = cycle.decision, cycle.snapshot
         self._snapshot, self._policy, self._pairs = snapshot, decision.policy, pairs
-        self.uses = survey(
+        self.uses = table_uses(
             snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known
         )
         """Use of the route tables at the end of the cycle."""
