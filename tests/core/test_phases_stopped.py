@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.cluster.transitions import ABSENCE_SECONDS
+from cloudroute.core.cluster.draining import ABSENCE_SECONDS
 from tests.core.test_phases import turn
 from tests.core.test_phases_agents import DRAIN, FINE, STOPPED, Reporting, notices
 from tests.core.world import POLICY
