@@ -13,10 +13,10 @@ from cloudroute.controller.announce import Announcer
 from cloudroute.controller.apply import Applier, Outcome
 from cloudroute.controller.reader import NO_VPC, Reader
 from cloudroute.core.cluster.model import (
+    Carryover,
     ChangeRoute,
     DisableSourceDestCheck,
     Key,
-    Memory,
     SetCondition,
     Snapshot,
     Step,
@@ -83,7 +83,7 @@ class Reconciler:
             done=self._step_done,
             surprised=self._step_surprised,
         )
-        self._memory = Memory()
+        self._carryover = Carryover()
         """State that the last plan hands to the next one."""
         self._held: frozenset[Key] = frozenset()
         """Steps of the last plan that may not be tried yet."""
@@ -94,11 +94,11 @@ class Reconciler:
     def read(self) -> Snapshot | None:
         """Do the reads that are due; see `Reader.read`."""
         snapshot = self._reader.read()
-        return snapshot and self._with_memory(snapshot)
+        return snapshot and self._with_carryover(snapshot)
 
     def snapshot(self) -> Snapshot:
         """Return what is known now, without a read of EC2."""
-        return self._with_memory(self._reader.snapshot())
+        return self._with_carryover(self._reader.snapshot())
 
     def turn(self, stop: Event) -> Turn:
         """Run one cycle. Raises LeaseLost, and UsageError where the settings contradict the VPC."""
@@ -116,7 +116,7 @@ class Reconciler:
         postponed = len(decision.plan.steps) - len(steps)
         if postponed:
             self._reader.cache.tables_stale = True
-        self._memory = decision.plan.memory
+        self._carryover = decision.plan.carryover
         self._reader.cache.refused.clear()
         outcome = self._applier.run(steps, stop, self._beat)
         tried = self.snapshot()
@@ -139,8 +139,8 @@ class Reconciler:
         )
         return turn
 
-    def _with_memory(self, snapshot: Snapshot) -> Snapshot:
-        return replace(snapshot, memory=self._memory, held=self._held)
+    def _with_carryover(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, carryover=self._carryover, held=self._held)
 
     def _timely(self, steps: Sequence[Step]) -> Sequence[Step]:
         """Return the steps for which the last read of the tables is recent enough."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
-from cloudroute.core.cluster.model import Memory
+from cloudroute.core.cluster.model import Carryover
 from cloudroute.core.cluster.planner import decide
 from tests.simulation.packet import lost, parse, path
 
@@ -39,7 +39,7 @@ def _plan(replica: Replica) -> str:
     plan = decide(snapshot, loop.reader.policy).plan
     if not plan.empty or plan.waits:
         return f"the leader still plans {[step.key for step in (*plan.steps, *plan.publish)]} {plan.waits}"
-    afresh = decide(replace(snapshot, memory=Memory()), loop.reader.policy).plan
+    afresh = decide(replace(snapshot, carryover=Carryover()), loop.reader.policy).plan
     return (
         "" if afresh.empty else f"a fresh process would plan {[step.key for step in (*afresh.steps, *afresh.publish)]}"
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 from cloudroute.core.cluster.model import Policy, Snapshot
-from cloudroute.core.cluster.tables import TableUse, known_interfaces, managed_tables, survey, table_by_subnet
+from cloudroute.core.cluster.tables import TableUse, managed_tables, select, table_by_subnet, table_uses
 from cloudroute.core.explain.doctor.facts import Facts
 from cloudroute.core.explain.doctor.findings import (
     Check,
@@ -138,7 +138,7 @@ def _uses(facts: Facts) -> Mapping[str, TableUse]:
     ids = [table.id for table in managed(snapshot, facts.policy)]
     if not ids:
         raise Lacking("no route table was found")
-    return survey(snapshot, facts.policy, ids, ids, table_by_subnet(snapshot), known_interfaces(snapshot))
+    return table_uses(snapshot, facts.policy, select(snapshot, facts.policy)._replace(table_ids=ids))
 
 
 def _foreign(facts: Facts) -> Outcome:
