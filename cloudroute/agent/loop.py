@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import structlog
 
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Report, Reporter
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.config import AgentSettings
@@ -26,7 +25,7 @@ from cloudroute.core.node.startup import BASE, AgentState, Obstacle, pods_obstac
 from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, VTEP6, Host, Kind, network
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
-from cloudroute.telemetry import ChangeLog
+from cloudroute.telemetry import AgentTelemetry, ChangeLog
 from cloudroute.types import NodeRoute
 
 log = structlog.get_logger()
@@ -138,7 +137,7 @@ class Loop:
         self._reporter.say(report)
         now = self._clock.monotonic()
         if done.put or done.dropped:
-            self._telemetry.synced(now - start, done, foreign)
+            self._telemetry.synced(now - start, done.put + done.dropped, repair=foreign)
             log.info("sync", did=str(done), repair=foreign, seconds=round(now - start, 4))
             if foreign:
                 self._repaired = now
@@ -246,7 +245,7 @@ class Loop:
     # --- logs and metrics -------------------------------------------------------------------
 
     def _log_problems(self, wanted: DesiredState) -> None:
-        self._telemetry.world(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS})
+        self._telemetry.set_gauges(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS})
         for name, words in wanted.problems.items():
             self._changes.say(("peer", name), "peer", warning=True, node=name, problem=words)
         for other in self._kernel.shadowing():
@@ -258,11 +257,11 @@ class Loop:
             return self._resync_due
         if report.ready:
             self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
-            self._telemetry.ready(ready=True)
+            self._telemetry.ready()
             self._failures, self._retry_due = 0, float("inf")
             return self._resync_due
         self._changes.say("report", "not ready", warning=True, reason=report.reason, problem=report.message)
-        self._telemetry.ready(ready=False, why=report.why)
+        self._telemetry.not_ready(report.why)
         if self._retry_due == float("inf"):
             self._retry_due = now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 10))
             self._failures += 1

@@ -11,12 +11,12 @@ from __future__ import annotations
 import threading
 
 from cloudroute.agent.loop import Loop, Turn
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.core.node.startup import AgentState
 from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Agents, Clock, Kernel
+from cloudroute.telemetry import AgentTelemetry
 
 GLANCE_SECONDS = 2.0
 """Seconds between two checks for dead threads. A check costs a tenth of a millisecond."""
@@ -44,7 +44,7 @@ class Agent:
 
     def run(self) -> None:
         """Run until stopped, or with `--once` until all is in place. Raises CloudrouteError if `--once` times out."""
-        self._telemetry.ready(ready=False, why="the first lists of the API server have not arrived")
+        self._telemetry.not_ready("the first lists of the API server have not arrived")
         self._kernel.listen(self._loop.wake)
         self._agents.start(self._loop.wake)
         self._reporter.start()

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from cloudroute.agent import process
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.process import Agent
 from cloudroute.clock import SystemClock
 from cloudroute.config import AgentSettings
 from cloudroute.errors import CloudrouteError, Unreachable
-from cloudroute.lab.hosts.workload import wait_for
+from cloudroute.telemetry import AgentTelemetry
 from tests.agent.world import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, MemoryKernel, node_route
+from tests.waiting import eventually
 
 
 def agent(kernel: MemoryKernel, agents: MemoryAgents, **settings: Any) -> Agent:
@@ -28,7 +28,7 @@ def run_until(one: Agent, done: Callable[[], object]) -> None:
 
     def signal() -> None:
         try:
-            wait_for(done, "the moment to stop it")
+            eventually(done, "the moment to stop it")
         finally:
             one.stop.set()
 

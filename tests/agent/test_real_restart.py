@@ -11,11 +11,11 @@ import pytest
 from cloudroute.adapters.kernel import HostKernel
 from cloudroute.agent.cleanup import clean
 from cloudroute.agent.loop import Loop
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.dataplane import KINDS, Kind
 from cloudroute.ports import KindDriver
+from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import NodeRoute
 from tests.agent.world import POOLS, TABLES, Killed, MemoryAgents, node_route
 from tests.clock import FakeClock

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from cloudroute.agent.loop import Loop
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Report, Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.core.node.desired import AgentPolicy
 from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
 from cloudroute.errors import ApiError, KernelError
+from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, RouteTableObject, Subnet
 from tests.clock import FakeClock
 

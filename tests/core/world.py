@@ -101,7 +101,7 @@ class World:
         names = ["rtb-main"] if self.one_table else [f"rtb-{zone}" for zone in self.zones]
         for name in names:
             subnets = () if self.one_table else (f"subnet-{name[-1]}",)
-            self.tables[name] = RouteTable(name, VPC, self.one_table, subnets, {}, {})
+            self.tables[name] = RouteTable(name, VPC, subnets, {}, {}, main=self.one_table)
             for local in (LOCAL, LOCAL6):
                 if local.family in self.policy.families:
                     self._foreign(name, Route(local, "local"))
@@ -119,7 +119,7 @@ class World:
         if zone in self.ipv6_only:
             address = f"fd10:0:0:{index}::{number + 4:x}"
         enis = tuple(
-            Interface(f"eni-{number:04}{'x' * index}", index, f"subnet-{zone}", checked, (address,))
+            Interface(f"eni-{number:04}{'x' * index}", index, f"subnet-{zone}", (address,), source_dest_check=checked)
             for index in range(interfaces)
         )
         self.instances[f"i-{number:04}"] = Instance(f"i-{number:04}", "running", VPC, f"zone-{zone}", enis)
@@ -151,7 +151,11 @@ class World:
         """Give an instance another primary ENI, as on a start from a template; the new id. The old ENI is gone."""
         old = self.instances[instance]
         primary = Interface(
-            f"eni-{next(self.ids):04}", 0, old.interfaces[0].subnet_id, checked, old.interfaces[0].addresses
+            f"eni-{next(self.ids):04}",
+            0,
+            old.interfaces[0].subnet_id,
+            old.interfaces[0].addresses,
+            source_dest_check=checked,
         )
         self.instances[instance] = replace(old, interfaces=(primary, *old.interfaces[1:]))
         self._routes_follow({old.interfaces[0].id}, blackhole=True)

@@ -51,7 +51,7 @@ class World(Lab):
         super().__init__(zones=2, tagged=True, aws={"enforce_iam": True}, **lab)
         # The embedded API has what controller and agents use; doctor also asks what a real one always has.
         self.kube._registry.replace_group(
-            "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", True, True),)
+            "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True),)
         )
         self.names = self.join_many(NODES)
         self.run()

@@ -22,7 +22,7 @@ GROUP = "noderoutes.cloudroute.io"
 FRESH_SECONDS = 8.0
 """Greatest age of the read on which a route is deleted, in seconds: 5 s, and the duration of the calls."""
 MEMORY_SECONDS = 60.0
-"""Seconds for which a write of our own overrides describes that do not show it: adapters.ec2.memory."""
+"""Seconds for which a write of our own overrides describes that do not show it: core.cluster.pending."""
 NOTICE_SECONDS = 14.0
 """Seconds until a controller knows of a Node and its write has arrived: two messages over a slow link, and a cycle."""
 CYCLE_SECONDS = 5.0

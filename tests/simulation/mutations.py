@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import cloudroute.adapters.ec2.calls as calls
-import cloudroute.controller.loop as loop
+import cloudroute.controller.reconciler as reconciler
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.controller.apply import Applier
 from cloudroute.controller.backoff import BackOff
 from cloudroute.controller.lease import Lease
-from cloudroute.controller.loop import Loop
+from cloudroute.controller.reconciler import Reconciler
 from cloudroute.core.cluster import members, tables
 from cloudroute.core.cluster.ipam import Ipam
 from cloudroute.core.cluster.model import ChangeRoute, Snapshot, Step
@@ -133,7 +133,7 @@ def journal_after_the_route() -> None:
 
 def deletes_on_old_tables() -> None:
     """Routes are deleted on the grounds of an old read of the tables."""
-    put(Loop, "_timely", lambda _, steps: steps)
+    put(Reconciler, "_timely", lambda _, steps: steps)
 
 
 def dependents_do_not_wait() -> None:
@@ -142,7 +142,7 @@ def dependents_do_not_wait() -> None:
     def split(steps: Sequence[Step]) -> Sequence[Step]:
         return [step for step in steps if not (isinstance(step, ChangeRoute) and step.verb != "create")]
 
-    put(loop, "safe_on_old_tables", split)
+    put(reconciler, "safe_on_old_tables", split)
 
 
 def deleted_node_counts_as_dead() -> None:
@@ -186,7 +186,7 @@ def node_route_before_its_routes() -> None:
 
 def condition_before_the_route() -> None:
     """The condition states the plan, not the outcome of its writes."""
-    put(loop, "conclude", lambda decision, _snapshot: decision.plan.publish)
+    put(reconciler, "conclude", lambda decision, _snapshot: decision.plan.publish)
 
 
 def an_error_makes_a_node_unavailable() -> None:

@@ -16,8 +16,8 @@ from cloudroute.core.paths import explain
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.demo import figures as world
 from cloudroute.lab.demo.screen import WIDTH, Picture, record
-from cloudroute.lab.demo.stage import LEASE_SECONDS, LIMIT, RESERVE, RETRY_SECONDS, Stage
-from cloudroute.lab.replica import Replica
+from cloudroute.lab.demo.stage import LIMIT, RESERVE, Stage
+from cloudroute.lab.replica import LEASE_SECONDS, RETRY_SECONDS, Replica
 from cloudroute.types import RouteTableObject
 
 NODES = 120

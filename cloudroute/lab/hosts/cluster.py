@@ -21,7 +21,7 @@ from cloudroute.lab.hosts.kubelet import KubeletHost, missing
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.netns import Namespace, execute
 from cloudroute.lab.hosts.workload import Pod, daemonset, node_ready, pod_template, running
-from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.lab.kube.real import NODE_USER, RealKubeApi
 from cloudroute.lab.kube.remote import RemoteCluster
 
 MOST_NODES = 60
@@ -104,7 +104,7 @@ class ClusterLab(HostLab):
     def make_api(self) -> Api:
         self._kube = RealKubeApi(control_plane=True)
         for number in range(1, MOST_NODES + 1):
-            self._kube.add_user(f"system:node:node-{number}")
+            self._kube.add_user(f"{NODE_USER}node-{number}")
         self._images = make_images(self.folder / "images")
         return RealApi(self._kube, self.folder)
 
@@ -132,7 +132,7 @@ class ClusterLab(HostLab):
 
     def _boot(self, host: LabHost) -> None:
         assert isinstance(host, ClusterHost)  # noqa: S101 - `_make` returns no other type
-        kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"system:node:{host.name}")
+        kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"{NODE_USER}{host.name}")
         host.boot(self._kube, kubeconfig, host.conf_dir, self._images)
         self.wait(lambda: self._is_registered(host), f"the Node {host.name}")  # a DaemonSet's pod can't start earlier
         if self._agents:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from cloudroute.dataplane import (
     GUARD_METRIC,
     METRIC,
@@ -84,11 +81,3 @@ class Peers:
                 self.routes[RouteKey(cidr, 24 if family == "ipv4" else 80, METRIC[family])] = Route(
                     1000 + 2 * number + offset, SOURCES[family]
                 )
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    """Whether it comes true within that time."""
-    end = time.monotonic() + seconds
-    while not (true := condition()) and time.monotonic() < end:
-        time.sleep(0.005)
-    return true

@@ -28,9 +28,9 @@ from tests.adapters.netlink.kit import (
     ROUTES_BY_NIC,
     SECOND,
     Peers,
-    eventually,
 )
 from tests.hosts import Namespace
+from tests.waiting import eventually
 
 
 class Ear:
@@ -63,7 +63,7 @@ class Ear:
 
     def heard(self, kinds: Collection[Kind]) -> bool:
         """Whether all these kinds were reported since the last mark, or are within a moment."""
-        return eventually(lambda: set(kinds) <= self._heard)
+        return eventually(lambda: set(kinds) <= self._heard, "the events come")
 
     def _mark(self) -> set[Kind]:
         """Return the kinds reported until now. Events come in order: once one more is reported, all before it were."""
@@ -72,7 +72,7 @@ class Ear:
                 heard = set(self._heard)
                 self._heard.discard("routes")
             self._host.run("ip", "route", verb, "unreachable", "198.51.100.0/24", "proto", "88")
-            assert eventually(lambda: "routes" in self._heard)
+            eventually(lambda: "routes" in self._heard, "the marker's event comes")
             heard |= self._heard
         with self._lock:
             self._heard.clear()
@@ -293,7 +293,7 @@ def test_lost_events_name_all_kinds(host: Namespace, netlink: Netlink, monkeypat
     for _ in range(2):
         churn()
     go_on.set()
-    assert eventually(lambda: heard == set(KINDS))
+    eventually(lambda: heard == set(KINDS), "an event of each kind comes")
     other.close()
 
 
@@ -322,7 +322,7 @@ def test_the_thread_ends_when_told_and_is_missed_when_it_ends_otherwise(
     netlink.listen(broken)
     assert netlink.dead() == ""
     host.run("ip", "route", "add", "unreachable", "198.51.100.0/24", "proto", "88")
-    assert eventually(lambda: netlink.dead() == "netlink-events")
+    eventually(lambda: netlink.dead() == "netlink-events", "the listener's end is known")
     assert len(hooked) == 1
     netlink.close()
     assert not [thread for thread in threading.enumerate() if thread.name == listen.NAME]

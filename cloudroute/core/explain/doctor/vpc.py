@@ -131,8 +131,7 @@ def _room(use: TableUse, family: Family, reserve: int) -> int:
 
 def _uses(facts: Facts) -> Mapping[str, TableUse]:
     """Use of the managed tables, by id. Raises Lacking."""
-    if not facts.policy.pools:
-        raise Lacking("no --cluster-cidr is given")
+    facts.pools()
     known(facts.kubernetes.nodes)
     known(facts.aws.instances)
     snapshot = snapshot_of(facts)
@@ -162,9 +161,7 @@ def _foreign(facts: Facts) -> Outcome:
 
 
 def _overlap(facts: Facts, ranges: Iterable[tuple[Cidr, str]], where: str) -> Outcome:
-    pools = facts.policy.pools
-    if not pools:
-        raise Lacking("no --cluster-cidr is given")
+    pools = facts.pools()
     every = list(ranges)
     hits = [f"{pool} and {cidr} of {whose}" for pool in pools for cidr, whose in every if pool.overlaps(cidr)]
     if hits:
