@@ -19,7 +19,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 from cloudroute.types import Cidr, Family
 
@@ -61,7 +61,22 @@ KINDS: tuple[Kind, ...] = (
     "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes",
     "nftables", "files",
 )  # fmt: skip
-"""All kinds in the order of writing: each depends on those before it. Removal goes in reverse."""
+"""All kinds in the order of writing: each depends on those before it. Removal goes in reverse.
+
+Keys and values of their tables:
+
+    links            name of a device            Link
+    sysctls          path below /proc/sys        value
+    addresses        AddressKey                  None
+    bridges          pod CIDR of this node       None: each bridge that another network, or an older version of
+                                                 cloudroute, left in it answers for the pods that are not on it
+    fdb[6]           MAC of a peer's VTEP        address of the peer
+    neighbours[6]    address of a peer's VTEP    its MAC
+    nexthops         id                          Nexthop
+    routes           RouteKey                    Route
+    nftables         TABLE, at most              Ruleset
+    files            absolute path               content
+"""
 TUNNELS: Mapping[str, tuple[Kind, Kind]] = {VTEP: ("fdb", "neighbours"), VTEP6: ("fdb6", "neighbours6")}
 """VXLAN devices with the kinds of their FDB entries and of their neighbours."""
 
@@ -146,25 +161,6 @@ class Ruleset(NamedTuple):
     """Addresses of nodes, toward which a pod keeps its address."""
     peers: frozenset[Cidr] = frozenset()
     """Pod CIDRs of peers: bytes to each are counted by the device that they leave by."""
-
-
-Links: TypeAlias = dict[str, Link]
-Addresses: TypeAlias = dict[AddressKey, None]
-Bridges: TypeAlias = dict[Cidr, None]
-"""Pod CIDRs of this node in which each bridge, left by another network or an older version of cloudroute, answers for
-the pods that are not on it."""
-Sysctls: TypeAlias = dict[str, str]
-"""Value by path below /proc/sys, as net/ipv4/ip_forward."""
-Fdb: TypeAlias = dict[bytes, bytes]
-"""A peer's address by the MAC of its VTEP."""
-Neighbours: TypeAlias = dict[bytes, bytes]
-"""The MAC of a peer's VTEP by its address, on one of our VXLAN devices."""
-Nexthops: TypeAlias = dict[int, Nexthop]
-Routes: TypeAlias = dict[RouteKey, Route]
-Nftables: TypeAlias = dict[str, Ruleset]
-"""At most one entry, with the key `TABLE`."""
-Files: TypeAlias = dict[str, bytes]
-"""Content by absolute path."""
 
 
 class Host(NamedTuple):

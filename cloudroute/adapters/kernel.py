@@ -1,10 +1,11 @@
 """`ports.Kernel`: a node's kernel and its files, joined from their adapters.
 
-    links addresses bridges fdb[6] neighbours[6] nexthops routes
-                                netlink.Netlink   tells at once of changes by others
-    nftables    nft.Nft           at once
-        sysctls     sysctl.Sysctls    netlink tells that one may have changed; also
-        files       cni.Files         polled each second
+    kinds                                 adapter           how changes by other programs are noticed
+    links, addresses, bridges, fdb[6],
+    neighbours[6], nexthops, routes       netlink.Netlink   the kernel announces them
+    nftables                              nft.Nft           the kernel announces them
+    sysctls                               sysctl.Sysctls    the kernel announces some; all are polled each second
+    files                                 cni.Files         polled each second
 
 The kernel announces forwarding and rp_filter, but for every device, those of pods too, and for our own writes. So the
 settings are compared before a change is reported. Polling finds changes that the kernel does not announce (accept_ra,
@@ -25,7 +26,7 @@ from cloudroute.adapters.sysctl import Sysctls
 from cloudroute.dataplane import Host, Kind, PeerBytes
 from cloudroute.ports import KindDriver
 
-_GLANCE_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 class HostKernel:
@@ -51,7 +52,7 @@ class HostKernel:
             "nftables": self._nft.table,
             "files": self._files,
         }
-        self._glance: threading.Thread | None = None
+        self._poller: threading.Thread | None = None
         self._stop = threading.Event()
 
     @property
@@ -75,8 +76,8 @@ class HostKernel:
 
         self._netlink.listen(hear)
         self._nft.listen(changed)
-        self._glance = threading.Thread(target=self._look, args=(changed,), name="host-glance", daemon=True)
-        self._glance.start()
+        self._poller = threading.Thread(target=self._poll, args=(changed,), name="host-poll", daemon=True)
+        self._poller.start()
 
     def plugins(self) -> tuple[frozenset[str], Sequence[str]]:
         return find_plugins()
@@ -91,21 +92,21 @@ class HostKernel:
         return self._nft.peer_bytes()
 
     def dead(self) -> str:
-        glance = self._glance
-        if glance is not None and not glance.is_alive() and not self._stop.is_set():
-            return glance.name
+        poller = self._poller
+        if poller is not None and not poller.is_alive() and not self._stop.is_set():
+            return poller.name
         return self._netlink.dead() or self._nft.dead()
 
     def close(self) -> None:
         self._stop.set()
-        if self._glance is not None:
-            self._glance.join()
+        if self._poller is not None:
+            self._poller.join()
         self._netlink.close()
         self._nft.close()
         self._sysctls.close()
 
-    def _look(self, changed: Callable[[Collection[Kind]], None]) -> None:
-        while not self._stop.wait(_GLANCE_SECONDS):
+    def _poll(self, changed: Callable[[Collection[Kind]], None]) -> None:
+        while not self._stop.wait(_POLL_SECONDS):
             kinds: list[Kind] = []
             if self._sysctls.altered():
                 kinds.append("sysctls")

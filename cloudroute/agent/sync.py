@@ -133,11 +133,11 @@ class Sync:
         if not put:
             return {}
         kind = tracker.kind
-        fell = kind == "links" or not put.keys() <= tracker.actual.keys()
+        was_missing = kind == "links" or not put.keys() <= tracker.actual.keys()
         failed = self._write(tracker, put, ())
         if count := len(put) - len(failed):
             done.put[kind] += count
-            if fell:
+            if was_missing:
                 self.mark(_REMOVED_WITH.get(kind, ()))
         return failed
 

@@ -16,7 +16,7 @@ from cloudroute.types import Cidr
 from tests.hosts import Namespace, require_netns, require_nftables
 
 SECONDS = 10.0
-"""How long a change may take to be told on a busy machine: the glance comes once a second."""
+"""How long a change may take to be told on a busy machine: settings are polled once a second."""
 VXLAN = Vxlan(1, 8472, packed("10.0.3.4"), "eth0")
 TUNNEL = Link("vxlan", bytes.fromhex("0a580af40300"), mtu=1450, up=True, vxlan=VXLAN)
 RULESET = Ruleset(masquerade=True, pods=(Cidr.parse("10.244.3.0/24"),), port=8472)
@@ -177,11 +177,11 @@ def test_a_thread_that_ends_is_named(kernel: HostKernel, ours: Path) -> None:
     program(kernel, ours)
     kernel.listen(fail)
     assert kernel.dead() == ""
-    (glance,) = [thread for thread in threading.enumerate() if thread.name == "host-glance"]
+    (poller,) = [thread for thread in threading.enumerate() if thread.name == "host-poll"]
     ours.unlink()
     assert called.wait(SECONDS)
-    glance.join(SECONDS)
-    assert kernel.dead() == "host-glance"
+    poller.join(SECONDS)
+    assert kernel.dead() == "host-poll"
 
 
 def test_the_end_leaves_no_thread_and_no_descriptor(conf_dir: Path, ours: Path) -> None:

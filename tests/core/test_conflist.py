@@ -1,4 +1,4 @@
-"""What the container runtime is told of a node's pods."""
+"""The CNI configuration that the container runtime reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes and pods with IPv4, with IPv6 and with both: what two nodes share they use, and both ends alike."""
+"""Nodes and pods with IPv4, with IPv6 and with both: both ends use the same of the families that they share."""
 
 from __future__ import annotations
 

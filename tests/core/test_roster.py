@@ -1,4 +1,4 @@
-"""Who can be a peer: no two that claim an address in common, and the same ones whatever the order."""
+"""Usable peers: no two of them share an address, and the choice does not depend on the order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN = node_route(1)
 
 
 def names(*routes: NodeRoute) -> set[str]:
-    """Those that are used."""
+    """Return the names of the usable peers."""
     return set(roster(OWN, {route.name: route for route in routes}, HOST, {}, ()).pod_cidrs)
 
 
@@ -116,7 +116,7 @@ WORLDS = st.lists(
 
 @given(st.lists(WORLDS, min_size=1, max_size=5), NATIVE)
 def test_what_is_remembered_changes_no_result(worlds: list[list[NodeRoute]], native: list[str]) -> None:
-    """A builder that has seen other worlds before says the same as a fresh one."""
+    """A builder that has composed other states before returns the same as a fresh one."""
     used = DesiredStateBuilder(POLICY)
     ids: dict[Cidr, int] = {}
     for world in worlds:

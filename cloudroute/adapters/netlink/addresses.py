@@ -27,7 +27,7 @@ NODAD = 0x02
 
 
 class Addresses:
-    """ports.KindDriver of `dataplane.Addresses`."""
+    """ports.KindDriver of `addresses`."""
 
     def __init__(self, channel: Channel, devices: Devices) -> None:
         self._channel = channel

@@ -4,9 +4,9 @@ An older version of cloudroute, kubenet or flannel joined the node's pods by a b
 whole pod CIDR as on-link: they ask on the bridge for the MAC of a new pod, and would get no answer. So the bridge
 answers with its own MAC, and the host routes. The kernel needs for that:
 
-        IPv4   proxy_arp: it answers for every address that it routes by another device
-        IPv6   proxy_ndp, and a proxy entry for each address: there is no entry for all
-        both   proxy_delay 0: by default it waits for up to 0.8 s
+    IPv4   proxy_arp: it answers for every address that it routes by another device
+    IPv6   proxy_ndp, and a proxy entry for each address: there is no entry for all
+    both   proxy_delay 0: by default it waits for up to 0.8 s
 
 (net/ipv4/arp.c, arp_process and arp_fwd_proxy; net/ipv6/ndisc.c, ndisc_recv_ns.) All of it belongs to the bridge and
 is removed with it. Nothing else of the bridge is touched.
@@ -36,7 +36,7 @@ _SETTINGS = {
 
 
 class Bridges:
-    """ports.KindDriver of `dataplane.Bridges`: a pod CIDR is present if each bridge in it answers, or it has none."""
+    """ports.KindDriver of `bridges`: a pod CIDR is present if each bridge in it answers, or it has none."""
 
     def __init__(self, channel: Channel, devices: Devices) -> None:
         self._channel = channel

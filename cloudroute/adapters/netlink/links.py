@@ -19,7 +19,7 @@ from cloudroute.dataplane import Link, Vxlan
 
 
 class Links:
-    """ports.KindDriver of `dataplane.Links`."""
+    """ports.KindDriver of `links`."""
 
     def __init__(self, channel: Channel, known: Devices) -> None:
         self._channel = channel

@@ -34,7 +34,7 @@ _ENTRY_KEY = struct.Struct("=IHHII BxxxiHBB HH6s2x")
 
 
 class Neighbours:
-    """ports.KindDriver of `dataplane.Neighbours` on the VXLAN device `name`."""
+    """ports.KindDriver of `neighbours` on the VXLAN device `name`."""
 
     def __init__(self, channel: Channel, devices: Devices, name: str) -> None:
         self._channel = channel
@@ -76,7 +76,7 @@ class Neighbours:
 
 
 class Fdb:
-    """ports.KindDriver of `dataplane.Fdb` on the VXLAN device `name`.
+    """ports.KindDriver of `fdb` on the VXLAN device `name`.
 
     An entry that is not just "MAC behind node" reads as b"".
     """

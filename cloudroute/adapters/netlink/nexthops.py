@@ -29,7 +29,7 @@ _EVENT_ID = struct.Struct("=HHI")
 
 
 class Nexthops:
-    """ports.KindDriver of `dataplane.Nexthops`."""
+    """ports.KindDriver of `nexthops`."""
 
     def __init__(self, channel: Channel, devices: Devices) -> None:
         self._channel = channel

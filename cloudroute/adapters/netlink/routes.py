@@ -36,7 +36,7 @@ class _Occupant(NamedTuple):
 
 
 class Routes:
-    """ports.KindDriver of `dataplane.Routes`."""
+    """ports.KindDriver of `routes`."""
 
     def __init__(self, channel: Channel, devices: Devices) -> None:
         self._channel = channel

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, TypeAlias
 from cloudroute.dataplane import TABLE, TUNNELS, Ruleset, family_of_bytes
 from cloudroute.types import BITS, FAMILIES, Cidr, Family
 
-BRIDGE = "cbr0"
 Json: TypeAlias = dict[str, Any]
 Object: TypeAlias = tuple[str, Json]
 """The kind ("table", "set", "chain", "rule"), and the body as nft lists it, without the handle."""

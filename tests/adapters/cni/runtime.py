@@ -1,7 +1,7 @@
-"""As much of a container runtime as CNI sees: it runs the real plugins, one by one, for pods that are namespaces.
+"""The CNI part of a container runtime: runs the real plugins, one by one, for pods that are namespaces.
 
 host-local keeps its leases below /var/lib/cni: each plugin runs in a mount namespace of its own, with a directory of
-the test in the place of /var/lib.
+the test as /var/lib.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tests.hosts import Namespace
 
 
 class Refused(Exception):
-    """A plugin's own words."""
+    """A plugin failed; the text is its message."""
 
 
 class Runtime:
-    """A node's: `node` is its network namespace. A pod is known by its own."""
+    """The runtime of one node: `node` is its network namespace; a pod is identified by its own namespace."""
 
     def __init__(self, node: Namespace, content: bytes, state: Path) -> None:
         self._node = node
@@ -35,14 +35,14 @@ class Runtime:
         return {path.name for path in self._state.glob("cni/networks/cloudroute/[0-9a-f]*[.:]*")}
 
     def add(self, pod: Namespace, **arguments: object) -> dict[str, Any]:
-        """Join a pod to the node and answer the result. `arguments` are what capabilities take: portMappings, ..."""
+        """Connect a pod and return the result. `arguments`: those of capabilities, as portMappings."""
         result: dict[str, Any] = {}
         for plugin in self._config["plugins"]:
             result = json.loads(self._run("ADD", pod, plugin, arguments, {"prevResult": result} if result else {}))
         return result
 
     def delete(self, pod: Namespace, **arguments: object) -> None:
-        """Undo `add`, as often as one likes."""
+        """Undo `add`; a repeated call does nothing."""
         for plugin in reversed(self._config["plugins"]):
             self._run("DEL", pod, plugin, arguments, {})
 

@@ -1,4 +1,4 @@
-"""Our configuration in the CNI directory: whole or not there, and whatever others do to it is told."""
+"""Our configuration in the CNI directory: complete or absent; changes by others are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTENT = b'{"name": "cloudroute"}\n'
 
 @pytest.fixture
 def conf_dir(tmp_path: Path) -> Path:
-    """A CNI directory that nobody has made yet."""
+    """Path of a CNI directory that does not exist yet."""
     return tmp_path / "etc" / "cni" / "net.d"
 
 
@@ -38,7 +38,7 @@ def test_a_file_is_written_readable_for_all_and_its_directory_made(conf_dir: Pat
 
 
 def test_ours_is_read_though_it_is_not_wanted(conf_dir: Path) -> None:
-    """So that it is removed when it must go: by a process, too, that has not written it."""
+    """A process that has not written it must be able to remove it."""
     put(conf_dir)
     (conf_dir / "99-other.conf").write_text("{}")
     assert Files(str(conf_dir)).read(()) == {str(conf_dir / CONFLIST): CONTENT}
@@ -50,7 +50,7 @@ def test_what_is_wanted_and_missing_is_left_out(conf_dir: Path) -> None:
 
 
 def test_a_file_is_dropped_once_and_again(conf_dir: Path) -> None:
-    """What is gone already, with its directory even, is no failure; files of others stay."""
+    """A file that is gone, even with its directory, is no failure; files of others stay."""
     put(conf_dir)
     (conf_dir / "99-other.conf").write_text("{}")
     files, key = Files(str(conf_dir)), str(conf_dir / CONFLIST)
@@ -115,7 +115,7 @@ def test_a_file_in_the_directorys_place_is_said(conf_dir: Path, depth: int) -> N
 
 
 def test_a_missing_permission_is_said(conf_dir: Path) -> None:
-    """To whoever runs the agent without root."""
+    """The agent does not run as root."""
     conf_dir.mkdir(parents=True)
     conf_dir.chmod(0o555)
     user = os.geteuid()
@@ -130,7 +130,7 @@ def test_a_missing_permission_is_said(conf_dir: Path) -> None:
 
 
 def test_a_read_only_file_system_is_said(tmp_path: Path) -> None:
-    """As where the directory is mounted into the agent's container without leave to write."""
+    """The directory is mounted into the agent's container read-only."""
     require_netns()  # what it takes to mount
     script = "import sys; from cloudroute.adapters.cni import Files; print(Files('/').write({sys.argv[1]: b''}, ()))"
     command = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro tmpfs "$0" && exec "$@"', str(tmp_path)]
@@ -171,7 +171,7 @@ def test_a_process_killed_while_it_writes_leaves_the_old_content_and_the_next_wr
 
 
 def test_own_writes_are_not_taken_for_others(conf_dir: Path) -> None:
-    """Neither a put nor a drop."""
+    """Puts and drops."""
     files, key = Files(str(conf_dir)), str(conf_dir / CONFLIST)
     assert not files.altered()
     assert files.read([key]) == {}
@@ -207,7 +207,7 @@ ALTERATIONS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)
 def test_an_alteration_is_told_once(conf_dir: Path, alter: Callable[[Path], object]) -> None:
-    """To a process that wrote the file, and to one that only read it."""
+    """Whether the process wrote the file or only read it."""
     put(conf_dir)
     writer, reader, key = Files(str(conf_dir)), Files(str(conf_dir)), str(conf_dir / CONFLIST)
     writer.write({key: CONTENT}, ())
@@ -221,7 +221,7 @@ def test_an_alteration_is_told_once(conf_dir: Path, alter: Callable[[Path], obje
 
 
 def test_a_file_that_appears_is_told(conf_dir: Path) -> None:
-    """Ours, put there by somebody else, though it was not wanted."""
+    """A file of our name that another program makes, while none is wanted."""
     files = Files(str(conf_dir))
     files.read(())
     put(conf_dir)

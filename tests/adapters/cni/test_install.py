@@ -1,4 +1,4 @@
-"""Plugins of the image on a node: all that are missing, none of the node's own touched, whatever happens meanwhile."""
+"""Installation of the image's plugins on a node: missing ones come, the node's own stay, whatever fails."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Node(NamedTuple):
         return main(str(self.image), str(self.bin))
 
     def bring(self, version: str) -> None:
-        """The image has its plugins in that version."""
+        """Put that version of the plugins into the image."""
         self.image.mkdir(exist_ok=True)
         for name in PLUGINS:
             (self.image / name).write_text(f"{name} {version}")
 
     def plugins(self) -> dict[str, str]:
-        """What the container runtime finds and can run."""
+        """Return the plugins that the container runtime can run."""
         paths = [path for path in self.bin.iterdir() if path.is_file()]
         assert all(path.stat().st_mode & 0o777 == 0o755 for path in paths)
         return {path.name: path.read_text() for path in paths}
@@ -41,7 +41,7 @@ class Node(NamedTuple):
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    """One that has no plugins, nor a folder for them."""
+    """A node without plugins and without a folder for them."""
     one = Node(tmp_path / "image", tmp_path / "opt" / "cni" / "bin")
     one.bring("1")
     return one
@@ -52,7 +52,7 @@ def whole(version: str) -> dict[str, str]:
 
 
 def test_a_bare_node_gets_all_plugins(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
-    """Executable, by names that lead into one folder of ours; each is told once."""
+    """Executable, by links into one folder of ours; each is logged once."""
     assert node.install() == 0
     assert node.plugins() == whole("1")
     assert {os.readlink(node.bin / name) for name in PLUGINS} == {f"{FOLDER}/{name}" for name in PLUGINS}
@@ -62,7 +62,7 @@ def test_a_bare_node_gets_all_plugins(node: Node, capsys: pytest.CaptureFixture[
 
 
 def test_a_plugin_of_the_node_stays(node: Node) -> None:
-    """Whatever its version, a program or a link to one; what is missing beside it comes."""
+    """Whatever its version, a program or a link to one; missing ones are installed beside it."""
     theirs = node.bin / "theirs"
     node.bin.mkdir(parents=True)
     for path in (node.bin / "ptp", theirs, node.bin / "aws-cni"):
@@ -78,7 +78,7 @@ def test_a_plugin_of_the_node_stays(node: Node) -> None:
 
 
 def test_what_cloudroute_has_installed_follows_the_image(node: Node) -> None:
-    """By a new file under the old name: a runtime that executes the former one is not disturbed."""
+    """A new file replaces the old name, so that a runtime that executes the former one goes on."""
     node.install()
     with (node.bin / "ptp").open() as running:
         node.bring("2")
@@ -88,7 +88,7 @@ def test_what_cloudroute_has_installed_follows_the_image(node: Node) -> None:
 
 
 def test_a_node_that_has_them_is_not_written_to(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor is anything told; so its folder may be read-only."""
+    """Nothing is logged, either, and the folder may be read-only."""
     node.install()
     before = {path: path.lstat() for path in node.bin.rglob("*")}
     capsys.readouterr()
@@ -109,7 +109,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damage_is_repaired(node: Node, damage: Callable[[Path], object]) -> None:
-    """By the next agent's pod."""
+    """The next pod of the agent repairs it."""
     node.install()
     damage(node.bin)
     assert node.install() == 0
@@ -138,7 +138,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_killed_at_any_step_it_leaves_no_half_plugin(node: Node, tmp_path: Path) -> None:
-    """What the runtime finds is whole, the former or the new one; a later run ends the work and leaves no rubbish."""
+    """The runtime finds a complete plugin, the former or the new one; a later run does the rest."""
     ended = ""
     for step in range(200):
         node = Node(node.image, tmp_path / f"bin-{step}")
@@ -179,7 +179,7 @@ def test_a_plugin_that_can_not_be_installed_is_said(node: Node) -> None:
 
 
 def test_a_plugin_that_can_not_be_renewed_keeps_no_agent_from_starting(node: Node) -> None:
-    """It is said, and the former one goes on."""
+    """It is logged, and the former one stays."""
     node.install()
     node.bring("2")
     done = on_a_read_only_file_system(node)

@@ -1,4 +1,4 @@
-"""What else is in the CNI directories."""
+"""Plugins, and configurations and leases of other networks, in the CNI directories."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_configurations_that_come_before_ours_are_named_as_the_runtime_sorts_the
 
 
 def test_a_directory_that_is_not_there_shadows_nothing(tmp_path: Path) -> None:
-    """Nor does a file in its place."""
+    """A file in its place does not, either."""
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "missing", tmp_path / "file"):
         assert shadowing(str(path)) == []
 
 
 def test_plugins_are_found_in_any_directory_of_cni_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of ours that can be run."""
+    """Only plugins that we use and that can be run."""
     first, second = tmp_path / "first", tmp_path / "second"
     for path in (first / "ptp", first / "vlan", second / "ptp", second / "host-local", second / "portmap"):
         path.parent.mkdir(exist_ok=True)

@@ -72,7 +72,7 @@ def reaches(namespace: Namespace, address: str, *options: str) -> bool:
 
 
 def devices(node: Namespace) -> set[str]:
-    """All but the loopback."""
+    """Return all devices but the loopback."""
     return {link["ifname"] for link in json.loads(node.run("ip", "-j", "link"))} - {"lo"}
 
 
@@ -173,7 +173,7 @@ CLIENT = (
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Namespace], None]]:
-    """Starts a server on port 80 of a pod."""
+    """Start a server on port 80 of a pod."""
     servers: list[subprocess.Popen[str]] = []
 
     def start(pod: Namespace) -> None:
@@ -210,7 +210,7 @@ def test_a_host_port_answers_the_node_another_node_another_pod_and_the_pod_itsel
     pods: tuple[Namespace, Namespace],
     serve: Callable[[Namespace], None],
 ) -> None:
-    """In both families, and no longer when the pod has gone."""
+    """Both families; no answer once the pod is gone."""
     runtime.add(pods[0], **PORT)
     runtime.add(pods[1])
     serve(pods[0])

@@ -35,6 +35,6 @@ def netlink(host: Namespace) -> Iterator[Netlink]:
 
 @pytest.fixture
 def node(netlink: Netlink) -> Netlink:
-    """With our two devices."""
+    """The adapter on a host that has our two devices."""
     assert netlink.links.write(LINKS, ()) == {}
     return netlink

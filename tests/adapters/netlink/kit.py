@@ -1,4 +1,4 @@
-"""What the tests put into the kernel: the entries of one node and of its peers."""
+"""Entries of one node and of its peers, which the tests put into the kernel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SOURCES = {"ipv4": packed("10.244.1.0"), "ipv6": packed("fd00:1::")}
 
 
 def key(cidr: str, metric: int | None = None) -> RouteKey:
-    """The route to a peer's pod CIDR, or to whatever has another metric."""
+    """Key of the route to a peer's pod CIDR, or of a route with another metric."""
     address, length = cidr.split("/")
     return RouteKey(
         packed(address), int(length), METRIC[family_of_bytes(packed(address))] if metric is None else metric

@@ -1,4 +1,4 @@
-"""Pods on a bridge that was there before, and pods on cables of their own: they reach each other, on a real kernel."""
+"""Pods on the bridge of an earlier network and pods on veth pairs of their own reach each other, on a real kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
 
 @pytest.fixture
 def pods(host: Namespace) -> Iterator[tuple[Namespace, Namespace]]:
-    """One as the plugin `bridge` joins it, one as `ptp` does, on a node with the agent's settings."""
+    """Two pods, one connected by the plugin `bridge` and one by `ptp`, on a node with the agent's settings."""
     with Namespace("crbr-") as old, Namespace("crbr-") as new:
         host.shell(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0;"
@@ -51,12 +51,12 @@ def inside(host: Namespace) -> Iterator[None]:
 
 
 def route(host: Namespace) -> None:
-    """To the new pod, as the plugin makes it."""
+    """Add the route to the new pod, as the plugin does."""
     host.shell(f"ip route add {NEW[0]} dev new0; ip -6 route add {NEW[1]} dev new0")
 
 
 def pings(pod: Namespace, address: str) -> bool:
-    """Whether one comes back within the first half second: an answer that the bridge delays does not count."""
+    """Whether a ping is answered within half a second: an answer that the bridge delays comes later."""
     command = ["ip", "netns", "exec", pod.name, "ping", "-c1", "-W0.5", address]
     return subprocess.run(command, capture_output=True).returncode == 0
 
@@ -78,7 +78,7 @@ def test_a_pod_on_the_bridge_reaches_a_new_one_once_the_bridge_answers_for_it(
 def test_a_new_pods_ipv6_address_is_told_and_answered_for_and_one_that_goes_is_not(
     host: Namespace, netlink: Netlink, pods: tuple[Namespace, Namespace]
 ) -> None:
-    """Entries that others have made stay."""
+    """Proxy entries of other programs stay."""
     host.run("ip", "-6", "route", "delete", NEW[1])
     host.run("ip", "-6", "neigh", "add", "proxy", "fd00:1::77", "dev", "cni0")
     assert netlink.bridges.write({CIDRS[1]: None}, ()) == {}
@@ -97,7 +97,7 @@ def test_a_new_pods_ipv6_address_is_told_and_answered_for_and_one_that_goes_is_n
 
 
 def test_without_such_a_bridge_nothing_is_to_be_done_and_no_pod_is_told(host: Namespace, netlink: Netlink) -> None:
-    """A bridge with other addresses is not asked."""
+    """A bridge without an address in the pod CIDR is left alone."""
     host.shell("ip link add docker0 type bridge; ip link set docker0 up; ip address add 172.17.0.1/16 dev docker0")
     host.shell("ip link add new0 type veth peer name new1; ip link set new0 up; ip link set new1 up")
     assert netlink.bridges.read(CIDRS) == dict.fromkeys(CIDRS)

@@ -1,4 +1,4 @@
-"""What others have made stays as it is, and where it is in the way the words say whose it is."""
+"""Objects of other programs stay as they are; where one is in the way, the failure names its owner."""
 
 from __future__ import annotations
 

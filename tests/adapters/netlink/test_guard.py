@@ -1,4 +1,4 @@
-"""The `unreachable` route of a pool never takes what goes to a peer: not while the routes are made, nor as they go."""
+"""The `unreachable` route of a pool never drops packets to a peer, neither while routes are added nor while they go."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PODS = ["11.0.0.9", "fd00::9", "11.7.207.9", "fd00:7cf::9"]
 
 @pytest.fixture
 def known(host: Namespace, node: Netlink) -> Netlink:
-    """All that routes to peers stand on; and without a route, what goes to a pod leaves by the default route."""
+    """A kernel with all that routes to peers need; without such a route, packets to a pod take the default route."""
     host.shell(
         "ip neigh add 10.0.1.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent;"
         "ip neigh add fe80::1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent"
@@ -42,7 +42,7 @@ def known(host: Namespace, node: Netlink) -> Netlink:
 
 
 def run(netlink: Netlink, routes: dict[RouteKey, Route]) -> None:
-    """What an agent does when these are wanted."""
+    """Bring the kernel to these tables as an agent does."""
     sync = Sync(cast(Kernel, SimpleNamespace(tables={"routes": netlink.routes})))
     sync.want({"routes": routes})
     sync.run(["routes"])
@@ -51,7 +51,7 @@ def run(netlink: Netlink, routes: dict[RouteKey, Route]) -> None:
 
 @contextmanager
 def sending(host: Namespace, address: str) -> Iterator[Counter[str]]:
-    """Datagrams as fast as one thread can; counts what came of them: "sent", or the kernel's refusal."""
+    """Send datagrams as fast as one thread can; count them by result: "sent", or the kernel's error."""
     came: Counter[str] = Counter()
     ended, begun = threading.Event(), threading.Event()
     with host.inside(), socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as out:
@@ -79,7 +79,7 @@ def sending(host: Namespace, address: str) -> Iterator[Counter[str]]:
 def test_pods_that_run_already_lose_nothing_while_all_routes_are_made(
     host: Namespace, known: Netlink, address: str
 ) -> None:
-    """As when an agent moves in on a node whose pods another network has connected."""
+    """An agent starts on a node whose pods another network has connected."""
     with sending(host, address) as came:
         run(known, ROUTES)
     assert came.keys() == {"sent"}
@@ -90,7 +90,7 @@ def test_pods_that_run_already_lose_nothing_while_all_routes_are_made(
 def test_pods_that_run_on_lose_nothing_while_all_routes_are_removed(
     host: Namespace, known: Netlink, address: str
 ) -> None:
-    """As when an agent's kernel is cleaned for another network to take over."""
+    """`--cleanup` removes all entries, and another network takes over."""
     assert known.routes.write(ROUTES, ()) == {}
     with sending(host, address) as came:
         run(known, {})
@@ -100,7 +100,7 @@ def test_pods_that_run_on_lose_nothing_while_all_routes_are_removed(
 
 @pytest.mark.parametrize("address", PODS)
 def test_what_goes_to_nobody_is_refused(host: Namespace, known: Netlink, address: str) -> None:
-    """The refusal that the tests above look for is what the kernel says."""
+    """The kernel's error is the one that the tests above look for."""
     assert known.routes.write(GUARDS, ()) == {}
     with sending(host, address) as came:
         pass

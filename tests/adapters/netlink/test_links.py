@@ -1,4 +1,4 @@
-"""Our device: made, changed in place where that can be, made anew where not."""
+"""Our VXLAN device: made, changed in place where Linux can do that, and made anew otherwise."""
 
 from __future__ import annotations
 

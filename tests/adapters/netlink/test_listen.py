@@ -1,4 +1,4 @@
-"""What others change is told, by kind; what we write ourselves is not."""
+"""Changes by other programs are reported by kind; our own writes are not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.waiting import eventually
 
 
 class Ear:
-    """What was heard."""
+    """Records the kinds that the listener reports."""
 
     def __init__(self, host: Namespace, netlink: Netlink) -> None:
         self._host = host
@@ -49,24 +49,24 @@ class Ear:
 
     @contextmanager
     def hears(self, *kinds: Kind) -> Iterator[None]:
-        """Exactly these, of what happens inside, and then of a foreign route of ours that marks the end."""
+        """Assert that exactly these kinds are reported inside; a route of another process marks the end."""
         self._mark()
         yield
         assert self._mark() - {"routes"} == set(kinds) - {"routes"}
 
     @contextmanager
     def hears_at_least(self, *kinds: Kind) -> Iterator[None]:
-        """All these soon, of what happens inside."""
+        """Assert that all these kinds are reported inside or soon after."""
         self._mark()
         yield
         assert self.heard(kinds), self._heard
 
     def heard(self, kinds: Collection[Kind]) -> bool:
-        """Whether all these have been heard since the last mark, or are within a moment."""
+        """Whether all these kinds were reported since the last mark, or are within a moment."""
         return eventually(lambda: set(kinds) <= self._heard, "the events come")
 
     def _mark(self) -> set[Kind]:
-        """All that was heard until now. Events come in order, so one more tells that those before have been taken."""
+        """Return the kinds reported until now. Events come in order: once one more is reported, all before it were."""
         for verb in ("add", "delete"):
             with self._lock:
                 heard = set(self._heard)
@@ -81,7 +81,7 @@ class Ear:
 
 @pytest.fixture
 def full(node: Netlink) -> Netlink:
-    """With an entry of each kind, all read, as an agent has them."""
+    """An adapter whose tables have an entry of each kind, all read once, as an agent does."""
     assert node.addresses.write(ADDRESSES, ()) == {}
     assert node.fdb.write(FDB, ()) == {}
     assert node.neighbours.write(NEIGHBOURS, ()) == {}
@@ -96,7 +96,7 @@ def full(node: Netlink) -> Netlink:
 
 
 def contents(netlink: Netlink) -> dict[Kind, dict[Any, Any]]:
-    """All tables, as an agent reads them."""
+    """Return all tables as read."""
     tables: dict[Kind, KindDriver[Any, Any]] = {
         "links": netlink.links,
         "addresses": netlink.addresses,
@@ -191,7 +191,7 @@ DAMAGE: list[tuple[str, Kind]] = [
 def test_what_others_change_is_told_by_its_kind(
     host: Namespace, full: Netlink, ear: Ear, script: str, kind: Kind
 ) -> None:
-    """And so is whatever else has changed by it, though the kernel tells of that in no message of its own."""
+    """Kinds that change along with it are reported, too, although the kernel sends no message about them."""
     before = contents(full)
     with ear.hears_at_least(kind):
         host.shell(script)
@@ -298,7 +298,7 @@ def test_lost_events_name_all_kinds(host: Namespace, netlink: Netlink, monkeypat
 
 
 class Churn:
-    """Nexthops of another process, more than a socket's buffer holds events of."""
+    """Writes more nexthops of another process than a socket's buffer has room for events."""
 
     def __init__(self, other: Netlink) -> None:
         self._other = other

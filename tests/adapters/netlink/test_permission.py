@@ -1,4 +1,4 @@
-"""Who may not change the kernel's tables is told what to do, at once."""
+"""Without permission to change the kernel's tables the start fails, with the remedy in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each kind: what is put is read back, and what is dropped is gone, in both families."""
+"""Each kind: an entry that was put is read back, and one that was dropped is gone, in both families."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.hosts import Namespace
 
 
 def tables(netlink: Netlink) -> list[tuple[KindDriver[Any, Any], dict[Any, Any]]]:
-    """In the order in which they are written, with what is put."""
+    """Return the tables in the order of writing, each with the entries to put."""
     return [
         (netlink.links, {**LINKS, **SECOND}),
         (netlink.addresses, ADDRESSES),
@@ -134,14 +134,14 @@ def test_an_ipv6_gateway_inside_the_routed_cidr_is_refused_on_the_way_back(netli
 
 
 def test_a_tunnel_takes_nodes_of_its_own_family_alone(netlink: Netlink) -> None:
-    """Why there are two."""
+    """A VXLAN device takes FDB entries of one family, so there are two devices."""
     fill(netlink)
     assert "Address family not supported" in netlink.fdb.write(FDB6, ())[MAC6]
     assert "Address family not supported" in netlink.fdb6.write(FDB, ())[MAC]
 
 
 def test_a_vtep_has_no_address_that_may_once_be_a_gateway(host: Namespace, netlink: Netlink) -> None:
-    """The kernel would give it its MAC's link-local one, and keep that when the MAC changes with the pod CIDR."""
+    """By default the kernel assigns the MAC's link-local address, and keeps it when the pod CIDR changes the MAC."""
     for mac in (MAC, LINKS["cr0"].mac):
         assert netlink.links.write({**LINKS, "cr0": LINKS["cr0"]._replace(mac=mac)}, ()) == {}
         assert "fe80" not in host.run("ip", "address", "show", "dev", "cr0")
@@ -149,7 +149,7 @@ def test_a_vtep_has_no_address_that_may_once_be_a_gateway(host: Namespace, netli
 
 
 def test_a_link_local_address_that_a_vtep_has_got_is_one_to_remove(host: Namespace, node: Netlink) -> None:
-    """As one has that is older than that."""
+    """Devices that an older version made have one."""
     host.run("ip", "address", "add", "fe80::858:aff:fef4:700/64", "dev", "cr0", "nodad")
     assert "local address" in node.nexthops.write(NEXTHOPS, ())[42]
     (former,) = node.addresses.read(())

@@ -1,4 +1,4 @@
-"""Messages taken apart: by shape, and shape by shape."""
+"""Parsing of messages: attribute by attribute, and by the layout that messages of one length share."""
 
 from __future__ import annotations
 

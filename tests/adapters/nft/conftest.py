@@ -18,7 +18,7 @@ def require_nft() -> None:
 
 @pytest.fixture
 def host(require_nft: None) -> Iterator[Namespace]:
-    """This thread, and the processes that it starts, are in it until the test ends."""
+    """A namespace that this thread and the processes that it starts are in until the test ends."""
     with Namespace("crnf-") as host, host.inside():
         yield host
 

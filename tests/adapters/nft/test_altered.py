@@ -1,4 +1,4 @@
-"""Whatever others do to our table is seen by the next read, and mended by the next write."""
+"""Any change of our table by others is seen by the next read, and repaired by the next write."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ALTERATIONS = {
 
 @pytest.mark.parametrize("alteration", ALTERATIONS)
 def test_an_alteration_is_seen_and_mended(nft: Nft, host: Namespace, alteration: str) -> None:
-    """The table is not read as the one that was written; writing that makes it so again; counting never raises."""
+    """An altered table differs from the written one until it is written again; reading its counters never raises."""
     nft.table.write({TABLE: RULESET}, ())
     host.run("nft", with_handles(host, ALTERATIONS[alteration]))
 
@@ -74,7 +74,7 @@ def test_an_alteration_is_seen_and_mended(nft: Nft, host: Namespace, alteration:
 
 
 def test_an_altered_table_can_be_dropped(nft: Nft, host: Namespace) -> None:
-    """What is ours by its name is seen as there, and goes when it is not wanted, whatever became of it."""
+    """A table of our name exists for us, and can be removed, whatever its content."""
     nft.table.write({TABLE: RULESET}, ())
     host.run("nft", f"add chain {T} mine; add rule {T} mine accept; add rule {T} leaving jump mine")
     assert nft.table.read(()) == {TABLE: ALTERED}

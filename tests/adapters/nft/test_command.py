@@ -1,4 +1,4 @@
-"""What goes wrong with the nft command is said in words, and ends nothing."""
+"""Failures of the nft command are reported in words, and end no process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.hosts import Namespace
 
 @pytest.fixture
 def nft_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place that is searched before all others; what stands there answers for nft."""
+    """Install a program that is found in place of nft."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     return tmp_path / "nft"
 
@@ -30,7 +30,7 @@ def stand_in(path: Path, script: str) -> None:
 
 
 def test_no_nft(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without nft is told what to install."""
+    """On a machine without nft the error names the package."""
     monkeypatch.setattr("shutil.which", lambda name, path: None)
     with pytest.raises(KernelError, match="there is no nft command: install it"):
         Nft()
@@ -47,7 +47,7 @@ def test_no_permission(host: Namespace) -> None:
 
 
 def test_a_failing_nft_is_quoted(nft_is: Path) -> None:
-    """Its complaint without the places and the input that it quotes; a write answers it, a read raises it."""
+    """The failure is its message without positions and quoted input: returned by a write, raised by a read."""
     stand_in(nft_is, "exit 0")
     nft = Nft()
     stand_in(
@@ -61,7 +61,7 @@ def test_a_failing_nft_is_quoted(nft_is: Path) -> None:
 
 
 def test_an_nft_that_says_nothing(nft_is: Path) -> None:
-    """An exit code alone is told, and so is a signal."""
+    """The failure names the exit code or the signal."""
     stand_in(nft_is, "exit 0")
     nft = Nft()
     stand_in(nft_is, "kill -SEGV $$")
@@ -77,7 +77,7 @@ def test_an_nft_that_says_nothing(nft_is: Path) -> None:
     ],
 )
 def test_an_nft_that_cannot_list_the_table(nft_is: Path, script: str) -> None:
-    """Garbage, or a crash, is a table that others have altered: it is there, and to be written. It counts nothing."""
+    """Garbage, or a crash, means a table that others have altered: it exists, must be written, and has no counters."""
     stand_in(nft_is, "exit 0")
     nft = Nft()
     stand_in(nft_is, script)
@@ -86,7 +86,7 @@ def test_an_nft_that_cannot_list_the_table(nft_is: Path, script: str) -> None:
 
 
 def test_an_nft_that_hangs(nft_is: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is ended after its time, and that is said."""
+    """It is killed after the timeout, and the failure says so."""
     stand_in(nft_is, "exit 0")
     nft = Nft()
     stand_in(nft_is, "exec sleep 60")
@@ -97,7 +97,7 @@ def test_an_nft_that_hangs(nft_is: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_nft_that_vanishes(nft_is: Path) -> None:
-    """An image without nft after an upgrade, say."""
+    """An upgrade may replace the image by one without nft."""
     stand_in(nft_is, "exit 0")
     nft = Nft()
     nft_is.unlink()

@@ -1,4 +1,4 @@
-"""Changes that others make to our table are told at once; own writes and foreign tables are not."""
+"""Changes of our table by others are reported at once; own writes and foreign tables are not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARK = f"add chain inet {TABLE} foreign"
 
 
 class Heard:
-    """Counts what is told."""
+    """Counts the reports."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -35,7 +35,7 @@ class Heard:
             self._changed.notify_all()
 
     def wait(self, count: int) -> int:
-        """Until it was told `count` times; how often it was."""
+        """Wait for `count` reports; return their number."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.kinds) >= count, SECONDS)
             return len(self.kinds)
@@ -43,7 +43,7 @@ class Heard:
 
 @pytest.fixture
 def heard(nft: Nft) -> Iterator[Heard]:
-    """Listening to a table that is there."""
+    """A listener, while the table exists."""
     assert nft.table.write({TABLE: RULESET}, ()) == {}
     heard = Heard()
     nft.listen(heard)
@@ -73,7 +73,7 @@ def test_a_foreign_change_is_told(heard: Heard, host: Namespace, foreign: str) -
 
 
 def test_own_writes_are_not_told(heard: Heard, nft: Nft, host: Namespace) -> None:
-    """Neither elements, nor a redefinition, nor a drop: the first that is heard is the foreign change after them."""
+    """Changes of elements, a redefinition and a drop: the first report is of the foreign change after them."""
     nft.table.write({TABLE: RULESET._replace(hosts=frozenset())}, ())
     nft.table.write({TABLE: RULESET._replace(port=9)}, ())
     nft.table.write({}, (TABLE,))
@@ -106,7 +106,7 @@ def test_foreign_tables_are_not_told(heard: Heard, host: Namespace) -> None:
 
 
 def test_lost_announcements_are_told_as_a_change(nft: Nft, host: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the kernel could not tell all, somebody may have changed the table."""
+    """After lost announcements, others may have changed the table."""
     monkeypatch.setattr(events, "RECEIVE_BYTES", 1)
     heard = Heard()
     free = threading.Event()
@@ -126,7 +126,7 @@ def test_lost_announcements_are_told_as_a_change(nft: Nft, host: Namespace, monk
 
 
 def test_own_writes_are_known_in_a_container(host: Namespace) -> None:
-    """In a pid namespace the kernel's own pids are others than those that we see."""
+    """In a pid namespace the process ids that we see differ from the host's."""
     script = """
 import subprocess
 from cloudroute.adapters.nft.client import Nft
@@ -146,7 +146,7 @@ nft.close()
 
 
 def test_a_listener_that_failed_is_named(nft: Nft, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that ends by itself is told by its name, so that the process ends."""
+    """The name of a thread that ends unasked is returned, so that the process ends."""
     silence: Callable[[threading.ExceptHookArgs], None] = lambda _: None  # noqa: E731
     monkeypatch.setattr(threading, "excepthook", silence)
 

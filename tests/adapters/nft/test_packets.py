@@ -1,4 +1,4 @@
-"""What real packets meet: masquerade, notrack and counters between the namespaces of `world`."""
+"""Real packets between the namespaces of `world`: masquerade, notrack and counters."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ def nft(world: World) -> Iterator[Nft]:
 
 
 def test_a_pod_keeps_its_address_where_that_has_a_way_back(world: World, nft: Nft) -> None:
-    """Toward hosts and networks of the list, by both families."""
+    """Destinations are hosts and networks of the list, in both families."""
     for address in every(KEPT):
         assert (address, seen_source(world.pod, world.outside, address)) == (address, plain(POD[family_of(address)]))
 
 
 def test_a_pod_is_masqueraded_toward_everything_else(world: World, nft: Nft) -> None:
-    """The internet, instance metadata, and what borders on the networks of the list."""
+    """Destinations are the internet, instance metadata, and addresses next to the networks of the list."""
     for address in every(MASQUERADED):
         assert (address, seen_source(world.pod, world.outside, address)) == (address, HOST[family_of(address)])
 
 
 def test_a_pod_on_a_bridge_of_an_earlier_version_is_treated_alike(world: World, nft: Nft) -> None:
-    """The rules go by pods' addresses, whatever device they hang on."""
+    """Rules match a pod by its address, whatever its device."""
     for address in every(KEPT):
         assert (address, seen_source(world.old, world.outside, address)) == (address, plain(OLD[family_of(address)]))
     for address in every(MASQUERADED):

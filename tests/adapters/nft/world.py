@@ -65,7 +65,7 @@ class World(NamedTuple):
 
 @contextmanager
 def a_world() -> Iterator[World]:
-    """The namespaces, joined, with forwarding on and no table yet. Bridges hand nothing to netfilter."""
+    """Yield the namespaces, connected, with forwarding on and no table yet. Bridges pass nothing to netfilter."""
     with ExitStack() as end:
         world = World(*(end.enter_context(Namespace(f"crnf-{name}-")) for name in World._fields))
         host, outside = world.host, world.outside
