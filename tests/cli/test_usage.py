@@ -26,7 +26,7 @@ EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=[command.name fo
 
 @EACH_COMMAND
 def test_help_teaches_every_flag_with_its_default(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """What happens, each flag, its unit, default and reason, and an example."""
+    """The effect, each flag, its unit, default and reason, and an example."""
     with pytest.raises(SystemExit) as ended:
         main([*command.name.split(), "--help"])
     assert ended.value.code == 0
@@ -146,7 +146,7 @@ def test_what_was_given_steers_nothing(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_lines_of_a_failure_are_told_from_line_breaks_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that are meant begin a line; those in others' words are escaped."""
+    """Each line of an error begins a line; a line break inside one is escaped."""
 
     def fail() -> int:
         raise CloudrouteError("refused: no\nok", "the log:", "a\rb")

@@ -50,7 +50,7 @@ class World(Lab):
         super().__init__(zones=2, tagged=True, aws={"enforce_iam": True}, **lab)
         # The embedded API has what controller and agents use; doctor also asks what a real one always has.
         self.kube._registry.replace_group(
-            "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", True, True),)
+            "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True),)
         )
         self.names = self.join_many(NODES)
         self.run()
@@ -112,7 +112,7 @@ class World(Lab):
         return group
 
     def from_plane(self) -> list[dict[str, Any]]:
-        """What EKS needs of the nodes' groups at least."""
+        """The least that EKS needs of the nodes' groups."""
         plane = {"IpProtocol": "tcp", "UserIdGroupPairs": [{"GroupId": self.plane.group_id}]}
         return [{**plane, "FromPort": port, "ToPort": port} for port in (443, 10250)]
 
@@ -176,7 +176,7 @@ class World(Lab):
         session: Any = None,
         **changed: Any,
     ) -> list[Finding]:
-        """What doctor finds, with those statements more in its IAM policy, and settings `changed`."""
+        """The findings of doctor, with these statements added to its IAM policy, and settings `changed`."""
         changed.setdefault("kubeconfig", self.kubeconfig)
         settings = settings_of(self.settings, **changed)
         self.aws.clock = shifted(self.aws_ahead)
