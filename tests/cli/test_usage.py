@@ -73,6 +73,24 @@ def test_help_loads_no_client() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_an_agent_loads_neither_boto3_nor_the_controller() -> None:
+    """An agent runs on every node: its memory counts as often."""
+    code = """
+import sys
+from contextlib import suppress
+from cloudroute import wiring
+from cloudroute.config import AgentSettings
+from cloudroute.errors import CloudrouteError
+from cloudroute.telemetry import AgentTelemetry
+settings = AgentSettings(kubeconfig="/nonexistent")
+with suppress(CloudrouteError):
+    wiring.agent(settings, wiring.kernel(settings), AgentTelemetry())
+print([m for m in ("boto3", "botocore", "cloudroute.controller", "cloudroute.agent.process") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['cloudroute.agent.process']"
+
+
 def test_the_crds_are_printed_as_yaml() -> None:
     """For kubectl apply -f -."""
     names = [document["metadata"]["name"] for document in yaml.safe_load_all(run("crd").stdout)]
