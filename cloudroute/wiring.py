@@ -113,7 +113,7 @@ def _loop(
     zones = (node.zone_hint for node in cluster.nodes.items().values())
     region = settings.region or find_region(None, zones)
     return Loop(
-        settings,
+        settings=settings,
         cluster=cluster,
         kube=kube,
         ec2=Ec2Client(None, region, fence, clock, _write_seconds(settings), telemetry.ec2_request),
