@@ -5,7 +5,7 @@
 #
 #   deploy/image/base.sh FILE.tar ARCHITECTURE [PACKAGE...]
 #
-# The PACKAGEs are added to the image's own. The same packages give the same bytes; SOURCE_DATE_EPOCH is the time of
+# Those packages come on top of the image's own. The same packages give the same bytes; SOURCE_DATE_EPOCH is the time of
 # its files.
 set -euo pipefail
 
@@ -15,13 +15,13 @@ shift 2
 packages=(python3 nftables containernetworking-plugins usr-is-merged "$@")
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 
-# No manuals. The copyright files stay: the licences demand them of a distributor.
+# Nobody reads manuals in a container. The copyright files stay: whoever distributes the programs owes them.
 options=()
 for path in doc man info locale lintian; do
   options+=(--dpkgopt="path-exclude=/usr/share/$path/*")
 done
 options+=(--dpkgopt='path-include=/usr/share/doc/*/copyright')
-# Only the CNI plugins that cloudroute uses. They call the node's iptables; the image's own would be unused.
+# Of the CNI plugins only those that cloudroute's pods hang on. They call the node's iptables, nobody the image's.
 options+=(--dpkgopt='path-exclude=/usr/lib/cni/*')
 for plugin in ptp host-local loopback portmap bandwidth tuning; do
   options+=(--dpkgopt="path-include=/usr/lib/cni/$plugin")
@@ -32,8 +32,8 @@ iptables='chroot "$1" dpkg --purge --force-depends iptables'
 compile='chroot "$1" python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3.11'
 logs='rm -rf "$1"/var/cache/ldconfig "$1"/var/cache/debconf "$1"/var/log/* "$1"/var/lib/dpkg/*-old'
 
-# "essential" is Debian without apt: nothing can be added, newer packages need a new base. With /usr merged from the
-# start, Debian's program that merges it is not needed: it would bring 50 MB of Perl.
+# "essential" is Debian without apt: nothing can be added to it. Whoever wants newer packages builds anew. With /usr
+# merged from the start, no program has to merge it: that one would bring 50 MB of Perl.
 mmdebstrap --verbose --variant=essential --mode=root --format=tar --architectures="$architecture" \
   --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
   --aptopt='APT::Install-Recommends "false"' "${options[@]}" --include="$(IFS=, && echo "${packages[*]}")" \
