@@ -13,16 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from cloudroute import __version__
-from cloudroute.commands import (
-    agent,
-    cleanup,
-    controller,
-    crd,
-    doctor,
-    path,
-    plan,
-    status,
-)
+from cloudroute.commands import agent, cleanup, controller, crd, doctor, path, plan, status
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code, no_lab
 from cloudroute.commands.help import command_parser, command_settings, overview

@@ -64,14 +64,14 @@ def gather(
     kubernetes, server = _kubernetes(settings, clock)
     vxlan_port, masquerade_always = _agents(kubernetes, settings.namespace)
     facts = Facts(
-        policy_of(settings),
-        settings.route_limit,
-        vxlan_port,
-        kubernetes,
-        _no_aws(Unknown("it was not read")),
-        _machine(look(), kubernetes),
-        server,
-        masquerade_always,
+        policy=policy_of(settings),
+        route_limit=settings.route_limit,
+        vxlan_port=vxlan_port,
+        kubernetes=kubernetes,
+        aws=_no_aws(Unknown("it was not read")),
+        machine=_machine(look(), kubernetes),
+        server=server,
+        masquerade_always=masquerade_always,
     )
     if isinstance(session, Unknown):
         rest = _no_aws(Unknown(NO_CREDENTIALS))

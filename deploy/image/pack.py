@@ -66,7 +66,7 @@ def files(layer: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def foreign(architecture: str, name: str, content: bytes) -> Iterator[str]:
-    """What a file is that does not belong into an image of that architecture; nothing of one that does."""
+    """Say why a file does not belong into an image of that architecture; nothing if it does."""
     number, word = MACHINES[architecture]
     if content[:4] == b"\x7fELF" and (found := int.from_bytes(content[18:20], "little")) != number:
         yield f"a program of another machine: e_machine is {found}, not {number}"

@@ -1,4 +1,4 @@
-"""What an image consists of, as a CycloneDX document on stdout: cloudroute, Python's packages and Debian's.
+"""Prints the SBOM of an image as a CycloneDX document: cloudroute, Python's packages and Debian's.
 
     python sbom.py DPKG_STATUS
 

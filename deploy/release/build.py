@@ -5,8 +5,8 @@
 Needs git and what deploy/image/build.sh needs; the Python that runs it has hatchling. Exit codes: 0 done, 1 a step
 failed, 2 this can't be released, with a line for each reason.
 
-All times in it are the day of the version's section in CHANGELOG.md. Who builds the wheel from the sdist, with the
-SOURCE_DATE_EPOCH that this program prints, gets the same wheel.
+All times in it are the day of the version's section in CHANGELOG.md. The sdist, built with the SOURCE_DATE_EPOCH that
+this program prints, gives the same wheel.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def missing() -> list[str]:
 
 
 def export(sources: Path) -> None:
-    """Copies what git knows, or would: nothing that lies about here, ignored, gets into anything."""
+    """Copy all files that git tracks or would track: no ignored file gets into a release."""
     for name in filter(None, check.git(ROOT, "ls-files", "-z", "-co", "--exclude-standard").split("\0")):
         if (ROOT / name).exists():
             (sources / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def export(sources: Path) -> None:
 
 
 def build(sources: Path, out: Path, epoch: int) -> None:
-    """Every file of the release is in `out`. Raises CalledProcessError."""
+    """Build every file of the release into `out`. Raises CalledProcessError."""
     hatch = [sys.executable, "-m", "hatchling", "build", "-d", str(out), "-t", "wheel", "-t", "sdist"]
     images = [str(sources / IMAGES), str(out)]
     for command in (hatch, images):
@@ -89,7 +89,7 @@ def build(sources: Path, out: Path, epoch: int) -> None:
 
 
 def pack_chart(sources: Path, out: Path, epoch: int) -> None:
-    """What `helm package` makes, but for the time of packaging."""
+    """Pack the chart as `helm package` does, without the time of packaging."""
     chart = sources / "deploy" / "chart"
     ignored = [line for line in (chart / ".helmignore").read_text().splitlines() if line and line[0] != "#"]
     name = f"cloudroute-{check.version(sources)}.tgz"
@@ -108,7 +108,7 @@ def pack_chart(sources: Path, out: Path, epoch: int) -> None:
 
 
 def environment(epoch: int) -> dict[str, str]:
-    """Of the programs that build."""
+    """Environment of the programs that build."""
     return {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "PYTHON": sys.executable}
 
 

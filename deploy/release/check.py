@@ -1,6 +1,6 @@
-"""What keeps a tree from being released. All of it is said at once.
+"""Finds the reasons why a tree can't be released, all at once.
 
-The version is said in one place, cloudroute/__init__.py; whatever repeats it must agree.
+The version stands in cloudroute/__init__.py; files that repeat it must agree.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def disagreements(root: Path) -> list[str]:
 
 
 def unfinished(root: Path) -> list[str]:
-    """What a snapshot may be and a release may not: of a version that is no release, not written up, not committed."""
+    """Reasons that forbid a release and not a snapshot: no release's version, no changelog, uncommitted files."""
     true = version(root)
     said = []
     if not re.fullmatch(r"\d+\.\d+\.\d+", true):
@@ -65,6 +65,6 @@ def unfinished(root: Path) -> list[str]:
 
 
 def git(root: Path, *words: str) -> str:
-    """What git says. Raises CalledProcessError where the tree is no clone."""
+    """Return the output of git. Raises CalledProcessError where the tree is no clone."""
     command = ["git", "-C", str(root), *words]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603

@@ -68,7 +68,7 @@ class World:
         return json.loads(self.run(*words, "-o", "json", code=code).stdout)
 
     def destinations(self) -> set[str]:
-        """What all tables of the zones route to instances."""
+        """Destinations that any table routes to an instance."""
         tables = [self.aws.scene.routes(table) for table in self.vpc.route_table_ids]
         return {to for table in tables for to, route in table.items() if route.get("NetworkInterfaceId")}
 
@@ -306,7 +306,7 @@ def test_a_changed_pool_is_refused_and_can_be_looked_at(world: World) -> None:
 
 
 def test_the_vpc_must_not_hold_the_pods(world: World) -> None:
-    """What only EC2 knows is reported like any other bad setting: exit code 2."""
+    """A mistake that only EC2 shows is reported like any other bad setting: exit code 2."""
     done = world.run("plan", "--cluster-cidr", "10.0.128.0/17", code=2)
     assert "--cluster-cidr 10.0.128.0/17: expected a range of its own, but it overlaps 10.0.0.0/16" in done.stderr
     done = world.run("controller", "--once", "--cluster-cidr", "10.0.128.0/17", code=2)

@@ -1,4 +1,4 @@
-"""What ends the commands that serve."""
+"""Signals that end the commands that serve."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=[command.name fo
 
 @EACH_COMMAND
 def test_help_teaches_every_flag_with_its_default(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    """What happens, each flag, its unit, default and reason, and an example."""
+    """The effect, each flag, its unit, default and reason, and an example."""
     with pytest.raises(SystemExit) as ended:
         main([*command.name.split(), "--help"])
     assert ended.value.code == 0
@@ -71,6 +71,24 @@ def test_help_loads_no_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_agent_loads_neither_boto3_nor_the_controller() -> None:
+    """An agent runs on every node: its memory counts as often."""
+    code = """
+import sys
+from contextlib import suppress
+from cloudroute import wiring
+from cloudroute.config import AgentSettings
+from cloudroute.errors import CloudrouteError
+from cloudroute.telemetry import AgentTelemetry
+settings = AgentSettings(kubeconfig="/nonexistent")
+with suppress(CloudrouteError):
+    wiring.agent(settings, wiring.kernel(settings), AgentTelemetry())
+print([m for m in ("boto3", "botocore", "cloudroute.controller", "cloudroute.agent.process") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['cloudroute.agent.process']"
 
 
 def test_the_crds_are_printed_as_yaml() -> None:
@@ -146,7 +164,7 @@ def test_what_was_given_steers_nothing(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_lines_of_a_failure_are_told_from_line_breaks_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that are meant begin a line; those in others' words are escaped."""
+    """Each line of an error begins a line; a line break inside one is escaped."""
 
     def fail() -> int:
         raise CloudrouteError("refused: no\nok", "the log:", "a\rb")

@@ -1,4 +1,4 @@
-"""What tests of the deployment share: Helm, a real cluster's API with its control plane, and the image."""
+"""Shared by tests of the deployment: Helm, a real cluster's API with its control plane, and the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "chart"
 VALUES = ("--set", "settings.cluster-cidr={10.244.0.0/16}")
-"""The least that has to be given."""
+"""The values without which the chart does not render."""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

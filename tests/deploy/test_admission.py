@@ -126,7 +126,7 @@ def _plural(kind: str) -> str:
 
 @pytest.mark.parametrize("bound", [("Node", NODES[0]), ("Pod", "agent")], ids=["to its node", "to its pod"])
 def test_an_agent_writes_its_own_nodes_status_and_no_other(policed: RealKubeApi, bound: tuple[str, str]) -> None:
-    """Whatever its token is bound to, the server knows its node; a refusal names both nodes."""
+    """The server knows the node of a token, bound to a pod or to the node itself; a refusal names both nodes."""
     agent = Caller(policed, token(policed, "agent", *bound))
     assert agent.says_ready("node-1") == ""
     assert policed.get("noderoutes", "node-1")["status"]["ready"] is True

@@ -49,7 +49,7 @@ def pod(documents: list[Any], component: str) -> Any:
 
 
 def settings(documents: list[Any], component: str) -> Any:
-    """What `cloudroute` makes of the arguments and the environment of that pod."""
+    """Settings by the arguments and the environment of that pod."""
     container = pod(documents, component)["containers"][0]
     command, *flags = container["args"]
     assert command == component
@@ -113,7 +113,7 @@ def test_the_permissions_are_those_that_are_tested(component: str) -> None:
 
 
 def test_the_schema_knows_each_flag() -> None:
-    """What may be given are the flags of the programs, those aside that make no sense in a pod or are the chart's."""
+    """Values are the flags of the programs, except flags that make no sense in a pod or that the chart sets."""
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
     shared = {setting.key for setting in settings_of(SharedSettings)}
     hidden = GIVEN_BY_THE_CHART | NOT_IN_A_POD

@@ -36,7 +36,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def needed(name: str) -> set[str]:
-    """That package and all that it needs at run time, on this machine."""
+    """This package and all that it needs at run time, on this machine."""
     found: set[str] = set()
     asked = [name]
     while asked:

@@ -91,11 +91,11 @@ class Site(NamedTuple):
         return newest and updated == ready == status.get("currentNumberScheduled", status.get("replicas")) == 1
 
     def status(self) -> Any:
-        """What the node's agent says."""
+        """The status that the node's agent has written."""
         return self.kube.get("noderoutes", NODE).get("status", {})
 
     def test_log(self) -> str:
-        """What the pod of `helm test` said."""
+        """The log of the pod of `helm test`."""
         uid = self.kube.get("pods", "cloudroute-test", SPACE)["metadata"]["uid"]
         folder = self.node.kubelet.folder / "log" / "pods" / f"{SPACE}_cloudroute-test_{uid}"
         return (folder / "test" / "0.log").read_text()
@@ -148,7 +148,7 @@ def node(
 
 
 def serve_the_api(host: Namespace, port: int) -> None:
-    """What a kube-proxy would do: the Service of the API server leads to it, from the node and from its pods."""
+    """Do as a kube-proxy would: the Service of the API server leads to it, from the node and from its pods."""
     host.batch([f"address add {SERVICE}/32 dev lo"])
     host.sysctl({"net/ipv4/conf/all/route_localnet": "1"})
     rule = f"ip daddr {SERVICE} tcp dport 443 dnat to 127.0.0.1:{port};"

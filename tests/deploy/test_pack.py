@@ -1,4 +1,4 @@
-"""What is packed into an image is of its architecture, or nothing is packed."""
+"""All files of an image are of its architecture, or nothing is packed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def layout(folder: Path, architecture: str, program: bytes, wheel: bytes) -> Pat
 
 
 def pack(folder: Path, *layouts: Path) -> subprocess.CompletedProcess[str]:
-    """What `build.sh` calls at its end, into FOLDER/image.tar."""
+    """Pack as `build.sh` does at its end, into FOLDER/image.tar."""
     command = [sys.executable, str(DEPLOY / "image" / "pack.py"), str(folder / "image"), "example.org/a:1"]
     return subprocess.run([*command, *map(str, layouts)], capture_output=True, text=True, check=False)
 

@@ -23,13 +23,13 @@ class Kubectl:
         self._command = [program, "--kubeconfig", str(kubeconfig)]
 
     def does(self, *words: str) -> str:
-        """What it prints; it must succeed."""
+        """Return the output; the command must succeed."""
         return subprocess.run([*self._command, *words], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
 def kubectl_(cluster: RealKubeApi, kubectl: str, tmp_path: Path) -> Iterator[Kubectl]:
-    """Of a cluster that is left empty."""
+    """kubectl of a cluster that is left empty."""
     ctl = Kubectl(kubectl, cluster.kubeconfig(tmp_path / "admin"))
     yield ctl
     ctl.does("delete", "--ignore-not-found", "-f", str(NOW))
@@ -37,7 +37,7 @@ def kubectl_(cluster: RealKubeApi, kubectl: str, tmp_path: Path) -> Iterator[Kub
 
 
 def whole_clusters(ctl: Kubectl) -> dict[str, object]:
-    """What the names that belong to the whole cluster say."""
+    """Objects that belong to the whole cluster, by name."""
     kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,crds"
     found = yaml.safe_load(ctl.does("get", kinds, "-o", "yaml", "-l", "app.kubernetes.io/name=cloudroute"))["items"]
     return {

@@ -93,7 +93,7 @@ def objects(ctl: Kubectl, file: Path) -> dict[str, str]:
 
 
 def journal(cluster: RealKubeApi) -> dict[str, Any]:
-    """What identifies each NodeRoute and RouteTable, and all that the controller has said in it."""
+    """Identity of each NodeRoute and RouteTable, and all that the controller has written into it."""
     return {
         f"{plural}/{one['metadata']['name']}": (one["metadata"]["uid"], one["metadata"]["generation"], one["spec"])
         for plural in ("noderoutes", "routetables")
@@ -161,7 +161,7 @@ def test_an_upgrade_from_the_first_one(
 
 
 def wanted(kind: str, name: str) -> Any:
-    """What the manifests of today say of one object."""
+    """One object of today's manifests."""
     documents = [one for one in yaml.safe_load_all(NOW.read_text()) if one]
     (found,) = (one for one in documents if (one["kind"].lower(), one["metadata"]["name"]) == (kind, name))
     return found

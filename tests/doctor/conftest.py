@@ -1,4 +1,4 @@
-"""What tests of doctor share: a world, and nothing of the machine's own AWS configuration."""
+"""Shared by tests of doctor: a world, and nothing of the machine's own AWS configuration."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.waiting import eventually
 
 
 def kubernetes(kube: RealKubeApi, tmp_path: Path, user: str = "admin", namespace: str = "cloudroute") -> list[Finding]:
-    """What doctor finds as that user, of permissions alone: the server has Nodes of other tests."""
+    """The findings of doctor as that user, of permissions alone: the server has Nodes of other tests."""
     settings = ControllerSettings(kubeconfig=str(kube.kubeconfig(tmp_path / user, user)), namespace=namespace)
     nowhere = Unknown("it is not asked here")
     findings = examine(gather(settings, nowhere, SystemClock(), lambda: nowhere))

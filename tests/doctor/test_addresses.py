@@ -1,4 +1,4 @@
-"""How many pods a pod CIDR holds, as the real host-local gives addresses out."""
+"""The number of pods that a pod CIDR holds, as the real host-local gives addresses out."""
 
 from __future__ import annotations
 

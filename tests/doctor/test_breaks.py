@@ -248,7 +248,7 @@ SETTINGS: list[tuple[str, str, Break]] = [
 
 
 def breaks_exactly(check: str, state: str, findings: list[Finding]) -> None:
-    """That check is not well, and says what to do; no other is."""
+    """Assert that this check alone reports a problem, and says what to do."""
     wrong = {name: how for name, how in bad(findings).items() if how != "not checked"}
     assert wrong == {check: state}
     (finding,) = [one for one in findings if one.state == state and one.check == check]

@@ -1,4 +1,4 @@
-"""What doctor finds on a machine: tried on real kernels, in network namespaces that stand for nodes."""
+"""The findings of doctor on a machine: tried on real kernels, in network namespaces that stand for nodes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_firewall_that_drops(host: Namespace, tmp_path: Path) -> None:
 
 
 def test_other_configurations(host: Namespace, tmp_path: Path) -> None:
-    """Those that sort before ours are named."""
+    """CNI configurations that sort before ours are named."""
     for name in ("05-flannel.conflist", "99-last.conf"):
         (tmp_path / name).write_text("{}")
     assert facts(host, tmp_path).shadowing == ["05-flannel.conflist"]

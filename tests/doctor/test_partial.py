@@ -121,7 +121,7 @@ def test_before_anything_is_installed() -> None:
 
 
 def test_without_a_pool(shared: World) -> None:
-    """What needs --cluster-cidr is not checked, and says so."""
+    """Checks that need --cluster-cidr say that they were not done."""
     findings = shared.examine(cluster_cidr=())
     lacking = {one.check for one in findings if "--cluster-cidr" in one.found and one.state == "not checked"}
     assert lacking == {

@@ -1,4 +1,4 @@
-"""What doctor asks of Kubernetes, asked of a real API server: permissions above all."""
+"""The questions of doctor to Kubernetes, put to a real API server: permissions above all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def review(real_kube: RealKubeApi, tmp_path: Path, user: str) -> Iterator[Review
 
 
 def granted(manifest: Path) -> set[Permission]:
-    """What the roles of a manifest allow."""
+    """Permissions that the roles of a manifest give."""
     wanted: set[Permission] = set()
     for item in yaml.safe_load_all(manifest.read_text()):
         namespace = item["metadata"].get("namespace", "") if item["kind"] == "Role" else ""

@@ -113,7 +113,7 @@ class World(Lab):
         return group
 
     def from_plane(self) -> list[dict[str, Any]]:
-        """What EKS needs of the nodes' groups at least."""
+        """The least that EKS needs of the nodes' groups."""
         plane = {"IpProtocol": "tcp", "UserIdGroupPairs": [{"GroupId": self.plane.group_id}]}
         return [{**plane, "FromPort": port, "ToPort": port} for port in (443, 10250)]
 
@@ -177,7 +177,7 @@ class World(Lab):
         session: Any = None,
         **changed: Any,
     ) -> list[Finding]:
-        """What doctor finds, with those statements more in its IAM policy, and settings `changed`."""
+        """The findings of doctor, with these statements added to its IAM policy, and settings `changed`."""
         changed.setdefault("kubeconfig", self.kubeconfig)
         settings = settings_of(self.settings, **changed)
         self.aws.clock = shifted(self.aws_ahead)
