@@ -55,7 +55,7 @@ class Pairs:
             return
         self.established.pop((source, target, cidr), None)
         if not self.excused(source, target):
-            require(False, 4, f"from {source.name} to {target.name} ({cidr}): {why}")
+            raise Violation(f"invariant 4: from {source.name} to {target.name} ({cidr}): {why}")
 
     def excused(self, source: SimNode, target: SimNode) -> bool:
         """Whether a recent fault or another's change may cost packets of this pair."""

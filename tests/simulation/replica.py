@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import boto3
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
@@ -61,9 +63,7 @@ class Replica:
         self.killed_at_write = 0
         """The write, counted from now, at which the process is killed; 0 for none."""
         self.killed_before_sending = False
-        self.requests = Ec2Requests(
-            world.cloud, world.cloud.clients[self.slot], self.ec2, world.checks.ec2, world.shown
-        )
+        self.requests = Ec2Requests(world.cloud, self.ec2, world.checks.ec2, world.shown)
         self.requests.lookup = world.lookup
         self.lease: Lease | None = None
         self.loop: Loop | None = None
@@ -110,13 +110,11 @@ class Replica:
             leases, clock, self.name, settings.lease_duration, settings.renew_deadline, settings.retry_period
         )
         kube = KubeClient(cluster.transport, cluster, WRITE_SECONDS)
-        clients = world.cloud.clients[self.slot]
-        clients.answer, clients.clock.sleep = self.requests.answer, clock.sleep
-        clients.clock.monotonic, clients.clock.now = clock.monotonic, clock.now
+        session = cast(boto3.Session, self.requests)
 
         def make_loop() -> Loop:
             region = world.cloud.aws.region
-            ec2 = Ec2Client(clients.session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
+            ec2 = Ec2Client(session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
             found = replace(settings, vpc_id=world.cloud.vpc.id)
             self.loop = Loop(found, cluster, kube, ec2, lease, clock, telemetry)
             return self.loop

@@ -77,11 +77,11 @@ class Trace:
         return self._hash.hexdigest()
 
 
-def run(plan: FaultPlan, clouds: dict[str, Cloud], trace: bool = False) -> Result:
+def run(plan: FaultPlan, clouds: dict[str, Cloud], *, trace: bool = False) -> Result:
     """Run the scenario of a plan; at most once in a process."""
     world = World(plan.setup, clouds[plan.setup.layout], plan.seed)
     lines = Trace(world, trace)
-    seams.install(world.scheduler, world.pools, plan.seed, trace)
+    seams.install(world.scheduler, world.pools, plan.seed, trace=trace)
     problem = ""
     try:
         _play(world, plan.faults)

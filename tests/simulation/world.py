@@ -95,7 +95,7 @@ class World:
     def join(self, zone: int, name: str = "", *, spare: bool = False, pod_cidrs: tuple[str, ...] = ()) -> SimNode:
         """Start an instance (a `spare` one runs already), its kubelet, which registers a Node, and its agent."""
         zones = self.cloud.vpc.zones
-        machine = self.cloud.launch(zones[zone % len(zones)], spare)
+        machine = self.cloud.launch(zones[zone % len(zones)], spare=spare)
         self._names += not name
         node = SimNode(self, machine, name or f"n{self._names}")
         self.nodes.append(node)
