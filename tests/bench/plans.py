@@ -10,8 +10,8 @@ from statistics import median
 
 from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.planner import decide
-from tests.bench.rows import Row, say
 from tests.core.world import settled_world
+from tests.measure.rows import Row, say
 
 NODES, TABLES = 5_000, 10
 ROUNDS = 11

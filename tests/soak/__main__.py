@@ -13,6 +13,7 @@ from types import FrameType
 
 from cloudroute.commands.output import write_result
 from cloudroute.errors import CloudrouteError
+from tests.measure.rows import say
 from tests.soak.report import Report
 from tests.soak.run import Soak
 
@@ -48,12 +49,6 @@ def soak(name: str, seed: int, minutes: float) -> Report:
     say(f"seed {seed}: {minutes:g} minutes")
     run = Soak(name, seed, minutes, say)
     return Report(run.run(), run.stage.exchange)
-
-
-def say(line: str) -> None:
-    """Progress, which is not the result."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
