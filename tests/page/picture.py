@@ -17,7 +17,7 @@ from tests.page.stage import Election, agents_say, shown
 
 NODES = 120
 PLAYED_SECONDS = 158
-"""How long the story takes on the cluster's clock, which is set so that it ends now."""
+"""Seconds that `play` takes on the cluster's clock, which is set so that it ends now."""
 SIZE = (1280, 900)
 
 
@@ -47,7 +47,7 @@ def take(path: Path, scheme: str = "light") -> None:
     """Take it, and check that it is one: the page is live and has complained of nothing."""
     with shown(election=Election(), route_limit=50, route_reserve=1) as (world, url), chrome() as tab:
         play(world)
-        assert abs(world.clock.time - START - PLAYED_SECONDS) < 10, "the story has another length by now"
+        assert abs(world.clock.time - START - PLAYED_SECONDS) < 10, "the demo has another length by now"
         tab.size(*SIZE)
         tab.media(prefers_color_scheme=scheme)
         tab.go(url)

@@ -45,7 +45,7 @@ def why(status: dict[str, Any]) -> dict[str, str]:
 
 @given(worlds(), st.integers(0, 3))
 def test_every_world_has_a_picture_that_adds_up(world: World, cycles: int) -> None:
-    """At any step of any story it composes; entries add up to the limit, nodes and pairs to their numbers."""
+    """In any cluster, at any cycle, it composes; entries add up to the limit, nodes and pairs to their numbers."""
     for _ in range(cycles):
         world.cycle()
     status = status_of(world)

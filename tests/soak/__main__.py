@@ -48,7 +48,7 @@ def soak(name: str, seed: int, minutes: float) -> Report:
     """Do it. Raises CloudrouteError when the lab can't be built."""
     say(f"seed {seed}: {minutes:g} minutes")
     run = Soak(name, seed, minutes, say)
-    return Report(run.run(), run.stage.exchange)
+    return Report(run.run(), run.live.exchange)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

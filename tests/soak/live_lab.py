@@ -44,7 +44,7 @@ class Look:
     paths: Mapping[tuple[str, str], Path] = field(default_factory=dict)
 
 
-class Stage:
+class LiveLab:
     """What faults act on. `look` belongs to one thread, the rest to any."""
 
     def __init__(self, name: str) -> None:
