@@ -97,5 +97,7 @@ class Agents:
         self._due.pop(name, None)
         mine, route = self._class[name], self._cluster.route(name)
         self._said[name] = path = self._paths[mine]
-        report = Report(route, True, "Ready", "", True, path, self._counts(mine), MTU)
+        report = Report(
+            route, ready=True, reason="Ready", message="", serves=True, path=path, paths=self._counts(mine), mtu=MTU
+        )
         self._cluster.agent_says(name, report.status(route.status, self._cluster.clock.now()))

@@ -104,7 +104,7 @@ def test_counts_of_a_burst(nodes: int, tables: int) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_a_cycle_leaves_the_search_for_garbage_as_it_was(on: bool) -> None:
+def test_a_cycle_leaves_the_search_for_garbage_as_it_was(*, on: bool) -> None:
     """It does without, and who has switched it off does so, too."""
     world = World(1)
     world.join(0)
