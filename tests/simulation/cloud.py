@@ -102,7 +102,7 @@ _PARSER = parsers.create_parser("ec2")
 
 @lru_cache(1 << 10)
 def _parsed(status: int, body: bytes, action: str) -> Mapping[str, Any]:
-    """Parse an answer; describes of an idle world are all alike."""
+    """Parse an answer; describes of an idle cluster are all alike."""
     raw = {"status_code": status, "headers": {}, "body": body}
     shape = _MODEL.operation_model(action).output_shape
     answer: Mapping[str, Any] = _PARSER.parse(raw, shape)  # type: ignore[arg-type] # None: it has no fields

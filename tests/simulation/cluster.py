@@ -1,4 +1,4 @@
-"""The world of one scenario: EC2, the API, controllers, machines, and other people's changes to them."""
+"""The cluster of one scenario: EC2, the API, controllers, machines, and other people's changes to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CRDS = manifests()
 POOL6 = "fd64::/64"
 
 
-class World:
+class SimCluster:
     """Everything around cloudroute, and the processes of cloudroute in it. Times are the scheduler's, in seconds."""
 
     def __init__(self, setup: Setup, cloud: Cloud, seed: int) -> None:
