@@ -10,7 +10,8 @@ from cloudroute.lab.kube.real import find_assets
 from cloudroute.telemetry import setup_logging
 from tests.bench import agents, burst, counts, memory, plans, pods, reaction, report, throughput
 from tests.bench.replicas import Replicas
-from tests.bench.rows import Row, machine, print_rows, say
+from tests.measure.page import save
+from tests.measure.rows import Row, machine, print_rows, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = list(counts.measure() if asked.quick else _everything(skipped))
     print_rows(rows, facts, skipped, asked.output)
     if asked.report:
-        report.save("bench", {"machine": facts, "rows": [row.data() for row in rows], "skipped": skipped})
+        save("bench", {"machine": facts, "rows": [row.data() for row in rows], "skipped": skipped})
         report.write()
     return 0 if all(row.met for row in rows) else 1
 

@@ -24,8 +24,8 @@ from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.kube import KubeApi
 from tests.bench import beside_netlink
 from tests.bench.nodes import NIC, OWN, POOLS, ZONES, bare_host, manifest, table
-from tests.bench.process import memory_mb
-from tests.bench.rows import Row, say
+from tests.measure.process import memory_mb
+from tests.measure.rows import Row, say
 
 MANY, FEW = 5_000, 10
 """Peers."""

@@ -25,7 +25,7 @@ from cloudroute.dataplane import VTEP, Kind
 from cloudroute.types import Cidr, NodeRoute
 from tests.bench.netlink_baseline import Listing, Place, RawNetlink
 from tests.bench.nodes import GATEWAYS, NIC, OWN, POOLS, manifest
-from tests.bench.rows import Row, say
+from tests.measure.rows import Row, say
 
 ROUNDS, CHANGES = 9, 21
 TARGET_RATIO, DECIDING_RATIO, TARGET_MS = 1.2, 3.0, 20.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.bench.rows import Row, say
 from tests.controller.lab import Lab, lab
+from tests.measure.rows import Row, say
 
 NODES = 300
 CAPACITY, REFILL = 50, 5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.bench.rows import Row, say
 from tests.controller.lab import Lab, lab
+from tests.measure.rows import Row, say
 
 NODES = 30
 PAST_THE_LIMIT = 60

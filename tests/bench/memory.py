@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from cloudroute.lab.aws import Machine
-from tests.bench.process import cpu_seconds, memory_mb
-from tests.bench.rows import Row, say
-from tests.bench.stage import Stage
+from tests.measure.process import cpu_seconds, memory_mb
+from tests.measure.rows import Row, say
+from tests.measure.stage import Stage
 
 NODES, ZONES, LIMIT = 5_000, 10, 50
 NODE_BYTES = 10_000

@@ -10,8 +10,8 @@ from statistics import median
 
 from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.planner import decide
-from tests.bench.rows import Row, say
 from tests.core.world import settled_world
+from tests.measure.rows import Row, say
 
 NODES, TABLES = 5_000, 10
 ROUNDS = 11
@@ -23,7 +23,7 @@ def measure() -> Iterator[Row]:
     say(f"plans of {NODES} nodes by {TABLES} tables")
     for dual_stack in (False, True):
         for limit in (50, 1000):
-            world = settled_world(NODES, TABLES, limit, dual_stack)
+            world = settled_world(NODES, TABLES, limit, dual_stack=dual_stack)
             milliseconds = _milliseconds(world.snapshot(), world.policy)
             words = f"limit {limit}{', dual stack' if dual_stack else ''}"
             yield Row(f"plan of {NODES:,} nodes by {TABLES} tables, {words}", milliseconds, TARGET_MS, "ms")

@@ -14,8 +14,8 @@ from cloudroute.core.node.peers import gateway
 from cloudroute.dataplane import CONFLIST, VXLAN_OVERHEAD, written
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
-from tests.bench.rows import Row, say
 from tests.bench.throughput import MTU, ROUNDS, SECONDS, End, gigabits
+from tests.measure.rows import Row, say
 from tests.moving.former import leave_bridge
 from tests.packets.world import settle, specs
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from statistics import median
 
 from cloudroute.lab.aws import Machine
-from tests.bench.rows import Row, say
-from tests.bench.stage import Stage
+from tests.measure.rows import Row, say
+from tests.measure.stage import Stage
 
 SAMPLES = 20
 """Of each kind; one more of each is a warm-up that does not count."""

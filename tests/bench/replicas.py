@@ -7,9 +7,9 @@ import signal
 import time
 from collections.abc import Iterator
 
-from tests.bench.process import cpu_seconds
-from tests.bench.rows import Row, say
-from tests.bench.stage import Replica, Stage
+from tests.measure.process import cpu_seconds
+from tests.measure.rows import Row, say
+from tests.measure.stage import Replica, Stage
 
 NODES, LIMIT = 300, 50
 LEASE_SECONDS, RETRY_SECONDS, JITTER = 15, 2, 1.2

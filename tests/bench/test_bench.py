@@ -10,8 +10,8 @@ import pytest
 from tests.bench import beside_netlink, burst, counts, memory, plans, reaction, throughput
 from tests.bench.__main__ import main
 from tests.bench.nodes import OWN, bare_host, manifest
-from tests.bench.rows import Row
 from tests.hosts import require_netns, require_nftables
+from tests.measure.rows import Row
 
 
 def test_the_counting_rows_meet_their_targets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,35 +7,35 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.bench import report
-from tests.bench.plots import Line, plot
+from tests.measure.page import FOLDER, PAGE, PART
+from tests.measure.plots import Line, plot
 from tests.scale import curves
+from tests.scale import report as scale_report
 
 
 def test_the_page_is_what_the_data_give() -> None:
     """Every part between markers."""
-    text = report.PAGE.read_text()
+    text = PAGE.read_text()
     assert report.page(text) == text, "run python -m tests.bench.report"
-    assert {found[1] for found in report._PART.findall(text)} == set(report.PARTS)
+    assert {found[1] for found in PART.findall(text)} == set(report.parts())
 
 
 def test_the_pictures_are_what_the_data_give() -> None:
     """Each of them, and no other."""
-    drawn = report.pictures()
-    assert {path.name: path.read_text() for path in report.FOLDER.glob("*.svg")} == drawn, (
-        "run python -m tests.bench.report"
-    )
+    drawn = scale_report.pictures()
+    assert {path.name: path.read_text() for path in FOLDER.glob("*.svg")} == drawn, "run python -m tests.bench.report"
 
 
 def test_a_figure_that_somebody_edits_is_seen() -> None:
     """The page's own test can fail."""
-    text = report.PAGE.read_text()
+    text = PAGE.read_text()
     edited = text.replace("| 1 table |", "| one table |", 1)
     assert edited != text
     assert report.page(edited) == text
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_plot_has_words_and_both_sets_of_colours_and_tells_lines_apart_without_them(dark: bool) -> None:
+def test_a_plot_has_words_and_both_sets_of_colours_and_tells_lines_apart_without_them(*, dark: bool) -> None:
     """Dashes and marks differ, and each line's name stands beside it."""
     lines = [Line(name, [(100, 1), (1000, 10)]) for name in ("a", "b", "c < d")]
     drawn = plot("title", "s", "words", lines)

@@ -22,7 +22,7 @@ from cloudroute.lab.hosts.host import LabHost, Vm
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.netns import Namespace, execute
 from cloudroute.types import Path
-from tests.bench.rows import Row, say
+from tests.measure.rows import Row, say
 
 MTU = 9001
 SECONDS, ROUNDS = 2, 7

@@ -51,11 +51,11 @@ class Walk:
 
     def step(self) -> None:
         """Something, and then some time."""
-        deeds: Mapping[Callable[[], object], int] = {
+        changes: Mapping[Callable[[], object], int] = {
             self._join: 4, self._terminate: 2, self._delete: 1, self._recreate: 2, self._rename: 1, self._reboot: 1,
             self._route: 1, self._restart: 2, self._fail_ec2: 2, self._fail_kube: 1,
         }  # fmt: skip
-        self.dice.choices(list(deeds), list(deeds.values()))[0]()
+        self.dice.choices(list(changes), list(changes.values()))[0]()
         self.world.pass_seconds(self.dice.choice((0, 0.5, 3, 12, 70)))
 
     def check(self) -> None:
@@ -76,7 +76,7 @@ class Walk:
             assert native == ours.keys()
         assert max(world.aws.highest.values()) <= 50
 
-    # --- deeds ------------------------------------------------------------------------------
+    # --- changes ----------------------------------------------------------------------------
 
     def _some(self) -> str:
         names = [node["metadata"]["name"] for node in self.world.kube.list("nodes")]

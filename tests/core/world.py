@@ -113,7 +113,7 @@ class World:
 
     # --- what others do ---------------------------------------------------------------------
 
-    def launch(self, zone: str = "a", checked: bool = True, interfaces: int = 1) -> str:
+    def launch(self, zone: str = "a", *, checked: bool = True, interfaces: int = 1) -> str:
         """Start an instance; its id."""
         number = next(self.ids)
         index = self.zones.index(zone)
@@ -149,7 +149,7 @@ class World:
         self.instances[instance] = replace(old, state=state, interfaces=() if gone else old.interfaces)
         self._routes_follow({interface.id for interface in old.interfaces}, blackhole=state != "running")
 
-    def replace_interface(self, instance: str, checked: bool = True) -> str:
+    def replace_interface(self, instance: str, *, checked: bool = True) -> str:
         """Give an instance another primary ENI, as on a start from a template; the new id. The old ENI is gone."""
         old = self.instances[instance]
         primary = Interface(
@@ -163,7 +163,7 @@ class World:
         self._routes_follow({old.interfaces[0].id}, blackhole=True)
         return primary.id
 
-    def _routes_follow(self, enis: set[str], blackhole: bool) -> None:
+    def _routes_follow(self, enis: set[str], *, blackhole: bool) -> None:
         for table in self.tables.values():
             for destination, route in table.routes.items():
                 if route.target in enis:
@@ -172,7 +172,7 @@ class World:
                     if (table.id, destination) in self.foreigners:
                         self.foreigners[table.id, destination] = after
 
-    def switch_check(self, instance: str, on: bool) -> None:
+    def switch_check(self, instance: str, *, on: bool) -> None:
         """Switch the source/dest check of an instance's primary ENI."""
         old = self.instances[instance]
         primary = replace(old.interfaces[0], source_dest_check=on)
@@ -417,18 +417,18 @@ class World:
         return Counter(s.verb if isinstance(s, ChangeRoute) else type(s).__name__ for s in self.log)
 
 
-def settled_world(nodes: int, tables: int, limit: int, dual_stack: bool = False) -> World:
+def settled_world(nodes: int, tables: int, limit: int, *, dual_stack: bool = False) -> World:
     """A world of `nodes` over `tables` zones (at most 26) with a table each, in which nothing is left to do.
 
     It takes some five cycles, whatever the size: seconds for 5,000 nodes.
     """
-    world = joining_world(nodes, tables, limit, dual_stack)
+    world = joining_world(nodes, tables, limit, dual_stack=dual_stack)
     world.settle()
     world.log.clear()
     return world
 
 
-def joining_world(nodes: int, tables: int, limit: int, dual_stack: bool = False) -> World:
+def joining_world(nodes: int, tables: int, limit: int, *, dual_stack: bool = False) -> World:
     """The same before the first cycle: all Nodes have just registered, without pod CIDRs and with their checks on."""
     zones = "abcdefghijklmnopqrstuvwxyz"[:tables]
     policy = replace(ROOMY, pools=(*ROOMY.pools, *DUAL.pools[1:])) if dual_stack else ROOMY

@@ -47,7 +47,7 @@ def take(path: Path, scheme: str = "light") -> None:
     """Take the screenshot; the page must be live and without errors."""
     with shown(election=Election(), route_limit=50, route_reserve=1) as (world, url), chrome() as tab:
         play(world)
-        assert abs(world.clock.time - START - PLAYED_SECONDS) < 10, "the story has another length by now"
+        assert abs(world.clock.time - START - PLAYED_SECONDS) < 10, "the demo has another length by now"
         tab.size(*SIZE)
         tab.media(prefers_color_scheme=scheme)
         tab.go(url)

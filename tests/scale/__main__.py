@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloudroute.telemetry import setup_logging
-from tests.bench.rows import machine, say
+from tests.bench import report
+from tests.measure.page import save
+from tests.measure.rows import machine, say
 from tests.scale import curves, days, joins, process
 
 DAYS = {"replacement": days.replacement, "outage": days.outage}
@@ -35,17 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = ONE[what](int(number)) if what in ONE else joins.measure(int(what), int(number))
         sys.stdout.write(json.dumps(figures))
         return 0
-    return _everything(asked.most, asked.write)
+    return _everything(asked.most, write=asked.write)
 
 
-def _everything(most: int, write: bool) -> int:
-    import tests.bench.report as report  # it imports the curves of this package
-
+def _everything(most: int, *, write: bool) -> int:
     data: dict[str, Any] = {"machine": machine(), "points": {}, "days": {}}
 
     def done() -> None:
         if write:  # each as it comes: all of them take hours
-            report.save("scale", data)
+            save("scale", data)
             report.write()
 
     for nodes in filter(lambda size: size <= most, curves.SIZES):

@@ -15,7 +15,7 @@ from cloudroute.agent.report import LASTS_SECONDS, READY, SPREAD_SECONDS, Report
 from cloudroute.core.node.startup import AgentState
 from cloudroute.core.paths import Class, node_path, pair_path, senders_tables
 from cloudroute.types import NodePath, NodeRoute, Path
-from tests.scale.cluster import LightCluster
+from tests.scale.light_cluster import LightCluster
 
 MTU = 8951
 

@@ -29,8 +29,6 @@ class Curve:
     title: str
     unit: str
     keys: tuple[str, ...]
-    exact: bool
-    """Whether it is counted or virtual, so that two runs give the same."""
     beside: str = ""
     """A key whose curve is drawn along, and its words."""
     words: str = ""
@@ -39,16 +37,14 @@ class Curve:
 
 
 CURVES = (
-    Curve(
-        "converged", "All nodes at once: until the last is published", "s", ("seconds",), True, "bound", "AWS's buckets"
-    ),
-    Curve("calls", "EC2 calls of that", "calls", ("calls",), True),
-    Curve("writes", "Kubernetes writes of that", "writes", ("writes",), True),
-    Curve("told", "What one agent is sent meanwhile", "bytes", ("bytes", "agents_bytes"), True),
-    Curve("cpu", "CPU of the leader for that", "s", ("cpu",), False, since=1_000),
-    Curve("plan", "One plan, nothing to do", "ms", ("plan",), False),
-    Curve("memory", "Memory of a controller process", "bytes", ("rss",), False),
-    Curve("process", "CPU of a controller process for its first sync, full tables", "s", ("process_cpu",), False),
+    Curve("converged", "All nodes at once: until the last is published", "s", ("seconds",), "bound", "AWS's buckets"),
+    Curve("calls", "EC2 calls of that", "calls", ("calls",)),
+    Curve("writes", "Kubernetes writes of that", "writes", ("writes",)),
+    Curve("told", "What one agent is sent meanwhile", "bytes", ("bytes", "agents_bytes")),
+    Curve("cpu", "CPU of the leader for that", "s", ("cpu",), since=1_000),
+    Curve("plan", "One plan, nothing to do", "ms", ("plan",)),
+    Curve("memory", "Memory of a controller process", "bytes", ("rss",)),
+    Curve("process", "CPU of a controller process for its first sync, full tables", "s", ("process_cpu",)),
 )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cloudroute.types import NodeRoute
 from tests.scale.joins import bound
-from tests.scale.world import World
+from tests.scale.light_lab import LightLab
 
 TABLES = 3
 SURGE = 0.1
@@ -22,47 +22,47 @@ class Watched:
     """A settled cluster whose healthy nodes are looked after from now on."""
 
     def __init__(self, nodes: int) -> None:
-        self.world = World(TABLES)
-        self.names = self.world.join_many(nodes)
-        self.world.rest()
-        self.start = self.world.clock.time
+        self.lab = LightLab(TABLES)
+        self.names = self.lab.join_many(nodes)
+        self.lab.rest()
+        self.start = self.lab.clock.time
         self.unreached, self.lost, self.yielded = 0, 0, 0
-        world = self.world
-        for counter in (world.cloud.calls, world.cluster.writes, world.cluster.told, world.cluster.said):
+        lab = self.lab
+        for counter in (lab.ec2.calls, lab.cluster.writes, lab.cluster.told, lab.cluster.said):
             counter.clear()
-        world.cluster.unavailable.clear()
-        world.cpu, world.cycles = 0.0, 0
-        told = world.cluster.wrote
+        lab.cluster.unavailable.clear()
+        lab.cpu, lab.cycles = 0.0, 0
+        told = lab.cluster.wrote
 
         def wrote(old: NodeRoute | None, new: NodeRoute | None) -> None:
             told(old, new)
-            if old and new and old.name in world.machines:
+            if old and new and old.name in lab.machines:
                 gone = set(old.spec.native_in) - set(new.spec.native_in)
                 self.lost += not gone <= {new.spec.route_table_id}
                 self.yielded += gone == {new.spec.route_table_id}
 
-        world.cluster.wrote = wrote
-        world.watch = self._look
+        lab.cluster.wrote = wrote
+        lab.watch = self._look
 
     def _look(self) -> None:
-        self.unreached += len(self.world.unreachable())
+        self.unreached += len(self.lab.unreachable())
 
     def figures(self) -> dict[str, float]:
         """What it took, and what was harmed."""
-        world = self.world
-        calls = {action: n for action, n in world.calls().items() if not action.startswith("Describe")}
+        lab = self.lab
+        calls = {action: n for action, n in lab.calls().items() if not action.startswith("Describe")}
         return {
             "nodes": len(self.names),
-            "seconds": world.cluster.changed_at - self.start,
+            "seconds": lab.cluster.changed_at - self.start,
             "bound": bound(calls),
-            "calls": sum(n for (_, code), n in world.cloud.calls.items() if code != "gone"),
-            "in_vain": sum(n for (_, code), n in world.cloud.calls.items() if code == "gone"),
-            "throttled": world.throttled(),
-            "writes": sum(world.cluster.writes.values()),
-            "bytes": world.cluster.told["controller"],
-            "agents_bytes": world.cluster.told["agents"],
-            "cpu": world.cpu,
-            "unavailable": len(world.cluster.unavailable),
+            "calls": sum(n for (_, code), n in lab.ec2.calls.items() if code != "gone"),
+            "in_vain": sum(n for (_, code), n in lab.ec2.calls.items() if code == "gone"),
+            "throttled": lab.throttled(),
+            "writes": sum(lab.cluster.writes.values()),
+            "bytes": lab.cluster.told["controller"],
+            "agents_bytes": lab.cluster.told["agents"],
+            "cpu": lab.cpu,
+            "unavailable": len(lab.cluster.unavailable),
             "unreached": self.unreached,
             "lost": self.lost,
             "yielded": self.yielded,
@@ -72,42 +72,42 @@ class Watched:
 def replacement(nodes: int = 1_000) -> dict[str, float]:
     """A tenth more nodes join; once all of them have their condition as many old ones go; and so on."""
     day = Watched(nodes)
-    world, batch = day.world, int(nodes * SURGE)
+    lab, batch = day.lab, int(nodes * SURGE)
     for start in range(0, nodes, batch):
-        ready = world.cluster.conditions + batch
-        world.join_many(batch)
-        world.run(lambda ready=ready: world.cluster.conditions == ready)  # type: ignore[misc] # mypy can't infer it
-        _end(world, day.names[start : start + batch])
-    world.rest()
-    assert not set(day.names) & world.cluster.routes.keys()
+        ready = lab.cluster.conditions + batch
+        lab.join_many(batch)
+        lab.run(lambda ready=ready: lab.cluster.conditions == ready)  # type: ignore[misc] # mypy can't infer it
+        _end(lab, day.names[start : start + batch])
+    lab.rest()
+    assert not set(day.names) & lab.cluster.routes.keys()
     return day.figures()
 
 
 def outage(nodes: int = 1_000) -> dict[str, float]:
     """EC2 answers nothing for an hour, in which nodes are replaced one by one; `seconds` count from its end."""
     day = Watched(nodes)
-    world = day.world
+    lab = day.lab
     going = day.names[: int(nodes * REPLACED)]
 
     def replace(name: str) -> None:
-        zone = world.machines[name].zone
-        _end(world, [name])
-        world.join(zone)
+        zone = lab.machines[name].zone
+        _end(lab, [name])
+        lab.join(zone)
 
-    world.cloud.gone = True
+    lab.ec2.gone = True
     for number, name in enumerate(going):
-        world.at(OUTAGE_SECONDS * (number + 1) / (len(going) + 1), lambda name=name: replace(name))  # type: ignore[misc] # likewise
-    world.pass_seconds(OUTAGE_SECONDS)
-    world.cloud.gone = False
-    day.start = world.clock.time
-    world.rest()
-    assert world.cluster.routes.keys() == world.machines.keys()
+        lab.at(OUTAGE_SECONDS * (number + 1) / (len(going) + 1), lambda name=name: replace(name))  # type: ignore[misc] # likewise
+    lab.pass_seconds(OUTAGE_SECONDS)
+    lab.ec2.gone = False
+    day.start = lab.clock.time
+    lab.rest()
+    assert lab.cluster.routes.keys() == lab.machines.keys()
     figures = day.figures()
-    done = {action: n for (action, code), n in world.cloud.calls.items() if code == "OK" and action[0] != "D"}
-    done["DeleteRoute"] = world.cloud.calls["DeleteRoute", "OK"]
+    done = {action: n for (action, code), n in lab.ec2.calls.items() if code == "OK" and action[0] != "D"}
+    done["DeleteRoute"] = lab.ec2.calls["DeleteRoute", "OK"]
     return {**figures, "bound": bound(done)}
 
 
-def _end(world: World, names: Sequence[str]) -> None:
+def _end(lab: LightLab, names: Sequence[str]) -> None:
     for name in names:
-        world.terminate(name)
+        lab.terminate(name)

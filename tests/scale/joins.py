@@ -10,7 +10,7 @@ from statistics import median
 
 from cloudroute.adapters.ec2.budget import BUCKETS
 from cloudroute.core.cluster.planner import decide
-from tests.scale.world import World
+from tests.scale.light_lab import LightLab
 
 PLANS = 5
 REST_MINUTES = 10
@@ -23,36 +23,36 @@ def bound(calls: Mapping[str, int]) -> float:
 
 def measure(nodes: int, tables: int) -> dict[str, float]:
     """By name; times of the burst are virtual, those of CPU are not."""
-    world = World(tables)
-    start = world.clock.time
-    world.join_many(nodes)
-    world.run(lambda: world.cluster.conditions == nodes)
-    conditions = world.clock.time - start
-    world.rest()
-    cluster = world.cluster
-    assert not world.unreachable()
+    lab = LightLab(tables)
+    start = lab.clock.time
+    lab.join_many(nodes)
+    lab.run(lambda: lab.cluster.conditions == nodes)
+    conditions = lab.clock.time - start
+    lab.rest()
+    cluster = lab.cluster
+    assert not lab.unreachable()
     figures = {
         "seconds": cluster.changed_at - start,
         "conditions": conditions,
-        "routes": world.cloud.asked["CreateRoute"][1] - start,
-        "bound": bound(world.calls()),
-        "calls": sum(world.calls().values()),
-        "creates": world.calls()["CreateRoute"],
-        "throttled": world.throttled(),
+        "routes": lab.ec2.asked["CreateRoute"][1] - start,
+        "bound": bound(lab.calls()),
+        "calls": sum(lab.calls().values()),
+        "creates": lab.calls()["CreateRoute"],
+        "throttled": lab.throttled(),
         "unavailable": len(cluster.unavailable),
         "writes": sum(cluster.writes.values()),
         "node_writes": sum(n for (_, what), n in cluster.writes.items() if not what.startswith("routetables")),
         "bytes": cluster.told["controller"],
         "agents_bytes": cluster.told["agents"],
-        "cycles": world.cycles,
-        "cpu": world.cpu,
+        "cycles": lab.cycles,
+        "cpu": lab.cpu,
     }
-    return {**figures, "plan": _plan_ms(world), **_rest(world), **_one_more(world)}
+    return {**figures, "plan": _plan_ms(lab), **_rest(lab), **_one_more(lab)}
 
 
-def _plan_ms(world: World) -> float:
+def _plan_ms(lab: LightLab) -> float:
     """Median of some plans of a settled cluster, CPU time; as the loop makes them, without a search for garbage."""
-    snapshot = world.loop.reader.read()
+    snapshot = lab.loop.reader.read()
     assert snapshot
     times = []
     for _ in range(PLANS):
@@ -60,36 +60,36 @@ def _plan_ms(world: World) -> float:
         gc.disable()
         own = replace(snapshot, instances=dict(snapshot.instances), tables=dict(snapshot.tables))
         start = time.thread_time()
-        empty = decide(own, world.loop.reader.policy).plan.empty  # whether anything is to be said, too
+        empty = decide(own, lab.loop.reader.policy).plan.empty  # whether anything is to be said, too
         times.append((time.thread_time() - start) * 1000)
         gc.enable()
         assert empty
     return median(times)
 
 
-def _rest(world: World) -> dict[str, float]:
+def _rest(lab: LightLab) -> dict[str, float]:
     """A minute of rest."""
-    _forget(world)
-    world.pass_seconds(60 * REST_MINUTES)
+    _forget(lab)
+    lab.pass_seconds(60 * REST_MINUTES)
     return {
-        "rest_calls": sum(world.calls().values()) / REST_MINUTES,
-        "rest_writes": sum(world.cluster.writes.values()) / REST_MINUTES,
-        "rest_cpu": world.cpu / REST_MINUTES,
+        "rest_calls": sum(lab.calls().values()) / REST_MINUTES,
+        "rest_writes": sum(lab.cluster.writes.values()) / REST_MINUTES,
+        "rest_cpu": lab.cpu / REST_MINUTES,
     }
 
 
-def _one_more(world: World) -> dict[str, float]:
+def _one_more(lab: LightLab) -> dict[str, float]:
     """One more node, up to its last write."""
-    world.pass_seconds(1)  # not in step with the resync
-    _forget(world)
-    world.join(0)
-    world.rest()
-    changes = {action: n for action, n in world.calls().items() if not action.startswith("Describe")}
-    return {"more_calls": sum(changes.values()), "more_writes": sum(world.cluster.writes.values())}
+    lab.pass_seconds(1)  # not in step with the resync
+    _forget(lab)
+    lab.join(0)
+    lab.rest()
+    changes = {action: n for action, n in lab.calls().items() if not action.startswith("Describe")}
+    return {"more_calls": sum(changes.values()), "more_writes": sum(lab.cluster.writes.values())}
 
 
-def _forget(world: World) -> None:
-    world.cloud.calls.clear()
-    world.cluster.writes.clear()
-    world.cluster.told.clear()
-    world.cpu = 0.0
+def _forget(lab: LightLab) -> None:
+    lab.ec2.calls.clear()
+    lab.cluster.writes.clear()
+    lab.cluster.told.clear()
+    lab.cpu = 0.0

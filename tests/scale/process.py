@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.bench import memory
-from tests.bench.process import cpu_seconds, memory_mb
-from tests.bench.stage import Stage
+from tests.measure.process import cpu_seconds, memory_mb
+from tests.measure.stage import Stage
 
 SIZES = (100, 300, 1_000, 3_000, 10_000)
 """The EC2 and the API behind it are the lab's: they, and not the controller, take most of the time."""

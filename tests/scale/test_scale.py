@@ -1,4 +1,4 @@
-"""The light world is like the strict one, and what is counted in it is what was promised, for hundreds of nodes."""
+"""The light lab is like the strict one, and what is counted in it is what was promised, for hundreds of nodes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cloudroute.agent.report import LASTS_SECONDS, SPREAD_SECONDS
 from cloudroute.controller.loop import MOST_PACE_SECONDS, PACE_SECONDS
 from tests.controller.lab import POOL, Lab, lab
 from tests.scale import days, joins
-from tests.scale.world import Inline, World
+from tests.scale.light_lab import Inline, LightLab
 
 NODES = 100
 
 
 @pytest.mark.parametrize("tables", [1, 3])
-def test_light_and_strict_world_are_alike(tables: int) -> None:
+def test_light_and_strict_lab_are_alike(tables: int) -> None:
     """The same nodes on moto and the embedded API: equal calls, writes, seconds and final state; bytes within 2 %."""
     aws = {"throttle": True, "route_quota": 1000}
     # Without threads on either side, or which table gets the next token is a matter of their luck.
@@ -29,7 +29,7 @@ def test_light_and_strict_world_are_alike(tables: int) -> None:
     with inline, lab(3, one_table=tables == 1, aws=aws, route_limit=1000) as strict:
         strict.join_many(NODES)
         strict.run()
-        light = World(tables, with_agents=False, pool=POOL)
+        light = LightLab(tables, with_agents=False, pool=POOL)
         light.join_many(NODES)
         _run_as_the_lab_does(light)
         assert light.calls() == strict.calls()
@@ -39,47 +39,47 @@ def test_light_and_strict_world_are_alike(tables: int) -> None:
         assert light.cluster.told["controller"] == pytest.approx(_watch_bytes(strict), rel=0.02)
 
 
-def _run_as_the_lab_does(world: World) -> None:
-    while not (turn := world.loop.turn(Event())).settled:
-        world.clock.time = max(world.clock.time, turn.next_at)
+def _run_as_the_lab_does(light: LightLab) -> None:
+    while not (turn := light.loop.turn(Event())).settled:
+        light.clock.time = max(light.clock.time, turn.next_at)
 
 
-def _state_of_light(world: World) -> Mapping[str, object]:
-    tables = {table: number for number, table in enumerate(world.cloud.tables)}
+def _state_of_light(light: LightLab) -> Mapping[str, object]:
+    tables = {table: number for number, table in enumerate(light.ec2.tables)}
     return {
         name: (
             tuple(map(str, route.spec.pod_cidrs)),
             tables[route.spec.route_table_id],
             bool(route.spec.subnet_id),
             sorted(tables[table] for table in route.spec.native_in),
-            world.cluster.node(name).condition.reason,  # type: ignore[union-attr] # else it fails, as it should
-            sorted(tables[t] for t in tables if str(route.spec.pod_cidrs[0]) in world.cloud.routes[t]),
+            light.cluster.node(name).condition.reason,  # type: ignore[union-attr] # else it fails, as it should
+            sorted(tables[t] for t in tables if str(route.spec.pod_cidrs[0]) in light.ec2.routes[t]),
         )
-        for name, route in world.cluster.routes.items()
+        for name, route in light.cluster.routes.items()
     }
 
 
-def _state_of_strict(world: Lab) -> Mapping[str, object]:
-    tables = {table: number for number, table in enumerate(world.tables())}
-    routes = {table: world.routes(table) for table in tables}
+def _state_of_strict(strict: Lab) -> Mapping[str, object]:
+    tables = {table: number for number, table in enumerate(strict.tables())}
+    routes = {table: strict.routes(table) for table in tables}
     return {
         name: (
             tuple(map(str, route.spec.pod_cidrs)),
             tables[route.spec.route_table_id],
             bool(route.spec.subnet_id),
             sorted(tables[table] for table in route.spec.native_in),
-            (world.condition(name) or ("", ""))[1],
+            (strict.condition(name) or ("", ""))[1],
             sorted(tables[t] for t in tables if str(route.spec.pod_cidrs[0]) in routes[t]),
         )
-        for name, route in world.published().items()
+        for name, route in strict.published().items()
     }
 
 
-def _watch_bytes(world: Lab) -> int:
+def _watch_bytes(strict: Lab) -> int:
     """What a watch of NodeRoutes and one of RouteTables were sent."""
-    store, total = world.kube.store, 0
+    store, total = strict.kube.store, 0
     for plural in ("noderoutes", "routetables"):
-        resource: Any = world.kube._registry.by_plural(plural)
+        resource: Any = strict.kube._registry.by_plural(plural)
         for change in store.collection(resource.storage).history:
             total += len(b'{"type":"%s","object":%s}\n' % (change.type.encode(), resource.encode(change.item)))
     return total
@@ -104,13 +104,13 @@ def test_counts_of_a_burst(nodes: int, tables: int) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_a_cycle_leaves_the_search_for_garbage_as_it_was(on: bool) -> None:
+def test_a_cycle_leaves_the_search_for_garbage_as_it_was(*, on: bool) -> None:
     """It does without, and who has switched it off does so, too."""
-    world = World(1)
-    world.join(0)
+    light = LightLab(1)
+    light.join(0)
     (gc.enable if on else gc.disable)()
     try:
-        world.loop.turn(Event())
+        light.loop.turn(Event())
         assert gc.isenabled() is on
     finally:
         gc.enable()
@@ -118,7 +118,7 @@ def test_a_cycle_leaves_the_search_for_garbage_as_it_was(on: bool) -> None:
 
 def test_cycles_keep_a_distance_by_what_they_cost() -> None:
     """By the nodes, and by the steps that wait for the budget: else ten tables would cost a hundred times one's CPU."""
-    burst, calm = World(10), World(1)
+    burst, calm = LightLab(10), LightLab(1)
     burst.join_many(300)
     burst.loop.turn(Event())
     assert PACE_SECONDS * (300 + 2_900) < burst.loop.pace() < PACE_SECONDS * (300 + 3_600)
@@ -130,16 +130,16 @@ def test_cycles_keep_a_distance_by_what_they_cost() -> None:
 def test_cycles_that_are_far_apart_lose_no_token() -> None:
     """As with 20,000 nodes: the distance has an end, before which no bucket is full."""
     nodes = 400
-    world = World(1, limit=20, with_agents=False)
-    start = world.clock.time
+    light = LightLab(1, limit=20, with_agents=False)
+    start = light.clock.time
     with patch("cloudroute.controller.loop.PACE_SECONDS", 0.05):
-        world.join_many(nodes)
-        world.rest()
-    calls = {action: number for action, number in world.calls().items() if not action.startswith("Describe")}
-    assert (calls, world.throttled()) == ({"ModifyNetworkInterfaceAttribute": nodes, "CreateRoute": 19}, 0)
-    assert world.cloud.asked["ModifyNetworkInterfaceAttribute"][1] - start <= joins.bound(calls) + MOST_PACE_SECONDS
-    assert world.cycles <= 15
-    assert not world.unreachable()
+        light.join_many(nodes)
+        light.rest()
+    calls = {action: number for action, number in light.calls().items() if not action.startswith("Describe")}
+    assert (calls, light.throttled()) == ({"ModifyNetworkInterfaceAttribute": nodes, "CreateRoute": 19}, 0)
+    assert light.ec2.asked["ModifyNetworkInterfaceAttribute"][1] - start <= joins.bound(calls) + MOST_PACE_SECONDS
+    assert light.cycles <= 15
+    assert not light.unreachable()
 
 
 @pytest.mark.parametrize("day", [days.replacement, days.outage])
@@ -153,11 +153,11 @@ def test_days_harm_nobody(day: Any) -> None:
 
 def test_a_route_that_vanishes_is_seen() -> None:
     """What counts harm can count it: a published native node whose route somebody takes away is named."""
-    world = World(1, with_agents=False)
-    (name,) = world.join_many(1)
-    world.rest()
-    assert world.unreachable() == []
-    world.cloud.delete_route(
-        RouteTableId=world.cloud.tables[0], DestinationCidrBlock=str(world.cluster.route(name).spec.pod_cidrs[0])
+    light = LightLab(1, with_agents=False)
+    (name,) = light.join_many(1)
+    light.rest()
+    assert light.unreachable() == []
+    light.ec2.delete_route(
+        RouteTableId=light.ec2.tables[0], DestinationCidrBlock=str(light.cluster.route(name).spec.pod_cidrs[0])
     )
-    assert world.unreachable() == [name]
+    assert light.unreachable() == [name]

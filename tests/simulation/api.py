@@ -209,7 +209,7 @@ class Pool:
             return api.handle(who, method, target, headers.get("Content-Type", ""), body or b"")
 
         try:
-            return link.ask(serve, min(seconds, 10.0), method != "GET" and "/events" not in target)
+            return link.ask(serve, min(seconds, 10.0), write=method != "GET" and "/events" not in target)
         except Lost:
             raise urllib3.exceptions.ReadTimeoutError(None, "", "timed out") from None  # type: ignore[arg-type]
 

@@ -15,8 +15,8 @@ from tests.simulation.packet import parse
 from tests.simulation.pairs import Pairs, require
 
 if TYPE_CHECKING:
+    from tests.simulation.cluster import SimCluster
     from tests.simulation.node import SimNode
-    from tests.simulation.world import World
 
 GROUP = "noderoutes.cloudroute.io"
 FRESH_SECONDS = 8.0
@@ -39,8 +39,8 @@ Routes = Mapping[str, tuple[str, bool]]
 class Checks:
     """Checks the invariants of one scenario. Times are the scheduler's, in seconds."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, sim: SimCluster) -> None:
+        self.sim = sim
         self.published: dict[tuple[str, str], float] = {}
         """(table, CIDR) -> when a NodeRoute last listed the table in nativeIn; infinity while one does."""
         self.since: dict[tuple[str, str], float] = {}
@@ -55,7 +55,7 @@ class Checks:
         """Interface -> when a controller last switched its source/dest check off."""
         self.makers: dict[tuple[str, str], str] = {}
         """(table, CIDR) -> the process that last created or replaced the route."""
-        self.pairs = Pairs(world, self)
+        self.pairs = Pairs(sim, self)
         self.used_since: dict[str, float] = {}
         """Table -> when a NodeRoute first named it as the table of its node."""
         self.writes = 0
@@ -65,12 +65,12 @@ class Checks:
 
     def node_routes(self) -> dict[str, Mapping[str, Any]]:
         """Name -> NodeRoute."""
-        found = self.world.api.store.collection(GROUP).items
+        found = self.sim.api.store.collection(GROUP).items
         return {key[1]: item.object for key, item in found.items()}
 
     def cidrs(self, node: SimNode) -> tuple[str, ...]:
         """Pod CIDRs in the NodeRoute of a machine."""
-        found = self.world.api.store.collection(GROUP).items.get(("", node.name))
+        found = self.sim.api.store.collection(GROUP).items.get(("", node.name))
         if found is None or found.object["spec"]["instanceID"] != node.machine.id:
             return ()
         return tuple(found.object["spec"]["podCIDRs"])
@@ -84,23 +84,23 @@ class Checks:
 
     def holder(self) -> str:
         """Holder of the Lease; "" without one."""
-        found = self.world.api.store.collection("leases.coordination.k8s.io").items.get(("cloudroute", "cloudroute"))
+        found = self.sim.api.store.collection("leases.coordination.k8s.io").items.get(("cloudroute", "cloudroute"))
         return str(found.object["spec"].get("holderIdentity") or "") if found else ""
 
     # --- a write of a controller to EC2 -----------------------------------------------------
 
     def ec2(self, who: str, request: Request, response: Response, before: Routes) -> None:
         """Check a write after EC2 has done or refused it; `before` has the table's routes before it."""
-        world = self.world
+        sim = self.sim
         words = " ".join(request.params[key] for key in ("RouteTableId", *_TO) if key in request.params)
-        world.scheduler.record(f"EC2: {request.action} {words} by {who}: {response.code}")
+        sim.scheduler.record(f"EC2: {request.action} {words} by {who}: {response.code}")
         self._of_our_pool(who, request.action)
         self._fenced(who, request.action)
         if response.status != 200:
             return
         self.writes += 1
         if request.action == "ModifyNetworkInterfaceAttribute":
-            self.switched_off[request.get("NetworkInterfaceId")] = world.scheduler.now
+            self.switched_off[request.get("NetworkInterfaceId")] = sim.scheduler.now
             return
         table, to = request.get("RouteTableId"), request.get(_TO[0]) or request.get(_TO[1])
         if request.action == "CreateRoute":
@@ -110,34 +110,34 @@ class Checks:
         if request.action == "DeleteRoute":
             self.since.pop((table, to), None)
         else:
-            self.since[table, to] = world.scheduler.now
+            self.since[table, to] = sim.scheduler.now
             self.makers[table, to] = who
         self.pairs.check()
 
     def _of_our_pool(self, who: str, action: str) -> None:
-        pools = self.world.processes[who].flags[who].cluster_cidr
-        require(pools == self.world.settings.cluster_cidr, 8, f"{action} by {who}, whose pools are not the nodes'")
+        pools = self.sim.processes[who].flags[who].cluster_cidr
+        require(pools == self.sim.settings.cluster_cidr, 8, f"{action} by {who}, whose pools are not the nodes'")
 
     def _fenced(self, who: str, action: str) -> None:
         holder = self.holder()
-        led_by = self.world.processes.get(holder)
-        if led_by and abs(self.world.lease_deleted - led_by.started[holder]) < UNAWARE_SECONDS:
+        led_by = self.sim.processes.get(holder)
+        if led_by and abs(self.sim.lease_deleted - led_by.started[holder]) < UNAWARE_SECONDS:
             return
         # A client that takes a held Lease without waiting (the fault "lease stolen") is no process of ours.
-        other = holder != who and holder in self.world.processes
+        other = holder != who and holder in self.sim.processes
         require(not other, 6, f"{action} by {who}, but {holder} holds the lease")
-        for name, replica in self.world.processes.items():
+        for name, replica in self.sim.processes.items():
             open_too = name != who and replica.name == name and replica.group.alive and replica.may_write
             require(not open_too, 6, f"{action} by {who} while the fence of {name} is open")
 
     def _created(self, who: str, table: str, to: str) -> None:
-        world = self.world
+        sim = self.sim
         family = parse(to).family
-        used = world.cloud.used(table)[family]
-        seen = world.processes[who].requests.seen_as_of
-        unknown = sum(when > seen for (t, d), when in world.foreign.items() if t == table and parse(d).family == family)
+        used = sim.cloud.used(table)[family]
+        seen = sim.processes[who].requests.seen_as_of
+        unknown = sum(when > seen for (t, d), when in sim.foreign.items() if t == table and parse(d).family == family)
         unknown += self.unseen(who, table, family, seen)
-        limit = world.processes[who].flags[who].route_limit
+        limit = sim.processes[who].flags[who].route_limit
         assert isinstance(limit, int)
         require(
             used - unknown <= limit, 2, f"{table} has {used} {family} entries, {unknown} of them new, limit {limit}"
@@ -154,22 +154,22 @@ class Checks:
         )
 
     def _taken(self, who: str, action: str, table: str, to: str, before: Routes) -> None:
-        world, now = self.world, self.world.scheduler.now
-        foreign = world.foreign.get((table, to))
-        requests = world.processes[who].requests
+        sim, now = self.sim, self.sim.scheduler.now
+        foreign = sim.foreign.get((table, to))
+        requests = sim.processes[who].requests
         if foreign is not None:
             words = f"{action} of {to} in {table}, foreign for {now - foreign:.1f} s"
             require(
                 foreign > requests.seen_as_of and now - requests.seen_at < FRESH_SECONDS + requests.delayed, 3, words
             )
-            world.foreign.pop((table, to))
+            sim.foreign.pop((table, to))
         _, active = before.get(to, ("", False))
-        alive = {node.machine.id for node in world.nodes if node.running}
+        alive = {node.machine.id for node in sim.nodes if node.running}
         owners = {spec["instanceID"] for spec in self.specs() if to in spec["podCIDRs"]}
         if active and action == "DeleteRoute" and (owners & alive or not owners):
             drained = now - self.published.get((table, to), 0.0)
             words = f"{to} was deleted from {table} {drained:.1f} s after agents were told not to use it"
-            require(drained >= world.settings.drain_seconds - 0.001, 4, words)
+            require(drained >= sim.settings.drain_seconds - 0.001, 4, words)
 
     def specs(self) -> list[Mapping[str, Any]]:
         """The specs of all NodeRoutes."""
@@ -181,15 +181,13 @@ class Checks:
         self, who: str, request: KubeRequest, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> None:
         """Check a write to the API after it is done."""
-        if who not in self.world.processes:
+        if who not in self.sim.processes:
             return
         self._of_our_pool(who, request.target)
         if request.resource.plural in ("events", "leases"):
             return
         plural, verb = request.target, request.verb
-        self.world.scheduler.record(
-            f"API: {verb} {plural} {request.name or (after or {})['metadata']['name']} by {who}"
-        )
+        self.sim.scheduler.record(f"API: {verb} {plural} {request.name or (after or {})['metadata']['name']} by {who}")
         if plural == "noderoutes":
             self.writes += 1
             self._journal(who, before, after if verb != "delete" else None)
@@ -199,7 +197,7 @@ class Checks:
             self._condition(who, after)
 
     def _journal(self, who: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
-        now = self.world.scheduler.now
+        now = self.sim.scheduler.now
         holders: dict[str, str] = {}
         for spec in self.specs():
             for cidr in spec["podCIDRs"]:
@@ -214,7 +212,7 @@ class Checks:
             self._forgotten(who, before["spec"])
         if after and not before:
             # The agent may have acted on the NodeRoute of an earlier machine with its name: packets may be lost.
-            for node in self.world.nodes:
+            for node in self.sim.nodes:
                 if node.machine.id == after["spec"]["instanceID"]:
                     node.disturb(0)
         if after:
@@ -222,38 +220,38 @@ class Checks:
             self._prerequisites(who, before["spec"] if before else {}, after["spec"])
 
     def _prerequisites(self, who: str, old: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-        world, now = self.world, self.world.scheduler.now
-        seen = world.processes[who].requests.seen_as_of
+        sim, now = self.sim, self.sim.scheduler.now
+        seen = sim.processes[who].requests.seen_as_of
         eni = spec["networkInterfaceID"]
-        alive = any(node.running and node.machine.interface_id == eni for node in world.nodes)
+        alive = any(node.running and node.machine.interface_id == eni for node in sim.nodes)
         same = old.get("networkInterfaceID") == eni
         for table in spec["nativeIn"]:
             for cidr in spec["podCIDRs"]:
                 if (same and table in old.get("nativeIn", ())) or not alive:
                     continue
-                if world.tampered.get((table, cidr), 0.0) > seen - MEMORY_SECONDS or not world.cloud.takes(eni, cidr):
+                if sim.tampered.get((table, cidr), 0.0) > seen - MEMORY_SECONDS or not sim.cloud.takes(eni, cidr):
                     continue
-                found = world.cloud.routes(table).get(cidr)
+                found = sim.cloud.routes(table).get(cidr)
                 require(found == (eni, True), 4, f"{cidr} is published as native in {table}, where it leads to {found}")
                 since = now - self.since.get((table, cidr), 0.0)
-                enough = world.settings.settle_seconds - 0.001
+                enough = sim.settings.settle_seconds - 0.001
                 require(since >= enough, 4, f"{cidr} is published as native {since:.2f} s after its route was made")
-        known = world.switched_on.get(eni, 0.0) <= seen - MEMORY_SECONDS
+        known = sim.switched_on.get(eni, 0.0) <= seen - MEMORY_SECONDS
         if spec["nativeIn"] and not same and alive and known:
-            require(not world.cloud.checked(eni), 4, f"{eni} is published though its check is on")
+            require(not sim.cloud.checked(eni), 4, f"{eni} is published though its check is on")
 
     def _forgotten(self, who: str, spec: Mapping[str, Any]) -> None:
-        now = self.world.scheduler.now
+        now = self.sim.scheduler.now
         still = {cidr for other in self.specs() for cidr in other["podCIDRs"]}
         for cidr in spec["podCIDRs"]:
             if cidr in still:
                 continue
             # The next instance under a Node's name may have the same CIDR: blackhole routes are then pointed at it.
-            inherited = any(cidr in node["spec"].get("podCIDRs", ()) for node in self.world.api.list("nodes"))
+            inherited = any(cidr in node["spec"].get("podCIDRs", ()) for node in self.sim.api.list("nodes"))
             if not inherited:
                 self.freed[cidr] = (now, who)
-            for table in self.world.tables:
-                target, active = self.world.cloud.routes(table).get(cidr, ("", False))
+            for table in self.sim.tables:
+                target, active = self.sim.cloud.routes(table).get(cidr, ("", False))
                 left = target == spec["networkInterfaceID"] and (active or not inherited)
                 require(not left, 7, f"the NodeRoute of {cidr} was deleted before its route in {table}")
 
@@ -261,16 +259,16 @@ class Checks:
         given = (after or {}).get("spec", {}).get("podCIDRs") or []
         if not after or given == ((before or {}).get("spec", {}).get("podCIDRs") or []):
             return
-        name, now = after["metadata"]["name"], self.world.scheduler.now
+        name, now = after["metadata"]["name"], self.sim.scheduler.now
         journal = self.node_routes().get(name, {}).get("spec", {})
         # A Node that registers again gets the CIDR of its instance back, even if another has claimed it meanwhile.
         had = journal.get("podCIDRs") == given and after["spec"]["providerID"].endswith(f"/{journal['instanceID']}")
-        for item in self.world.api.list("nodes"):
+        for item in self.sim.api.list("nodes"):
             other, shared = item["metadata"]["name"], set(given) & set(item["spec"].get("podCIDRs") or ())
-            claimed = self.world.duplicates.get(other, 0.0)
+            claimed = self.sim.duplicates.get(other, 0.0)
             knows_not = now - claimed < NOTICE_SECONDS or (had and claimed)
             require(other == name or knows_not or not shared, 1, f"{name} was assigned {shared}, which {other} has")
-        pool = parse(self.world.setup.pool)
+        pool = parse(self.sim.setup.pool)
         size = 1 << (24 - pool.length)
         for cidr in given:
             when, by = self.freed.get(cidr, (0.0, ""))
@@ -289,29 +287,27 @@ class Checks:
         name = node["metadata"]["name"]
         require(status == "False" or reason in ("NoPodCIDR", "RouteLimit"), 8, f"{name}: {status} {reason}")
         if reason == "NoPodCIDR":
-            require(name in self.world.duplicates or self.world.setup.pool != "100.64.0.0/20", 8, f"{name}: {reason}")
+            require(name in self.sim.duplicates or self.sim.setup.pool != "100.64.0.0/20", 8, f"{name}: {reason}")
         if reason == "RouteCreated":
             self._routed(who, name)
 
     def _routed(self, who: str, name: str) -> None:
         """Check that a Node called reachable has a route in each table, or that the table's only subnet is its own."""
-        world = self.world
-        node = next((one for one in world.nodes if one.name == name and one.running), None)
+        sim = self.sim
+        node = next((one for one in sim.nodes if one.name == name and one.running), None)
         if node is None:
             return
-        requests = world.processes[who].requests
-        for table in world.tables:
-            subnets = {zone.subnet_id for zone in world.cloud.vpc.zones if zone.route_table_id == table}
-            direct = world.setup.direct != "off" and subnets == {node.machine.zone.subnet_id}
-            known = (
-                world.scheduler.now - self.used_since.get(table, world.scheduler.now) > CYCLE_SECONDS + requests.delayed
-            )
+        requests = sim.processes[who].requests
+        for table in sim.tables:
+            subnets = {zone.subnet_id for zone in sim.cloud.vpc.zones if zone.route_table_id == table}
+            direct = sim.setup.direct != "off" and subnets == {node.machine.zone.subnet_id}
+            known = sim.scheduler.now - self.used_since.get(table, sim.scheduler.now) > CYCLE_SECONDS + requests.delayed
             for cidr in self.cidrs(node):
-                if not world.cloud.takes(node.machine.interface_id, cidr):
+                if not sim.cloud.takes(node.machine.interface_id, cidr):
                     continue
-                if direct or not known or world.tampered.get((table, cidr), 0.0) > requests.seen_as_of - MEMORY_SECONDS:
+                if direct or not known or sim.tampered.get((table, cidr), 0.0) > requests.seen_as_of - MEMORY_SECONDS:
                     continue
-                to = world.cloud.routes(table).get(cidr, ("", False))[0]
+                to = sim.cloud.routes(table).get(cidr, ("", False))[0]
                 require(to == node.machine.interface_id, 4, f"{name} is said to be routed, but not {cidr} in {table}")
 
 

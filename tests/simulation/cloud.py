@@ -1,34 +1,31 @@
-"""EC2 in this process: the strict layer of the lab, and the requests of controllers' boto3 clients on virtual time.
+"""EC2 in this process: the strict layer of the lab, and the requests of controllers on virtual time.
 
-boto3's clients and a VPC with its tables take long to make and are the same in each scenario. They are made once,
-before the scenarios are forked.
+A VPC with its tables takes long to make and is the same in each scenario. It is made once, before the scenarios are
+forked.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
-import boto3
-from botocore import hooks, useragent
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore import parsers, serialize
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
+from botocore.loaders import create_loader
+from botocore.model import ServiceModel
 
-from cloudroute.adapters.ec2.client import Ec2Client
-from cloudroute.controller import NoLease
 from cloudroute.lab.aws import Aws
-from cloudroute.lab.aws.inprocess import make_session
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
 from cloudroute.lab.aws.wire import Request, Response
 from cloudroute.types import Family
 from tests.simulation.network import Link, Lost
 from tests.simulation.scheduler import START
 
-SLOTS = 3
-"""Greatest number of replicas of the controller."""
 SPARE = 3
 """Instances that run in each zone before a scenario begins."""
 WRITE_SECONDS = 3.75
@@ -40,6 +37,7 @@ LAYOUTS = {
     "mixed": (2, False, True, 1),
 }  # fmt: skip
 """Name -> number of zones, whether they share a table, whether they have IPv6, how many have IPv6 alone."""
+URL = "https://ec2.eu-central-1.amazonaws.com/"
 WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 
 
@@ -52,82 +50,63 @@ class SwitchedClock:
         self.sleep: Callable[[float], None] = lambda _: None
 
 
-class _Parsers:
-    """botocore's parsers with a cache of parsed answers: describes of an idle world are all alike."""
+class Client:
+    """A client of boto3 for EC2, from its parameters to its answer, without a signature, HTTP and an event system.
 
-    def __init__(self, factory: Any) -> None:
-        self._factory = factory
-        self._known: dict[tuple[int, bytes, str], Mapping[str, Any]] = {}
+    Parameters are validated and packed, and answers parsed, by botocore.
+    """
 
-    def create_parser(self, protocol: str) -> _Parsers:
-        self._parser = self._factory.create_parser(protocol)
-        return self
+    def __init__(self, config: Config, send: Callable[[Request, float], Response]) -> None:
+        self._timeout = float(config.read_timeout)  # type: ignore[attr-defined] # not in the stubs
+        self._send = send
+        self._checks: dict[str, Callable[[], None]] = {}
+        """Action -> check of the fence before it is sent."""
+        self.pools: dict[str, Any] = {"https": _Pool}
+        self.meta = SimpleNamespace(events=SimpleNamespace(register_first=self._register))
+        self._endpoint = SimpleNamespace(http_session=SimpleNamespace(_pool_classes_by_scheme=self.pools))
 
-    def parse(self, response: Mapping[str, Any], shape: Any) -> dict[str, Any]:
-        key = (response["status_code"], response["body"], shape.name if shape else "")
-        if key not in self._known:
-            self._known[key] = self._parser.parse(response, shape)
-        found = self._known[key]
-        return {**found, "ResponseMetadata": dict(found["ResponseMetadata"])}
+    def _register(self, event: str, check: Callable[[], None]) -> None:
+        self._checks[event.rpartition(".")[2]] = check
+
+    def __getattr__(self, method: str) -> Callable[..., Mapping[str, Any]]:
+        action = "".join(map(str.capitalize, method.split("_")))
+        return lambda **params: self._call(action, params)
+
+    def _call(self, action: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        packed = _SERIALIZER.serialize_to_request(params, _MODEL.operation_model(action))["body"]
+        if check := self._checks.get(action):
+            check()
+        query = {name: str(value) for name, value in packed.items()}
+        response = self._send(Request("ec2", action, query, "", ""), self._timeout)
+        answer = _parsed(response.status, response.body, action)
+        if response.status >= 300:
+            raise ClientError(answer, action)  # type: ignore[arg-type] # a dict
+        return answer
 
 
-class Ec2Clients:
-    """The boto3 clients of one replica, made once; each process of the replica uses them in turn."""
-
-    def __init__(self, region: str) -> None:
-        self.clock = SwitchedClock()
-        self.answer: Callable[[Request], Response] = lambda _: Response(500, b"")
-        session = make_session(lambda request: self.answer(request), self.clock, region, "AKIALABROOTUSER00000")
-        self._session = session
-        self._clients: dict[tuple[str, float], Any] = {}
-        """(service, read timeout in seconds) -> client."""
-        self._pools: dict[tuple[str, float], Mapping[str, Any]] = {}
-        """The same keys -> classes of its connection pools, without a fence."""
-        self._fences: list[tuple[Any, str, Any]] = []
-
-    def client(self, service: str, config: Any) -> Any:
-        """As boto3.Session.client; removes the fence of the process that used the client before."""
-        key = (service, config.read_timeout)
-        if key not in self._clients:
-            client = self._session.client(service, config=config)  # type: ignore[call-overload]
-            client._endpoint._response_parser_factory = _Parsers(client._endpoint._response_parser_factory)
-            self._clients[key] = client
-            self._pools[key] = dict(client._endpoint.http_session._pool_classes_by_scheme)
-            first = client.meta.events.register_first
-
-            def register(name: str, handler: Any) -> None:
-                self._fences.append((client, name, handler))
-                first(name, handler)
-
-            client.meta.events.register_first = register
-        for fenced in [one for one in self._fences if one[0] is self._clients[key]]:
-            fenced[0].meta.events.unregister(*fenced[1:])
-            self._fences.remove(fenced)
-        self._clients[key]._endpoint.http_session._pool_classes_by_scheme.update(self._pools[key])
-        return self._clients[key]
-
-    def open(self, region: str) -> tuple[Any, Any, Any]:
-        """Clients for reads of EC2, for its writes and for Service Quotas, as an Ec2Client opens them."""
-        Ec2Client(self.session, region, NoLease(), self.clock, WRITE_SECONDS, lambda *_: None)
-        return self._reader, self._writer, self._clients["service-quotas", READ_TIMEOUT]
+class _Connection:
+    """A connection without a socket."""
 
     def connect(self) -> None:
-        """Open a new connection for a write, which checks the fence; `seams` leaves out its socket."""
-        pools = self._writer._endpoint.http_session._pool_classes_by_scheme
-        pools["https"].ConnectionCls("ec2").connect()
+        """Do nothing: the fence's check is what follows."""
 
-    @property
-    def _reader(self) -> Any:
-        return self._clients["ec2", READ_TIMEOUT]
 
-    @property
-    def _writer(self) -> Any:
-        return self._clients["ec2", WRITE_TIMEOUT]
+class _Pool:
+    ConnectionCls = _Connection
 
-    @property
-    def session(self) -> boto3.Session:
-        """This object, as the session of an Ec2Client."""
-        return self  # type: ignore[return-value] # an Ec2Client calls `client` alone
+
+_MODEL = ServiceModel(create_loader().load_service_model("ec2", "service-2"), "ec2")
+_SERIALIZER = serialize.create_serializer("ec2")
+_PARSER = parsers.create_parser("ec2")
+
+
+@lru_cache(1 << 10)
+def _parsed(status: int, body: bytes, action: str) -> Mapping[str, Any]:
+    """Parse an answer; describes of an idle cluster are all alike."""
+    raw = {"status_code": status, "headers": {}, "body": body}
+    shape = _MODEL.operation_model(action).output_shape
+    answer: Mapping[str, Any] = _PARSER.parse(raw, shape)  # type: ignore[arg-type] # None: it has no fields
+    return answer
 
 
 class Cloud:
@@ -143,30 +122,11 @@ class Cloud:
         self.gateway = str(made)
         """Id of the Internet gateway, the target of foreign routes."""
         self._spare = {zone.subnet_id: list(self.aws.scene.launch(zone, SPARE)) for zone in self.vpc.zones}
-        self.clients = [Ec2Clients(self.aws.region) for _ in range(SLOTS)]
 
-    def launch(self, zone: Zone, spare: bool) -> Machine:
+    def launch(self, zone: Zone, *, spare: bool) -> Machine:
         """Launch an instance, or take one that runs already (`spare`): a launch costs as much as five calls."""
         waiting = self._spare[zone.subnet_id]
         return waiting.pop() if spare and waiting else self.aws.scene.launch(zone)[0]
-
-    def rehearse(self) -> None:
-        """Make each call once with each client: botocore loads the shape of a call when it is first made."""
-        table, eni = self.vpc.route_table_ids[0], next(iter(self._spare.values()))[0].interface_id
-        route = {"RouteTableId": table, "DestinationCidrBlock": "192.0.2.0/24"}
-        self.aws.set_route_quota(50)
-        for clients in self.clients:
-            clients.answer = self.aws.answer
-            reader, writer, quotas = clients.open(self.aws.region)
-            writer.create_route(**route, NetworkInterfaceId=eni)
-            writer.replace_route(**route, GatewayId=self.gateway)
-            writer.delete_route(**route)
-            writer.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": True})
-            for describe in (reader.describe_route_tables, reader.describe_subnets, reader.describe_instances):
-                describe(Filters=[{"Name": "vpc-id", "Values": [self.vpc.id]}], MaxResults=100)
-            quotas.get_service_quota(ServiceCode="vpc", QuotaCode="L-93826ACB")
-            with suppress(ClientError):
-                writer.delete_route(**route)  # parses an error once
 
     # --- the state now, even when describes show an older one ------------------------------
 
@@ -199,10 +159,6 @@ class Cloud:
         return str(self.aws._world.machine(instance_id).state)
 
 
-useragent.sanitize_user_agent_string_component = lru_cache(1 << 10)(useragent.sanitize_user_agent_string_component)
-hooks.EventAliaser._alias_event_name = lru_cache(1 << 10)(  # type: ignore[attr-defined] # not in the stubs
-    hooks.EventAliaser._alias_event_name  # type: ignore[attr-defined] # not in the stubs
-)
 ipaddress.ip_network = lru_cache(1 << 10)(ipaddress.ip_network)
 ipaddress.ip_address = lru_cache(1 << 10)(ipaddress.ip_address)
 """Cached because they are called with few distinct arguments, and take a twentieth of the time each."""
@@ -211,16 +167,15 @@ OnWrite = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], Non
 
 
 class Ec2Requests:
-    """Sends the EC2 requests of one process over its link.
+    """Sends the EC2 requests of one process over its link, and is the session that gives its clients.
 
     `on_write` is called after each write, with the routes of the table before it. `shown` returns the time of the state
     that describes show.
     """
 
-    def __init__(
-        self, cloud: Cloud, clients: Ec2Clients, link: Link, on_write: OnWrite, shown: Callable[[], float]
-    ) -> None:
-        self._cloud, self._clients, self._link, self._on_write, self._shown = cloud, clients, link, on_write, shown
+    def __init__(self, cloud: Cloud, link: Link, on_write: OnWrite, shown: Callable[[], float]) -> None:
+        self._cloud, self._link, self._on_write, self._shown = cloud, link, on_write, shown
+        self._writer: Client
         self.seen_as_of = 0.0
         """Time of the state that the last read of the tables has shown."""
         self.seen_at = 0.0
@@ -232,13 +187,28 @@ class Ec2Requests:
         self.delayed = 0.0
         """Seconds that lookups have taken since the last read of the tables."""
 
-    def answer(self, request: Request) -> Response:
-        """Send a request and wait for its answer. Raises ReadTimeoutError without one."""
-        write = request.action in WRITES
-        who = self._link.group.name
-        shown = 0.0
-        if write:
+    def client(self, service: str, config: Config) -> Client:
+        """As boto3.Session.client; an Ec2Client opens the client for its writes last."""
+        self._writer = Client(config, self._send)
+        return self._writer
+
+    def _send(self, request: Request, timeout: float) -> Response:
+        """Send a request and wait for its answer. Raises what botocore does without one."""
+        if request.action in WRITES:
             self._look_up()
+        response = self._ask(request)
+        if response.fate == "hang" or response.delay >= timeout:
+            self._link.scheduler.park(timeout)
+            raise ReadTimeoutError(endpoint_url=URL)
+        if response.delay:
+            self._link.scheduler.park(response.delay)
+        if response.fate == "cut":
+            raise ConnectionClosedError(endpoint_url=URL)
+        return response
+
+    def _ask(self, request: Request) -> Response:
+        write = request.action in WRITES
+        shown = 0.0
 
         def serve() -> Response:
             nonlocal shown
@@ -248,11 +218,11 @@ class Ec2Requests:
             stale = not write and shown < self._link.scheduler.now
             response = self._cloud.aws.answer(replace(request, as_of=shown) if stale else request)
             if write:
-                self._on_write(who, request, response, before)
+                self._on_write(self._link.group.name, request, response, before)
             return response
 
         try:
-            response = self._link.ask(serve, WRITE_TIMEOUT if write else READ_TIMEOUT, write)
+            response = self._link.ask(serve, WRITE_TIMEOUT if write else READ_TIMEOUT, write=write)
         except Lost:
             raise ReadTimeoutError(endpoint_url="ec2") from None
         arrives = response.fate == "arrives" and response.delay < READ_TIMEOUT
@@ -273,4 +243,4 @@ class Ec2Requests:
         if seconds:
             self.delayed += seconds
             self._link.scheduler.park(seconds)
-            self._clients.connect()
+            self._writer.pools["https"].ConnectionCls().connect()

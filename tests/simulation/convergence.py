@@ -11,22 +11,22 @@ from cloudroute.core.cluster.planner import decide
 from tests.simulation.packet import lost, parse, path
 
 if TYPE_CHECKING:
+    from tests.simulation.cluster import SimCluster
     from tests.simulation.replica import Replica
-    from tests.simulation.world import World
 
 
-def leader(world: World) -> Replica | None:
+def leader(sim: SimCluster) -> Replica | None:
     """The leading replica; None while there is none or more than one."""
-    leading = [r for r in world.replicas if r.group.alive and r.lease and r.lease.held and r.loop]
+    leading = [r for r in sim.replicas if r.group.alive and r.lease and r.lease.held and r.loop]
     return leading[0] if len(leading) == 1 else None
 
 
-def problem(world: World) -> str:
+def problem(sim: SimCluster) -> str:
     """First check that fails, in words; "" when the cluster has converged."""
-    found = leader(world)
+    found = leader(sim)
     if found is None:
         return "no replica leads, or more than one does"
-    return _plan(found) or _nodes(world) or _routes(world) or _pairs(world)
+    return _plan(found) or _nodes(sim) or _routes(sim) or _pairs(sim)
 
 
 def _plan(replica: Replica) -> str:
@@ -45,19 +45,19 @@ def _plan(replica: Replica) -> str:
     )
 
 
-def _nodes(world: World) -> str:
-    nodes = [node for node in world.nodes if node.running and node.registered]
-    routes = world.checks.node_routes()
+def _nodes(sim: SimCluster) -> str:
+    nodes = [node for node in sim.nodes if node.running and node.registered]
+    routes = sim.checks.node_routes()
     for node in nodes:
-        if node.name in world.duplicates:
+        if node.name in sim.duplicates:
             continue
-        item = world.api.get("nodes", node.name)
+        item = sim.api.get("nodes", node.name)
         found = [c for c in item.get("status", {}).get("conditions", ()) if c["type"] == "NetworkUnavailable"]
         if not found or found[0]["status"] != "False":
             return f"{node.name} is not available: {found}"
-        if not world.checks.cidrs(node):
+        if not sim.checks.cidrs(node):
             return f"{node.name} has no NodeRoute"
-        if world.cloud.checked(node.machine.interface_id):
+        if sim.cloud.checked(node.machine.interface_id):
             return f"the source/dest check of {node.name} is on"
         if not routes[node.name].get("status", {}).get("ready"):
             return f"the agent of {node.name} is not ready"
@@ -67,39 +67,39 @@ def _nodes(world: World) -> str:
     return ""
 
 
-def _routes(world: World) -> str:
+def _routes(sim: SimCluster) -> str:
     """Check that foreign routes are there, that our routes are those that NodeRoutes list, and that they fit."""
     published = {
         (table, cidr): spec["networkInterfaceID"]
-        for spec in world.checks.specs()
+        for spec in sim.checks.specs()
         for cidr in spec["podCIDRs"]
         for table in spec["nativeIn"]
-        if world.cloud.takes(spec["networkInterfaceID"], cidr)
+        if sim.cloud.takes(spec["networkInterfaceID"], cidr)
     }
-    for table in world.tables:
-        routes = world.cloud.routes(table)
-        for where, destination in world.foreign:
-            if where == table and routes.get(destination, ("", False))[0] != world.cloud.gateway:
+    for table in sim.tables:
+        routes = sim.cloud.routes(table)
+        for where, destination in sim.foreign:
+            if where == table and routes.get(destination, ("", False))[0] != sim.cloud.gateway:
                 return f"the foreign route {destination} in {table} is gone"
         ours = {to: eni for to, (eni, _) in routes.items() if eni.startswith("eni-")}
         if ours != {to: eni for (where, to), eni in published.items() if where == table}:
             return f"{table} has {ours}, NodeRoutes list {published}"
-        for family, used in world.cloud.used(table).items():
+        for family, used in sim.cloud.used(table).items():
             mine = len([to for to in ours if parse(to).family == family])
-            if used > world.replicas[0].settings.route_limit and mine:  # type: ignore[operator] # never auto here
+            if used > sim.replicas[0].settings.route_limit and mine:  # type: ignore[operator] # never auto here
                 return f"{table} has {used} {family} entries, more than its limit, and {mine} are ours"
     return ""
 
 
-def _pairs(world: World) -> str:
-    nodes = [node for node in world.nodes if node.running and node.registered and node.name not in world.duplicates]
+def _pairs(sim: SimCluster) -> str:
+    nodes = [node for node in sim.nodes if node.running and node.registered and node.name not in sim.duplicates]
     for source, target in permutations(nodes, 2):
-        for cidr in world.checks.cidrs(target):
-            if why := lost(world, source, target, parse(cidr)):
+        for cidr in sim.checks.cidrs(target):
+            if why := lost(sim, source, target, parse(cidr)):
                 return f"from {source.name} to {target.name} ({cidr}): {why}"
     for source, target in combinations(nodes, 2):
-        there = {parse(cidr).family: path(source, parse(cidr)) for cidr in world.checks.cidrs(target)}
-        back = {parse(cidr).family: path(target, parse(cidr)) for cidr in world.checks.cidrs(source)}
+        there = {parse(cidr).family: path(source, parse(cidr)) for cidr in sim.checks.cidrs(target)}
+        back = {parse(cidr).family: path(target, parse(cidr)) for cidr in sim.checks.cidrs(source)}
         whole = all(len(node.machine.addresses) == len(there) for node in (source, target))
         if there != back or (whole and len({*there.values()}) > 1):
             return f"from {source.name} to {target.name} by {there}, and back by {back}"

@@ -1,4 +1,4 @@
-"""Injects the faults of a plan into a world. This module has those of EC2, the API and processes."""
+"""Injects the faults of a plan into a simulated cluster. This module has those of EC2, the API and processes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.simulation.fault_plan import PlannedFault
 from tests.simulation.machines import MACHINE_FAULTS, fraction, pick
 
 if TYPE_CHECKING:
+    from tests.simulation.cluster import SimCluster
     from tests.simulation.node import SimNode
     from tests.simulation.replica import Replica
-    from tests.simulation.world import World
 
 ACTIONS = (*WRITES, "DescribeRouteTables", "DescribeInstances", "*")
 
 
-def inject(world: World, fault: PlannedFault) -> None:
+def inject(sim: SimCluster, fault: PlannedFault) -> None:
     """Inject a fault."""
-    world.scheduler.record(f"FAULT: {fault.kind} {fault.seconds:.1f} s, {fault.size}")
-    FAULTS[fault.kind](world, fault)
+    sim.scheduler.record(f"FAULT: {fault.kind} {fault.seconds:.1f} s, {fault.size}")
+    FAULTS[fault.kind](sim, fault)
 
 
 def _action(fault: PlannedFault) -> str:
@@ -31,194 +31,194 @@ def _action(fault: PlannedFault) -> str:
 # --- EC2 ------------------------------------------------------------------------------------------
 
 
-def _throttled(world: World, fault: PlannedFault) -> None:
-    world.cloud.aws.faults.throttle(_action(fault), times=fault.size)
+def _throttled(sim: SimCluster, fault: PlannedFault) -> None:
+    sim.cloud.aws.faults.throttle(_action(fault), times=fault.size)
 
 
-def _fails(world: World, fault: PlannedFault) -> None:
-    world.cloud.aws.faults.fail(_action(fault), "InternalError", times=fault.size)
+def _fails(sim: SimCluster, fault: PlannedFault) -> None:
+    sim.cloud.aws.faults.fail(_action(fault), "InternalError", times=fault.size)
 
 
-def _ec2_answer_lost(world: World, fault: PlannedFault) -> None:
-    world.cloud.aws.faults.drop(_action(fault), times=fault.size)
+def _ec2_answer_lost(sim: SimCluster, fault: PlannedFault) -> None:
+    sim.cloud.aws.faults.drop(_action(fault), times=fault.size)
 
 
-def _ec2_slow(world: World, fault: PlannedFault) -> None:
-    _for_a_while(world, world.cloud.aws.faults.delay("*", fault.size * 0.4), fault)
+def _ec2_slow(sim: SimCluster, fault: PlannedFault) -> None:
+    _for_a_while(sim, sim.cloud.aws.faults.delay("*", fault.size * 0.4), fault)
 
 
-def _stale(world: World, fault: PlannedFault) -> None:
+def _stale(sim: SimCluster, fault: PlannedFault) -> None:
     """Describes show one moment for a while and then lag behind it; they never go back in time."""
-    if not world.lag:
-        world.stale_since, world.lag = world.scheduler.now, fault.size * 4.0
-        world.scheduler.after(fault.seconds, lambda: setattr(world, "lag", 0.0))
+    if not sim.lag:
+        sim.stale_since, sim.lag = sim.scheduler.now, fault.size * 4.0
+        sim.scheduler.after(fault.seconds, lambda: setattr(sim, "lag", 0.0))
 
 
-def _ec2_down(world: World, fault: PlannedFault) -> None:
-    _for_a_while(world, world.cloud.aws.faults.fail("*", "Unavailable", times=None), fault)
+def _ec2_down(sim: SimCluster, fault: PlannedFault) -> None:
+    _for_a_while(sim, sim.cloud.aws.faults.fail("*", "Unavailable", times=None), fault)
 
 
-def _reads_slow(world: World, fault: PlannedFault) -> None:
+def _reads_slow(sim: SimCluster, fault: PlannedFault) -> None:
     """Describes take 3 to 25 s."""
     seconds = 3 + fault.pick * 22
-    world.slow_since, world.slow_until = min(world.slow_since, world.scheduler.now), world.scheduler.now + fault.seconds
+    sim.slow_since, sim.slow_until = min(sim.slow_since, sim.scheduler.now), sim.scheduler.now + fault.seconds
     for describe in ("DescribeRouteTables", "DescribeInstances", "DescribeSubnets"):
-        _for_a_while(world, world.cloud.aws.faults.delay(describe, seconds), fault)
+        _for_a_while(sim, sim.cloud.aws.faults.delay(describe, seconds), fault)
 
 
-def _brownout(world: World, fault: PlannedFault) -> None:
+def _brownout(sim: SimCluster, fault: PlannedFault) -> None:
     """Describes are slow, half of the calls fail, and a quarter of the writes get no answer, whether done or not."""
-    random, faults = world.scheduler.random, world.cloud.aws.faults
-    _reads_slow(world, fault)
-    _for_a_while(world, faults.fail("*", "Unavailable", times=None, match=lambda _: random.random() < 0.5), fault)
+    random, faults = sim.scheduler.random, sim.cloud.aws.faults
+    _reads_slow(sim, fault)
+    _for_a_while(sim, faults.fail("*", "Unavailable", times=None, match=lambda _: random.random() < 0.5), fault)
     for write in WRITES:
-        _for_a_while(world, faults.drop(write, times=None, match=lambda _: random.random() < 0.25), fault)
+        _for_a_while(sim, faults.drop(write, times=None, match=lambda _: random.random() < 0.25), fault)
 
 
-def _lookups_slow(world: World, fault: PlannedFault) -> None:
+def _lookups_slow(sim: SimCluster, fault: PlannedFault) -> None:
     """The name lookup of each new connection for a write takes seconds."""
 
     def lookups_take(seconds: float) -> None:
-        world.lookup = seconds
-        for replica in world.replicas:
+        sim.lookup = seconds
+        for replica in sim.replicas:
             replica.requests.lookup = seconds
 
     lookups_take(fault.size * 0.5)
-    world.scheduler.after(fault.seconds, lambda: lookups_take(0.0))
+    sim.scheduler.after(fault.seconds, lambda: lookups_take(0.0))
 
 
-def _frozen_in_lookup(world: World, fault: PlannedFault) -> None:
+def _frozen_in_lookup(sim: SimCluster, fault: PlannedFault) -> None:
     """A process freezes in the name lookup of a write: after the first check of the fence, before a byte is sent."""
-    if replica := _leader_or_any(world, fault):
+    if replica := _leader_or_any(sim, fault):
         replica.requests.freezes = ((fault.size + 1) // 2, fault.seconds)
 
 
-def _for_a_while(world: World, failing: Fault, fault: PlannedFault) -> None:
-    world.scheduler.after(fault.seconds, lambda: setattr(failing, "times", 0))
+def _for_a_while(sim: SimCluster, failing: Fault, fault: PlannedFault) -> None:
+    sim.scheduler.after(fault.seconds, lambda: setattr(failing, "times", 0))
 
 
 # --- the API --------------------------------------------------------------------------------------
 
 
-def _slow(world: World, fault: PlannedFault) -> None:
-    if replica := pick(world.replicas, fault):
+def _slow(sim: SimCluster, fault: PlannedFault) -> None:
+    if replica := pick(sim.replicas, fault):
         replica.kube.slow = fault.size * 0.7
-        world.scheduler.after(fault.seconds, lambda link=replica.kube: setattr(link, "slow", 0.0))  # type: ignore[misc]
+        sim.scheduler.after(fault.seconds, lambda link=replica.kube: setattr(link, "slow", 0.0))  # type: ignore[misc]
 
 
-def _partitioned(world: World, fault: PlannedFault) -> None:
-    if replica := _leader_or_any(world, fault):
-        replica.kube.partitioned_until = world.scheduler.now + fault.seconds
+def _partitioned(sim: SimCluster, fault: PlannedFault) -> None:
+    if replica := _leader_or_any(sim, fault):
+        replica.kube.partitioned_until = sim.scheduler.now + fault.seconds
 
 
-def _answers_lost(world: World, fault: PlannedFault) -> None:
-    if replica := _leader_or_any(world, fault):
+def _answers_lost(sim: SimCluster, fault: PlannedFault) -> None:
+    if replica := _leader_or_any(sim, fault):
         replica.kube.lose_answers = fault.size
 
 
-def _api_down(world: World, fault: PlannedFault) -> None:
-    world.api.down_until = world.scheduler.now + fault.seconds
-    world.api.cut()
-    for node in world.nodes:
+def _api_down(sim: SimCluster, fault: PlannedFault) -> None:
+    sim.api.down_until = sim.scheduler.now + fault.seconds
+    sim.api.cut()
+    for node in sim.nodes:
         node.disturb(fault.seconds)
 
 
-def _compacts(world: World, fault: PlannedFault) -> None:
-    world.api.store.compact()
-    world.api.cut()
+def _compacts(sim: SimCluster, fault: PlannedFault) -> None:
+    sim.api.store.compact()
+    sim.api.cut()
 
 
-def _agent_slow(world: World, fault: PlannedFault) -> None:
-    if node := pick(world.nodes, fault):
+def _agent_slow(sim: SimCluster, fault: PlannedFault) -> None:
+    if node := pick(sim.nodes, fault):
         node.link.slow = fault.size * 0.5
-        world.scheduler.after(fault.seconds, lambda link=node.link: setattr(link, "slow", 0.0))  # type: ignore[misc]
+        sim.scheduler.after(fault.seconds, lambda link=node.link: setattr(link, "slow", 0.0))  # type: ignore[misc]
 
 
-def _agent_partitioned(world: World, fault: PlannedFault) -> None:
-    if node := pick(world.nodes, fault):
-        node.link.partitioned_until = world.scheduler.now + fault.seconds
+def _agent_partitioned(sim: SimCluster, fault: PlannedFault) -> None:
+    if node := pick(sim.nodes, fault):
+        node.link.partitioned_until = sim.scheduler.now + fault.seconds
         node.disturb(fault.seconds)
 
 
 # --- processes ------------------------------------------------------------------------------------
 
 
-def _leader_or_any(world: World, fault: PlannedFault) -> Replica | None:
+def _leader_or_any(sim: SimCluster, fault: PlannedFault) -> Replica | None:
     """Pick the leader in two of three cases, any replica otherwise."""
-    leading = [r for r in world.replicas if r.group.alive and r.lease and r.lease.held]
-    return leading[0] if leading and fraction(fault) < 0.67 else pick(world.replicas, fault)
+    leading = [r for r in sim.replicas if r.group.alive and r.lease and r.lease.held]
+    return leading[0] if leading and fraction(fault) < 0.67 else pick(sim.replicas, fault)
 
 
-def _steal(world: World, fault: PlannedFault) -> None:
+def _steal(sim: SimCluster, fault: PlannedFault) -> None:
     """Another client writes its own name into a Lease that is held."""
-    if world.checks.holder():
+    if sim.checks.holder():
         thief = {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 15}}
-        world.api.patch("leases", "cloudroute", thief, "cloudroute")
+        sim.api.patch("leases", "cloudroute", thief, "cloudroute")
 
 
-def _delete_lease(world: World, fault: PlannedFault) -> None:
-    if world.checks.holder():
-        world.api.delete("leases", "cloudroute", "cloudroute")
-        world.lease_deleted = world.scheduler.now
+def _delete_lease(sim: SimCluster, fault: PlannedFault) -> None:
+    if sim.checks.holder():
+        sim.api.delete("leases", "cloudroute", "cloudroute")
+        sim.lease_deleted = sim.scheduler.now
 
 
-def _pause(world: World, fault: PlannedFault) -> None:
-    if replica := _leader_or_any(world, fault):
-        replica.group.paused_until = world.scheduler.now + fault.seconds
+def _pause(sim: SimCluster, fault: PlannedFault) -> None:
+    if replica := _leader_or_any(sim, fault):
+        replica.group.paused_until = sim.scheduler.now + fault.seconds
 
 
-def _crash(world: World, fault: PlannedFault) -> None:
-    if replica := _leader_or_any(world, fault):
+def _crash(sim: SimCluster, fault: PlannedFault) -> None:
+    if replica := _leader_or_any(sim, fault):
         replica.end()
 
 
-def _crash_at_write(world: World, fault: PlannedFault) -> None:
-    if replica := _leader_or_any(world, fault):
+def _crash_at_write(sim: SimCluster, fault: PlannedFault) -> None:
+    if replica := _leader_or_any(sim, fault):
         replica.killed_at_write, replica.killed_before_sending = fault.size, fault.kind == "crash at write"
 
 
-def _stop(world: World, fault: PlannedFault) -> None:
-    if replica := _leader_or_any(world, fault):
+def _stop(sim: SimCluster, fault: PlannedFault) -> None:
+    if replica := _leader_or_any(sim, fault):
         replica.stop()
 
 
-def _agent_crash(world: World, fault: PlannedFault) -> None:
-    if node := pick([node for node in world.nodes if node.running and node.lives], fault):
+def _agent_crash(sim: SimCluster, fault: PlannedFault) -> None:
+    if node := pick([node for node in sim.nodes if node.running and node.lives], fault):
         node.end()
-        world.scheduler.after(fault.size, lambda: node.start() if node.running else None)
+        sim.scheduler.after(fault.size, lambda: node.start() if node.running else None)
 
 
-def _agent_stop(world: World, fault: PlannedFault) -> None:
+def _agent_stop(sim: SimCluster, fault: PlannedFault) -> None:
     """An agent's pod is replaced: SIGTERM, and a new process once the image is pulled. No packet may be lost."""
-    if node := pick([node for node in world.nodes if node.running and node.lives], fault):
+    if node := pick([node for node in sim.nodes if node.running and node.lives], fault):
         node.stop()
-        world.scheduler.after(fault.seconds, lambda: _agent_back(world, node, node.lives))
+        sim.scheduler.after(fault.seconds, lambda: _agent_back(sim, node, node.lives))
 
 
-def _agent_back(world: World, node: SimNode, lives: int) -> None:
+def _agent_back(sim: SimCluster, node: SimNode, lives: int) -> None:
     """Start an agent once its predecessor has ended, unless another fault has started it meanwhile."""
     if node.lives != lives or not node.running:
         return
     if node.group.alive:
-        world.scheduler.after(1.0, lambda: _agent_back(world, node, lives))
+        sim.scheduler.after(1.0, lambda: _agent_back(sim, node, lives))
     else:
         node.start()
 
 
-def _agent_pause(world: World, fault: PlannedFault) -> None:
-    if node := pick(world.nodes, fault):
-        node.group.paused_until = world.scheduler.now + fault.seconds
+def _agent_pause(sim: SimCluster, fault: PlannedFault) -> None:
+    if node := pick(sim.nodes, fault):
+        node.group.paused_until = sim.scheduler.now + fault.seconds
         node.disturb(fault.seconds)
 
 
-FAULTS: Mapping[str, Callable[[World, PlannedFault], object]] = {
+FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
     "throttled": _throttled, "ec2 fails": _fails, "ec2 answer lost": _ec2_answer_lost,
-    "ec2 hangs": lambda world, fault: world.cloud.aws.faults.hang(_action(fault), times=min(fault.size, 2)),
+    "ec2 hangs": lambda sim, fault: sim.cloud.aws.faults.hang(_action(fault), times=min(fault.size, 2)),
     "reads slow": _reads_slow, "brownout": _brownout,
     "lookups slow": _lookups_slow, "frozen in lookup": _frozen_in_lookup,
     "ec2 slow": _ec2_slow, "ec2 stale": _stale, "ec2 down": _ec2_down,
     "api slow": _slow, "api partitioned": _partitioned, "api answers lost": _answers_lost, "api down": _api_down,
-    "api compacts": _compacts, "watches cut": lambda world, _: world.api.cut(),
+    "api compacts": _compacts, "watches cut": lambda sim, _: sim.api.cut(),
     "agent slow": _agent_slow, "agent partitioned": _agent_partitioned,
     "lease stolen": _steal, "lease deleted": _delete_lease, "pause": _pause, "crash": _crash,
     "crash at write": _crash_at_write, "crash after write": _crash_at_write, "stop": _stop,

@@ -36,7 +36,7 @@ from tests.simulation.seams import put
 def no_fence() -> None:
     """A process writes without checking that it holds the lease, and does not end when it has lost it."""
     put(Lease, "check", lambda _self: None)
-    put(Lease, "lost", False)
+    put(Lease, "lost", value=False)
 
 
 def no_margin() -> None:

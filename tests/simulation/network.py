@@ -45,7 +45,7 @@ class Link:
         """Whether no message arrives now."""
         return self.scheduler.now < self.partitioned_until
 
-    def ask(self, serve: Callable[[], T], timeout: float, write: bool) -> T:
+    def ask(self, serve: Callable[[], T], timeout: float, *, write: bool) -> T:
         """Send a request; `serve` is called on its arrival and returns the answer. Raises Lost after `timeout` s."""
         if not self.group.alive:
             raise Killed

@@ -19,7 +19,7 @@ from tests.simulation.network import Link
 from tests.simulation.scheduler import Group, VirtualClock
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.cluster import SimCluster
 
 
 class WatchedKernel(MemoryKernel):
@@ -31,19 +31,19 @@ class WatchedKernel(MemoryKernel):
 
     def count(self, kind: Kind, key: Any) -> None:
         super().count(kind, key)
-        self._node.world.checks.pairs.kernel(self._node)
+        self._node.sim.checks.pairs.kernel(self._node)
 
 
 class SimNode:
     """A machine with a name in the cluster."""
 
-    def __init__(self, world: World, machine: Machine, name: str) -> None:
-        self.world, self.machine, self.name = world, machine, name
+    def __init__(self, sim: SimCluster, machine: Machine, name: str) -> None:
+        self.sim, self.machine, self.name = sim, machine, name
         self.lives = 0
         self.running = True
         """Whether the instance runs."""
         self.registered = False
-        self.disturbed = world.scheduler.now
+        self.disturbed = sim.scheduler.now
         """Time at which the last fault of this machine or its agent that may cost packets ends."""
         networks = [ipaddress.ip_network(cidr) for cidr in machine.zone.cidrs]
         addresses = tuple(
@@ -57,25 +57,25 @@ class SimNode:
         self.agent: Agent | None = None
         self.kernel = WatchedKernel(self.host, self)
         self.group = Group(f"{name}@{machine.id[-4:]}")
-        self.link = Link(world.scheduler, self.group, 0.005)
+        self.link = Link(sim.scheduler, self.group, 0.005)
 
     def start(self) -> None:
         """Start the agent, for the first time or again."""
         self.lives += 1
         self.group = Group(f"{self.name}@{self.machine.id[-4:]}.{self.lives}")
-        self.link = Link(self.world.scheduler, self.group, 0.005)
-        self.world.pools[self.group.name] = Pool(self.world.api, self.link)
-        self.world.scheduler.spawn(self.group, "main", self._main)
+        self.link = Link(self.sim.scheduler, self.group, 0.005)
+        self.sim.pools[self.group.name] = Pool(self.sim.api, self.link)
+        self.sim.scheduler.spawn(self.group, "main", self._main)
 
     def disturb(self, seconds: float) -> None:
         """Note a fault that may cost packets, now and for `seconds`."""
-        self.disturbed = max(self.disturbed, self.world.scheduler.now + seconds)
+        self.disturbed = max(self.disturbed, self.sim.scheduler.now + seconds)
 
     def end(self) -> None:
         """Kill the agent (SIGKILL)."""
         if self.group.alive:
-            self.world.scheduler.kill(self.group)
-            self.world.api.cut(self.link)
+            self.sim.scheduler.kill(self.group)
+            self.sim.api.cut(self.link)
         self.disturb(0)
 
     def stop(self) -> None:
@@ -85,13 +85,13 @@ class SimNode:
 
     def _main(self) -> None:
         """Build and run the agent as `cloudroute.commands.agent` does."""
-        clock = VirtualClock(self.world.scheduler, self.group)
-        settings = AgentSettings(node_name=self.name, cluster_cidr=self.world.settings.cluster_cidr)
+        clock = VirtualClock(self.sim.scheduler, self.group)
+        settings = AgentSettings(node_name=self.name, cluster_cidr=self.sim.settings.cluster_cidr)
         telemetry = AgentTelemetry(self.kernel.peer_bytes, clock.monotonic)
         agents = KubeAgents(self.group.name, self.name)
         self.agent = Agent(settings, agents, self.kernel, clock, telemetry)
         self.agent.run()
-        if self.world.checks.node_routes().get(self.name, {}).get("status", {}).get("reason") != STOPPED:
+        if self.sim.checks.node_routes().get(self.name, {}).get("status", {}).get("reason") != STOPPED:
             self.disturb(LONGEST_STOP)  # it could not report that it stops
-        self.world.scheduler.kill(self.group)
-        self.world.api.cut(self.link)
+        self.sim.scheduler.kill(self.group)
+        self.sim.api.cut(self.link)

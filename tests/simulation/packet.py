@@ -12,8 +12,8 @@ from cloudroute.dataplane import METRIC, TUNNELS, VTEP, AddressKey, RouteKey, wr
 from cloudroute.types import BITS, Cidr
 
 if TYPE_CHECKING:
+    from tests.simulation.cluster import SimCluster
     from tests.simulation.node import SimNode
-    from tests.simulation.world import World
 
 parse = lru_cache(1 << 16)(Cidr.parse)
 
@@ -23,7 +23,7 @@ def _bytes(cidr: Cidr, offset: int) -> bytes:
     return (cidr.base + offset).to_bytes(4 if cidr.family == "ipv4" else 16, "big")
 
 
-def lost(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
+def lost(sim: SimCluster, source: SimNode, target: SimNode, cidr: Cidr) -> str:
     """Reason why a packet from a pod of `source` to one of `target`, in `cidr`, is lost; "" if it arrives."""
     tables = source.kernel.tables
     route = tables["routes"].entries.get(RouteKey(_bytes(cidr, 0), cidr.length, METRIC[cidr.family]))
@@ -35,9 +35,9 @@ def lost(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
     if hop.device in TUNNELS:
         problem = _tunnel(source, target, hop.device, hop.gateway)
     elif hop.gateway in source.host.gateways:
-        problem = _vpc(world, source, target, cidr)
+        problem = _vpc(sim, source, target, cidr)
     else:
-        problem = _direct(world, source, target, hop.gateway)
+        problem = _direct(sim, source, target, hop.gateway)
     if problem:
         return problem
     if AddressKey(VTEP, _bytes(cidr, 0), BITS[cidr.family]) not in target.kernel.tables["addresses"].entries:
@@ -74,29 +74,29 @@ def _tunnel(source: SimNode, target: SimNode, device: str, gateway: bytes) -> st
     return ""
 
 
-def _vpc(world: World, source: SimNode, target: SimNode, cidr: Cidr) -> str:
+def _vpc(sim: SimCluster, source: SimNode, target: SimNode, cidr: Cidr) -> str:
     table = source.machine.zone.route_table_id
     destination = str(cidr)
-    to, active = world.cloud.routes(table).get(destination, ("", False))
+    to, active = sim.cloud.routes(table).get(destination, ("", False))
     if to != target.machine.interface_id:
         return f"native: {table} leads to {to or 'nowhere'}"
     if not active:
         return f"native: the route in {table} is a blackhole"
-    if not world.cloud.takes(to, destination):
+    if not sim.cloud.takes(to, destination):
         return f"native: {to} has no IPv4 address"
-    return _checks(world, source, target, "native")
+    return _checks(sim, source, target, "native")
 
 
-def _direct(world: World, source: SimNode, target: SimNode, gateway: bytes) -> str:
+def _direct(sim: SimCluster, source: SimNode, target: SimNode, gateway: bytes) -> str:
     if written(gateway) not in target.machine.addresses:
         return f"direct: it is sent to {written(gateway)}"
     if source.machine.zone.subnet_id != target.machine.zone.subnet_id:
         return "direct: they are on different subnets"
-    return _checks(world, source, target, "direct")
+    return _checks(sim, source, target, "direct")
 
 
-def _checks(world: World, source: SimNode, target: SimNode, path: str) -> str:
+def _checks(sim: SimCluster, source: SimNode, target: SimNode, path: str) -> str:
     for node in (source, target):
-        if world.cloud.checked(node.machine.interface_id):
+        if sim.cloud.checked(node.machine.interface_id):
             return f"{path}: the source/dest check of {node.name} drops it"
     return ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import boto3
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
@@ -21,15 +23,15 @@ from tests.simulation.network import Link
 from tests.simulation.scheduler import Group, VirtualClock
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.cluster import SimCluster
 
 
 class Replica:
     """One pod of the Deployment: `start` starts a process, and the kubelet starts the next one after it has ended."""
 
-    def __init__(self, world: World, slot: int) -> None:
-        self.world, self.slot = world, slot
-        self.settings = world.settings
+    def __init__(self, sim: SimCluster, slot: int) -> None:
+        self.sim, self.slot = sim, slot
+        self.settings = sim.settings
         self.lives = 0
         self.stopped = False
         """Whether it must not be started again."""
@@ -50,8 +52,8 @@ class Replica:
 
     def start(self) -> None:
         """Start a process with an empty memory."""
-        world = self.world
-        scheduler = world.scheduler
+        sim = self.sim
+        scheduler = sim.scheduler
         self.lives += 1
         self.group = Group(f"r{self.slot}.{self.lives}", scheduler.random.uniform(0, 10_000))
         self.flags[self.name], self.started[self.name] = self.settings, scheduler.now
@@ -61,22 +63,20 @@ class Replica:
         self.killed_at_write = 0
         """The write, counted from now, at which the process is killed; 0 for none."""
         self.killed_before_sending = False
-        self.requests = Ec2Requests(
-            world.cloud, world.cloud.clients[self.slot], self.ec2, world.checks.ec2, world.shown
-        )
-        self.requests.lookup = world.lookup
+        self.requests = Ec2Requests(sim.cloud, self.ec2, sim.checks.ec2, sim.shown)
+        self.requests.lookup = sim.lookup
         self.lease: Lease | None = None
         self.loop: Loop | None = None
         self.controller: Controller | None = None
-        world.pools[self.name] = Pool(world.api, self.kube)
-        world.processes[self.name] = self
+        sim.pools[self.name] = Pool(sim.api, self.kube)
+        sim.processes[self.name] = self
         scheduler.spawn(self.group, "main", self._main)
 
     def end(self) -> None:
         """Kill the process (SIGKILL); the kubelet starts the next one."""
         if self.group.alive:
-            self.world.scheduler.kill(self.group)
-            self.world.api.cut(self.kube)
+            self.sim.scheduler.kill(self.group)
+            self.sim.api.cut(self.kube)
         self._come_back()
 
     def stop(self) -> None:
@@ -96,13 +96,13 @@ class Replica:
     def _come_back(self) -> None:
         if not self.stopped:
             mine = self.lives
-            self.world.scheduler.after(
-                self.world.scheduler.random.uniform(0.5, 4), lambda: self.start() if self.lives == mine else None
+            self.sim.scheduler.after(
+                self.sim.scheduler.random.uniform(0.5, 4), lambda: self.start() if self.lives == mine else None
             )
 
     def _main(self) -> None:
         """Build and run the controller as `cloudroute.wiring.controller` does."""
-        world, settings, clock = self.world, self.flags[self.name], self.clock
+        sim, settings, clock = self.sim, self.flags[self.name], self.clock
         telemetry = Telemetry(clock.monotonic)
         cluster = KubeCluster(self.name, clock)
         leases = KubeLeases(cluster.transport, settings.namespace, "cloudroute", settings.renew_deadline / 3)
@@ -110,19 +110,16 @@ class Replica:
             leases, clock, self.name, settings.lease_duration, settings.renew_deadline, settings.retry_period
         )
         kube = KubeClient(cluster.transport, cluster, WRITE_SECONDS)
-        clients = world.cloud.clients[self.slot]
-        clients.answer, clients.clock.sleep = self.requests.answer, clock.sleep
-        clients.clock.monotonic, clients.clock.now = clock.monotonic, clock.now
+        session = cast(boto3.Session, self.requests)
 
         def make_loop() -> Loop:
-            region = world.cloud.aws.region
-            ec2 = Ec2Client(clients.session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
-            found = replace(settings, vpc_id=world.cloud.vpc.id)
+            region = sim.cloud.aws.region
+            found = replace(settings, vpc_id=sim.cloud.vpc.id)
             self.loop = Loop(
                 settings=found,
                 cluster=cluster,
                 kube=kube,
-                ec2=ec2,
+                ec2=Ec2Client(session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request),
                 fence=lease,
                 clock=clock,
                 telemetry=telemetry,
@@ -132,11 +129,11 @@ class Replica:
         self.controller = Controller(settings, cluster, lease, make_loop, telemetry)
         try:
             self.controller.run()
-            world.scheduler.record(f"{self.name} has stopped")
+            sim.scheduler.record(f"{self.name} has stopped")
         except UsageError as error:
-            if settings.cluster_cidr == world.settings.cluster_cidr:
+            if settings.cluster_cidr == sim.settings.cluster_cidr:
                 raise
-            world.scheduler.record(f"{self.name} ends with 2: {error}")
+            sim.scheduler.record(f"{self.name} ends with 2: {error}")
         except CloudrouteError as error:
-            world.scheduler.record(f"{self.name} ends: {error}")
+            sim.scheduler.record(f"{self.name} ends: {error}")
         self.end()

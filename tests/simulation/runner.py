@@ -14,13 +14,15 @@ from contextlib import suppress
 from moto.moto_api._internal import mock_random
 
 from tests.simulation.cloud import LAYOUTS, Cloud
-from tests.simulation.fault_plan import FaultPlan
+from tests.simulation.fault_plan import FaultPlan, plan_of
 from tests.simulation.scenario import Result, run
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
 """One scenario runs on each core and is pinned to it: moving a thread between cores costs more than a step."""
 CPU_SECONDS, REAL_SECONDS = 30, 600
 """Limits after which a scenario counts as hanging: a fifth of a second of CPU is usual."""
+REHEARSED = 2
+"""Scenarios that are run before the first fork: more give nothing, and each makes the forks larger."""
 _HANGS = (signal.SIGALRM, signal.SIGPROF)
 
 
@@ -31,16 +33,15 @@ class Runner:
         mock_random.seed(0)
         self.prepare: Callable[[], object] = lambda: None
         self._clouds = {name: Cloud(name) for name in LAYOUTS}
-        for cloud in self._clouds.values():
-            cloud.rehearse()
+        _rehearse()
         gc.collect()
         gc.freeze()  # otherwise each fork would copy the whole heap at its first collection
 
-    def run(self, plan: FaultPlan, trace: bool = False) -> Result:
+    def run(self, plan: FaultPlan, *, trace: bool = False) -> Result:
         """Run one scenario."""
-        return next(self.run_all([plan], trace))[1]
+        return next(self.run_all([plan], trace=trace))[1]
 
-    def run_all(self, plans: Iterable[FaultPlan], trace: bool = False) -> Iterator[tuple[FaultPlan, Result]]:
+    def run_all(self, plans: Iterable[FaultPlan], *, trace: bool = False) -> Iterator[tuple[FaultPlan, Result]]:
         """Run scenarios, one per core at a time; yields them in the order in which they end."""
         waiting, idle = iter(plans), list(CORES)
         running: dict[int, tuple[int, int, FaultPlan]] = {}
@@ -48,7 +49,7 @@ class Runner:
             while True:
                 while idle and (plan := next(waiting, None)):
                     core = idle.pop()
-                    pipe, child = self._fork(plan, core, trace)
+                    pipe, child = self._fork(plan, core, trace=trace)
                     running[pipe] = (child, core, plan)
                 if not running:
                     return
@@ -64,7 +65,7 @@ class Runner:
                 os.waitpid(child, 0)
                 os.close(pipe)
 
-    def _fork(self, plan: FaultPlan, core: int, trace: bool) -> tuple[int, int]:
+    def _fork(self, plan: FaultPlan, core: int, *, trace: bool) -> tuple[int, int]:
         here, there = os.pipe()
         child = os.fork()
         if child:
@@ -74,17 +75,30 @@ class Runner:
         try:
             os.close(here)
             os.sched_setaffinity(0, {core})
+            # A thread that passes the baton on goes on to wait: it would only be woken up twice.
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
             gc.disable()  # a scenario is short
             signal.alarm(REAL_SECONDS)
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             self.prepare()
             with os.fdopen(there, "wb") as pipe:
-                pickle.dump(run(plan, self._clouds, trace), pipe)
+                pickle.dump(run(plan, self._clouds, trace=trace), pipe)
             status = 0
         except BaseException:  # noqa: BLE001 - the fork ends here, and must print why
             traceback.print_exc()
         finally:
             os._exit(status)
+
+
+def _rehearse() -> None:
+    """Run some scenarios here, since forks inherit caches and specialized bytecode.
+
+    The threads of these scenarios stay here, and wait for ever.
+    """
+    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    for plan in map(plan_of, range(REHEARSED)):
+        run(plan, {plan.setup.layout: Cloud(plan.setup.layout)})
+    signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _collect(pipe: int, child: int) -> Result:

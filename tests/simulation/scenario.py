@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from tests.simulation import convergence, seams
 from tests.simulation.cloud import Cloud
+from tests.simulation.cluster import SimCluster
 from tests.simulation.fault_plan import CATCH_UP_SECONDS, FaultPlan, PlannedFault
 from tests.simulation.faults import inject
 from tests.simulation.pairs import Violation
 from tests.simulation.scheduler import START
-from tests.simulation.world import World
 
 SETTLE_SECONDS = 25.0
 """Seconds before time 0 of the plan: the first nodes join, a controller becomes leader."""
@@ -51,18 +51,18 @@ class Result(NamedTuple):
 class Trace:
     """The lines of a scenario and their digest."""
 
-    world: World
+    sim: SimCluster
     kept: bool
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._hash = blake2b(digest_size=8)
-        self.world.scheduler.record = self.record
-        self.world.scheduler.log = self.log
+        self.sim.scheduler.record = self.record
+        self.sim.scheduler.log = self.log
 
     def record(self, line: str) -> None:
         """Add a line to the digest, and to the trace where that is kept."""
-        text = f"{self.world.scheduler.now - START:9.3f}  {line}"
+        text = f"{self.sim.scheduler.now - START:9.3f}  {line}"
         self._hash.update(text.encode())
         if self.kept:
             self.lines.append(text)
@@ -70,45 +70,45 @@ class Trace:
     def log(self, line: str) -> None:
         """Add a process' log line to the trace alone: the digest must not depend on whether the trace is kept."""
         if self.kept:
-            self.lines.append(f"{self.world.scheduler.now - START:9.3f}    {line}")
+            self.lines.append(f"{self.sim.scheduler.now - START:9.3f}    {line}")
 
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
 
 
-def run(plan: FaultPlan, clouds: dict[str, Cloud], trace: bool = False) -> Result:
+def run(plan: FaultPlan, clouds: dict[str, Cloud], *, trace: bool = False) -> Result:
     """Run the scenario of a plan; at most once in a process."""
-    world = World(plan.setup, clouds[plan.setup.layout], plan.seed)
-    lines = Trace(world, trace)
-    seams.install(world.scheduler, world.pools, plan.seed, trace)
+    sim = SimCluster(plan.setup, clouds[plan.setup.layout], plan.seed)
+    lines = Trace(sim, trace)
+    seams.install(sim.scheduler, sim.pools, plan.seed, trace=trace)
     problem = ""
     try:
-        _play(world, plan.faults)
+        _play(sim, plan.faults)
     except Violation as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - an exception in any thread of the scenario is a finding
         import traceback
 
         problem = f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error)[-6:])}"
-    return Result(problem, lines.digest, world.scheduler.steps, lines.lines)
+    return Result(problem, lines.digest, sim.scheduler.steps, lines.lines)
 
 
-def _play(world: World, faults: Sequence[PlannedFault]) -> None:
-    world.begin()
-    scheduler = world.scheduler
-    for index in range(world.setup.nodes):
-        world.join(index, spare=True)
+def _play(sim: SimCluster, faults: Sequence[PlannedFault]) -> None:
+    sim.begin()
+    scheduler = sim.scheduler
+    for index in range(sim.setup.nodes):
+        sim.join(index, spare=True)
     for fault in faults:
-        scheduler.at(START + SETTLE_SECONDS + fault.at, lambda fault=fault: inject(world, fault))  # type: ignore[misc] # mypy can't infer defaults of lambdas
+        scheduler.at(START + SETTLE_SECONDS + fault.at, lambda fault=fault: inject(sim, fault))  # type: ignore[misc] # mypy can't infer defaults of lambdas
     end = SETTLE_SECONDS + max(map(_over, faults), default=0.0) + CLOSE_SECONDS
     while scheduler.now < START + end:
         scheduler.run(SAMPLE_SECONDS)
-        world.checks.pairs.sample()
+        sim.checks.pairs.sample()
     scheduler.record("nothing goes wrong any more")
-    world.calm()
-    _converge(world)
-    _restart(world)
+    sim.calm()
+    _converge(sim)
+    _restart(sim)
 
 
 def _over(fault: PlannedFault) -> float:
@@ -116,26 +116,26 @@ def _over(fault: PlannedFault) -> float:
     return fault.at + fault.seconds + (CATCH_UP_SECONDS if fault.kind in ("reads slow", "brownout") else 0.0)
 
 
-def _converge(world: World) -> None:
-    deadline = world.scheduler.now + PATIENCE
-    while why := convergence.problem(world):
-        if world.scheduler.now > deadline:
+def _converge(sim: SimCluster) -> None:
+    deadline = sim.scheduler.now + PATIENCE
+    while why := convergence.problem(sim):
+        if sim.scheduler.now > deadline:
             raise Violation(f"it does not converge: {why}")
-        world.scheduler.run(LOOK_SECONDS)
-        world.checks.pairs.sample()
+        sim.scheduler.run(LOOK_SECONDS)
+        sim.checks.pairs.sample()
 
 
-def _restart(world: World) -> None:
+def _restart(sim: SimCluster) -> None:
     """Check invariants 5 and 7: a controller that starts in a converged cluster finds nothing to do."""
-    writes = world.checks.writes
-    for replica in world.replicas:
+    writes = sim.checks.writes
+    for replica in sim.replicas:
         replica.stop()
-    world.scheduler.record("all controllers are restarted")
-    world.scheduler.run(RESTART_SECONDS)
-    deadline = world.scheduler.now + TAKEOVER_SECONDS
-    while why := convergence.problem(world):
-        if world.scheduler.now > deadline:
+    sim.scheduler.record("all controllers are restarted")
+    sim.scheduler.run(RESTART_SECONDS)
+    deadline = sim.scheduler.now + TAKEOVER_SECONDS
+    while why := convergence.problem(sim):
+        if sim.scheduler.now > deadline:
             raise Violation(f"invariant 7: after a restart: {why}")
-        world.scheduler.run(LOOK_SECONDS)
-    if world.checks.writes != writes:
-        raise Violation(f"invariant 7: a restart at rest made {world.checks.writes - writes} writes")
+        sim.scheduler.run(LOOK_SECONDS)
+    if sim.checks.writes != writes:
+        raise Violation(f"invariant 7: a restart at rest made {sim.checks.writes - writes} writes")

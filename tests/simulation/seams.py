@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import structlog
-from botocore import awsrequest
 from moto.moto_api._internal import mock_random
 
 import cloudroute.adapters.ec2.client as ec2_client
@@ -51,7 +50,7 @@ def put(where: Any, name: str, value: Any) -> None:
     setattr(where, name, value)
 
 
-def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, trace: bool) -> None:
+def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, *, trace: bool) -> None:
     """Patch everything. `pools` has the connections to the API by name of the process; `trace` keeps log lines."""
     threads.VirtualTime.scheduler = scheduler
     clock = VirtualClock(scheduler)
@@ -63,7 +62,6 @@ def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, trace: b
     for module in (apply, ec2_client):
         put(module, "ThreadPoolExecutor", threads.ThreadPoolExecutor)
     put(reflector, "time", clock)
-    put(awsrequest.AWSHTTPSConnection, "connect", lambda _self: None)
     put(process, "GLANCE_SECONDS", CONTROLLER_GLANCE)
     put(lease, "STANDBY_SECONDS", STANDBY)
     put(agent_process, "GLANCE_SECONDS", AGENT_GLANCE)
@@ -76,10 +74,10 @@ def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, trace: b
     put(objects, "uuid", SimpleNamespace(uuid4=lambda: uuid.UUID(int=chance.getrandbits(128), version=4)))
     put(wire, "uuid", SimpleNamespace(uuid4=lambda: uuid.UUID(int=0)))
     put(objects, "timestamp", lambda: datetime.fromtimestamp(clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    _log(scheduler, trace)
+    _log(scheduler, trace=trace)
 
 
-def _log(scheduler: Scheduler, trace: bool) -> None:
+def _log(scheduler: Scheduler, *, trace: bool) -> None:
     """Send the log lines of the processes to the trace, where that is kept; drop all but critical ones otherwise."""
 
     def send(_logger: Any, _name: str, event: Any) -> str:

@@ -38,16 +38,15 @@ def shrink(runner: Runner, plan: FaultPlan, result: Result) -> tuple[FaultPlan, 
     return plan, result
 
 
-def storm(runner: Runner, seeds: Sequence[int], report: bool = True) -> list[tuple[FaultPlan, Result]]:
+def storm(runner: Runner, seeds: Sequence[int]) -> list[tuple[FaultPlan, Result]]:
     """Run the scenarios of these seeds and return those that failed."""
     failed = []
     start = time.monotonic()
     for count, (plan, result) in enumerate(runner.run_all(map(plan_of, seeds)), 1):
         if result.problem:
             failed.append((plan, result))
-            if report:
-                say(f"seed {plan.seed}: {result.problem}")
-        if report and (count % 100 == 0 or count == len(seeds)):
+            say(f"seed {plan.seed}: {result.problem}")
+        if count % 100 == 0 or count == len(seeds):
             say(f"{count} of {len(seeds)} seeds, {len(failed)} failed, {time.monotonic() - start:.0f} s")
     return failed
 
@@ -110,7 +109,7 @@ def main() -> int:
         if given.keep is not None:
             kept = [int(number) for number in given.keep.split(",") if number]
             plan = replace(plan, faults=tuple(plan.faults[number] for number in kept))
-        result = runner.run(plan, given.trace)
+        result = runner.run(plan, trace=given.trace)
         say("\n".join([str(plan), *result.lines, result.problem or "all is well", f"digest {result.digest}"]))
         return 1 if result.problem else 0
     if given.mutations is not None:

@@ -114,7 +114,7 @@ class Condition(Lock):
 class Thread:
     """threading.Thread: a task of the group whose task starts it."""
 
-    def __init__(self, target: Callable[..., None], name: str = "thread", daemon: bool = True) -> None:
+    def __init__(self, *, target: Callable[..., None], name: str = "thread", daemon: bool = True) -> None:
         self._target, self.name, self.daemon = target, name, daemon
         self.ident: int | None = None
         self._task: Task | None = None

@@ -2,7 +2,7 @@
 
 schedule  which faults, on whom, for how long: by the seed alone
 faults    what each one does
-stage     the lab as it runs: what is looked at all the time, and who restarts what has ended
+live_lab the lab as it runs: what is looked at all the time, and who restarts what has ended
 exchange  traffic of every pod to every other, and its losses by window of time
 writes    what EC2 and Kubernetes were told
 samples   memory, descriptors and threads of each process

@@ -13,6 +13,7 @@ from types import FrameType
 
 from cloudroute.commands.output import write_result
 from cloudroute.errors import CloudrouteError
+from tests.measure.rows import say
 from tests.soak.report import Report
 from tests.soak.run import Soak
 
@@ -47,13 +48,7 @@ def soak(name: str, seed: int, minutes: float) -> Report:
     """Do it. Raises CloudrouteError when the lab can't be built."""
     say(f"seed {seed}: {minutes:g} minutes")
     run = Soak(name, seed, minutes, say)
-    return Report(run.run(), run.stage.exchange)
-
-
-def say(line: str) -> None:
-    """Progress, which is not the result."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    return Report(run.run(), run.live.exchange)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -53,8 +53,8 @@ class Exchange:
         self.tcp_bytes = self.retransmissions = 0
         self.broken: list[str] = []
         """TCP connections that ended though both ends lived, in words."""
-        self.strangers: set[str] = set()
-        """Addresses that packets came from and that are not their pod's: somebody has translated them."""
+        self.translated: set[str] = set()
+        """Sources of packets that are not an address of their pod: translated on the way."""
         self.errors: Counter[str] = Counter()
         """What ICMP and kernels have told the senders."""
         self.tool_lost = 0
@@ -106,7 +106,7 @@ class Exchange:
             self._take(udp, udp.traffic.stop(), paths, 0.0)
             for flow, result in udp.results.items():
                 if self._doomed.isdisjoint(udp.ends[flow]):
-                    self.strangers |= result.sources - udp.addresses[flow]
+                    self.translated |= result.sources - udp.addresses[flow]
                     self.errors.update(result.errors)
                 self.tool_lost = max(self.tool_lost, result.tool_lost)
         if tcp:

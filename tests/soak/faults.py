@@ -11,8 +11,8 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws.faults import Faults
 from cloudroute.lab.hosts.host import LabHost
 from tests.packets.damage import DAMAGE
-from tests.soak.schedule import EC2, MOST_FOREIGN, Deed
-from tests.soak.stage import Stage
+from tests.soak.live_lab import LiveLab
+from tests.soak.schedule import EC2, MOST_FOREIGN, Fault
 from tests.soak.writes import EC2_WRITES
 
 END_SECONDS = 15.0
@@ -20,76 +20,76 @@ END_SECONDS = 15.0
 PAST_SECONDS = 4.0
 
 
-def commit(stage: Stage, deed: Deed) -> None:
-    """Do it. Raises CloudrouteError when it can't be done."""
-    if deed.kind in EC2:
-        _ec2(stage, deed)
+def inject(live: LiveLab, fault: Fault) -> None:
+    """Inject a fault, and return when it is over. Raises CloudrouteError when it can't be done."""
+    if fault.kind in EC2:
+        _ec2(live, fault)
     else:
-        _DEEDS[deed.kind](stage, deed)
+        _FAULTS[fault.kind](live, fault)
 
 
-def _limit(stage: Stage, deed: Deed) -> None:
-    with stage.controllers_held():
-        stage.lab.set_route_limit(deed.entries)
+def _limit(live: LiveLab, fault: Fault) -> None:
+    with live.controllers_held():
+        live.lab.set_route_limit(fault.entries)
 
 
-def _foreign(stage: Stage, deed: Deed) -> None:
+def _foreign(live: LiveLab, fault: Fault) -> None:
     """Have so many routes of somebody else's, of each family, in a table."""
-    ec2, table = stage.lab.aws.scene.ec2, stage.lab.vpc.zones[deed.zone].route_table_id
-    entries = stage.lab.aws.scene.routes(table)
+    ec2, table = live.lab.aws.scene.ec2, live.lab.vpc.zones[fault.zone].route_table_id
+    entries = live.lab.aws.scene.routes(table)
     gateway = entries["0.0.0.0/0"]["GatewayId"]
     for number in range(1, MOST_FOREIGN + 1):
         v4, v6 = f"172.20.{number}.0/24", f"fd99:0:0:{number:x}::/64"
         for name, destination in (("DestinationCidrBlock", v4), ("DestinationIpv6CidrBlock", v6)):
-            if number <= deed.entries and destination not in entries:
+            if number <= fault.entries and destination not in entries:
                 ec2.create_route(RouteTableId=table, GatewayId=gateway, **{name: destination})
-            elif number > deed.entries and destination in entries:
+            elif number > fault.entries and destination in entries:
                 ec2.delete_route(RouteTableId=table, **{name: destination})
 
 
-def _replace(stage: Stage, deed: Deed) -> None:
-    stage.exchange.doom(deed.host)
-    host = stage.lab.replace(deed.host)
-    stage.wait(lambda: host.runtime.ready, f"a conflist on the new {host.name}", 60)
+def _replace(live: LiveLab, fault: Fault) -> None:
+    live.exchange.doom(fault.host)
+    host = live.lab.replace(fault.host)
+    live.wait(lambda: host.runtime.ready, f"a conflist on the new {host.name}", 60)
     host.add_pod("a")
-    stage.renewal_due = True
+    live.renewal_due = True
 
 
-def _kill_agent(stage: Stage, deed: Deed) -> None:
-    host = _host(stage, deed)
+def _kill_agent(live: LiveLab, fault: Fault) -> None:
+    host = _host(live, fault)
     host.kill_agent()
-    stage.sleep(deed.seconds)
+    live.sleep(fault.seconds)
     host.start_agent()
 
 
-def _stop_agent(stage: Stage, deed: Deed) -> None:
-    host = _host(stage, deed)
+def _stop_agent(live: LiveLab, fault: Fault) -> None:
+    host = _host(live, fault)
     host.stop_agent()
-    stage.sleep(deed.seconds)
+    live.sleep(fault.seconds)
     host.start_agent()
 
 
-def _kill_leader(stage: Stage, deed: Deed) -> None:
-    with stage.controllers_held():
-        stage.wait(lambda: stage.lab.leader() is not None, "a leader to kill")
-        if leader := stage.lab.leader():
+def _kill_leader(live: LiveLab, fault: Fault) -> None:
+    with live.controllers_held():
+        live.wait(lambda: live.lab.leader() is not None, "a leader to kill")
+        if leader := live.lab.leader():
             leader.process.kill()
             leader.process.wait()
-        stage.sleep(deed.seconds)
-        stage.lab.start_controller()
+        live.sleep(fault.seconds)
+        live.lab.start_controller()
 
 
-def _pause_leader(stage: Stage, deed: Deed) -> None:
-    with stage.controllers_held():
-        stage.wait(lambda: stage.lab.leader() is not None, "a leader to pause")
-        paused = stage.lab.leader()
+def _pause_leader(live: LiveLab, fault: Fault) -> None:
+    with live.controllers_held():
+        live.wait(lambda: live.lab.leader() is not None, "a leader to pause")
+        paused = live.lab.leader()
         if not paused:
             return
         paused.process.send_signal(signal.SIGSTOP)
         try:
-            others = [replica for replica in stage.lab.controllers.replicas if replica is not paused]
-            stage.wait(lambda: any(replica.leads for replica in others), "the standby to lead")
-            stage.sleep(deed.seconds)
+            others = [replica for replica in live.lab.controllers.replicas if replica is not paused]
+            live.wait(lambda: any(replica.leads for replica in others), "the standby to lead")
+            live.sleep(fault.seconds)
         finally:
             paused.process.send_signal(signal.SIGCONT)
         try:
@@ -97,36 +97,36 @@ def _pause_leader(stage: Stage, deed: Deed) -> None:
         except subprocess.TimeoutExpired as error:
             words = f"{paused.name} has lost its lease while it was paused, and goes on"
             raise CloudrouteError(f"{words}:\n{paused.says()}") from error
-        stage.lab.start_controller()
+        live.lab.start_controller()
 
 
-def _stop_api(stage: Stage, deed: Deed) -> None:
-    stage.writes.fold()
-    stage.lab.stop_api()
-    stage.sleep(deed.seconds)
-    stage.lab.start_api()
+def _stop_api(live: LiveLab, fault: Fault) -> None:
+    live.writes.fold()
+    live.lab.stop_api()
+    live.sleep(fault.seconds)
+    live.lab.start_api()
 
 
-def _node_anew(stage: Stage, deed: Deed) -> None:
-    host = _host(stage, deed)
-    stage.lab.kube.delete("nodes", host.name)
-    stage.sleep(deed.seconds)
-    stage.lab.nodes.register(host)
+def _node_anew(live: LiveLab, fault: Fault) -> None:
+    host = _host(live, fault)
+    live.lab.kube.delete("nodes", host.name)
+    live.sleep(fault.seconds)
+    live.lab.nodes.register(host)
 
 
-def _status(stage: Stage, deed: Deed) -> None:
+def _status(live: LiveLab, fault: Fault) -> None:
     garbage = {"ready": False, "reason": "Soaked", "message": "x" * 1000, "observedGeneration": 10**9, "mtu": 1,
                "path": "overlay", "paths": {"overlay": 10**6}, "since": "1970-01-01T00:00:00Z"}  # fmt: skip
-    stage.lab.kube.patch_status("noderoutes", deed.host, garbage)
+    live.lab.kube.patch_status("noderoutes", fault.host, garbage)
 
 
-def _sabotage(stage: Stage, deed: Deed) -> None:
+def _sabotage(live: LiveLab, fault: Fault) -> None:
     # An entry that the agent is just putting back, or that a peer has lost meanwhile, can't be removed again.
     with contextlib.suppress(CloudrouteError, StopIteration, IndexError):
-        DAMAGE[deed.damage](_host(stage, deed))
+        DAMAGE[fault.damage](_host(live, fault))
 
 
-_DEEDS: Mapping[str, Callable[[Stage, Deed], None]] = {
+_FAULTS: Mapping[str, Callable[[LiveLab, Fault], None]] = {
     "limit": _limit,
     "foreign routes": _foreign,
     "instance replaced": _replace,
@@ -155,12 +155,12 @@ _EC2: Mapping[str, Callable[[Faults], object]] = {
 }
 
 
-def _ec2(stage: Stage, deed: Deed) -> None:
-    faults = stage.lab.aws.faults
-    _EC2[deed.kind](faults)
-    stage.sleep(deed.seconds)
+def _ec2(live: LiveLab, fault: Fault) -> None:
+    faults = live.lab.aws.faults
+    _EC2[fault.kind](faults)
+    live.sleep(fault.seconds)
     faults.clear()
 
 
-def _host(stage: Stage, deed: Deed) -> LabHost:
-    return stage.lab.hosts[deed.host]
+def _host(live: LiveLab, fault: Fault) -> LabHost:
+    return live.lab.hosts[fault.host]

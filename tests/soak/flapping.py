@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.soak.schedule import ZONES, Deed
+from tests.soak.schedule import ZONES, Fault
 
 FAMILIES = 2
 WRITES_OF_A_NODE_ROUTE = 4
@@ -39,21 +39,21 @@ def differences(before: Tables, after: Tables) -> int:
     )
 
 
-def ec2_most(deeds: Sequence[Deed], before: Tables, after: Tables) -> int:
+def ec2_most(faults: Sequence[Fault], before: Tables, after: Tables) -> int:
     """The difference; a replaced instance's place may go to another node and back, and has a check to be switched off.
 
     A write whose answer was lost may be made again.
     """
     most = differences(before, after)
-    for deed in deeds:
-        if deed.kind == "instance replaced":
+    for fault in faults:
+        if fault.kind == "instance replaced":
             most += 1 + 2 * FAMILIES * len(ZONES)
-        if deed.kind in ("EC2's answers are lost", "EC2 is silent", "EC2 shows the past"):
+        if fault.kind in ("EC2's answers are lost", "EC2 is silent", "EC2 shows the past"):
             most += 2 * FAMILIES * len(ZONES)
     return most
 
 
-def node_routes_most(deeds: Sequence[Deed], changed: int) -> int:
+def node_routes_most(faults: Sequence[Fault], changed: int) -> int:
     """`changed` NodeRoutes are not what they were."""
-    touched = sum(deed.kind in ("instance replaced", "node registered anew") for deed in deeds)
+    touched = sum(fault.kind in ("instance replaced", "node registered anew") for fault in faults)
     return WRITES_OF_A_NODE_ROUTE * (changed + touched)

@@ -78,7 +78,9 @@ def drift(lab: HostLab) -> list[str]:
 def _drift(lab: HostLab, host: LabHost) -> list[str]:
     routes = {raw["metadata"]["name"]: project.node_route(raw) for raw in lab.node_routes()}
     reports = {raw["metadata"]["name"]: project.route_table_object(raw) for raw in lab.kube.list("routetables")}
-    builder = DesiredStateBuilder(AgentPolicy(tuple(map(Cidr.parse, lab.pools)), VNI, PORT, True, ()))
+    builder = DesiredStateBuilder(
+        AgentPolicy(tuple(map(Cidr.parse, lab.pools)), VNI, PORT, masquerade=True, exceptions=())
+    )
     with host.namespace.inside():
         kernel = HostKernel(str(host.conf_dir))
         try:

@@ -75,7 +75,7 @@ class Report:
             Verdict("it went on to its end", [record.trouble] if record.trouble else [], record.interrupted),
             Verdict("no packet was lost but by sabotage", [*losses.sentences(self.losses, record.began), *tool]),
             Verdict("no TCP connection between living pods broke", exchange.broken),
-            Verdict("pods kept their addresses", [f"packets came from {one}" for one in sorted(exchange.strangers)]),
+            Verdict("pods kept their addresses", [f"packets came from {one}" for one in sorted(exchange.translated)]),
             Verdict("nothing was written without need", bills),
             Verdict("nothing was written while nothing was to do", calm),
             Verdict("no process leaks", grown, not judged),

@@ -13,13 +13,13 @@ from cloudroute.agent.report import LASTS_SECONDS
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.teardown import tear_down
 from tests.soak import kernels
-from tests.soak.faults import commit
+from tests.soak.faults import inject
 from tests.soak.flapping import Bill, ec2_most, node_routes_most
 from tests.soak.leaks import Sample
+from tests.soak.live_lab import LiveLab, Look
 from tests.soak.losses import Incident
 from tests.soak.samples import Sampler
-from tests.soak.schedule import LIMIT, ZONES, Deed, Episode, episodes
-from tests.soak.stage import Look, Stage
+from tests.soak.schedule import LIMIT, ZONES, Episode, Fault, episodes
 from tests.soak.writes import ec2_writes
 
 LOOK_SECONDS = 0.3
@@ -70,10 +70,10 @@ class Soak:
 
     def __init__(self, name: str, seed: int, minutes: float, say: Say) -> None:
         self.record = Record(seed, minutes)
-        self.stage = Stage(name)
+        self.live = LiveLab(name)
         self._say = say
         self._pool = ThreadPoolExecutor(3, "fault")
-        self._sampler = Sampler(self.stage.lab, lambda: self._calm)
+        self._sampler = Sampler(self.live.lab, lambda: self._calm)
         self._calm = False
         self._endpoint = ""
         self._inventory: Mapping[str, kernels.Counts] = {}
@@ -82,7 +82,7 @@ class Soak:
         """Raises CloudrouteError when the lab can't be built."""
         machine = {"the machine": kernels.counts(None)}
         try:
-            with self.stage.lab as lab, lab.aws.serve() as server:
+            with self.live.lab as lab, lab.aws.serve() as server:
                 self._endpoint = server.url
                 try:
                     self._live()
@@ -95,7 +95,7 @@ class Soak:
         except KeyboardInterrupt:
             self.record.interrupted = True
         after = {"the machine": kernels.counts(None)}
-        self.record.left_on_machine = [*kernels.compared(machine, after), *tear_down(self.stage.lab.name)]
+        self.record.left_on_machine = [*kernels.compared(machine, after), *tear_down(self.live.lab.name)]
         return self.record
 
     def _live(self) -> None:
@@ -111,26 +111,26 @@ class Soak:
     def _end(self) -> None:
         """Everything stands still, and is counted."""
         self._calm = False
-        self.stage.end()
+        self.live.end()
         self._pool.shutdown(cancel_futures=True)
         self._sampler.close()
         record = self.record
         if record.began:
             record.seconds = time.monotonic() - record.began
         try:
-            self.stage.exchange.close(self.stage.now.paths)
+            self.live.exchange.close(self.live.now.paths)
         finally:
-            self.stage.exchange.kill()
-        record.samples, record.restarts = self._sampler.samples, self.stage.restarts
-        record.ec2_writes = ec2_writes(self.stage.lab.aws)
-        folder = self.stage.lab.folder
+            self.live.exchange.kill()
+        record.samples, record.restarts = self._sampler.samples, self.live.restarts
+        record.ec2_writes = ec2_writes(self.live.lab.aws)
+        folder = self.live.lab.folder
         record.logs = {str(file.relative_to(folder)): _text(file) for file in sorted(folder.rglob("*.log"))}
 
     # --- acts -------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        stage, lab = self.stage, self.stage.lab
-        stage.open()
+        live, lab = self.live, self.live.lab
+        live.open()
         lab.aws.set_route_quota(2 * LIMIT)  # foreign routes come whatever our own limit is
         for zone, count in enumerate(ZONES):
             lab.join(zone, count)
@@ -138,38 +138,38 @@ class Soak:
         for host in lab.hosts.values():
             host.add_pod("a")
         self._converge()
-        self.stage.exchange.renew(lab.hosts.values(), stage.now.paths)
+        self.live.exchange.renew(lab.hosts.values(), live.now.paths)
         self.record.began = time.monotonic()
         self._sampler.start()
         self._rest(CALM_SECONDS)
         self._inventory = kernels.inventory(lab)
 
     def _episode(self, episode: Episode) -> None:
-        deeds = [(deed, index * episode.lag) for index, deed in enumerate(episode.deeds)]
-        self._fault(episode.number, str(episode), deeds)
+        faults = [(fault, index * episode.lag) for index, fault in enumerate(episode.faults)]
+        self._fault(episode.number, str(episode), faults)
         self._rest(episode.rest)
 
     def _mend(self) -> None:
         """The state of before the first fault."""
-        deed = Deed("limit", "", 0, 0.0, LIMIT, "")
-        foreign = [Deed("foreign routes", "", zone, 0.0, 0, "") for zone in range(len(ZONES))]
-        self._fault(0, THE_END, [(one, 0.0) for one in (*foreign, deed)])
+        fault = Fault("limit", "", 0, 0.0, LIMIT, "")
+        foreign = [Fault("foreign routes", "", zone, 0.0, 0, "") for zone in range(len(ZONES))]
+        self._fault(0, THE_END, [(one, 0.0) for one in (*foreign, fault)])
         self._rest(CALM_SECONDS)
 
     def _look_back(self) -> None:
-        lab, record = self.stage.lab, self.record
-        self.stage.exchange.close(self.stage.now.paths)
+        lab, record = self.live.lab, self.record
+        self.live.exchange.close(self.live.now.paths)
         record.left_in_kernels = kernels.compared(self._inventory, kernels.inventory(lab))
         record.drift = kernels.drift(lab)
-        record.last_plan = self.stage.plan(self._endpoint)
-        record.kube_writes = self.stage.writes.total()
+        record.last_plan = self.live.plan(self._endpoint)
+        record.kube_writes = self.live.writes.total()
 
     # --- a fault ----------------------------------------------------------------------------
 
-    def _fault(self, number: int, name: str, deeds: Sequence[tuple[Deed, float]]) -> None:
-        stage = self.stage
-        before, ec2, kube = stage.now, ec2_writes(stage.lab.aws), stage.writes.total()
-        working = [self._pool.submit(self._commit, number, deed, lag) for deed, lag in deeds]
+    def _fault(self, number: int, name: str, faults: Sequence[tuple[Fault, float]]) -> None:
+        live = self.live
+        before, ec2, kube = live.now, ec2_writes(live.lab.aws), live.writes.total()
+        working = [self._pool.submit(self._inject, number, fault, lag) for fault, lag in faults]
         while not all(one.done() for one in working):
             self._look()
         for one in working:
@@ -178,75 +178,75 @@ class Soak:
         for incident in self.record.incidents:
             if incident.episode == number:
                 incident.converged = max(converged, incident.ended)
-        bill = self._bill([deed for deed, _ in deeds], before, ec2, kube)
+        bill = self._bill([fault for fault, _ in faults], before, ec2, kube)
         self.record.bills.append((name, bill))
-        if stage.renewal_due:
-            stage.renewal_due = False
-            self.stage.exchange.renew(list(stage.lab.hosts.values()), stage.now.paths)
+        if live.renewal_due:
+            live.renewal_due = False
+            self.live.exchange.renew(list(live.lab.hosts.values()), live.now.paths)
 
-    def _commit(self, number: int, deed: Deed, lag: float) -> None:
-        self.stage.sleep(lag)
-        sabotaged = deed.host if deed.kind == "sabotage" else ""
-        incident = Incident(number, str(deed), time.monotonic(), sabotaged)
+    def _inject(self, number: int, fault: Fault, lag: float) -> None:
+        self.live.sleep(lag)
+        sabotaged = fault.host if fault.kind == "sabotage" else ""
+        incident = Incident(number, str(fault), time.monotonic(), sabotaged)
         self.record.incidents.append(incident)
         try:
-            commit(self.stage, deed)
+            inject(self.live, fault)
         finally:
             incident.ended = time.monotonic()
 
-    def _bill(self, deeds: Sequence[Deed], before: Look, ec2: Counter[str], kube: Counter[str]) -> Bill:
-        now = self.stage.now
+    def _bill(self, faults: Sequence[Fault], before: Look, ec2: Counter[str], kube: Counter[str]) -> Bill:
+        now = self.live.now
         changed = sum(before.specs.get(name) != now.specs.get(name) for name in before.specs.keys() | now.specs.keys())
-        made = self.stage.writes.total()
+        made = self.live.writes.total()
         return Bill(
-            (ec2_writes(self.stage.lab.aws) - ec2).total(),
-            ec2_most(deeds, before.tables, now.tables),
+            (ec2_writes(self.live.lab.aws) - ec2).total(),
+            ec2_most(faults, before.tables, now.tables),
             made["noderoutes"] - kube["noderoutes"],
-            node_routes_most(deeds, changed),
+            node_routes_most(faults, changed),
         )
 
     # --- time passes ------------------------------------------------------------------------
 
     def _look(self) -> None:
-        before = self.stage.now.paths
-        self.stage.look()
-        now = self.stage.now.paths
+        before = self.live.now.paths
+        self.live.look()
+        now = self.live.now.paths
         self.record.path_changes += sum(now[pair] != path for pair, path in before.items() if pair in now) // 2
         time.sleep(LOOK_SECONDS)
 
     def _converge(self) -> float:
         """Until all is ready, nothing changes, and the plan has nothing to do; when the last change was."""
-        stage = self.stage
+        live = self.live
         deadline = time.monotonic() + PATIENCE_SECONDS
         plan: Future[str] | None = None
         well_since, left = 0.0, "nobody has asked the plan"
         while True:
             self._look()
             now = time.monotonic()
-            well_since = 0.0 if stage.unwell else well_since or now
+            well_since = 0.0 if live.unwell else well_since or now
             if plan and plan.done():
                 left, plan = plan.result(), None
                 if not left and well_since:
-                    stage.lab.wait_ready()
-                    return max(stage.since, well_since)
-            quiet = well_since and now - max(well_since, stage.since) > QUIET_SECONDS
+                    live.lab.wait_ready()
+                    return max(live.since, well_since)
+            quiet = well_since and now - max(well_since, live.since) > QUIET_SECONDS
             if quiet and plan is None:
-                plan = self._pool.submit(stage.plan, self._endpoint)
+                plan = self._pool.submit(live.plan, self._endpoint)
             if now > deadline:
-                words = f"after {PATIENCE_SECONDS:g} s it is still not well: {stage.unwell or left}"
-                raise CloudrouteError(f"{words}\n{stage.explain()}\n{stage.lab._diagnosis()}")
+                words = f"after {PATIENCE_SECONDS:g} s it is still not well: {live.unwell or left}"
+                raise CloudrouteError(f"{words}\n{live.explain()}\n{live.lab._diagnosis()}")
 
     def _rest(self, seconds: float) -> None:
         """Nothing is to do, and so nothing may be done."""
-        stage = self.stage
-        ec2, kube = ec2_writes(stage.lab.aws), stage.writes.total()
+        live = self.live
+        ec2, kube = ec2_writes(live.lab.aws), live.writes.total()
         self._calm = True
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._look()
         self._calm = False
-        self.record.in_calm += ec2_writes(stage.lab.aws) - ec2
-        more = stage.writes.total() - kube
+        self.record.in_calm += ec2_writes(live.lab.aws) - ec2
+        more = live.writes.total() - kube
         self.record.in_calm += Counter({k: n for k, n in more.items() if k.startswith(("noderoutes", "routetables"))})
 
 

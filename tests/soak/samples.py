@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.lab import HostLab
+from tests.measure.process import descriptors, memory_mb, threads
 from tests.soak.leaks import Sample
 
 SECONDS = 2.0
@@ -43,7 +42,7 @@ class Sampler:
                 process, now = f"{role} {name}/{pid}", time.monotonic()
                 age = now - self._since.setdefault(process, now)
                 try:
-                    self.samples.append(_sample(role, process, pid, age, calm))
+                    self.samples.append(_sample(role, process, pid, age, calm=calm))
                 except (OSError, ValueError):
                     continue  # it has just ended
 
@@ -59,10 +58,5 @@ def processes(lab: HostLab) -> Iterable[tuple[str, str, int]]:
             continue  # it is away
 
 
-def _sample(role: str, process: str, pid: int, age: float, calm: bool) -> Sample:
-    folder = Path("/proc", str(pid))
-    status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines())
-    if "VmRSS" not in status:
-        raise ValueError(f"{process} is a zombie")
-    rss = int(status["VmRSS"].split()[0]) * 1024 / 1e6
-    return Sample(role, process, age, calm, rss, len(os.listdir(folder / "fd")), int(status["Threads"]))
+def _sample(role: str, process: str, pid: int, age: float, *, calm: bool) -> Sample:
+    return Sample(role, process, age, calm, memory_mb(pid, "VmRSS"), descriptors(pid), threads(pid))

@@ -53,7 +53,7 @@ _SECONDS = {"API server away": (1.0, 6.0), "node registered anew": (0.2, 1.5), "
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Fault:
     """One fault. `entries` is the new limit, or how many foreign routes the table of zone `zone` is to hold."""
 
     kind: str
@@ -84,14 +84,14 @@ class Episode:
     """Faults that come together, and the rest after them."""
 
     number: int
-    deeds: tuple[Deed, ...]
+    faults: tuple[Fault, ...]
     lag: float
     """Seconds from the first to the second."""
     rest: float
     """Seconds of calm once all is well again."""
 
     def __str__(self) -> str:
-        return " + ".join(map(str, self.deeds))
+        return " + ".join(map(str, self.faults))
 
 
 def episodes(seed: int) -> Iterator[Episode]:
@@ -107,20 +107,20 @@ def episodes(seed: int) -> Iterator[Episode]:
             if kind in EC2 or (kind in ON_TOP and dice.random() < 0.35):
                 kinds.append(dice.choice(ON_TOP[kind]))
             hosts = dice.sample(HOSTS, len(kinds))
-            deeds = []
+            faults = []
             for one, host in zip(kinds, hosts, strict=True):
-                deeds.append(_deed(dice, one, host, low))
+                faults.append(_fault(dice, one, host, low=low))
                 low ^= one == "limit"  # it falls and rises by turns
-            yield Episode(next(numbers), tuple(deeds), dice.uniform(0.2, 1.5), dice.uniform(2.0, 5.0))
+            yield Episode(next(numbers), tuple(faults), dice.uniform(0.2, 1.5), dice.uniform(2.0, 5.0))
 
 
-def _deed(dice: Random, kind: str, host: str, low: bool) -> Deed:
+def _fault(dice: Random, kind: str, host: str, *, low: bool) -> Fault:
     seconds = dice.uniform(*_SECONDS.get(kind, (0.5, 4.0)))
-    entries = _entries(dice, kind, low)
-    return Deed(kind, host, dice.randrange(len(ZONES)), seconds, entries, dice.choice(SABOTAGE))
+    entries = _entries(dice, kind, low=low)
+    return Fault(kind, host, dice.randrange(len(ZONES)), seconds, entries, dice.choice(SABOTAGE))
 
 
-def _entries(dice: Random, kind: str, low: bool) -> int:
+def _entries(dice: Random, kind: str, *, low: bool) -> int:
     if kind == "limit":
         return dice.choice(LOW) if low else LIMIT
     choices: Sequence[int] = (0, 0, *range(1, MOST_FOREIGN + 1))

@@ -15,7 +15,7 @@ from tests.soak import flapping, kernels, leaks, losses, schedule
 from tests.soak.exchange import Exchange, _Stream
 from tests.soak.leaks import Sample, Trend, What
 from tests.soak.losses import Incident, Loss
-from tests.soak.schedule import Deed
+from tests.soak.schedule import Fault
 
 Growth = Callable[[float], float]
 
@@ -24,7 +24,15 @@ def life(process: str, seconds: float, rss: Growth, *, fds: Growth = lambda _: 1
     """Samples every two seconds, with the noise that an allocator makes."""
     dice = Random(seed)
     return [
-        Sample("agent", process, age, True, rss(age) + dice.gauss(0, 0.3), round(fds(age) + dice.choice((0, 0, 1))), 9)
+        Sample(
+            "agent",
+            process,
+            age,
+            calm=True,
+            rss_mb=rss(age) + dice.gauss(0, 0.3),
+            descriptors=round(fds(age) + dice.choice((0, 0, 1))),
+            threads=9,
+        )
         for age in range(0, round(seconds), 2)
     ]
 
@@ -134,13 +142,13 @@ def test_flows_of_a_host_that_dies_are_counted_apart() -> None:
 BEFORE = {"rtb-1": {"10.1.0.0/24": "eni-1", "10.2.0.0/24": "eni-2"}}
 
 
-def deed(kind: str) -> Deed:
-    return Deed(kind, "node-1", 0, 1.0, 5, "")
+def fault(kind: str) -> Fault:
+    return Fault(kind, "node-1", 0, 1.0, 5, "")
 
 
 def test_a_fault_that_changes_nothing_explains_no_write() -> None:
-    assert flapping.ec2_most([deed("leader killed")], BEFORE, BEFORE) == 0
-    assert flapping.node_routes_most([deed("leader killed")], 0) == 0
+    assert flapping.ec2_most([fault("leader killed")], BEFORE, BEFORE) == 0
+    assert flapping.node_routes_most([fault("leader killed")], 0) == 0
     assert not flapping.Bill(1, 0, 0, 0).fair
     assert not flapping.Bill(0, 0, 1, 0).fair
 
@@ -161,11 +169,11 @@ def test_an_object_more_in_a_kernel_is_told() -> None:
 def test_a_seed_tells_the_whole_schedule_and_every_kind_comes() -> None:
     first, again, other = ([*islice(schedule.episodes(seed), 60)] for seed in (7, 7, 8))
     assert first == again != other
-    assert {one.deeds[0].kind for one in first[: len(schedule.DECK)]} == set(schedule.KINDS)
+    assert {one.faults[0].kind for one in first[: len(schedule.DECK)]} == set(schedule.KINDS)
 
 
 def test_two_faults_of_an_episode_are_on_two_hosts_and_may_be_combined() -> None:
     for episode in islice(schedule.episodes(1), 500):
-        for one, other in zip(episode.deeds, episode.deeds[1:], strict=False):
+        for one, other in zip(episode.faults, episode.faults[1:], strict=False):
             assert one.host != other.host
             assert other.kind in schedule.ON_TOP[one.kind]

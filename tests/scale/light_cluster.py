@@ -57,7 +57,7 @@ class LightCluster:
         for store in (self.nodes, self.node_routes, self.route_table_objects):
             store.replace(FIRST_VERSION, ())
 
-    # --- the world ------------------------------------------------------------------------------
+    # --- others ---------------------------------------------------------------------------------
 
     def register(self, name: str, instance_id: str, zone: str, address: str) -> None:
         """A kubelet registers its Node."""

@@ -46,7 +46,7 @@ class Machine:
 
 
 @dataclass
-class Cloud:
+class LightEc2:
     """A VPC with a subnet in each of `zones` zones, and a route table for each or, with `one_table`, for all.
 
     `limit` is the real limit of entries per table. While `gone`, nothing answers.
@@ -122,7 +122,7 @@ class Cloud:
 
     # --- boto3 ----------------------------------------------------------------------------------
 
-    def client(self, *_: object, **__: object) -> Cloud:
+    def client(self, *_: object, **__: object) -> LightEc2:
         """As a session gives it, for EC2 and for Service Quotas."""
         return self
 
@@ -222,12 +222,12 @@ class Cloud:
 class _Call:
     """One call: admitted, counted, and its error as boto3 raises it."""
 
-    def __init__(self, cloud: Cloud, action: str, request: Request) -> None:
-        self._cloud, self._action, self._request = cloud, action, request
+    def __init__(self, ec2: LightEc2, action: str, request: Request) -> None:
+        self._ec2, self._action, self._request = ec2, action, request
 
     def __enter__(self) -> None:
         try:
-            self._cloud.admit(self._request)
+            self._ec2.admit(self._request)
         except AwsError as error:
             raise self._count(error) from error
 
@@ -235,13 +235,13 @@ class _Call:
         if isinstance(error, AwsError):
             raise self._count(error) from error
         if error is None:
-            cloud = self._cloud
-            cloud.calls[self._action, "OK"] += 1
-            now = cloud.clock.monotonic()
-            cloud.asked.setdefault(self._action, [now, now])[1] = now
+            ec2 = self._ec2
+            ec2.calls[self._action, "OK"] += 1
+            now = ec2.clock.monotonic()
+            ec2.asked.setdefault(self._action, [now, now])[1] = now
 
     def _count(self, error: AwsError) -> ClientError:
-        self._cloud.calls[self._action, error.code] += 1
+        self._ec2.calls[self._action, error.code] += 1
         answer: Any = {
             "Error": {"Code": error.code, "Message": error.message},
             "ResponseMetadata": {"HTTPStatusCode": error.status},

@@ -1,4 +1,4 @@
-"""CPU and memory of a process, as Linux counts them."""
+"""CPU, memory, descriptors and threads of a process, as Linux counts them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,26 @@ def cpu_seconds(pid: int) -> float:
 
 
 def memory_mb(pid: int, field: str) -> float:
-    """`VmRSS`, memory in use now, or `VmHWM`, the most so far, in MB of 1,000,000 bytes."""
+    """`VmRSS`, memory in use now, or `VmHWM`, the most so far, in MB of 1,000,000 bytes.
+
+    Raises ValueError for a zombie.
+    """
+    return int(_status(pid, field).split()[0]) * 1024 / 1e6
+
+
+def threads(pid: int) -> int:
+    """Number of threads."""
+    return int(_status(pid, "Threads"))
+
+
+def descriptors(pid: int) -> int:
+    """Number of open file descriptors."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _status(pid: int, field: str) -> str:
     for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
         if name == field:
-            return int(value.split()[0]) * 1024 / 1e6
+            return value
     raise ValueError(f"/proc/{pid}/status has no {field}")

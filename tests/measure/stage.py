@@ -110,14 +110,7 @@ class Stage:
             "--log-format": "json",
             **self._flags,
         }
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLOUDROUTE_"))},
-            "AWS_ENDPOINT_URL": self._aws_server.url,
-            "AWS_REGION": self.aws.region,
-            "AWS_ACCESS_KEY_ID": "bench",
-            "AWS_SECRET_ACCESS_KEY": "bench",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        environment = environment_of(self.aws.region, self._aws_server.url)
         command = [sys.executable, "-m", "cloudroute", "controller", *(word for pair in flags.items() for word in pair)]
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -190,6 +183,18 @@ class Stage:
                 problem = "the controllers ended" if ended else f"nothing after {patience:g} s"
                 raise AssertionError(f"waiting for {what}: {problem}\n{said}")
             time.sleep(glance)
+
+
+def environment_of(region: str, endpoint: str) -> dict[str, str]:
+    """Environment of a command that finds the strict EC2 layer at `endpoint`, and no settings of this machine."""
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))},
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": region,
+        "AWS_ACCESS_KEY_ID": "measure",
+        "AWS_SECRET_ACCESS_KEY": "measure",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 def _is_ours(condition: Mapping[str, Any]) -> bool:

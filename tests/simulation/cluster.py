@@ -1,4 +1,4 @@
-"""The world of one scenario: EC2, the API, controllers, machines, and other people's changes to them."""
+"""The cluster of one scenario: EC2, the API, controllers, machines, and other people's changes to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CRDS = manifests()
 POOL6 = "fd64::/64"
 
 
-class World:
+class SimCluster:
     """Everything around cloudroute, and the processes of cloudroute in it. Times are the scheduler's, in seconds."""
 
     def __init__(self, setup: Setup, cloud: Cloud, seed: int) -> None:
@@ -95,7 +95,7 @@ class World:
     def join(self, zone: int, name: str = "", *, spare: bool = False, pod_cidrs: tuple[str, ...] = ()) -> SimNode:
         """Start an instance (a `spare` one runs already), its kubelet, which registers a Node, and its agent."""
         zones = self.cloud.vpc.zones
-        machine = self.cloud.launch(zones[zone % len(zones)], spare)
+        machine = self.cloud.launch(zones[zone % len(zones)], spare=spare)
         self._names += not name
         node = SimNode(self, machine, name or f"n{self._names}")
         self.nodes.append(node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from cloudroute.lab.hosts.nodes import TROUBLE
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.replica import flatten
 from cloudroute.types import Cidr, Path
+from tests.measure.stage import environment_of
 from tests.soak.exchange import Exchange
 from tests.soak.flapping import Tables
 from tests.soak.schedule import LIMIT
@@ -44,7 +44,7 @@ class Look:
     paths: Mapping[tuple[str, str], Path] = field(default_factory=dict)
 
 
-class Stage:
+class LiveLab:
     """What faults act on. `look` belongs to one thread, the rest to any."""
 
     def __init__(self, name: str) -> None:
@@ -183,14 +183,7 @@ class Stage:
         """What `cloudroute plan` would still do or wait for; "" when it has nothing."""
         own = {"--lease-duration", "--renew-deadline", "--retry-period"}
         flags = {flag: value for flag, value in self.lab.controllers.flags.items() if flag not in own}
-        environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))},
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_REGION": self.lab.aws.region,
-            "AWS_ACCESS_KEY_ID": "plan",
-            "AWS_SECRET_ACCESS_KEY": "plan",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        environment = environment_of(self.lab.aws.region, endpoint)
         argv = [sys.executable, "-m", "cloudroute", "plan", *flatten(flags), "-o", "json"]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode not in (0, 3):

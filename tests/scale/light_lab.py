@@ -1,4 +1,4 @@
-"""The real loop on the light cloud and the light cluster, in virtual time, one event after the other."""
+"""The real loop on the light EC2 and the light cluster, in virtual time, one event after the other."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cloudroute.telemetry import Telemetry
 from tests.clock import FakeClock
 from tests.controller.lab import settings_of
 from tests.scale.agents import Agents
-from tests.scale.cloud import Cloud, Machine, zone_name
-from tests.scale.cluster import LightCluster
+from tests.scale.light_cluster import LightCluster
+from tests.scale.light_ec2 import LightEc2, Machine, zone_name
 
 POOL = "10.128.0.0/9"
 """32,768 pod CIDRs."""
 
 
-class World:
+class LightLab:
     """A cluster without nodes, and its leader. `tables` is 1, for three zones, or as many as zones.
 
     `with_agents` lets the agents say of themselves what they do.
@@ -34,7 +34,7 @@ class World:
     def __init__(self, tables: int, *, limit: int = 1000, with_agents: bool = True, pool: str = POOL) -> None:
         random.seed(0)  # the jitter of retries: a run is like the other
         self.clock = FakeClock()
-        self.cloud = Cloud(self.clock, max(3, tables), tables == 1, limit)
+        self.ec2 = LightEc2(self.clock, max(3, tables), tables == 1, limit)
         self.cluster = LightCluster(self.clock)
         self.agents = Agents(self.cluster, 0) if with_agents else None
         self.machines: dict[str, Machine] = {}
@@ -50,7 +50,7 @@ class World:
         self._next_turn = self._soonest = 0.0
         telemetry, fence = Telemetry(self.clock.monotonic), NoLease()
         settings = settings_of(cluster_cidr=(pool,), route_limit=limit)
-        session = cast(Any, self.cloud)
+        session = cast(Any, self.ec2)
         ec2 = Ec2Client(session, "eu-central-1", fence, self.clock, 3.0, telemetry.ec2_request)
         with patch("cloudroute.controller.apply.ThreadPoolExecutor", Inline):
             self.loop = Loop(
@@ -67,17 +67,17 @@ class World:
     def join(self, zone: int) -> str:
         """An instance starts, and its kubelet registers; the Node's name."""
         name = f"node-{next(self._names):03}"
-        machine = self.machines[name] = self.cloud.launch(zone)
+        machine = self.machines[name] = self.ec2.launch(zone)
         self.cluster.register(name, machine.id, zone_name(zone), machine.address)
         return name
 
     def join_many(self, count: int) -> list[str]:
         """Nodes join, in the zones by turns."""
-        return [self.join(index % self.cloud.zones) for index in range(count)]
+        return [self.join(index % self.ec2.zones) for index in range(count)]
 
     def terminate(self, name: str) -> None:
         """The instance ends and its Node is deleted."""
-        self.cloud.terminate(self.machines.pop(name))
+        self.ec2.terminate(self.machines.pop(name))
         self.cluster.unregister(name)
 
     def at(self, seconds: float, do: Callable[[], None]) -> None:
@@ -139,13 +139,13 @@ class World:
     def calls(self) -> dict[str, int]:
         """EC2 calls so far, by action, whatever came of them."""
         counts: dict[str, int] = {}
-        for (action, _), number in self.cloud.calls.items():
+        for (action, _), number in self.ec2.calls.items():
             counts[action] = counts.get(action, 0) + number
         return counts
 
     def throttled(self) -> int:
         """Calls that AWS's buckets refused."""
-        return sum(number for (_, code), number in self.cloud.calls.items() if code == "RequestLimitExceeded")
+        return sum(number for (_, code), number in self.ec2.calls.items() if code == "RequestLimitExceeded")
 
     def unreachable(self) -> list[str]:
         """Nodes that are published as native in a table without an active route to them, of those that live."""
@@ -154,7 +154,7 @@ class World:
             for name, route in self.cluster.routes.items()
             if (machine := self.machines.get(name)) and machine.id == route.spec.instance_id
             for table in route.spec.native_in
-            if self.cloud.leads_to(table, str(route.spec.pod_cidrs[0])) != machine.interface_id
+            if self.ec2.leads_to(table, str(route.spec.pod_cidrs[0])) != machine.interface_id
         ]
 
 

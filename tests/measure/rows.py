@@ -1,4 +1,4 @@
-"""A row of the benchmark, and how rows are printed."""
+"""A figure beside its target, the machine it depends on, and how both are printed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def machine() -> dict[str, Any]:
 
 def say(text: str) -> None:
     """Tell how far it has come, on stderr."""
-    sys.stderr.write(f"bench: {text}\n")
+    sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
