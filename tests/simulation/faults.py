@@ -48,10 +48,20 @@ def _ec2_slow(world: World, fault: PlannedFault) -> None:
 
 
 def _stale(world: World, fault: PlannedFault) -> None:
-    """Describes show one moment for a while and then lag behind it; they never go back in time."""
-    if not world.lag:
-        world.stale_since, world.lag = world.scheduler.now, fault.size * 4.0
-        world.scheduler.after(fault.seconds, lambda: setattr(world, "lag", 0.0))
+    """Describes show one moment for a while and then lag behind."""
+    world.describes.freeze(fault.seconds, fault.size * 4.0)
+
+
+def _inconsistent(world: World, fault: PlannedFault) -> None:
+    """Each describe shows each resource as it was up to 12 s ago."""
+    world.describes.spread(fault.seconds, fault.size * 2.0)
+
+
+def _left_out(world: World, fault: PlannedFault) -> None:
+    """Describes leave out a living instance, or all of them."""
+    living = [node.machine.id for node in world.nodes if node.running]
+    if one := pick(living, fault):
+        world.describes.leave_out(fault.seconds, [one] if fault.size < 5 else living)
 
 
 def _ec2_down(world: World, fault: PlannedFault) -> None:
@@ -91,6 +101,12 @@ def _frozen_in_lookup(world: World, fault: PlannedFault) -> None:
     """A process freezes in the name lookup of a write: after the first check of the fence, before a byte is sent."""
     if replica := _leader_or_any(world, fault):
         replica.requests.freezes = ((fault.size + 1) // 2, fault.seconds)
+
+
+def _frozen_in_renewal(world: World, fault: PlannedFault) -> None:
+    """A process freezes in a write of the Lease: it reads the answer when another process may hold the Lease."""
+    if replica := _leader_or_any(world, fault):
+        world.pools[replica.name].freeze_seconds = fault.seconds
 
 
 def _for_a_while(world: World, failing: Fault, fault: PlannedFault) -> None:
@@ -216,6 +232,7 @@ FAULTS: Mapping[str, Callable[[World, PlannedFault], object]] = {
     "ec2 hangs": lambda world, fault: world.cloud.aws.faults.hang(_action(fault), times=min(fault.size, 2)),
     "reads slow": _reads_slow, "brownout": _brownout,
     "lookups slow": _lookups_slow, "frozen in lookup": _frozen_in_lookup,
+    "ec2 inconsistent": _inconsistent, "instances left out": _left_out, "frozen in renewal": _frozen_in_renewal,
     "ec2 slow": _ec2_slow, "ec2 stale": _stale, "ec2 down": _ec2_down,
     "api slow": _slow, "api partitioned": _partitioned, "api answers lost": _answers_lost, "api down": _api_down,
     "api compacts": _compacts, "watches cut": lambda world, _: world.api.cut(),

@@ -62,8 +62,9 @@ class Replica:
         """The write, counted from now, at which the process is killed; 0 for none."""
         self.killed_before_sending = False
         self.requests = Ec2Requests(
-            world.cloud, world.cloud.clients[self.slot], self.ec2, world.checks.ec2, world.shown
-        )
+            world.cloud, world.cloud.clients[self.slot], self.ec2, world.checks.ec2, world.repeats.confirm,
+            world.describes,
+        )  # fmt: skip
         self.requests.lookup = world.lookup
         self.lease: Lease | None = None
         self.loop: Loop | None = None
