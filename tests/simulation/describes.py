@@ -1,13 +1,13 @@
 """The state that EC2's describes show, which may be older than what EC2 has done.
 
 Sources: "Eventual consistency in the Amazon EC2 API" (Amazon EC2 Developer Guide): the result of a command might not be
-visible to subsequent ones for seconds to minutes, and NotFound does not mean that an instance does not run.
-hashicorp/terraform#7463: the DescribeRouteTables after a CreateRoute did not list the route, so it was created again
-and refused with RouteAlreadyExists. elifesciences/builder#432: a describe returned no instance at all after earlier
-ones had returned all of them as running.
+visible to the commands after it, for a couple of seconds up to minutes, and InvalidInstanceID.NotFound does not mean
+that the instance does not exist. hashicorp/terraform#7463: the DescribeRouteTables after a CreateRoute did not list the
+route, so it was created again and refused with RouteAlreadyExists. elifesciences/builder#432: a describe returned no
+instance at all after earlier ones had returned all of them as running.
 
-Describes of one resource go forward in time (`adapters.ec2.memory` relies on it); two resources may be of different
-age. Only `leave_out` goes back, to a time before the instance existed.
+Describes of one resource go forward in time, on which the correction of describes by own writes relies; two resources
+may be of different age. Only `leave_out` goes back, to a time before the instance existed.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Repeats:
         by_others = max(world.tampered.get(entry, 0.0), world.switched_on.get(entry[1], 0.0))
         if by_others < done.at - MEMORY_SECONDS:  # else it may show a state that is newer than the write
             require(
-                done.target != request.get("NetworkInterfaceId"), 5, f"{words}, to which EC2 has confirmed that {ago}"
+                done.target != request.get("NetworkInterfaceId"), 5, f"{words}, whose same write EC2 confirmed {ago}"
             )
         if request.action != "CreateRoute" and not done.target:
             foreign = world.foreign.get(entry, 0.0)
