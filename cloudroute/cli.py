@@ -10,6 +10,7 @@ import itertools
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from cloudroute import __version__
 from cloudroute.commands import (
@@ -17,30 +18,23 @@ from cloudroute.commands import (
     cleanup,
     controller,
     crd,
-    demo,
     doctor,
-    lab_aws,
-    lab_break,
-    lab_down,
-    lab_exec,
-    lab_kube,
-    lab_ping,
-    lab_status,
-    lab_up,
     path,
     plan,
     status,
 )
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code
+from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code, no_lab
 from cloudroute.commands.help import command_parser, command_settings, overview
 from cloudroute.commands.output import write_exactly, write_lines
 from cloudroute.config import CONFIG_FLAG, load, suggestion
 from cloudroute.errors import UsageError
 
-_OF_LAB = (lab_up, lab_status, lab_ping, lab_exec, lab_break, lab_down, lab_aws, lab_kube)
+_OF_LAB: tuple[Command, ...] = ()
+if find_spec("cloudroute.lab"):  # the image has none
+    from cloudroute.lab.commands import COMMANDS as _OF_LAB
 _OF_CLUSTER = (controller, agent, plan, status, path, doctor, cleanup, crd)
-COMMANDS = tuple(module.COMMAND for module in (*_OF_CLUSTER, demo, *_OF_LAB))
+COMMANDS = (*(module.COMMAND for module in _OF_CLUSTER), *_OF_LAB)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +84,8 @@ def _group(argv: list[str]) -> int:
     if members:
         expected = " or ".join(command.name for command in members)
         raise UsageError([f"{' '.join(argv[:2])}: expected {expected}; see cloudroute {argv[0]} --help"])
+    if argv[0] in ("demo", "lab"):
+        raise no_lab("cloudroute.lab")
     if argv[0].startswith("-"):
         raise UsageError([f"{argv[0]}: expected a command first; see cloudroute --help"])
     near = suggestion(argv[0], {command.name.split()[0] for command in COMMANDS})

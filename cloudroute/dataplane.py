@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Literal, NamedTuple, TypeAlias
 
 from cloudroute.types import Cidr, Family
@@ -192,13 +193,15 @@ class PeerBytes(NamedTuple):
 
 
 def packed(address: str) -> bytes:
-    """The bytes of a textual address.
+    """The bytes of a textual address. Raises ValueError for any other text.
 
     >>> packed("10.0.0.1").hex()
     '0a000001'
     """
-    # Not ip_address, which tries one family after the other: this is called for two addresses of each peer.
-    return (ipaddress.IPv6Address if ":" in address else ipaddress.IPv4Address)(address).packed
+    try:  # by the C library: 10,000 addresses of 5,000 peers take `ipaddress` a sixth of the agent's first turn
+        return inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except OSError:
+        raise ValueError(f"{address!r} is no IP address") from None
 
 
 def written(address: bytes) -> str:

@@ -54,15 +54,20 @@ class Fence(Protocol):
         ...
 
 
+EC2_WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
+"""The actions of `Ec2` that change something."""
+
+
 class Ec2(Protocol):
     """The ten EC2 and Service Quotas calls that cloudroute makes, and no others.
 
-    Reads wait for a token and retry (except `owners`); they raise after the last attempt. Writes do neither: they check
-    the fence, raise Deferred at once when no token is left, make one attempt, and leave retries to the loop.
+    Reads return what EC2 shows, which may be older than our last write. They wait for a token and retry (except
+    `owners`), and raise after the last attempt. Writes do neither: they check the fence, raise Deferred at once when no
+    token is left, make one attempt, and leave retries to the loop.
     """
 
     def route_tables(self, vpc_id: str) -> Sequence[RouteTable]:
-        """DescribeRouteTables of the VPC, including our own writes that EC2 does not show yet."""
+        """DescribeRouteTables of the VPC."""
         ...
 
     def instances(self, ids: Collection[str]) -> Mapping[str, Instance]:
@@ -133,7 +138,7 @@ class Kube(Protocol):
     def delete_route_table_object(self, old: RouteTableObject) -> None: ...
 
     def event(
-        self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
+        self, *, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
     ) -> None:
         """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises.
 
@@ -311,6 +316,7 @@ class Leases(Protocol):
 
 
 __all__ = [
+    "EC2_WRITES",
     "Agents",
     "Clock",
     "Cluster",

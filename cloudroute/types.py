@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 Family = Literal["ipv4", "ipv6"]
@@ -81,6 +82,13 @@ class Cidr(NamedTuple):
             return f"{base >> 24}.{base >> 16 & 255}.{base >> 8 & 255}.{base & 255}/{self.length}"
         return f"{ipaddress.IPv6Address(base)}/{self.length}"
 
+
+NEVER_ROUTED = tuple(
+    map(Cidr.parse, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8"))
+)
+"""Loopback, link-local, multicast and unspecified addresses: no VPC carries them, and no pod or host has them."""
+LEAST_IPV6_MTU = 1280
+"""Least MTU of IPv6 in bytes: RFC 8200, section 5."""
 
 # --- Kubernetes ---------------------------------------------------------------------------------
 
@@ -208,7 +216,7 @@ class PodAddress:
     name: str
     node: str
     ips: tuple[str, ...]
-    host_network: bool
+    host_network: bool = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +245,7 @@ class Interface:
     id: str
     device_index: int
     subnet_id: str
-    source_dest_check: bool
+    source_dest_check: bool = field(kw_only=True)
     addresses: tuple[str, ...] = ()
     """Private IPv4 addresses, primary first, then IPv6 addresses."""
 
@@ -286,7 +294,7 @@ class RouteTable:
 
     id: str
     vpc_id: str
-    main: bool
+    main: bool = field(kw_only=True)
     subnet_ids: tuple[str, ...]
     """Explicit associations only."""
     tags: Mapping[str, str] = field(hash=False)
@@ -294,6 +302,15 @@ class RouteTable:
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes.values())
+
+
+def timestamp(seconds: float) -> str:
+    """Format seconds since the epoch as Kubernetes does: RFC 3339 UTC in whole seconds.
+
+    >>> timestamp(1_790_000_000.7)
+    '2026-09-21T14:13:20Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def family_of(address: str) -> Family:

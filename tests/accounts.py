@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.status import StatusError
+from tests.waiting import eventually
 
 CONTROLLER = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
 AGENT = CONTROLLER.with_name("agent.yaml")
@@ -18,7 +18,7 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
 def install(server: RealKubeApi, manifest: Path) -> None:
-    """Make what is in a manifest, and wait until the server judges by it: it hears of its own roles a moment later."""
+    """Create the objects of a manifest, and wait until the server's authorizer knows the roles."""
     items = list(yaml.safe_load_all(manifest.read_text()))
     for item in items:
         try:
@@ -31,13 +31,13 @@ def install(server: RealKubeApi, manifest: Path) -> None:
         if item["kind"].endswith("Binding"):
             (subject,) = item["subjects"]
             role = roles[item["roleRef"]["kind"], item["roleRef"]["name"]]
-            wait_for(
+            eventually(
                 partial(_knows, server, subject, role), f"the server to know {item['kind']} {role['metadata']['name']}"
             )
 
 
 def _knows(server: RealKubeApi, subject: Any, role: Any) -> bool:
-    """Whether an account may do the first thing that a role lets it do."""
+    """Whether an account has the first permission of a role."""
     rule = role["rules"][0]
     user = f"system:serviceaccount:{subject['namespace']}:{subject['name']}"
     where = {"namespace": role["metadata"].get("namespace", ""), "name": rule.get("resourceNames", [""])[0]}
@@ -47,13 +47,13 @@ def _knows(server: RealKubeApi, subject: Any, role: Any) -> bool:
 def may(
     server: RealKubeApi, user: str, group: str, resource: str, verb: str, namespace: str = "", name: str = ""
 ) -> bool:
-    """What the server's authorizer says of a user."""
+    """Whether the server's authorizer allows a user this."""
     review = {"spec": {"user": user, "resourceAttributes": attributes(namespace, group, resource, verb, name)}}
     return bool(server.request("POST", _REVIEWS, review)["status"]["allowed"])
 
 
 def attributes(namespace: str, group: str, resource: str, verb: str, name: str) -> dict[str, str]:
-    """What an access review asks for; "noderoutes/status" is a subresource."""
+    """Resource attributes of an access review; "noderoutes/status" is a subresource."""
     plural, _, subresource = resource.partition("/")
     return {
         "namespace": namespace,

@@ -1,4 +1,4 @@
-"""The time that tests own."""
+"""A clock that tests set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ START = 1_000.0
 
 
 class FakeClock:
-    """`ports.Clock` that stands still but for who sleeps on it, in whatever thread, or sets `time`."""
+    """`ports.Clock` that moves only when a thread sleeps on it or a test sets `time`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,5 +27,5 @@ class FakeClock:
             self.time += seconds
 
     def timestamp(self) -> str:
-        """As in creationTimestamp."""
+        """The time in the format of creationTimestamp."""
         return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,11 +1,11 @@
-"""Network namespaces for tests: hosts with a kernel of their own, as far as the network goes.
+"""Network namespaces for tests: hosts with network tables of their own.
 
     require_netns()
     with Namespace("crxx-") as host, host.inside():
         host.run("ip", "link", "add", "cbr0", "type", "bridge")
         ...  # sockets that this thread opens here belong to the namespace, for good
 
-Its name begins with the prefix, so that what a killed test has left can be told apart and removed.
+Its name begins with the prefix, so that leftovers of a killed test can be found and removed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def require_nftables() -> None:
 
 
 def require_cni() -> None:
-    """Skip, or fail, where a CNI plugin that agents chain is missing."""
+    """Skip, or fail, where a CNI plugin of the agents' configuration is missing."""
     found, searched = find_plugins()
     if missing := {"ptp", "host-local", "portmap", "bandwidth", "loopback", "tuning"} - found:
         lacking("cni", f"no {', '.join(sorted(missing))} in {', '.join(searched)}")
@@ -61,7 +61,7 @@ def _problem() -> str:
 
 
 class Namespace:
-    """A network namespace with `lo` up; it exists inside of `with`."""
+    """A network namespace with `lo` up, which exists inside `with`."""
 
     def __init__(self, prefix: str) -> None:
         self.name = f"{prefix}{secrets.token_hex(4)}"
@@ -76,7 +76,7 @@ class Namespace:
         _run("ip", "netns", "delete", self.name)
 
     def run(self, *argv: str) -> str:
-        """Run a command inside and give what it writes. Raises CalledProcessError when it fails."""
+        """Run a command inside and return its output. Raises CalledProcessError when it fails."""
         return _run("ip", "netns", "exec", self.name, *argv)
 
     def shell(self, script: str) -> str:
@@ -85,7 +85,7 @@ class Namespace:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Put the present thread, and those that it starts meanwhile, into the namespace."""
+        """Put the calling thread, and threads that it starts meanwhile, into the namespace."""
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             there = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""A release of the working tree, built once a session, whatever tests ask for it."""
+"""A release of the working tree, built once a session for all tests that use it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.required import lacking
 
 ROOT = Path(__file__).parents[1]
 DAY = "2026-01-31"
-"""Of the release."""
+"""Day of the release."""
 LEFT_OUT = (".git", ".venv", "dist", ".terraform", "*_cache", "__pycache__", ".hypothesis")
-"""Of the working tree: its history, which nothing asks for, and what is large and ignored by git anyway."""
+"""Parts of the working tree that are not copied: its history, and large folders that git ignores."""
 _SOURCES, _BUILT = pytest.StashKey[Path](), pytest.StashKey[Path]()
 
 
 def git(folder: Path, *words: str) -> str:
-    """What git says in that folder, with nothing of the user's settings."""
+    """Output of git in that folder, without the user's settings."""
     who = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "safe.directory=*")
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     command = ["git", *who, "-C", str(folder), *words]
@@ -30,7 +30,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def commit(folder: Path) -> None:
-    """All that is in the folder."""
+    """Commit everything in the folder."""
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "All")
 
@@ -76,7 +76,7 @@ def _copy(folder: Path) -> Path:
 
 
 def _cannot_build() -> str:
-    """What deploy/image/build.sh misses; "" if nothing."""
+    """Reason why deploy/image/build.sh can't run here; "" if it can."""
     command = [str(ROOT / "deploy" / "image" / "build.sh"), "--check"]
     environment = {**os.environ, "PYTHON": sys.executable}
     checked = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)

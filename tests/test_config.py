@@ -1,4 +1,4 @@
-"""Settings: where values come from, how they are read, what must fit together, and every mistake at once."""
+"""Settings: sources of values, parsing, relations, and all problems reported at once."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ BAD = {
     "once": ["1", "on"],
     "output": ["xml", "wide"],
 }
-"""By field: texts that are no value of it."""
+"""By field: texts that are not valid."""
 
 YAML_SPECIAL = re.compile("[:\n]")
 
@@ -106,7 +106,7 @@ def problems_of(
     config: Path | None = None,
     required: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """What load() finds wrong; () when nothing."""
+    """Problems that load() reports; () when there are none."""
     try:
         load(KINDS, given, environ or {}, config=str(config or ""), required=required)
     except UsageError as error:
@@ -115,14 +115,14 @@ def problems_of(
 
 
 def value_of(field: str, given: dict[str, list[str | None]], environ: dict[str, str], config: str = "") -> object:
-    """What load() reads for one field. A pool is given, for the settings that need one."""
+    """The value that load() returns for one field. A pool is set, for the settings that need one."""
     pool: dict[str, list[str | None]] = {} if field == "cluster_cidr" else {"cluster_cidr": ["10.244.0.0/16"]}
     loaded = load(KINDS, {**pool, **given}, environ, config=config)
     return getattr(loaded[OutputSettings if field == "output" else ControllerSettings], field)
 
 
 def in_file(tmp_path: Path, content: dict[str, object]) -> Path:
-    """A file as a person writes it: no quotes around numbers, on and off, but where YAML needs them."""
+    """A file as a person writes it: numbers, on and off without quotes, which only stand where YAML needs them."""
     path = tmp_path / "cloudroute.yaml"
     lines = [
         f"{key}: {json.dumps(value) if YAML_SPECIAL.search(str(value)) else value or ''}"
@@ -133,18 +133,18 @@ def in_file(tmp_path: Path, content: dict[str, object]) -> Path:
 
 
 def as_file_value(setting: Setting, text: str) -> object:
-    """Repeatable settings are lists."""
+    """The value as a file has it: a list for a repeatable setting."""
     return [text] if setting.repeatable else text
 
 
 def test_the_tables_of_this_file_name_every_setting() -> None:
-    """A setting that is added must be added to the tests too."""
+    """The tables of this file name every setting, so that a new one is tested, too."""
     assert set(GOOD) == set(BAD) == set(BY_FIELD)
 
 
 @EACH
 def test_each_setting_is_read_from_flag_environment_and_file(field: str, tmp_path: Path) -> None:
-    """The same text means the same value wherever it is written."""
+    """The same text gives the same value from flag, environment and file."""
     text, value = GOOD[field]
     setting = BY_FIELD[field]
     assert value != setting.default
@@ -157,7 +157,7 @@ def test_each_setting_is_read_from_flag_environment_and_file(field: str, tmp_pat
 
 @EACH
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(field: str, tmp_path: Path) -> None:
-    """flag > environment > file > default: what loses is not even read."""
+    """flag > environment > file > default: a value of lower precedence is not parsed."""
     setting = BY_FIELD[field]
     text, value = GOOD[field]
     bad = BAD[field][0]
@@ -185,7 +185,7 @@ def test_a_value_that_cannot_be_read_is_named_as_it_was_given(field: str, text: 
 
 @EACH
 def test_a_flag_without_its_value_says_what_was_expected(field: str) -> None:
-    """Only flags that mean something bare may come bare."""
+    """A flag without its value is refused, except switches."""
     setting = BY_FIELD[field]
     if setting.bare:
         assert value_of(field, {field: [None]}, {}) == setting.reader.read(setting.bare)
@@ -205,7 +205,7 @@ def test_a_file_value_of_the_wrong_shape_is_reported(field: str, tmp_path: Path)
 
 
 def test_an_empty_variable_is_unset() -> None:
-    """A manifest can set a variable to nothing, not leave it out."""
+    """An empty variable counts as unset: a manifest can set it to "", but not leave it out."""
     assert value_of("route_limit", {}, {"CLOUDROUTE_ROUTE_LIMIT": ""}) == 50
 
 
@@ -269,7 +269,7 @@ RELATIONS: list[tuple[str, dict[str, list[str | None]], str, str]] = [
 def test_values_that_do_not_fit_together_are_reported(
     given: dict[str, list[str | None]], names: str, says: str
 ) -> None:
-    """Each relation names both values as they were given, or says that one is the default."""
+    """A broken relation names both values as given, or says that one is the default."""
     (problem,) = problems_of(given)
     assert problem.startswith(names)
     assert says in problem
@@ -295,7 +295,7 @@ def test_an_agents_mtu_is_one_that_the_families_of_its_pods_work_with() -> None:
 
 
 def test_relations_on_their_bounds_are_accepted() -> None:
-    """The smallest pool, the whole pool reserved, the largest reserve, the shortest margin."""
+    """Values on the bound of a relation are accepted."""
     assert problems_of({"cluster_cidr": ["10.0.0.0/24"], "reserved_cidr": ["10.0.0.0/24"]}) == ()
     assert problems_of({"route_limit": ["50"], "route_reserve": ["49"]}) == ()
     assert problems_of({"route_limit": ["auto"], "route_reserve": ["999"]}) == ()
@@ -333,12 +333,12 @@ def test_everything_wrong_is_reported_in_one_run(tmp_path: Path) -> None:
 
 
 def test_a_relation_is_left_out_where_one_of_its_values_is_wrong() -> None:
-    """A mistake is reported once, not again in everything that depends on it."""
+    """A wrong value is reported once, and relations that use it are skipped."""
     assert len(problems_of({"lease_duration": ["x"], "renew_deadline": ["3000"]})) == 1
 
 
-def test_what_is_required_and_missing_says_where_it_can_be_given() -> None:
-    """The flag, the variable and the file."""
+def test_a_missing_required_setting_says_where_to_give_it() -> None:
+    """A missing required setting is reported with its flag, variable and file key."""
     (problem,) = problems_of({}, required=("cluster_cidr",))
     assert "--cluster-cidr" in problem
     assert "CLOUDROUTE_CLUSTER_CIDR" in problem
@@ -354,7 +354,7 @@ def test_what_is_required_and_missing_says_where_it_can_be_given() -> None:
     ],
 )
 def test_a_file_that_is_no_configuration_is_reported(content: str | None, says: str, tmp_path: Path) -> None:
-    """Broken YAML, a list, bytes that are no text, no file."""
+    """Broken YAML, a list, bytes that are not UTF-8 and a missing file are reported."""
     path = tmp_path / "bad.yaml"
     if content is not None:
         path.write_bytes(content.encode(errors="surrogateescape"))
@@ -364,14 +364,14 @@ def test_a_file_that_is_no_configuration_is_reported(content: str | None, says: 
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
-    """A configuration that is all comments is one."""
+    """A file of comments only is valid."""
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n")
     assert problems_of({}, {}, path) == ()
 
 
 def test_overlaps_with_the_world_are_said_per_pool_and_range() -> None:
-    """The VPC's ranges are only known at run time; the sentence is of the same kind."""
+    """Overlaps with the VPC, known at run time only, are reported for each pool and range."""
     settings = ControllerSettings(cluster_cidr=(Cidr.parse("10.0.0.0/16"), Cidr.parse("fd00::/48")))
     vpc = [Cidr.parse("10.0.128.0/20"), Cidr.parse("172.31.0.0/16"), Cidr.parse("fd00::/56")]
     problems = check_against_vpc(settings, vpc)
@@ -381,8 +381,8 @@ def test_overlaps_with_the_world_are_said_per_pool_and_range() -> None:
 
 
 @given(st.text(max_size=40), st.sampled_from(sorted(BY_FIELD)))
-def test_no_text_whatever_does_more_than_be_refused(text: str, field: str) -> None:
-    """A reader returns a value or raises ValueError that says what was expected."""
+def test_any_text_is_read_or_refused(text: str, field: str) -> None:
+    """For any text a reader returns a value or raises ValueError with the expected form."""
     reader = BY_FIELD[field].reader
     try:
         value = reader.read(text)
@@ -395,7 +395,7 @@ def test_no_text_whatever_does_more_than_be_refused(text: str, field: str) -> No
 
 @given(st.integers(), st.integers(), st.integers())
 def test_a_whole_number_is_taken_exactly_within_its_range(number: int, low: int, high: int) -> None:
-    """Both bounds belong to it."""
+    """Both bounds of the range are accepted."""
     reader = whole(low, high)
     if low <= number <= high and len(str(abs(number))) <= 18:
         assert reader.read(str(number)) == number
@@ -406,7 +406,7 @@ def test_a_whole_number_is_taken_exactly_within_its_range(number: int, low: int,
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_seconds_are_finite_and_in_range(number: float) -> None:
-    """nan and inf are no durations."""
+    """nan, inf and values outside the range are refused."""
     text = str(number)
     if 0 <= number <= 600 and "e" not in text:
         assert seconds(0, 600).read(text) == number
@@ -415,9 +415,9 @@ def test_seconds_are_finite_and_in_range(number: float) -> None:
             seconds(0, 600).read(text)
 
 
-@given(st.integers(0, 2**128 - 1), st.integers(0, 128), st.booleans())
-def test_a_cidr_is_taken_exactly_without_host_bits(address: int, length: int, v6: bool) -> None:
-    """What is refused is told what network was meant."""
+@given(address=st.integers(0, 2**128 - 1), length=st.integers(0, 128), v6=st.booleans())
+def test_a_cidr_is_taken_exactly_without_host_bits(*, address: int, length: int, v6: bool) -> None:
+    """A CIDR with host bits is refused, with the network that was probably meant."""
     bits = 128 if v6 else 32
     length = min(length, bits)
     ip = ipaddress.IPv6Address(address) if v6 else ipaddress.IPv4Address(address % 2**32)

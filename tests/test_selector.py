@@ -1,4 +1,4 @@
-"""Label selectors: Kubernetes' grammar, asked of labels."""
+"""Label selectors by Kubernetes' grammar, applied to labels."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ LABELS = {"zone": "a", "kubernetes.io/os": "linux", "empty": ""}
         ("in in (a),notin", False),
     ],
 )
-def test_labels_are_selected_as_kubernetes_does_it(text: str, selected: bool) -> None:
-    """Every requirement must hold; a label that is not there differs from every value."""
+def test_labels_are_selected_as_kubernetes_does_it(text: str, *, selected: bool) -> None:
+    """Every requirement must hold; an absent label differs from every value."""
     assert Selector.parse(text).matches(LABELS) is selected
 
 
@@ -44,7 +44,7 @@ def test_labels_are_selected_as_kubernetes_does_it(text: str, selected: bool) ->
      "zone===a"],
 )  # fmt: skip
 def test_a_bad_selector_is_refused_with_the_whole_grammar(text: str) -> None:
-    """Nothing is guessed: a selector that selects other nodes than was meant would take their network."""
+    """A malformed selector is refused: a guess could select other nodes, and remove routes of the intended ones."""
     with pytest.raises(ValueError, match="expected a label selector") as refused:
         Selector.parse(text)
     assert str(refused.value) == EXPECTED

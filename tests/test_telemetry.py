@@ -15,6 +15,7 @@ import structlog
 
 from cloudroute import telemetry
 from cloudroute.telemetry import ChangeLog, Telemetry, setup_logging
+from tests.waiting import eventually
 
 
 class Time:
@@ -68,14 +69,14 @@ def test_what_the_loops_tell_is_what_is_scraped(told: Telemetry) -> None:
     told.ec2_request("CreateRoute", "OK", 0.1)
     told.ec2_request("CreateRoute", "RequestLimitExceeded", 0.2)
     told.ec2_request("CreateRoute", "OK", 0.1)
-    told.leader(True)
+    told.leader(leads=True)
     told.reconcile(0.3)
-    told.world(
-        {("rtb-1", "ipv4", "ours"): 48, ("rtb-1", "ipv4", "foreign"): 2},
-        {("rtb-1", "ipv4"): 50},
-        {"native": 48, "overlay": 3},
-        {"native": 1128, "overlay": 147},
-        {"10.0.0.0/8": 7},
+    told.set_gauges(
+        routes={("rtb-1", "ipv4", "ours"): 48, ("rtb-1", "ipv4", "foreign"): 2},
+        limits={("rtb-1", "ipv4"): 50},
+        nodes={"native": 48, "overlay": 3},
+        pairs={"native": 1128, "overlay": 147},
+        ipam_free={"10.0.0.0/8": 7},
     )
     found = metrics(told)
     assert found['cloudroute_ec2_requests_total{action="CreateRoute",code="OK"}'] == 2
@@ -92,22 +93,30 @@ def test_what_the_loops_tell_is_what_is_scraped(told: Telemetry) -> None:
 
 
 def test_a_table_that_is_gone_takes_its_series_along(told: Telemetry) -> None:
-    """The world is replaced as a whole."""
-    told.world({("rtb-1", "ipv4", "ours"): 1}, {("rtb-1", "ipv4"): 50}, {"native": 1}, {"native": 0}, {"10.0.0.0/8": 1})
-    told.world({("rtb-2", "ipv4", "ours"): 1}, {("rtb-2", "ipv4"): 50}, {}, {}, {})
+    """The gauges are replaced as a whole."""
+    told.set_gauges(
+        routes={("rtb-1", "ipv4", "ours"): 1},
+        limits={("rtb-1", "ipv4"): 50},
+        nodes={"native": 1},
+        pairs={"native": 0},
+        ipam_free={"10.0.0.0/8": 1},
+    )
+    told.set_gauges(
+        routes={("rtb-2", "ipv4", "ours"): 1}, limits={("rtb-2", "ipv4"): 50}, nodes={}, pairs={}, ipam_free={}
+    )
     assert not any("rtb-1" in name or "native" in name for name in metrics(told))
 
 
 def test_words_of_others_are_one_line_of_readyz(told: Telemetry) -> None:
     """As everywhere: what an API answers is asked for by people, too."""
-    told.ready(False, "no\n\x1b[2J")
+    told.not_ready("no\n\x1b[2J")
     assert told.answer("/readyz")[2] == b"no\\n\\x1b[2J\n"
 
 
 def test_two_instances_do_not_share_metrics(told: Telemetry) -> None:
     """Each has a registry of its own, so that a process may hold several."""
     other = Telemetry()
-    other.leader(True)
+    other.leader(leads=True)
     assert metrics(told)["cloudroute_leader"] == 0
 
 
@@ -138,10 +147,10 @@ def test_a_thread_that_has_ended_is_named_until_it_is_forgotten(told: Telemetry)
 def test_a_standby_is_ready_and_healthy(told: Telemetry) -> None:
     """Readiness says why while it is missing, and does not ask for the lease."""
     assert told.answer("/readyz")[::2] == (503, b"starting\n")
-    told.ready(False, "nodes are not listed yet")
+    told.not_ready("nodes are not listed yet")
     assert told.answer("/readyz")[::2] == (503, b"nodes are not listed yet\n")
-    told.leader(False)
-    told.ready(True)
+    told.leader(leads=False)
+    told.ready()
     assert told.answer("/readyz")[0] == told.answer("/healthz")[0] == 200
     assert metrics(told)["cloudroute_leader"] == 0
 
@@ -178,10 +187,8 @@ def test_slow_clients_do_not_keep_the_probes_out(told: Telemetry) -> None:
     started = time.monotonic()
     assert get("127.0.0.1", port, "/healthz")[0] == 200
     assert time.monotonic() - started < 2
-    deadline = time.monotonic() + 3
-    while threading.active_count() > before + telemetry.MAX_CONNECTIONS:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    most = before + telemetry.MAX_CONNECTIONS
+    eventually(lambda: threading.active_count() <= most, "the threads are few", 3)
     for connection in slow:
         connection.close()
 

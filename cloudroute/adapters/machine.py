@@ -32,8 +32,8 @@ from cloudroute.errors import KernelError
 
 _NEW_NETWORK = 0x4000_0000
 _NET_ADMIN = 12
-_RIVALS = ("flannel", "cni0", "cilium_", "vxlan.calico", "cali", "weave", "kube-bridge", "antrea", "ovn")
-"""Prefixes of the names of other networks' devices."""
+_FOREIGN_PREFIXES = ("flannel", "cni0", "cilium_", "vxlan.calico", "cali", "weave", "kube-bridge", "antrea", "ovn")
+"""Prefixes of the names of other pod networks' devices."""
 _NFT_SECONDS = 20.0
 _MAC = bytes.fromhex("0a58c0000200")
 _OWN, _VIA = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
@@ -85,7 +85,7 @@ def _conflict(device: Device, vni: int, port: int) -> str:
         return f"{device.name} is a {device.link.kind or 'device'} of somebody else's, whose name the agent needs"
     if device.tunnel == (vni, port):
         return f"{device.name} is a VXLAN device with our id {vni} and port {port}"
-    return f"{device.name} is of another pod network" if device.name.startswith(_RIVALS) else ""
+    return f"{device.name} is of another pod network" if device.name.startswith(_FOREIGN_PREFIXES) else ""
 
 
 def _has(capability: int) -> bool:
@@ -125,14 +125,15 @@ def _try(port: int) -> dict[str, str]:
         tried |= dict.fromkeys(("vxlan", "nexthop objects"), str(error))
     else:
         try:
-            tunnel = Link("vxlan", _MAC, 1450, True, Vxlan(1, port, bytes((127, 0, 0, 1)), "lo"))
+            vxlan = Vxlan(vni=1, port=port, local=bytes((127, 0, 0, 1)), parent="lo")
+            tunnel = Link("vxlan", _MAC, mtu=1450, up=True, vxlan=vxlan)
             tried["vxlan"] = netlink.links.write({VTEP: tunnel}, ()).get(VTEP, "")
             # Without an address the namespace has no local table, and takes every gateway for a broadcast address.
             netlink.addresses.write({AddressKey(VTEP, _OWN, 32): None}, ())
             tried["nexthop objects"] = netlink.nexthops.write({1: Nexthop(_VIA, VTEP)}, ()).get(1, "")
         finally:
             netlink.close()
-    ruleset = Ruleset(True, (), port)
+    ruleset = Ruleset(masquerade=True, pods=(), port=port)
     tried["nftables"] = _complaint(lambda: Nft().table.write({TABLE: ruleset}, ()))
     return tried
 

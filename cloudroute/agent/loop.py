@@ -8,25 +8,25 @@ everything in case a message was missed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
 import structlog
 
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Report, Reporter
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.config import AgentSettings
 from cloudroute.core.node.conflist import conflist
 from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredStateBuilder
 from cloudroute.core.node.peers import NodeUnusable
-from cloudroute.dataplane import CONFLIST, KINDS, LEASES, NETWORK, TAKEN, VTEP6, Host, Kind, network, written
+from cloudroute.core.node.startup import BASE, AgentState, Obstacle, pods_obstacle
+from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, VTEP6, Host, Kind, network
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
-from cloudroute.telemetry import ChangeLog
-from cloudroute.types import Cidr, NodeRoute
+from cloudroute.telemetry import AgentTelemetry, ChangeLog
+from cloudroute.types import NodeRoute
 
 log = structlog.get_logger()
 _chance = Random()
@@ -42,18 +42,12 @@ DEBOUNCE_SECONDS = 0.02
 REVERTED_SECONDS = 0.5
 """The same right after a repair: another program keeps reverting our entries, so repairs slow down."""
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
-FILES: tuple[Kind, ...] = ("files",)
-BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "bridges", "nftables")
-"""Kinds that the node's own pods need; entries of `cr6` among them serve only peers with IPv6 alone."""
-PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes")
-NEEDED_PLUGINS = ("ptp", "host-local")
 
 
 class Turn(NamedTuple):
     """Result of a turn. `due`: latest start of the next one, in monotonic seconds."""
 
-    report: Report | None
-    """None until the first lists of the API server have arrived."""
+    report: Report
     due: float
 
 
@@ -73,13 +67,13 @@ class Loop:
         self._clock, self._telemetry, self._reporter = clock, telemetry, reporter
         self._builder = DesiredStateBuilder(
             AgentPolicy(
-                settings.cluster_cidr,
-                settings.vni,
-                settings.vxlan_port,
-                settings.masquerade,
-                settings.masquerade_except,
-                settings.masquerade_always,
-                None if settings.mtu == "auto" else settings.mtu,
+                pools=settings.cluster_cidr,
+                vni=settings.vni,
+                port=settings.vxlan_port,
+                masquerade=settings.masquerade,
+                exceptions=settings.masquerade_except,
+                always=settings.masquerade_always,
+                mtu=None if settings.mtu == "auto" else settings.mtu,
             )
         )
         self.sync = Sync(kernel)
@@ -87,7 +81,7 @@ class Loop:
         self._host_stale = True
         self._adopted = False
         self._served = False
-        """Whether this process has once had everything in place that the node's own pods need."""
+        """Whether a turn of this process has reached AgentState.SERVING."""
         self._failures = 0
         self._resync_due = clock.monotonic()
         self._retry_due = float("inf")
@@ -140,21 +134,20 @@ class Loop:
         foreign = self._foreign.is_set()
         self._foreign.clear()
         report, done = self._work()
-        if report:
-            self._reporter.say(report)
+        self._reporter.say(report)
         now = self._clock.monotonic()
         if done.put or done.dropped:
-            self._telemetry.synced(now - start, done, foreign)
+            self._telemetry.synced(now - start, done.put + done.dropped, repair=foreign)
             log.info("sync", did=str(done), repair=foreign, seconds=round(now - start, 4))
             if foreign:
                 self._repaired = now
         return Turn(report, self._next(report, now))
 
-    def _work(self) -> tuple[Report | None, Done]:
+    def _work(self) -> tuple[Report, Done]:
+        """Pass through the states of `core.node.startup`, up to the first that can't be left."""
         done = self._remove_stale_conflist()
-        synced = self._agents.node_routes.wait_synced(0) and self._agents.route_table_objects.wait_synced(0)
-        if not synced:
-            return None, done
+        if not (self._agents.node_routes.wait_synced(0) and self._agents.route_table_objects.wait_synced(0)):
+            return Report(AgentState.LISTING, None), done
         routes = self._agents.node_routes.items()
         own = routes.get(self._settings.node_name)
         if own is None:
@@ -162,18 +155,29 @@ class Loop:
                 f"there is no NodeRoute {self._settings.node_name}: the controller makes one once the Node is known, "
                 "unless its --node-selector leaves it out"
             )
-            return Report.bad(None, "NoNodeRoute", words), done
+            return Report(AgentState.IDENTIFYING, None, "NoNodeRoute", words), done
+        if words := self._stale_owner(own):
+            return Report(AgentState.IDENTIFYING, None, "NoNodeRoute", words), done
         try:
-            if words := self._stale_owner(own):
-                return Report.bad(None, "NoNodeRoute", words), done
             host = self._look_at_host()
             self._adopt()
             wanted = self._builder.compose(own, routes, self._agents.route_table_objects.items(), host)
         except KernelError as error:
-            return Report.bad(own, "Interface", str(error)), done
+            return Report(AgentState.PREPARING, own, "Interface", str(error)), done
         except NodeUnusable as error:
-            return Report.bad(own, error.reason, str(error)), done
-        return self._apply(own, wanted, done)
+            return Report(AgentState.PREPARING, own, error.reason, str(error)), done
+        return self._program(own, wanted, done)
+
+    def _first_since_boot(self) -> bool:
+        """Whether no agent has programmed this kernel since it booted."""
+        return not self._served and not self.sync.programmed()
+
+    def _remove_stale_conflist(self) -> Done:
+        """Remove a conflist from before the boot, so that no pod starts before an agent has programmed this kernel."""
+        if not self._first_since_boot():
+            return Done()
+        self.sync.want({"files": {}})
+        return self.sync.run(AgentState.LISTING.writes)
 
     def _stale_owner(self, own: NodeRoute) -> str:
         """Return why this NodeRoute may belong to an earlier machine of the same name; "" if it does not.
@@ -182,7 +186,7 @@ class Loop:
         keeps an address that nothing routes to. The NodeRoute can be the earlier machine's only if an agent has
         written its status, and no agent has programmed this kernel since it booted.
         """
-        if not own.status or self._served or self.sync.programmed():
+        if not own.status or not self._first_since_boot():
             return ""
         try:
             present = self._agents.instance_id()
@@ -211,81 +215,53 @@ class Loop:
             )
             self._adopted = True
 
-    def _apply(self, own: NodeRoute, wanted: DesiredState, done: Done) -> tuple[Report, Done]:
+    def _program(self, own: NodeRoute, wanted: DesiredState, done: Done) -> tuple[Report, Done]:
         self.sync.want(wanted.tables)
-        done += self.sync.run([*BASE, *PEERS])
+        done += self.sync.run(AgentState.PROGRAMMING.writes)
         if taken := [id_ for id_, why in self.sync.trackers["nexthops"].failed.items() if why.startswith(TAKEN)]:
             self._builder.avoid(taken)
         plugins, searched = self._kernel.plugins()
-        report = self._judge(own, wanted, plugins, searched)
-        self._served |= report.serves
+        obstacle = pods_obstacle(
+            wanted.pod_cidrs,
+            failures=self.sync.failures(BASE, but=VTEP6),
+            plugins=plugins,
+            searched=searched,
+            leases=self._kernel.leases_of_others(),
+        )
+        if obstacle is None:
+            self._served = True
+            if words := self.sync.failures(AgentState.PROGRAMMING.writes):
+                obstacle = Obstacle("PeersFailed", words)
+        state = AgentState.PROGRAMMING
         if self._served:
+            state = AgentState.SERVING
             self.sync.want({"files": {self._conflist: _conflist(wanted.pod_cidrs, wanted.mtu, plugins)}})
-            done += self.sync.run(FILES)
-            if words := self.sync.failures(FILES):
-                report = report.failing("ConflistFailed", words)
+            done += self.sync.run(AgentState.SERVING.writes)
+            if words := self.sync.failures(AgentState.SERVING.writes):
+                obstacle = Obstacle("ConflistFailed", words)
         self._log_problems(wanted)
-        return report, done
-
-    def _remove_stale_conflist(self) -> Done:
-        """Remove a conflist from before the boot, so that no pod starts before an agent has programmed this kernel.
-
-        This comes before any other write: once `cr0` exists, a first turn after a boot can't be recognised any more.
-        """
-        if self._served or self.sync.programmed():
-            return Done()
-        self.sync.want({"files": {}})
-        return self.sync.run(FILES)
-
-    def _judge(
-        self, own: NodeRoute, wanted: DesiredState, plugins: Collection[str], searched: Collection[str]
-    ) -> Report:
-        report = Report.of(own, wanted)
-        if words := self.sync.failures(BASE, but=VTEP6):
-            return report.failing("KernelFailed", words)
-        if lacking := [name for name in NEEDED_PLUGINS if name not in plugins]:
-            where = ", ".join(searched)
-            words = [
-                f"the CNI plugins {' and '.join(lacking)} are in none of {where}: install the CNI plugins there "
-                "(Debian: containernetworking-plugins), or name their folder by CNI_PATH"
-            ]
-            return report.failing("CNIPluginsMissing", words)
-        if words := list(self._addresses_in_use(wanted.pod_cidrs)):
-            return report.failing("AddressesInUse", words)
-        if words := self.sync.failures((*BASE, *PEERS)):
-            return report.failing("PeersFailed", words, serves=True)
-        return report
-
-    def _addresses_in_use(self, pod_cidrs: Collection[Cidr]) -> Iterator[str]:
-        """Yield a sentence for each other network whose pods hold addresses of this node: new pods would get them."""
-        for name, leases in self._kernel.leases_of_others().items():
-            taken = sorted(one for one in leases if any(cidr.covers(network(one, 8 * len(one))) for cidr in pod_cidrs))
-            if taken:
-                yield (
-                    f"pods of the network {name} have {len(taken)} addresses of this node, as {written(taken[0])}: "
-                    f"link its leases into {LEASES}/{NETWORK} (docs/moving), or end these pods and remove "
-                    f"{LEASES}/{name}"
-                )
+        return Report.of(state, own, wanted, obstacle), done
 
     # --- logs and metrics -------------------------------------------------------------------
 
     def _log_problems(self, wanted: DesiredState) -> None:
-        self._telemetry.world(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS})
+        self._telemetry.set_gauges(wanted, {kind: len(self.sync.failures((kind,))) for kind in KINDS})
         for name, words in wanted.problems.items():
             self._changes.say(("peer", name), "peer", warning=True, node=name, problem=words)
         for other in self._kernel.shadowing():
             words = "the container runtime takes it before ours: remove it once its network is gone"
             self._changes.say(("conflist", other), "conflist", warning=True, file=other, problem=words)
 
-    def _next(self, report: Report | None, now: float) -> float:
-        if report is None or report.ready:
+    def _next(self, report: Report, now: float) -> float:
+        if report.state is AgentState.LISTING:
+            return self._resync_due
+        if report.ready:
+            self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
+            self._telemetry.ready()
             self._failures, self._retry_due = 0, float("inf")
-            if report:
-                self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
-                self._telemetry.ready(True)
             return self._resync_due
         self._changes.say("report", "not ready", warning=True, reason=report.reason, problem=report.message)
-        self._telemetry.ready(False, f"{report.reason}: {report.message}")
+        self._telemetry.not_ready(report.why)
         if self._retry_due == float("inf"):
             self._retry_due = now + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures, 10))
             self._failures += 1

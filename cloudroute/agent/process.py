@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 
 from cloudroute.agent.loop import Loop, Turn
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
+from cloudroute.core.node.startup import AgentState
 from cloudroute.errors import CloudrouteError
 from cloudroute.ports import Agents, Clock, Kernel
+from cloudroute.telemetry import AgentTelemetry
 
 GLANCE_SECONDS = 2.0
 """Seconds between two checks for dead threads. A check costs a tenth of a millisecond."""
@@ -43,7 +44,7 @@ class Agent:
 
     def run(self) -> None:
         """Run until stopped, or with `--once` until all is in place. Raises CloudrouteError if `--once` times out."""
-        self._telemetry.ready(False, "the first lists of the API server have not arrived")
+        self._telemetry.not_ready("the first lists of the API server have not arrived")
         self._kernel.listen(self._loop.wake)
         self._agents.start(self._loop.wake)
         self._reporter.start()
@@ -60,7 +61,7 @@ class Agent:
             self._check_threads()
         if self._failure:
             raise self._failure
-        if not self._settings.once and self._last and self._last.report:
+        if not self._settings.once and self._last:
             self._reporter.say(self._last.report.stopped())
         self._reporter.flush(FLUSH_SECONDS)
         self._reporter.stop()
@@ -71,11 +72,10 @@ class Agent:
 
     def _check_ready(self) -> None:
         """Raise CloudrouteError unless all is in place."""
-        if self._last and self._last.report:
-            if self._last.report.ready:
-                return
-            raise CloudrouteError(f"{self._last.report.reason}: {self._last.report.message}")
-        raise CloudrouteError(self._agents.trouble or "the API server has not given its lists")
+        if self._last is None or self._last.report.state is AgentState.LISTING:
+            raise CloudrouteError(self._agents.trouble or "the API server has not given its lists")
+        if not self._last.report.ready:
+            raise CloudrouteError(self._last.report.why)
 
     def _check_threads(self) -> None:
         if thread := self._agents.dead() or self._kernel.dead():
@@ -85,7 +85,7 @@ class Agent:
 
     def _work(self) -> None:
         def ended(turn: Turn) -> bool:
-            return self._settings.once and turn.report is not None and turn.report.ready
+            return self._settings.once and turn.report.ready
 
         try:
             self._last = self._loop.run(self.stop, ended)

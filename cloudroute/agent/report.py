@@ -11,7 +11,7 @@ its neighbours; and the first node that sends by another table, on nodes that so
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -19,6 +19,7 @@ from typing import Any
 
 from cloudroute.core.cluster.notices import STOPPED
 from cloudroute.core.node.desired import DesiredState
+from cloudroute.core.node.startup import AgentState, Obstacle
 from cloudroute.errors import ApiError
 from cloudroute.ports import Agents, Clock
 from cloudroute.telemetry import ChangeLog
@@ -31,6 +32,8 @@ LASTS_SECONDS = 5.0
 SPREAD_SECONDS = 0.01
 """Random delay per peer: 5,000 agents that see one change spread their writes over 50 s."""
 FIRST_RETRY, LAST_RETRY = 0.5, 60.0
+READY = "Ready"
+"""Reason of a node on which all is in place."""
 MOST_WORDS = 1024
 """Longest message in characters: the limit of the CRD."""
 _TRANSITIONS = ("ready", "reason", "observedGeneration", "mtu", "path")
@@ -38,34 +41,34 @@ _TRANSITIONS = ("ready", "reason", "observedGeneration", "mtu", "path")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """State of a node at one moment."""
+    """Result of a turn."""
 
+    state: AgentState
     own: NodeRoute | None
-    ready: bool
-    reason: str
-    """One CamelCase word."""
-    message: str
+    reason: str = ""
+    """One CamelCase word; "" in AgentState.LISTING."""
+    message: str = ""
     """The problem and its remedy; "" while ready."""
-    serves: bool
-    """Whether everything that the node's own pods need is in place."""
     path: NodePath | None = None
     paths: Mapping[Path, int] = field(default_factory=dict)
     mtu: int = 0
 
     @classmethod
-    def of(cls, own: NodeRoute, wanted: DesiredState) -> Report:
-        """Return the report of a node whose kernel is in the desired state."""
-        return cls(own, True, "Ready", "", True, wanted.path, wanted.paths, wanted.mtu)
-
-    @classmethod
-    def bad(cls, own: NodeRoute | None, reason: str, message: str) -> Report:
-        """Return the report of a node on which nothing could be programmed."""
-        return cls(own, False, reason, message, False)
-
-    def failing(self, reason: str, words: Sequence[str], serves: bool = False) -> Report:
-        """Return this report as not ready; its message is the first three of `words`."""
+    def of(cls, state: AgentState, own: NodeRoute, wanted: DesiredState, obstacle: Obstacle | None = None) -> Report:
+        """Return the report of a node whose kernel was programmed; the message is the obstacle's first three words."""
+        reason, words = obstacle or (READY, ())
         more = f" (and {len(words) - 3} more)" if len(words) > 3 else ""
-        return replace(self, ready=False, reason=reason, message="; ".join(words[:3]) + more, serves=serves)
+        return cls(state, own, reason, "; ".join(words[:3]) + more, wanted.path, wanted.paths, wanted.mtu)
+
+    @property
+    def ready(self) -> bool:
+        """Whether all is in place."""
+        return self.reason == READY
+
+    @property
+    def why(self) -> str:
+        """Reason and message; "" while ready."""
+        return "" if self.ready else f"{self.reason}: {self.message}"
 
     def stopped(self) -> Report:
         """Return this report as that of a node whose agent has ended."""
@@ -73,7 +76,7 @@ class Report:
             "the agent has ended: pods go on, but changes of paths are not taken up until an agent runs here again; if "
             "that lasts, see why the DaemonSet has no running pod on this node"
         )
-        return replace(self, ready=False, reason=STOPPED, message=words)
+        return replace(self, state=AgentState.STOPPED, reason=STOPPED, message=words)
 
     def status(self, old: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Return the object's status. `since` moves with readiness or path; `now` is in seconds since the epoch."""
@@ -112,6 +115,8 @@ class Reporter:
         self._not_before = 0.0
         self._stopping = False
         self._writing = False
+        self._failures = 0
+        """Writes that failed since the last one that did not."""
         self._changes = ChangeLog()
         self.thread = threading.Thread(target=self._run, name="status", daemon=True)
 
@@ -140,6 +145,12 @@ class Reporter:
                 self._not_before = self._clock.monotonic() + delay
             self._lock.notify_all()
 
+    @property
+    def due(self) -> float | None:
+        """Monotonic time of the next write; None while there is nothing to write."""
+        with self._lock:
+            return self._not_before if self._report else None
+
     def flush(self, timeout: float) -> bool:
         """Write a pending report now; wait up to `timeout` seconds and return whether it is written."""
         with self._lock:
@@ -153,20 +164,27 @@ class Reporter:
             self._stopping = True
             self._lock.notify_all()
 
+    def write_next(self) -> bool:
+        """Wait until a report is due, and write it. Returns False, without a write, once the thread must end."""
+        report = self._next()
+        if report is None:
+            return False
+        assert report.own is not None  # noqa: S101 - `say` drops reports without one
+        pause = 0.0
+        try:
+            self._agents.write_status(report.own, report.status(report.own.status, self._clock.now()))
+            self._failures = 0
+            self._changes.forget("status")
+        except ApiError as error:
+            self._failures += 1
+            self._changes.say("status", "can't write the status", warning=True, problem=str(error))
+            pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 8)) * _chance.uniform(1, 1.5)
+        self._done(report, pause)
+        return True
+
     def _run(self) -> None:
-        failures = 0
-        while report := self._next():
-            assert report.own is not None  # noqa: S101 - `say` drops reports without one
-            pause = 0.0
-            try:
-                self._agents.write_status(report.own, report.status(report.own.status, self._clock.now()))
-                failures = 0
-                self._changes.forget("status")
-            except ApiError as error:
-                failures += 1
-                self._changes.say("status", "can't write the status", warning=True, problem=str(error))
-                pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(failures, 8)) * _chance.uniform(1, 1.5)
-            self._done(report, pause)
+        while self.write_next():
+            pass
 
     def _next(self) -> Report | None:
         """Wait for a due report and return it; None when the thread must end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.output import write_lines
 from cloudroute.commands.serving import listening, stop_on_signal, tune_malloc
@@ -10,28 +11,20 @@ from cloudroute.config import AgentSettings
 
 def run(invocation: Invocation) -> int:
     """Run until a signal comes, or with --once until all is in place."""
-    # Imported only here: they load the Kubernetes client and open kernel sockets.
-    from cloudroute import telemetry
-    from cloudroute.adapters.kernel import HostKernel
-    from cloudroute.adapters.kube.agents import KubeAgents
-    from cloudroute.agent.cleanup import clean
-    from cloudroute.agent.metrics import AgentTelemetry
-    from cloudroute.agent.process import Agent
-    from cloudroute.clock import SystemClock
+    from cloudroute.agent.cleanup import clean  # imported only here: start-up time
+    from cloudroute.telemetry import AgentTelemetry
 
     tune_malloc()
     settings = invocation[AgentSettings]
-    telemetry.setup_logging(settings.log_format, settings.log_level)
-    kernel = HostKernel(settings.cni_conf_dir)
+    kernel = wiring.kernel(settings)
     if settings.cleanup:
         write_lines([str(clean(kernel)) or "nothing of cloudroute is here"])
         kernel.close()
         return 0
-    health = AgentTelemetry(kernel.peer_bytes)
+    telemetry = AgentTelemetry(kernel.peer_bytes)
     with listening(settings.listen):
-        health.serve(*settings.listen)
-    agents = KubeAgents(settings.kubeconfig or None, settings.node_name, health.beat)
-    agent = Agent(settings, agents, kernel, SystemClock(), health)
+        telemetry.serve(*settings.listen)
+    agent = wiring.agent(settings, kernel, telemetry)
     stop_on_signal(agent.stop)
     agent.run()
     return 0

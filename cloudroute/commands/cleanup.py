@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.controller import run_process
 from cloudroute.commands.output import Table, write_result
 from cloudroute.config import ControllerSettings, OutputSettings, setting
 from cloudroute.config.values import switch
@@ -16,18 +18,16 @@ class CleanupOptions:
     """Options that are flags only: an environment variable or a file must not confirm a removal by accident."""
 
     yes: bool = setting(
-        False, switch("true", "false"), "Cleanup", "Do it; without this flag it is only listed.", bare="true"
+        switch("true", "false"), "Cleanup", "Do it; without this flag it is only listed.", default=False, bare="true"
     )
 
 
 def run(invocation: Invocation) -> int:
     """List the routes and NodeRoutes of cloudroute, or remove them."""
-    from cloudroute.commands.control import look, run_controller  # only here: it loads boto3 and the Kubernetes client
-
     settings = invocation[ControllerSettings]
     if invocation[CleanupOptions].yes:
-        return run_controller(dataclasses.replace(settings, once=True), leave=True)
-    snapshot, decision = look(settings, leave=True)
+        return run_process(dataclasses.replace(settings, once=True), leave=True)
+    snapshot, decision = wiring.look(settings, leave=True)
     routes = [
         {"table": table_id, "destination": str(route.destination), "target": route.target, "blackhole": route.blackhole}
         for table_id, use in sorted(decision.uses.items())

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import NoReturn
+
+from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.ending import exit_code
+from cloudroute.commands.serving import listening, stop_on_signal, tune_malloc
 from cloudroute.config import ControllerSettings
+
+FLUSH_SECONDS = 0.3
+"""Longest wait for the last Events: after a signal the process ends within a second."""
 
 
 def run(invocation: Invocation) -> int:
     """Run until a signal comes, or with --once until all is done."""
-    from cloudroute.commands.control import run_controller  # only here: it loads boto3 and the Kubernetes client
+    run_process(invocation[ControllerSettings])
 
-    return run_controller(invocation[ControllerSettings])
+
+def run_process(settings: ControllerSettings, *, leave: bool = False) -> NoReturn:
+    """Run until a signal comes, or with `once` until all is done; then end the process with the exit code.
+
+    `leave` removes everything that is ours. The process ends by os._exit: Python's own exit waits for threads, whose
+    calls may hang, and after a lost lease no thread may complete another write. Raises CloudrouteError only before
+    these threads are started.
+    """
+    import structlog  # imported only here: start-up time
+
+    from cloudroute.telemetry import Telemetry
+
+    tune_malloc()
+    telemetry = Telemetry()
+    controller, kube = wiring.controller(settings, telemetry, leave=leave)
+    if not leave:  # a cleanup ends by itself, needs no probes, and often runs where the address is in use
+        with listening(settings.listen):
+            port = telemetry.serve(*settings.listen)
+        structlog.get_logger().info("listening", port=port, page=settings.status_page)
+    stop_on_signal(controller.stop)
+    code = exit_code(lambda: 0 if controller.run() else 1)
+    kube.events.flush(FLUSH_SECONDS)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 COMMAND = Command(

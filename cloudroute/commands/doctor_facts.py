@@ -20,16 +20,15 @@ from cloudroute import crds
 from cloudroute.adapters import machine
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.ec2.discover import find_region, find_vpc
-from cloudroute.adapters.ec2.survey import Survey
+from cloudroute.adapters.ec2.doctor_client import DoctorClient
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.adapters.kube.review import Review
 from cloudroute.adapters.kube.transport import READ_SECONDS
-from cloudroute.commands.control import LEASE, ReadOnly
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
-from cloudroute.controller.loop import policy_of
+from cloudroute.controller.reader import policy_of
 from cloudroute.core.explain.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
 from cloudroute.core.explain.doctor.cluster import NO_API, agent_permissions, permissions
 from cloudroute.core.explain.doctor.facts import (
@@ -47,6 +46,7 @@ from cloudroute.dataplane import written
 from cloudroute.errors import CloudrouteError, Forbidden
 from cloudroute.ports import Clock
 from cloudroute.types import Cidr
+from cloudroute.wiring import LEASE, ReadOnly
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def _machine(found: MachineFacts | Unknown, kubernetes: KubernetesFacts) -> Mach
     return Unknown("this machine is no node of the cluster: no Node has one of its addresses")
 
 
-def _try_read(read: Callable[[], T], doctor_only: bool = False) -> T | Unknown:
+def _try_read(read: Callable[[], T], *, doctor_only: bool = False) -> T | Unknown:
     """Return the result of `read`, or why it failed. `doctor_only`: only doctor reads it, the controller need not."""
     try:
         return read()
@@ -220,8 +220,8 @@ def _with_aws(facts: Facts, settings: ControllerSettings, session: boto3.Session
     region = settings.region or _try_read(lambda: find_region(session, zones))
     if isinstance(region, Unknown):
         return replace(facts, aws=replace(_no_aws(Unknown(NO_REGION)), region=region))
-    survey = Survey(session, region, clock)
-    identity = _try_read(survey.identity)
+    client = DoctorClient(session, region, clock)
+    identity = _try_read(client.identity)
     if isinstance(identity, Unknown):
         rest = _no_aws(Unknown(NO_CREDENTIALS))
         return replace(facts, aws=replace(rest, identity=identity, region=region))
@@ -234,7 +234,7 @@ def _with_aws(facts: Facts, settings: ControllerSettings, session: boto3.Session
     )
     ec2 = Ec2Client(session, region, ReadOnly(), clock, CALL_SECONDS, lambda _action, _code, _seconds: None)
     facts = replace(facts, aws=_read_vpc(aws, facts, ec2, settings.vpc_id, lambda: find_vpc(session)))
-    return replace(facts, aws=_read_for_doctor(facts, survey, ec2))
+    return replace(facts, aws=_read_for_doctor(facts, client, ec2))
 
 
 def _no_aws(why: Unknown) -> AwsFacts:
@@ -275,25 +275,25 @@ def _without_vpc(aws: AwsFacts) -> AwsFacts:
     return replace(aws, peers=why, control_plane=why, acls=why)
 
 
-def _read_for_doctor(facts: Facts, survey: Survey, ec2: Ec2Client) -> AwsFacts:
+def _read_for_doctor(facts: Facts, client: DoctorClient, ec2: Ec2Client) -> AwsFacts:
     """Make the reads that only doctor makes, and check the permissions."""
-    aws = _read_around_vpc(facts.aws, facts.policy.cluster_name, survey)
+    aws = _read_around_vpc(facts.aws, facts.policy.cluster_name, client)
     quota, quota_refusals = read_quota(facts, ec2)
     return replace(
         aws,
         quota=quota,
-        refusals={**dict.fromkeys(ACTIONS, ""), **quota_refusals, **refusals(facts, survey)},
+        refusals={**dict.fromkeys(ACTIONS, ""), **quota_refusals, **refusals(facts, client)},
     )
 
 
-def _read_around_vpc(aws: AwsFacts, cluster: str, survey: Survey) -> AwsFacts:
+def _read_around_vpc(aws: AwsFacts, cluster: str, client: DoctorClient) -> AwsFacts:
     vpc_id, instances = aws.vpc_id, aws.instances
     if not isinstance(vpc_id, Unknown):
         aws = replace(
             aws,
-            peers=_try_read(lambda: survey.peers(vpc_id), doctor_only=True),
-            control_plane=_try_read(lambda: survey.control_plane(vpc_id, cluster), doctor_only=True),
-            acls=_try_read(lambda: survey.acls(vpc_id), doctor_only=True),
+            peers=_try_read(lambda: client.peers(vpc_id), doctor_only=True),
+            control_plane=_try_read(lambda: client.control_plane(vpc_id, cluster), doctor_only=True),
+            acls=_try_read(lambda: client.acls(vpc_id), doctor_only=True),
         )
     if isinstance(instances, Unknown):
         return replace(aws, groups=instances, options=instances)
@@ -301,6 +301,6 @@ def _read_around_vpc(aws: AwsFacts, cluster: str, survey: Survey) -> AwsFacts:
     others = {group for interface in planes for group in interface.groups}
     return replace(
         aws,
-        groups=_try_read(lambda: survey.groups(instances, others), doctor_only=True),
-        options=_try_read(lambda: survey.options(instances)),
+        groups=_try_read(lambda: client.groups(instances, others), doctor_only=True),
+        options=_try_read(lambda: client.options(instances)),
     )

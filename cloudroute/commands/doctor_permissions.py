@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloudroute.adapters.ec2.client import Ec2Client
-from cloudroute.adapters.ec2.survey import Survey
+from cloudroute.adapters.ec2.doctor_client import DoctorClient
 from cloudroute.core.explain.doctor.aws import ACTIONS
 from cloudroute.core.explain.doctor.facts import Facts
 from cloudroute.core.explain.doctor.findings import Lacking, Unknown
@@ -36,22 +36,22 @@ def read_quota(facts: Facts, ec2: Ec2Client) -> tuple[int | Unknown, Mapping[str
         return Unknown(str(error)), {}
 
 
-def refusals(facts: Facts, survey: Survey) -> Mapping[str, str | Unknown]:
+def refusals(facts: Facts, client: DoctorClient) -> Mapping[str, str | Unknown]:
     """Check each EC2 action by DryRun, with the resources that the controller would use: "" if it is allowed."""
     targets = _targets(facts)
     answers: dict[str, str | Unknown] = {}
     for action in (name.removeprefix("ec2:") for name in ACTIONS if name.startswith("ec2:")):
         calls = [{}] if action.startswith("Describe") else targets(action)
-        answers[f"ec2:{action}"] = _first_refusal(action, calls, survey)
+        answers[f"ec2:{action}"] = _first_refusal(action, calls, client)
     return answers
 
 
-def _first_refusal(action: str, calls: list[dict[str, Any]] | Unknown, survey: Survey) -> str | Unknown:
+def _first_refusal(action: str, calls: list[dict[str, Any]] | Unknown, client: DoctorClient) -> str | Unknown:
     if isinstance(calls, Unknown):
         return calls
     for params in calls:
         try:
-            if refusal := survey.refusal(action, params):
+            if refusal := client.refusal(action, params):
                 return refusal
         except ApiError as error:
             return Unknown(str(error))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from cloudroute.commands.output import write_lines
 from cloudroute.errors import CloudrouteError, UsageError
@@ -24,3 +25,22 @@ def exit_code(run: Callable[[], int]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def no_lab(missing: str) -> UsageError:
+    """Return the error of a command that needs the lab where this module or package is missing."""
+    return UsageError(
+        [
+            f"the lab is not installed here ({missing} is missing): on a machine of your own, "
+            "pip install 'cloudroute[lab]', or '.[lab]' in a checkout"
+        ]
+    )
+
+
+@contextmanager
+def lab_extra() -> Iterator[None]:
+    """Turn a missing part or dependency of the lab into a UsageError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise no_lab(str(error.name)) from error

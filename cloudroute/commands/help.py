@@ -71,7 +71,8 @@ def command_parser(command: Command) -> argparse.ArgumentParser:
 def overview(commands: Iterable[Command]) -> str:
     """Return the text of `cloudroute --help`."""
     commands = list(commands)
-    width = max(len(command.name) for command in commands)
+    names = [command.name for command in commands]
+    width = max(map(len, names))
     lines = [f"  {command.name:<{width}}  {command.summary}" for command in commands]
     return "\n".join(
         (
@@ -83,7 +84,7 @@ def overview(commands: Iterable[Command]) -> str:
             *lines,
             "",
             "cloudroute COMMAND --help says what happens, every flag with its default, and an example.",
-            "Try it without an account: cloudroute demo",
+            *(["Try it without an account: cloudroute demo"] if "demo" in names else []),
             "",
         )
     )

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import demand_root
+from cloudroute.commands.ending import lab_extra
 from cloudroute.commands.output import Table, write_result
-from cloudroute.commands.serving import lab_extra
 from cloudroute.config import ControllerSettings, OutputSettings, setting
 from cloudroute.config.values import switch
 from cloudroute.core.cluster.notices import agent_trouble
@@ -94,23 +94,22 @@ class PathOptions:
     """Options that are flags only, without an environment variable or a key in the file."""
 
     probe: bool = setting(
-        False,
         switch("on", "off"),
         "Path",
         "In a lab (cloudroute lab up): send packets from SRC to DST, and compare what happens with what should. The "
         "exit code is 1 when it differs.",
+        default=False,
         bare="on",
     )
 
 
 def run(invocation: Invocation) -> int:
     """Read Kubernetes once and explain the path; with --probe, send packets. Return 1 when they take another path."""
-    from cloudroute.adapters.kube.client import KubeClient  # imported only here: they load the Kubernetes client
-    from cloudroute.commands.world import observed
+    from cloudroute.adapters.kube.client import KubeClient  # imported only here: it loads the Kubernetes client
 
     source, target = invocation.words
     settings = invocation[ControllerSettings]
-    with observed(settings) as cluster:
+    with wiring.observed(settings) as cluster:
         kube = KubeClient(cluster.transport, cluster)
         routes = cluster.node_routes.items()
         specs = {name: route.spec for name, route in routes.items()}
@@ -146,10 +145,11 @@ def run(invocation: Invocation) -> int:
 def _probe(
     kubeconfig: str, one: End, other: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]
 ) -> Sequence[Probe]:
-    demand_root()
-    with lab_extra():
-        from cloudroute.lab.hosts.probe import probe  # only here: it loads the lab
+    with lab_extra():  # only here: it loads the lab
+        from cloudroute.lab.commands.hosts import demand_root
+        from cloudroute.lab.hosts.probe import probe
 
+    demand_root()
     return probe(kubeconfig, one, other, lambda source, target: trace(source, target, specs, tables))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.output import Table, write_result
 from cloudroute.commands.steps import rows
@@ -12,9 +13,7 @@ NOTHING, SOMETHING = 0, 3
 
 def run(invocation: Invocation) -> int:
     """Read once and print the plan. Return 3 if it has steps."""
-    from cloudroute.commands.control import look  # only here: it loads boto3 and the Kubernetes client
-
-    _, decision = look(invocation[ControllerSettings])
+    _, decision = wiring.look(invocation[ControllerSettings])
     plan = decision.plan
     steps = rows((*plan.steps, *plan.publish))
     waits = [wait.what for wait in plan.waits]

@@ -46,14 +46,3 @@ def listening(address: Address) -> Iterator[None]:
         raise CloudrouteError(
             f"--listen {address}: {error.strerror or error}; take another port, or 0 for a free one"
         ) from error
-
-
-@contextmanager
-def lab_extra() -> Iterator[None]:
-    """Turn a missing dependency of the lab into a CloudrouteError."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise CloudrouteError(
-            f"the lab needs {error.name}, which is not installed: pip install 'cloudroute[lab]'"
-        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.output import Table, write_result
 from cloudroute.config import ControllerSettings, OutputSettings
@@ -108,10 +109,9 @@ def _problem(node: Node | None, route: NodeRoute | None) -> str:
 
 def run(invocation: Invocation) -> int:
     """Read Kubernetes once and print nodes, tables and warnings."""
-    from cloudroute.commands import warnings  # imported only here: they load the Kubernetes client
-    from cloudroute.commands.world import observed
+    from cloudroute.commands import warnings  # imported only here: it loads the Kubernetes client
 
-    with observed(invocation[ControllerSettings]) as cluster:
+    with wiring.observed(invocation[ControllerSettings]) as cluster:
         nodes = node_statuses(cluster.nodes.items(), cluster.node_routes.items())
         tables = table_statuses(cluster.route_table_objects.items())
         warned = warnings.read(cluster.transport)

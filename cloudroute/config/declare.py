@@ -50,11 +50,11 @@ class Setting:
 
 
 def setting(
-    default: T,
     reader: Reader[Any],
     group: str,
     meaning: str,
     *,
+    default: T,
     why: str = "",
     unit: str = "",
     repeatable: bool = False,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from cloudroute.config.settings import JITTER, MARGIN_SECONDS, AgentSettings, ControllerSettings, SharedSettings
-from cloudroute.types import Cidr
+from cloudroute.types import LEAST_IPV6_MTU, NEVER_ROUTED, Cidr
 
 Said: TypeAlias = Callable[[str, int], str]
 
@@ -22,14 +22,6 @@ class Rule(NamedTuple):
     kind: type
     fields: tuple[str, ...]
     broken: Callable[..., Iterator[str]]
-
-
-LEAST_IPV6_MTU = 1280
-"""Least MTU of IPv6: RFC 8200, section 5."""
-NEVER_ROUTED = tuple(
-    map(Cidr.parse, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8"))
-)
-"""Loopback, link-local, multicast and unspecified addresses: no VPC carries them."""
 
 
 def _pools_are_usable(settings: SharedSettings, said: Said) -> Iterator[str]:

@@ -5,15 +5,14 @@ A failed step holds up only the steps that depend on it.
 
 from __future__ import annotations
 
-import heapq
 import queue
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from cloudroute.controller.backoff import BackOff, action_of
+from cloudroute.controller.order import Order
 from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
@@ -47,6 +46,20 @@ class Outcome:
     hopeful: bool = False
     """Whether a step that failed or waits for its back-off may still succeed."""
 
+    @property
+    def left(self) -> int:
+        """Number of steps that could not be done."""
+        return len(self.failed) + self.behind
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            done=[*self.done, *other.done],
+            failed=[*self.failed, *other.failed],
+            deferred=max(self.deferred, other.deferred),
+            behind=self.behind + other.behind,
+            hopeful=self.hopeful or other.hopeful,
+        )
+
 
 class Applier:
     """Runs steps on a pool of threads, each write behind the fence.
@@ -57,6 +70,7 @@ class Applier:
 
     def __init__(
         self,
+        *,
         kube: Kube,
         ec2: Ec2,
         fence: Fence,
@@ -76,8 +90,9 @@ class Applier:
         Raises LeaseLost once all steps under way have ended.
         """
         self._back_off.forget_old()
-        run = _Run(steps, self._back_off, stop, lambda work: self._pool.submit(work), self._perform)
-        for step, error in run.results(beat):
+        run = _Run(steps, self._back_off, stop, submit=lambda work: self._pool.submit(work), perform=self._perform)
+        for step, error in run.results():
+            beat()
             if error is None:
                 self._done(step)
             elif isinstance(error, LostRace | LimitExceeded | Unreachable):
@@ -142,137 +157,98 @@ class _NotTried(Exception):
 
 
 class _Run:
-    """One apply under way, with the steps that wait for others."""
+    """One apply under way."""
 
     def __init__(
         self,
         steps: Sequence[Step],
         back_off: BackOff,
         stop: threading.Event,
+        *,
         submit: Callable[[Callable[[], None]], object],
         perform: Callable[[Step], None],
     ) -> None:
         self._steps, self._back_off, self._stop = steps, back_off, stop
         self._submit, self._perform = submit, perform
         self.outcome = Outcome()
-        self._place = {step.key: place for place, step in enumerate(steps)}
-        self._unmet: dict[Key, set[Key]] = {}
-        """Unfinished predecessors of each waiting step."""
-        self._followers: defaultdict[Key, list[Step]] = defaultdict(list)
-        for step in steps:
-            if unmet := {other for other in step.after if other in self._place}:
-                self._unmet[step.key] = unmet
-                for other in unmet:
-                    self._followers[other].append(step)
-        self._lanes: defaultdict[Key, list[tuple[bool, int, Step]]] = defaultdict(list)
-        """A heap of ready steps per lane, in the plan's order; steps that were refused come last."""
-        self._busy: set[Key] = set()
-        """Lanes with a step under way."""
+        self._order = Order(steps, last=back_off.was_refused)
         self._closed: set[Key] = set()
         """Calls and table entries, as in `_needs`, that no further step gets: a budget is spent, or a table is full."""
         self._under_way = 0
         self._ended: queue.SimpleQueue[tuple[Step, Exception | None]] = queue.SimpleQueue()
         self._lost: LeaseLost | None = None
 
-    def results(self, beat: Callable[[], None]) -> Iterator[tuple[Step, ApiError | None]]:
-        """Run the steps; yield each one that was tried as it ends, with its error or None."""
-        for step in self._steps:
-            if step.key not in self._unmet:
-                self._ready(step, pump=False)
-        for lane in list(self._lanes):
-            self._pump(lane)
+    def results(self) -> Iterator[tuple[Step, Exception | None]]:
+        """Run the steps; yield each one as it ends, with its error or None. Raises LeaseLost once all have ended."""
+        self._start_ready()
         while self._under_way:
             step, error = self._ended.get()
-            beat()
             self._under_way -= 1
-            if self._judge(step, error):
-                yield step, error if isinstance(error, ApiError) else None
-            self._go_on(step, error is None)
+            self._record(step, error)
+            yield step, error
+            self._order.ended(step, done=error is None)
+            self._start_ready()
         if self._lost:
             raise self._lost
         self.outcome.behind = len(self._steps) - len(self.outcome.done) - len(self.outcome.failed)
 
-    def _ready(self, step: Step, pump: bool = True) -> None:
-        if lane := _lane(step):
-            heapq.heappush(self._lanes[lane], (self._back_off.was_refused(step), self._place[step.key], step))
-            if pump:
-                self._pump(lane)
-        else:
-            self._start(step)
+    def _start_ready(self) -> None:
+        while step := self._order.take():
+            if self._may_start(step):
+                self._under_way += 1
+                self._start(step)
+            elif not (isinstance(step, DisableSourceDestCheck) and _CHECKS in self._closed):
+                self._order.skip(step)
+            # else its lane stays shut: in a burst thousands wait in it, all for the same budget
 
-    def _pump(self, lane: Key) -> None:
-        waiting = self._lanes[lane]
-        while waiting and lane not in self._busy:
-            if lane[0] == "check" and _CHECKS in self._closed:
-                return  # thousands wait in a burst, all for the same budget
-            if self._start(heapq.heappop(waiting)[2]):
-                self._busy.add(lane)
-
-    def _start(self, step: Step) -> bool:
+    def _may_start(self, step: Step) -> bool:
         if self._stop.is_set() or self._lost or not self._closed.isdisjoint(_needs(step)):
             return False
         if self._back_off.holds(step):
             self.outcome.hopeful |= not self._back_off.hopeless(step)
             return False
-        self._under_way += 1
-        self._submit(lambda: self._work(step))
         return True
 
-    def _work(self, step: Step) -> None:
-        """Perform one step, in a thread of the pool."""
-        error: Exception | None = None
-        try:
-            if self._stop.is_set():  # set while this step waited for a thread
-                raise _NotTried
-            self._perform(step)
-        except Exception as caught:  # noqa: BLE001 - `_judge` raises unknown errors again
-            error = caught
-        self._ended.put((step, error))
+    def _start(self, step: Step) -> None:
+        """Perform one step in a thread of the pool."""
 
-    def _judge(self, step: Step, error: Exception | None) -> bool:
-        """Record how a step ended. Returns whether it was tried."""
-        outcome = self.outcome
+        def work() -> None:
+            error: Exception | None = None
+            try:
+                if self._stop.is_set():  # set while this step waited for a thread
+                    raise _NotTried
+                self._perform(step)
+            except Exception as caught:  # noqa: BLE001 - `_record` raises unknown errors again
+                error = caught
+            self._ended.put((step, error))
+
+        self._submit(work)
+
+    def _record(self, step: Step, error: Exception | None) -> None:
+        """Record how a step ended. Raises an error that is a defect."""
         match error:
             case None:
-                outcome.done.append(step)
+                self.outcome.done.append(step)
                 self._back_off.succeeded(step)
-                return True
             case LeaseLost():
                 self._lost = error
             case Deferred():
                 self._closed.add(_needs(step)[0])
-                outcome.deferred = max(outcome.deferred, error.seconds)
+                self.outcome.deferred = max(self.outcome.deferred, error.seconds)
             case ApiError():
                 if isinstance(error, LimitExceeded):
                     self._closed.add(_needs(step)[1])
-                outcome.failed.append((step, error))
+                self.outcome.failed.append((step, error))
                 self._back_off.failed(step, error)
-                outcome.hopeful |= not self._back_off.hopeless(step)
-                return True
+                self.outcome.hopeful |= not self._back_off.hopeless(step)
             case _NotTried():
                 pass
             case _:
                 raise error
-        return False
-
-    def _go_on(self, step: Step, done: bool) -> None:
-        """Start the steps that waited for this one to end."""
-        for follower in self._followers[step.key] if done else ():
-            unmet = self._unmet[follower.key]
-            unmet.discard(step.key)
-            if not unmet:
-                self._ready(follower)
-        if lane := _lane(step):
-            self._busy.discard(lane)
-            self._pump(lane)
 
 
 _CHECKS: Key = ("ModifyNetworkInterfaceAttribute",)
 """The call that steps in the lanes of source/dest checks need, as in `_needs`."""
-
-
-def _lane(step: Step) -> Key | None:
-    return step.lane if isinstance(step, ChangeRoute | DisableSourceDestCheck) else None
 
 
 def _needs(step: Step) -> tuple[Key, Key]:

@@ -21,7 +21,7 @@ from cloudroute.core.cluster.model import (
     WriteRouteTableObject,
 )
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
-from cloudroute.ports import Clock
+from cloudroute.ports import EC2_WRITES, Clock
 from cloudroute.telemetry import ChangeLog
 
 _chance = Random()
@@ -34,11 +34,10 @@ DOUBLINGS = 7
 GLANCE_SECONDS = 0.1
 UNDONE_SECONDS = 60.0
 """Seconds. Rewriting an equal value within this time means that another controller reverts it."""
-REPORT_SECONDS = 2.0
+TABLE_OBJECT_SECONDS = 2.0
 """Seconds between two writes of a RouteTable object: a burst changes it with each route, and every agent watches it."""
 FORGET_SECONDS = 600.0
 """Seconds after the end of its pause at which a failure is forgotten: the next one counts as the first."""
-EC2_ACTIONS = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 
 
 class Failure(NamedTuple):
@@ -61,7 +60,7 @@ class BackOff:
         """Steps that were forbidden at their last attempt: tried last in their lane, so that they starve none."""
         self._done: dict[Key, tuple[object, int, float]] = {}
         """Writes of conditions and NodeRoutes, by step: last value, its repetitions, and when (monotonic seconds)."""
-        self._reported: dict[str, float] = {}
+        self._table_objects: dict[str, float] = {}
         """By route table: earliest time of the next write of its RouteTable object, monotonic seconds."""
         self._changes = ChangeLog()
 
@@ -90,7 +89,7 @@ class BackOff:
         if self._failures.pop(step.key, None):
             self._changes.forget(step.key)
         if isinstance(step, WriteRouteTableObject):
-            self._reported[step.report.id] = self._clock.monotonic() + REPORT_SECONDS
+            self._table_objects[step.report.id] = self._clock.monotonic() + TABLE_OBJECT_SECONDS
         self._note_repetition(step)
 
     def was_refused(self, step: Step) -> bool:
@@ -120,11 +119,14 @@ class BackOff:
         self._refusals = {scope: f for scope, f in self._refusals.items() if f.until > recent}
         self._done = {key: done for key, done in self._done.items() if done[2] > recent}
         now = self._clock.monotonic()
-        self._reported = {table_id: until for table_id, until in self._reported.items() if until > now}
+        self._table_objects = {table_id: until for table_id, until in self._table_objects.items() if until > now}
 
     def holds(self, step: Step) -> bool:
         """Whether a step may not be tried now."""
-        if isinstance(step, WriteRouteTableObject) and self._reported.get(step.report.id, 0) > self._clock.monotonic():
+        if (
+            isinstance(step, WriteRouteTableObject)
+            and self._table_objects.get(step.report.id, 0) > self._clock.monotonic()
+        ):
             return True
         if not self._failures and not self._refusals:  # called for thousands of steps, and mostly nothing has failed
             return False
@@ -142,15 +144,22 @@ class BackOff:
         """End of the first pause, monotonic seconds; infinity when there is none."""
         now = self._clock.monotonic()
         times = [f.until for f in (*self._failures.values(), *self._refusals.values())]
-        return min([at for at in (*times, *self._reported.values()) if at > now], default=float("inf"))
+        return min([at for at in (*times, *self._table_objects.values()) if at > now], default=float("inf"))
 
     def notices(self) -> list[Notice]:
         """Notices of refused EC2 actions, one per action and route table."""
         now = self._clock.monotonic()
         return [
-            Notice("RouteTable", table_id, "", True, f"{action}Refused", str(failure.error))
+            Notice(
+                kind="RouteTable",
+                name=table_id,
+                uid="",
+                warning=True,
+                reason=f"{action}Refused",
+                message=str(failure.error),
+            )
             for (action, table_id), failure in self._refusals.items()
-            if failure.until > now and action in EC2_ACTIONS
+            if failure.until > now and action in EC2_WRITES
         ]
 
 

@@ -51,7 +51,7 @@ class Controller:
         that ended a thread, at once: a call may still hang then, so the caller must end the process without waiting
         for threads.
         """
-        self._telemetry.leader(False)
+        self._telemetry.leader(leads=False)
         self._cluster.start(self._wake)
         try:
             self._start("loop", self._lead)
@@ -66,7 +66,7 @@ class Controller:
             raise self._failure
         self._look_after()
         self._lease.release()
-        self._telemetry.leader(False)
+        self._telemetry.leader(leads=False)
         self._cluster.stop()
         if self._failure:
             raise self._failure  # the settings contradict the cluster or the VPC: found before the first step
@@ -101,14 +101,14 @@ class Controller:
 
     def _lead(self) -> None:
         # A standby opens its clients before it leads, since that takes half a second.
-        self._telemetry.ready(False, "the first lists of the API server have not arrived")
+        self._telemetry.not_ready("the first lists of the API server have not arrived")
         if self._await_cluster():
-            self._telemetry.ready(False, "the clients of AWS are not there yet")
+            self._telemetry.not_ready("the clients of AWS are not there yet")
             loop = self._make_loop()
             # Checked before asking for the lease, so that a leader with the former settings goes on.
             loop.check()
             self._loop = loop
-            self._telemetry.ready(True)
+            self._telemetry.ready()
             self._start("lease", self._keep_lease)
             if self._await_lease():
                 loop.check()  # again: a leader with one more pool may have assigned CIDRs of it meanwhile
@@ -126,7 +126,7 @@ class Controller:
             waited += GLANCE_SECONDS
             if self._settings.once and waited > patience:
                 raise CloudrouteError(self._lease.trouble or _HELD)
-        self._telemetry.leader(True)
+        self._telemetry.leader(leads=True)
         return True
 
     def _await_cluster(self) -> bool:

@@ -3,20 +3,71 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+NAMES = ("controller-a", "controller-b")
+LEASE_SECONDS, RETRY_SECONDS = 5, 0.5
+QUICK_FLAGS = {
+    "--settle-seconds": "1",
+    "--drain-seconds": "2",
+    "--resync-seconds": "5",
+    "--lease-duration": str(LEASE_SECONDS),
+    "--renew-deadline": "2.5",
+    "--retry-period": str(RETRY_SECONDS),
+    "--log-format": "json",
+    "--listen": "127.0.0.1:0",
+}
+"""Shorter times than the defaults: otherwise a lab would mostly wait."""
+
+
+def flatten(flags: Mapping[str, str | Sequence[str]]) -> list[str]:
+    """Return flags as command-line arguments; a repeatable flag has several values."""
+    pairs = [(flag, [value] if isinstance(value, str) else value) for flag, value in flags.items()]
+    return [word for flag, values in pairs for value in values for word in (flag, value)]
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without variables that configure cloudroute, AWS's SDK or Kubernetes clients."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
+
+
+def aws_environment(url: str, region: str) -> dict[str, str]:
+    """Return the variables by which a process uses the lab's AWS at `url`; its root account takes any access key."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_REGION": region,
+        "AWS_ACCESS_KEY_ID": "lab",
+        "AWS_SECRET_ACCESS_KEY": "lab",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
 
 @dataclass(frozen=True)
 class Replica:
-    """A controller process started with `--log-format json --listen 127.0.0.1:0`, and its log file."""
+    """A controller process started with `QUICK_FLAGS`, and its log file."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+
+    @classmethod
+    def start(
+        cls, name: str, log: Path, flags: Mapping[str, str | Sequence[str]], environment: Mapping[str, str]
+    ) -> Replica:
+        """Start it with these flags, and with `environment` added to the clean one."""
+        command = [sys.executable, "-m", "cloudroute", "controller", *flatten(flags)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and flags
+                command, env={**clean_environment(), **environment}, stdout=output, stderr=output
+            )
+        return cls(name, process, log)
 
     @property
     def alive(self) -> bool:

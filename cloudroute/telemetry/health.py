@@ -32,7 +32,8 @@ class Health:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._beats: dict[str, _Beat] = {}
-        self._not_ready = "starting"
+        self.trouble = "starting"
+        """Reason why the process is not ready; "" while it is."""
         self._server: Server | None = None
         self.pages: dict[str, Callable[[], Answer]] = {}
         """Other answers by path. Called in the thread of the request."""
@@ -70,9 +71,13 @@ class Health:
                 wrong.append(f"thread {name} was last seen {late}")
         return wrong
 
-    def ready(self, ready: bool, why: str = "") -> None:
-        """Set the answer of /readyz; `why` is the reason while it is not ready."""
-        self._not_ready = "" if ready else why or "not ready"
+    def ready(self) -> None:
+        """Make /readyz answer 200."""
+        self.trouble = ""
+
+    def not_ready(self, why: str) -> None:
+        """Make /readyz answer 503 with this reason."""
+        self.trouble = why
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body of a GET."""
@@ -84,7 +89,7 @@ class Health:
                 wrong = self.stale()
                 return (503 if wrong else 200), text, ("\n".join(wrong or ["ok"]) + "\n").encode()
             case "/readyz":
-                why = self._not_ready
+                why = self.trouble
                 return (503 if why else 200), text, f"{one_line(why) or 'ok'}\n".encode()
         return 404, text, b"here are /metrics, /healthz and /readyz\n"
 

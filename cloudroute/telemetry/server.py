@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
 
-    def _answer(self, with_body: bool) -> None:
+    def _answer(self, *, with_body: bool) -> None:
         answer = self.server.answer(self.path)
         etag = answer.headers.get("ETag")
         if etag and _names(self.headers.get("If-None-Match", ""), etag):

@@ -1,4 +1,4 @@
-"""A node's kernel, joined from its parts: what others change is told, whichever part has to notice it."""
+"""A node's kernel as a whole: changes by other programs are reported, whichever adapter notices them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from tests.hosts import Namespace, require_netns, require_nftables
 
 SECONDS = 10.0
 """How long a change may take to be told on a busy machine: the glance comes once a second."""
-TUNNEL = Link("vxlan", bytes.fromhex("0a580af40300"), 1450, True, Vxlan(1, 8472, packed("10.0.3.4"), "eth0"))
-RULESET = Ruleset(True, (Cidr.parse("10.244.3.0/24"),), 8472)
+VXLAN = Vxlan(1, 8472, packed("10.0.3.4"), "eth0")
+TUNNEL = Link("vxlan", bytes.fromhex("0a580af40300"), mtu=1450, up=True, vxlan=VXLAN)
+RULESET = Ruleset(masquerade=True, pods=(Cidr.parse("10.244.3.0/24"),), port=8472)
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/eth0/rp_filter": "2",
@@ -28,7 +29,7 @@ SYSCTLS = {
 
 
 class Told:
-    """What `listen` has said so far."""
+    """Kinds that `listen` has reported so far."""
 
     def __init__(self) -> None:
         self.kinds: set[Kind] = set()
@@ -41,7 +42,7 @@ class Told:
             self._news.notify_all()
 
     def wait(self, kind: Kind) -> set[Kind]:
-        """All that was told until `kind` was, and from here on anew."""
+        """Wait until `kind` is reported; return all kinds reported since the last call."""
         with self._news:
             assert self._news.wait_for(lambda: kind in self.kinds, SECONDS), f"{kind} never told, only {self.kinds}"
             kinds, self.kinds = self.kinds, set()
@@ -84,7 +85,7 @@ def ip(command: str) -> None:
 
 
 def program(kernel: HostKernel, ours: Path) -> None:
-    """Write something of each sort, as the agent does: read first, then put."""
+    """Write an entry of each kind, as the agent does: read first, then put."""
     for kind in KINDS:
         kernel.tables[kind].read(())
     assert kernel.tables["links"].write({VTEP: TUNNEL}, ()) == {}
@@ -94,7 +95,7 @@ def program(kernel: HostKernel, ours: Path) -> None:
 
 
 def test_there_is_a_table_for_each_kind(kernel: HostKernel, ours: Path) -> None:
-    """Each reads what was written to it."""
+    """Each table reads the entries that were written to it."""
     assert set(kernel.tables) == set(KINDS)
     program(kernel, ours)
     wanted: dict[Kind, dict[str, object]] = {
@@ -142,7 +143,7 @@ def alter(path: str, value: str) -> None:
 
 
 def test_each_change_by_others_is_told_and_own_writes_are_not(kernel: HostKernel, ours: Path) -> None:
-    """Once programmed, each change names its own kind; so that what is told first is not of our own writes."""
+    """Each change names its own kind: the first report after the writes is no report of them."""
     told = Told()
     kernel.listen(told)
     for name, (kind, change) in CHANGES.items():
@@ -153,7 +154,7 @@ def test_each_change_by_others_is_told_and_own_writes_are_not(kernel: HostKernel
 
 
 def test_settings_of_other_devices_are_not_told(kernel: HostKernel, ours: Path) -> None:
-    """The kernel announces them for each pod that starts: nothing of ours has changed by that."""
+    """The kernel announces settings of each new pod's device, which are not ours."""
     told = Told()
     kernel.listen(told)
     program(kernel, ours)
@@ -166,7 +167,7 @@ def test_settings_of_other_devices_are_not_told(kernel: HostKernel, ours: Path) 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_ends_is_named(kernel: HostKernel, ours: Path) -> None:
-    """Here by a fault of whom it tells."""
+    """An error in the callback ends the thread."""
     called = threading.Event()
 
     def fail(kinds: Collection[Kind]) -> None:
@@ -184,7 +185,7 @@ def test_a_thread_that_ends_is_named(kernel: HostKernel, ours: Path) -> None:
 
 
 def test_the_end_leaves_no_thread_and_no_descriptor(conf_dir: Path, ours: Path) -> None:
-    """Listening or not; and what was programmed stays."""
+    """Whether it listened or not. The entries in the kernel stay."""
     descriptors, threads = len(os.listdir("/proc/self/fd")), set(threading.enumerate())
     for listens in (True, False):
         kernel = HostKernel(str(conf_dir))

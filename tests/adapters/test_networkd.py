@@ -1,4 +1,4 @@
-"""Which of networkd's files count, as networkd.conf(5) has it."""
+"""Precedence of networkd's configuration files, as in networkd.conf(5)."""
 
 from __future__ import annotations
 

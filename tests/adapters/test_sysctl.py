@@ -57,7 +57,7 @@ def test_only_what_is_wanted_is_read_and_what_is_missing_left_out(sysctls: Sysct
 
 
 def test_a_setting_of_a_device_with_a_dot_in_its_name_is_written(sysctls: Sysctls) -> None:
-    """As of a VLAN; the others are left as they are."""
+    """A VLAN device has such a name. Settings of other devices stay."""
     before = actual("net/ipv4/conf/all/rp_filter")
     assert sysctls.write({VLAN: "2", FORWARD: "1"}, ()) == {}
     assert (actual(VLAN), actual(FORWARD)) == ("2", "1")
@@ -66,14 +66,14 @@ def test_a_setting_of_a_device_with_a_dot_in_its_name_is_written(sysctls: Sysctl
 
 
 def test_what_is_dropped_keeps_its_value(sysctls: Sysctls) -> None:
-    """What it was before is not ours to guess."""
+    """The value before ours is not known."""
     sysctls.write({VLAN: "2"}, ())
     assert sysctls.write({}, [VLAN, "net/ipv4/conf/nowhere/rp_filter"]) == {}
     assert actual(VLAN) == "2"
 
 
 def test_each_failure_is_said_and_the_others_are_written(sysctls: Sysctls) -> None:
-    """A device that is gone, a value that is none, and one that the kernel makes another of."""
+    """A missing device, an invalid value, and a value that the kernel changes."""
     gone, all_filter = "net/ipv4/conf/gone/rp_filter", "net/ipv4/conf/all/rp_filter"
     failed = sysctls.write({gone: "2", FORWARD: "sometimes", all_filter: "02", VLAN: "1"}, ())
     assert failed == {
@@ -85,7 +85,7 @@ def test_each_failure_is_said_and_the_others_are_written(sysctls: Sysctls) -> No
 
 
 def in_a_container(mounts: str, script: str) -> str:
-    """What a Python script prints in a mount namespace of its own, where these shell words have been run."""
+    """Output of a Python script in its own mount namespace, after these shell commands."""
     command = ["unshare", "--mount", "sh", "-euc", f'{mounts}; exec "$@"', "sh", sys.executable, "-c", script]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -98,26 +98,26 @@ MOVED = WRITES.replace("print", "import cloudroute.adapters.sysctl as s; s.ELSEW
 
 
 def test_a_read_only_proc_is_said() -> None:
-    """As in a container that is not privileged and has nothing mounted."""
+    """An unprivileged container without the node's /proc/sys/net has one."""
     said = in_a_container(READ_ONLY, WRITES)
     assert "net/ipv4/ip_forward can't be set to 1: Read-only file system: give the agent NET_ADMIN" in said
     assert actual(FORWARD) == "0"
 
 
 def test_a_read_only_proc_with_the_nodes_settings_elsewhere() -> None:
-    """As in the agent's pod: what is written there is the namespace's own."""
+    """The agent's pod has the node's /proc/sys/net elsewhere: a write there is one of the network namespace."""
     assert in_a_container(f"{ELSEWHERE}; {READ_ONLY}", MOVED) == "{}\n"
     assert actual(FORWARD) == "1"
 
 
 def test_proc_is_used_while_it_can_be_written() -> None:
-    """What is mounted elsewhere is not looked at then."""
+    """A /proc/sys/net that is mounted elsewhere is ignored then."""
     assert in_a_container(f"{ELSEWHERE}; mount -o remount,bind,ro /mnt/proc/sys/net", MOVED) == "{}\n"
     assert actual(FORWARD) == "1"
 
 
 def test_own_writes_are_not_taken_for_others(sysctls: Sysctls) -> None:
-    """Nor is a write that failed."""
+    """A failed write is no change by others, either."""
     assert not sysctls.altered()
     sysctls.read([FORWARD, VLAN])
     sysctls.write({FORWARD: "1", VLAN: "2"}, ())
@@ -126,7 +126,7 @@ def test_own_writes_are_not_taken_for_others(sysctls: Sysctls) -> None:
 
 
 def test_an_alteration_is_told_once(sysctls: Sysctls) -> None:
-    """Of what was read or written, and of nothing else; what we have read or written since is no news."""
+    """Settings that were read or written count, no others; a read or write after the change ends the report."""
     sysctls.read([FORWARD])
     sysctls.read([VLAN])
     alter("net/ipv4/conf/all/rp_filter", "1")
@@ -144,7 +144,7 @@ def test_an_alteration_is_told_once(sysctls: Sysctls) -> None:
 
 
 def test_a_device_that_goes_and_comes_back_is_told(sysctls: Sysctls) -> None:
-    """The new device of that name is another: what was read of the old one says nothing of it."""
+    """The new device of that name has settings of its own."""
     sysctls.write({VLAN: "2"}, ())
     run("ip", "link", "delete", "eth0.100")
     assert sysctls.altered()
@@ -159,7 +159,7 @@ def test_a_device_that_goes_and_comes_back_is_told(sysctls: Sysctls) -> None:
 
 
 def test_no_descriptor_is_left_open() -> None:
-    """Neither by devices that have gone, nor after the end."""
+    """Descriptors of removed devices are closed, too, and all of them at the end."""
 
     def count() -> int:
         return len(os.listdir("/proc/self/fd"))

@@ -1,4 +1,4 @@
-"""When the node is ready, what its conflist depends on, and what its status says."""
+"""Readiness of a node, the conditions of its conflist, and its status."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.agent.report import LASTS_SECONDS, Report, Reporter
+from cloudroute.agent.report import LASTS_SECONDS, Report
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.core.node.peers import vtep_mac
+from cloudroute.core.node.startup import AgentState, Obstacle
 from cloudroute.dataplane import VTEP, VTEP6, AddressKey, Kind, link_local, packed
 from cloudroute.errors import Unreachable
-from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
+from tests.agent.world import CONFLIST, HOST, POLICY, TABLES, MemoryKernel, Node, node_route
 
 PAIR = (node_route(1, TABLES), node_route(2))
+UNREACHABLE = Unreachable("patch noderoutes/status", "n1", "503", "no leader")
 
 
 def conflist(node: Node) -> bytes | None:
@@ -39,7 +42,7 @@ def test_after_a_reboot_the_old_conflist_goes_before_the_api_server_has_answered
     kernel.tables["files"].entries[CONFLIST] = b"of a former boot"
     node = Node(*PAIR, kernel=kernel)
     node.agents.node_routes.synced = False
-    assert node.turn() is None
+    assert node.turn().state is AgentState.LISTING
     assert conflist(node) is None
     node.agents.node_routes.synced = True
     assert node.turn().ready
@@ -71,7 +74,7 @@ def test_after_a_restart_alone_the_conflist_stays_while_the_api_server_is_gone()
     node.settle()
     node.agents.node_routes.synced = False
     node.start()
-    assert node.turn() is None
+    assert node.turn().state is AgentState.LISTING
     assert conflist(node)
 
 
@@ -89,7 +92,7 @@ def test_a_conflist_that_somebody_deletes_or_edits_is_written_again() -> None:
 
 
 def test_a_new_machine_does_not_begin_by_the_node_route_of_the_one_that_had_its_name_before() -> None:
-    """The address is the same, too."""
+    """EC2 reuses addresses: node name and address are those of the earlier machine."""
     node = Node(*PAIR)
     node.agents.write_status(PAIR[0], {"ready": True})
     node.agents.instance = "i-0000beef"
@@ -97,7 +100,7 @@ def test_a_new_machine_does_not_begin_by_the_node_route_of_the_one_that_had_its_
     assert status(report) == (False, "NoNodeRoute")
     assert "is of i-00000001, and this is i-0000beef" in report.message
     assert not node.kernel.writes
-    node.agents.instance = Unreachable("get nodes", "n1", "503", "no leader")
+    node.agents.instance = UNREACHABLE
     assert status(node.turn()) == (False, "NoNodeRoute")
     assert not node.kernel.writes
     node.agents.instance = PAIR[0].spec.instance_id
@@ -107,7 +110,7 @@ def test_a_new_machine_does_not_begin_by_the_node_route_of_the_one_that_had_its_
 
 def test_an_agent_asks_for_no_node_on_a_kernel_that_one_has_programmed_or_by_a_node_route_that_is_new() -> None:
     node = Node(*PAIR)
-    node.agents.instance = Unreachable("get nodes", "n1", "503", "no leader")
+    node.agents.instance = UNREACHABLE
     assert node.turn().ready
     node.agents.write_status(PAIR[0], {"ready": True})
     node.start()
@@ -151,7 +154,7 @@ def test_without_the_plugins_there_is_no_conflist_and_the_words_say_what_to_inst
 
 
 def test_no_pod_starts_while_pods_of_another_network_have_addresses_of_this_node() -> None:
-    """host-local knows of none but its own network's leases. Addresses of other ranges do not matter."""
+    """host-local knows the leases of its own network alone. Addresses outside of the node's pod CIDRs do not matter."""
     node = Node(*PAIR)
     node.kernel.leases = {"cbr0": {packed("100.64.1.7"), packed("10.9.9.9")}, "other": {packed("172.17.0.2")}}
     report = node.turn()
@@ -198,7 +201,7 @@ def test_a_nic_that_gets_another_mtu_changes_device_and_conflist() -> None:
 
 
 def test_a_link_local_address_that_an_older_version_left_on_the_vtep_goes() -> None:
-    """It may be the gateway to a peer, and the kernel takes no address of its own for that."""
+    """The address may be the gateway to a peer, and Linux accepts no local address as a gateway."""
     node = Node(*PAIR)
     gateway = link_local(vtep_mac(PAIR[1].spec.pod_cidrs))
     node.kernel.tables["addresses"].entries[AddressKey(VTEP, gateway, 64)] = None
@@ -208,7 +211,7 @@ def test_a_link_local_address_that_an_older_version_left_on_the_vtep_goes() -> N
 
 
 def test_router_advertisements_are_kept_before_forwarding_is_switched_on() -> None:
-    """Else the kernel would forget the IPv6 default route that came from one."""
+    """Otherwise the kernel would drop the IPv6 default route that came from one."""
     kernel = MemoryKernel(HOST._replace(accepts_ra=True))
     Node(*PAIR, kernel=kernel).settle()
     order = [key for kind, key in kernel.writes if kind == "sysctls"]
@@ -245,21 +248,11 @@ def test_a_change_that_no_message_told_of_is_found_by_the_resync() -> None:
 
 
 def written(node: Node) -> int:
-    """Let the status thread write what is due; how many writes there were in all."""
-    reporter = node.reporter
-    while reporter._report is not None:
-        node.clock.time = max(node.clock.time, reporter._not_before)
-        due = reporter._next()
-        assert due is not None
-        assert due.own is not None
-        reporter._agents.write_status(due.own, due.status(due.own.status, node.clock.now()))
-        reporter._done(due, 0)
+    """Write the status as the thread would, until nothing is due; return the number of all writes."""
+    while (due := node.reporter.due) is not None:
+        node.clock.time = max(node.clock.time, due)
+        node.reporter.write_next()
     return len(node.agents.written)
-
-
-def pending(node: Node) -> bool:
-    """Whether the status thread has something to write."""
-    return node.reporter._report is not None
 
 
 def test_the_status_says_how_the_node_stands() -> None:
@@ -295,18 +288,19 @@ def test_the_status_is_written_on_own_transitions_only() -> None:
 
 
 def test_a_path_that_lasts_a_moment_is_not_told() -> None:
-    """A node that joins is on nobody's subnet until its check is off: all on that subnet would say so twice."""
+    """A joining node has no subnet until its source/dest check is off: each neighbour would write its status twice."""
     node = Node(node_route(1, ["rtb-3"]), node_route(2))
     node.settle()
     assert written(node) == 1
     neighbour = node_route(4)
     node.publish(replace(neighbour, spec=replace(neighbour.spec, subnet_id="")))
     node.turn()
-    assert pending(node), "partial: the neighbour sends by rtb-2"
-    assert node.reporter._not_before >= node.clock.time + LASTS_SECONDS
+    due = node.reporter.due
+    assert due, "partial: the neighbour sends by rtb-2"
+    assert due >= node.clock.time + LASTS_SECONDS
     node.publish(neighbour)
     node.turn()
-    assert not pending(node)
+    assert node.reporter.due is None
     assert written(node) == 1
 
 
@@ -344,51 +338,47 @@ def test_since_stays_while_path_and_readiness_do() -> None:
 
 def test_a_status_that_could_not_be_written_is_written_later() -> None:
     node = Node(*PAIR)
-    node.agents.errors = [Unreachable("patch noderoutes/status", "n1", "", "no route to host")]
+    node.agents.errors = [UNREACHABLE]
     node.settle()
-    reporter = Reporter(node.agents, node.clock)
-    reporter.start()
-    report = node.turn()
-    reporter.say(report)
-    try:
-        while not node.agents.written:
-            node.clock.time += 10
-            reporter.say(report)
-        assert reporter.flush(5)
-    finally:
-        reporter.stop()
-        reporter.thread.join(5)
+    assert written(node) == 1
     assert node.agents.node_routes.objects["n1"].status["ready"] is True
 
 
 def test_a_status_that_fails_backs_off_however_many_turns_there_are() -> None:
     node = Node(*PAIR)
     node.settle()
-    due = node.reporter._next()
+    node.agents.errors = [UNREACHABLE]
+    node.reporter.write_next()
+    due = node.reporter.due
     assert due
-    node.reporter._done(due, 30)
+    assert due > node.clock.time
     for _ in range(5):
         node.turn()
-    assert node.reporter._not_before == node.clock.time + 30
+    assert node.reporter.due == due
 
 
-def test_what_is_no_longer_so_is_not_written_after_a_failure() -> None:
+def test_what_is_no_longer_so_is_not_written_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(*PAIR)
     node.settle()
     assert written(node) == 1
     host, node.kernel.facts = node.kernel.facts, "eth0 is gone"
     node.kernel.told({"links"})
     node.turn()
-    due = node.reporter._next()  # being written
-    assert due
-    assert not due.ready
-    node.kernel.facts = host
-    assert node.settle().ready
-    node.reporter._done(due, 1)
+
+    def recover_and_fail(*_: object) -> None:
+        node.kernel.facts = host
+        assert node.settle().ready
+        raise UNREACHABLE
+
+    with monkeypatch.context() as while_writing:
+        while_writing.setattr(node.agents, "write_status", recover_and_fail)
+        node.reporter.write_next()
     assert written(node) == 1, "the object says Ready as before"
 
 
 @pytest.mark.parametrize("words", [["one"], ["x" * 2000], [f"peer {number}" for number in range(50)]])
 def test_a_message_keeps_to_what_the_crd_allows(words: list[str]) -> None:
-    report = Report.bad(node_route(1), "KernelFailed", "").failing("PeersFailed", words)
+    own = node_route(1)
+    wanted = DesiredStateBuilder(POLICY).compose(own, {}, {}, HOST)
+    report = Report.of(AgentState.SERVING, own, wanted, Obstacle("PeersFailed", words))
     assert 0 < len(report.status({}, 0)["message"]) <= 1024

@@ -1,21 +1,20 @@
-"""What an agent counts, as /metrics shows it."""
+"""Metrics of an agent, as /metrics shows them."""
 
 from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from cloudroute.agent.metrics import AgentTelemetry
-from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.dataplane import PeerBytes
+from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr
-from tests.agent.world import HOST, POOLS, TABLES, Node, node_route
+from tests.agent.world import HOST, POLICY, TABLES, Node, node_route
 
-POLICY = AgentPolicy(POOLS, 1, 8472, True, ())
 TWO, TWO6, FOUR = map(Cidr.parse, ("100.64.2.0/24", "fd00:64:0:0:2::/80", "100.64.4.0/24"))
 
 
 def series(telemetry: AgentTelemetry, name: str) -> dict[str, float]:
-    """By labels."""
+    """Return the values of a series by their labels."""
     lines = generate_latest(telemetry.registry).decode().splitlines()
     found = (line.removeprefix(name).rpartition(" ") for line in lines if line.startswith((f"{name}{{", f"{name} ")))
     return {labels: float(value) for labels, _, value in found}
@@ -25,7 +24,7 @@ def test_bytes_are_counted_by_peer_and_path_and_go_on_where_the_kernels_begin_an
     counters = [PeerBytes(TWO, 100, 10), PeerBytes(TWO6, 1, 0), PeerBytes(FOUR, 0, 7)]
     telemetry = AgentTelemetry(lambda: counters)
     routes = {f"n{number}": node_route(number) for number in (1, 2, 4)}
-    telemetry.world(DesiredStateBuilder(POLICY).compose(routes["n1"], routes, {}, HOST), {})
+    telemetry.set_gauges(DesiredStateBuilder(POLICY).compose(routes["n1"], routes, {}, HOST), {})
     name = "cloudroute_agent_peer_bytes_total"
     first = {'{path="overlay",peer="n2"}': 101, '{path="native",peer="n2"}': 10, '{path="direct",peer="n4"}': 7}
     assert series(telemetry, name) == first
@@ -33,7 +32,7 @@ def test_bytes_are_counted_by_peer_and_path_and_go_on_where_the_kernels_begin_an
     counters[:] = [PeerBytes(TWO, 5, 10), PeerBytes(TWO6, 1, 0), PeerBytes(FOUR, 0, 9)]
     now = {'{path="overlay",peer="n2"}': 106, '{path="native",peer="n2"}': 10, '{path="direct",peer="n4"}': 9}
     assert series(telemetry, name) == now
-    telemetry.world(DesiredStateBuilder(POLICY).compose(routes["n1"], {"n2": routes["n2"]}, {}, HOST), {})
+    telemetry.set_gauges(DesiredStateBuilder(POLICY).compose(routes["n1"], {"n2": routes["n2"]}, {}, HOST), {})
     assert '{path="direct",peer="n4"}' not in series(telemetry, name), "a peer that is gone takes its series along"
 
 
@@ -61,7 +60,7 @@ def test_counters_that_cannot_be_read_for_a_moment_are_not_counted_again() -> No
     counters = [PeerBytes(TWO, 100, 0)]
     telemetry = AgentTelemetry(lambda: tuple(counters))
     routes = {f"n{number}": node_route(number) for number in (1, 2)}
-    telemetry.world(DesiredStateBuilder(POLICY).compose(routes["n1"], routes, {}, HOST), {})
+    telemetry.set_gauges(DesiredStateBuilder(POLICY).compose(routes["n1"], routes, {}, HOST), {})
     name = "cloudroute_agent_peer_bytes_total"
     assert series(telemetry, name) == {'{path="overlay",peer="n2"}': 100}
     counters.clear()

@@ -1,4 +1,4 @@
-"""How an agent's process ends: by a signal well, by the death of a thread at once; and what --once says."""
+"""End of an agent's process: on a signal, when a thread dies, and with --once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from cloudroute.agent import process
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.process import Agent
 from cloudroute.clock import SystemClock
 from cloudroute.config import AgentSettings
 from cloudroute.errors import CloudrouteError, Unreachable
-from cloudroute.lab.hosts.workload import wait_for
+from cloudroute.telemetry import AgentTelemetry
 from tests.agent.world import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, MemoryKernel, node_route
+from tests.waiting import eventually
 
 
 def agent(kernel: MemoryKernel, agents: MemoryAgents, **settings: Any) -> Agent:
@@ -24,11 +24,11 @@ def agent(kernel: MemoryKernel, agents: MemoryAgents, **settings: Any) -> Agent:
 
 
 def run_until(one: Agent, done: Callable[[], object]) -> None:
-    """Run it in this thread; a signal comes when `done` says so."""
+    """Run an agent in this thread; stop it, as a signal does, when `done` is true."""
 
     def signal() -> None:
         try:
-            wait_for(done, "the moment to stop it")
+            eventually(done, "the moment to stop it")
         finally:
             one.stop.set()
 
@@ -46,7 +46,7 @@ def world() -> tuple[MemoryKernel, MemoryAgents]:
 
 
 def test_a_signal_ends_it_well_and_the_kernel_stays(world: tuple[MemoryKernel, MemoryAgents]) -> None:
-    """Its last word is that it has stopped, so that the controller keeps the routes that this node still uses."""
+    """The last status says AgentStopped, so that the controller keeps the routes that this node still uses."""
     kernel, agents = world
     run_until(agent(kernel, agents), lambda: agents.written)
     assert CONFLIST in kernel.state["files"]
@@ -55,7 +55,7 @@ def test_a_signal_ends_it_well_and_the_kernel_stays(world: tuple[MemoryKernel, M
 
 
 def test_the_next_process_takes_its_predecessors_last_word_back(world: tuple[MemoryKernel, MemoryAgents]) -> None:
-    """In one write: the controller waits for no agent that runs."""
+    """One write is enough: the controller does not wait for a running agent."""
     kernel, agents = world
     run_until(agent(kernel, agents), lambda: agents.written)
     run_until(agent(kernel, agents), lambda: len(agents.written) > 2)
@@ -65,7 +65,7 @@ def test_the_next_process_takes_its_predecessors_last_word_back(world: tuple[Mem
 def test_an_end_without_an_api_server_takes_seconds(
     world: tuple[MemoryKernel, MemoryAgents], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What can't be said keeps no process from its end."""
+    """A status that can't be written does not keep the process alive."""
     monkeypatch.setattr(process, "FLUSH_SECONDS", 0.2)
     kernel, agents = world
     agents.errors = [Unreachable("patch noderoutes", "n1", "503", "no leader")] * 100

@@ -1,4 +1,4 @@
-"""On a real kernel: killed after any entry, the next process ends in the same tables; what is right is adopted."""
+"""Restarts on a real kernel: after a kill at any entry the next process ends in the same tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from cloudroute.adapters.kernel import HostKernel
 from cloudroute.agent.cleanup import clean
 from cloudroute.agent.loop import Loop
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.dataplane import KINDS, Kind
 from cloudroute.ports import KindDriver
+from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import NodeRoute
 from tests.agent.world import POOLS, TABLES, Killed, MemoryAgents, node_route
 from tests.clock import FakeClock
@@ -67,7 +67,7 @@ class Mortal(HostKernel):
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[Mortal]:
-    """Of a host whose eth0 has n1's addresses."""
+    """The kernel of a host whose eth0 has n1's addresses."""
     require_netns()
     require_nftables()
     require_cni()
@@ -88,7 +88,7 @@ ip route add default via 10.0.0.254; ip -6 route add default via fe80::1 dev eth
 
 
 def loop(kernel: Mortal, conf_dir: Path, *routes: NodeRoute) -> Loop:
-    """A fresh process."""
+    """Return the loop of a fresh process."""
     agents, clock = MemoryAgents(), FakeClock()
     agents.node_routes.objects = {route.name: route for route in routes}
     settings = AgentSettings(node_name="n1", cluster_cidr=POOLS, cni_conf_dir=str(conf_dir / "net.d"))
@@ -96,16 +96,15 @@ def loop(kernel: Mortal, conf_dir: Path, *routes: NodeRoute) -> Loop:
 
 
 def state(kernel: Mortal, loop_: Loop) -> dict[Kind, dict[Any, Any]]:
-    """All tables, as read anew."""
+    """Read all tables."""
     return {kind: kernel.tables[kind].read(loop_.sync.trackers[kind].wanted.keys()) for kind in KINDS}
 
 
 def finish(kernel: Mortal, conf_dir: Path, *routes: NodeRoute) -> tuple[int, dict[Kind, dict[Any, Any]]]:
-    """Let a fresh process do its work; how many entries it wrote, and what is there then."""
+    """Run a fresh process; return the number of entries that it wrote, and the tables."""
     kernel.life, kernel.spent = float("inf"), 0
     fresh = loop(kernel, conf_dir, *routes)
     turn = fresh.turn()
-    assert turn.report is not None
     assert turn.report.ready, turn.report.message
     return kernel.spent, state(kernel, fresh)
 

@@ -1,4 +1,4 @@
-"""The kernel becomes what is wanted, whatever was there and whatever fails."""
+"""The kernel reaches the desired state from any state, and after any failure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ from typing import Any
 import pytest
 
 from cloudroute.agent.cleanup import clean
-from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.core.node.peers import base
+from cloudroute.core.node.startup import AgentState
 from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, VTEP6, Kind, Nexthop, Route, RouteKey, packed
 from cloudroute.types import Cidr
-from tests.agent.world import CONFLIST, HOST, POOLS, TABLES, Killed, MemoryKernel, Node, node_route, route_table_object
+from tests.agent.world import (
+    CONFLIST,
+    HOST,
+    POLICY,
+    POOLS,
+    TABLES,
+    Killed,
+    MemoryKernel,
+    Node,
+    node_route,
+    route_table_object,
+)
 
 WORLD = (
     node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4),
@@ -21,12 +33,12 @@ WORLD = (
 
 
 def key(number: int) -> RouteKey:
-    """Of the IPv4 route to n<number>."""
+    """Key of the IPv4 route to n<number>."""
     return RouteKey(packed(f"100.64.{number}.0"), 24, METRIC["ipv4"])
 
 
 def hop(kernel: MemoryKernel, number: int) -> Nexthop:
-    """Where packets for the IPv4 pods of n<number> go."""
+    """Nexthop for packets to the IPv4 pods of n<number>."""
     tables = kernel.tables
     found: Nexthop = tables["nexthops"].entries[tables["routes"].entries[key(number)].nexthop]
     return found
@@ -100,7 +112,7 @@ def test_nothing_is_removed_before_the_first_full_lists_have_come() -> None:
     node.agents.node_routes.synced = False
     node.agents.node_routes.objects.clear()
     node.start()
-    assert node.turn() is None
+    assert node.turn().state is AgentState.LISTING
     assert node.kernel.state == before
 
 
@@ -177,7 +189,6 @@ def test_while_something_fails_a_change_reads_nothing_again_and_delays_no_retry(
     settled.clock.time = first.due
     second = settled.loop.turn()
     assert set(settled.kernel.reads) == set(KINDS)
-    assert second.report
     assert (second.report.reason, second.due) == ("PeersFailed", settled.clock.time + 1)
     settled.clock.time = second.due
     assert settled.turn().ready
@@ -275,7 +286,7 @@ def test_pods_are_masqueraded_in_any_case_toward_aws_services_and_where_it_is_sa
 
 
 def test_without_a_cluster_cidr_the_cluster_is_what_the_node_routes_say() -> None:
-    builder = DesiredStateBuilder(AgentPolicy((), 1, 8472, True, ()))
+    builder = DesiredStateBuilder(POLICY._replace(pools=()))
     own, peer = node_route(1), node_route(2)
     wanted: Any = builder.compose(own, {"n1": own, "n2": peer}, {}, HOST)
     rules = wanted.tables["nftables"][TABLE]
@@ -283,14 +294,14 @@ def test_without_a_cluster_cidr_the_cluster_is_what_the_node_routes_say() -> Non
 
 
 def test_packets_for_no_known_pod_are_unreachable(settled: Node) -> None:
-    """Of the cluster, and of this node: one that is gone has left no route of its own."""
+    """Addresses of the cluster and of this node: a pod that is gone has left no route."""
     routes = settled.kernel.tables["routes"].entries
     guards = {(key.destination, key.length) for key, to in routes.items() if to == Route(0, b"")}
     assert guards == {(base(cidr), cidr.length) for cidr in (*POOLS, *WORLD[0].spec.pod_cidrs)}
 
 
 def test_a_pools_unreachable_route_comes_after_the_routes_to_all_peers_and_goes_before_them(settled: Node) -> None:
-    """Pods that run already have had another way, and get one again: nothing of theirs is refused in between."""
+    """Pods that run already send by the default route before and after: no packet of theirs is refused in between."""
     assert guards_of([key for kind, key in settled.kernel.writes if kind == "routes"]) == [False] * 8 + [True] * 4
     settled.kernel.writes.clear()
     clean(settled.kernel)
@@ -298,7 +309,7 @@ def test_a_pools_unreachable_route_comes_after_the_routes_to_all_peers_and_goes_
 
 
 def test_nothing_is_refused_while_routes_to_peers_are_missing() -> None:
-    """The VXLAN device can't be made, and so no route, not even by the NIC: pods keep the ways that they had before."""
+    """Without the VXLAN device no route can be made, not even by the NIC: pods go on sending by the default route."""
     node = Node(*WORLD)
     node.kernel.refuse["links", VTEP] = ("Operation not supported", 3)
     node.kernel.refuse["addresses", None] = ("no device cr0 of ours", 12)
@@ -311,7 +322,7 @@ def test_nothing_is_refused_while_routes_to_peers_are_missing() -> None:
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_route_that_is_missing_holds_up_its_own_pools_unreachable_route_alone(number: int) -> None:
-    """Of its family; once that is there it stays, whatever fails later."""
+    """Routes of the other family are not held up. An `unreachable` route that exists stays, whatever fails later."""
     node = Node(*WORLD)
     cidr = WORLD[2].spec.pod_cidrs[number]
     node.kernel.refuse["routes", RouteKey(base(cidr), cidr.length, METRIC[cidr.family])] = ("EBUSY", 1)
@@ -328,5 +339,5 @@ def test_a_route_that_is_missing_holds_up_its_own_pools_unreachable_route_alone(
 
 
 def guards_of(keys: Iterable[RouteKey]) -> list[bool]:
-    """Which are `unreachable` ones."""
+    """Whether each route is an `unreachable` one."""
     return [one.metric == GUARD_METRIC for one in keys]

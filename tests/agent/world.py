@@ -1,7 +1,7 @@
 """A kernel and an API server in memory, for the agent's decisions; real kernels are in tests/agent/test_real_*.
 
-The kernel does what the real one does without a word: an address, nexthop or device that goes takes along what stands
-on it. Each write can be made to fail, by key, once or forever; a run can be cut off after so many entries.
+Like the real kernel it removes routes with their nexthop, and all entries of a VXLAN device with the device, without a
+message. Each write can be made to fail, by key, a number of times; a process can be killed after a number of entries.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 from cloudroute.agent.loop import Loop
-from cloudroute.agent.metrics import AgentTelemetry
-from cloudroute.agent.report import Reporter
+from cloudroute.agent.report import Report, Reporter
 from cloudroute.config import AgentSettings
+from cloudroute.core.node.desired import AgentPolicy
 from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
 from cloudroute.errors import ApiError, KernelError
+from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, RouteTableObject, Subnet
 from tests.clock import FakeClock
 
 POOLS = (Cidr.parse("100.64.0.0/16"), Cidr.parse("fd00:64::/64"))
+POLICY = AgentPolicy(POOLS, vni=1, port=8472, masquerade=True, exceptions=())
 HOST = Host(
     "eth0", 9001, ((packed("10.0.0.1"), 20), (packed("fd01::1"), 64)), (packed("10.0.0.254"), packed("fe80::1"))
 )
@@ -28,7 +30,7 @@ TABLES = ("rtb-1", "rtb-2", "rtb-3")
 
 
 class Killed(BaseException):
-    """SIGKILL, as far as a process notices."""
+    """Stands for SIGKILL: nothing of the process runs after it."""
 
 
 class MemoryTable:
@@ -69,16 +71,16 @@ class MemoryKernel:
 
     def __init__(self, host: Host = HOST) -> None:
         self.facts: Host | str = host
-        """Or why there is none, in words."""
+        """A text: the reason why there is no such NIC."""
         self.tables: Mapping[Kind, MemoryTable] = {kind: MemoryTable(self, kind) for kind in KINDS}
         self.installed = frozenset({"ptp", "host-local", "loopback", "tuning", "portmap", "bandwidth"})
         self.leases: dict[str, set[bytes]] = {}
         self.refuse: dict[tuple[Kind, Any], tuple[str, int]] = {}
-        """(kind, key) -> words and how often; a key of None stands for all of the kind."""
+        """By kind and key, None for all keys: the failure in words, and the number of writes that it meets."""
         self.writes: list[tuple[Kind, Any]] = []
         self.reads: list[Kind] = []
         self.life = float("inf")
-        """How many entries may be written before the process is killed."""
+        """Number of entries after which the process is killed."""
         self.told: Callable[[Collection[Kind]], None] = lambda _: None
 
     def count(self, kind: Kind, key: Any) -> None:
@@ -95,7 +97,7 @@ class MemoryKernel:
         return ""
 
     def before_put(self, kind: Kind, key: Any, value: Any) -> str:
-        """What a change takes along; and the kernel's refusal where something lacks that it stands on."""
+        """Remove what the put removes in a kernel; return its refusal where a device or nexthop is missing."""
         tables = self.tables
         if kind == "links" and key in TUNNELS and tables["links"].entries.get(key) != value:
             self._shake(key)
@@ -113,7 +115,7 @@ class MemoryKernel:
         return ""
 
     def _shake(self, device: str) -> None:
-        """A VXLAN device takes along what stands on it, and routes with their nexthops."""
+        """Remove the entries on a VXLAN device, and the routes over its nexthops."""
         for kind in TUNNELS[device]:
             self.tables[kind].entries.clear()
         hops = self.tables["nexthops"].entries
@@ -122,7 +124,7 @@ class MemoryKernel:
             self.fell("nexthops", number)
 
     def fell(self, kind: Kind, key: Any) -> None:
-        """A nexthop takes its routes along, a device everything."""
+        """Remove the routes over a nexthop, or all entries of a device, which is gone."""
         routes = self.tables["routes"].entries
         if kind == "nexthops":
             for route in [route for route, to in routes.items() if to.nexthop == key]:
@@ -137,7 +139,7 @@ class MemoryKernel:
                 del sysctls[setting]
 
     def break_(self, kind: Kind, key: Any) -> None:
-        """Somebody else removes an entry, and the kernel tells."""
+        """Remove an entry as another program does; the kernel announces it."""
         self.tables[kind].entries.pop(key)
         self.fell(kind, key)
         self.told({kind})
@@ -195,10 +197,10 @@ class MemoryAgents:
         self.node_routes, self.route_table_objects = MemoryStore(), MemoryStore()
         self.written: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
-        """What the next writes answer."""
+        """Errors of the next writes."""
         self.trouble = ""
         self.instance: str | ApiError = ""
-        """Which the Node is, or why that is not answered."""
+        """Instance id in the Node, or the error of the request."""
 
     def start(self, changed: Callable[[], None]) -> None:
         return
@@ -276,23 +278,23 @@ class Node:
             del self.agents.node_routes.objects[name]
 
     def start(self) -> None:
-        """A fresh process, which knows nothing."""
+        """Start a fresh process."""
         self.kernel.life = float("inf")
         self.reporter = Reporter(self.agents, self.clock)
         self.telemetry = AgentTelemetry(self.kernel.peer_bytes, self.clock.monotonic)
         self.loop = Loop(self.settings, self.agents, self.kernel, self.clock, self.telemetry, self.reporter)
         self.kernel.listen(self.loop.wake)
 
-    def turn(self) -> Any:
-        """One turn; its report."""
+    def turn(self) -> Report:
+        """Take one turn; return its report."""
         return self.loop.turn().report
 
-    def settle(self) -> Any:
-        """Turns until nothing is written any more; the last report."""
+    def settle(self) -> Report:
+        """Take turns until one is ready and writes nothing; return the last report."""
         for _ in range(20):
             before = len(self.kernel.writes)
             turn = self.loop.turn()
-            if len(self.kernel.writes) == before and not (turn.report and not turn.report.ready):
+            if len(self.kernel.writes) == before and turn.report.ready:
                 return turn.report
             self.clock.time = max(self.clock.time, min(turn.due, self.clock.time + 60))
         return turn.report

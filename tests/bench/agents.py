@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cloudroute.adapters.cni import find_plugins
-from cloudroute.agent.loop import NEEDED_PLUGINS
+from cloudroute.core.node.conflist import NEEDED_PLUGINS
 from cloudroute.crds import manifests
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.relay import Relay

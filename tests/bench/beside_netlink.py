@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from cloudroute.adapters.kernel import HostKernel
 from cloudroute.adapters.kube.project import agent_node_route
-from cloudroute.agent.loop import BASE, PEERS
 from cloudroute.agent.sync import Sync
 from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.startup import BASE, PEERS
 from cloudroute.dataplane import VTEP, Kind
 from cloudroute.types import Cidr, NodeRoute
 from tests.bench.netlink_baseline import Listing, Place, RawNetlink

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 CLI = [sys.executable, "-m", "cloudroute"]
@@ -26,14 +25,6 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's, without what would configure cloudroute or AWS."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", **extra}
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    """Poll until it is."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ import yaml
 from cloudroute import crds
 from cloudroute.lab.aws import Aws, Machine
 from cloudroute.lab.kube import KubeApi
-from tests.cli.commands import PATIENCE, eventually, run, started
+from tests.cli.commands import PATIENCE, run, started
+from tests.waiting import eventually
 
 POOL = "10.244.0.0/16"
 
@@ -354,7 +355,10 @@ def test_a_port_in_use_is_named(world: World) -> None:
 def test_a_signal_ends_the_controller_within_a_second(world: World, number: signal.Signals) -> None:
     """It releases the Lease and exits with 0."""
     with started("controller", env=world.env) as process:
-        eventually(lambda: len(world.node_routes()) == 2 and all(one["nativeIn"] for one in world.node_routes()))
+        eventually(
+            lambda: len(world.node_routes()) == 2 and all(one["nativeIn"] for one in world.node_routes()),
+            "both nodes are native",
+        )
         start = time.monotonic()
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)

@@ -29,12 +29,13 @@ from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.hosts.teardown import folder_of, prefix_of, remove_namespaces
 from cloudroute.lab.hosts.vpc import VpcNet
-from cloudroute.lab.hosts.workload import node_ready, running, wait_for
+from cloudroute.lab.hosts.workload import node_ready, running
 from cloudroute.lab.kube import Object
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
 from tests.cluster.phases import Phases
 from tests.terraform.kit import Terraform
 from tests.terraform.world import Account, account
+from tests.waiting import eventually
 
 NAME = "fleet"
 ZONES = 2
@@ -154,8 +155,10 @@ class Fleet:
         kubeconfig = self.kube.kubeconfig_from_afar(host.folder / "kubelet.kubeconfig", user)
         host.boot(self.kube, kubeconfig, None, self._images)
         self._start_proxy(host)
-        wait_for(lambda: self._names_zone(host), f"{host.name} registers: {_log(host)}")
-        wait_for(lambda: set(host.run("nft", "list", "tables").splitlines()) >= _TABLES, f"{host.name} has its chains")
+        eventually(lambda: self._names_zone(host), f"{host.name} registers: {_log(host)}")
+        eventually(
+            lambda: set(host.run("nft", "list", "tables").splitlines()) >= _TABLES, f"{host.name} has its chains"
+        )
 
     def _start_proxy(self, host: ClusterHost) -> None:
         assets = find_assets(["kube-proxy"])

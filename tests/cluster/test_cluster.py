@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import shlex
 
-from cloudroute.lab.hosts.workload import wait_for
 from tests.cluster.fleet import NODES_PER_ZONE, Fleet
 from tests.cluster.release import SPACE, Release
 from tests.cluster.traces import nodes, take
 from tests.docs.pages import ROOT, Page
 from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds, no_loss
+from tests.waiting import eventually
 
 ROOMY = "50"
 UNINSTALL = Page("operations", (ROOT / "docs" / "operations.md").read_text())
@@ -41,13 +41,13 @@ def test_nodes_that_waited_for_a_network_have_one(fleet: Fleet, release: Release
 def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet, release: Release) -> None:
     with no_loss(fleet.hosts.values()):
         release.upgrade(f"controller.settings.route-limit={OWN_ENTRIES + 1}")
-        wait_for(lambda: {"direct", "overlay"} <= kinds(fleet), "the limit bites", 90)
-        wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
-        wait_for(lambda: all(len(routes) == 2 for routes in fleet.routes().values()), "the routes are gone", 90)
+        eventually(lambda: {"direct", "overlay"} <= kinds(fleet), "the limit bites", 90)
+        eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
+        eventually(lambda: all(len(routes) == 2 for routes in fleet.routes().values()), "the routes are gone", 90)
         everybody_reaches_everybody(fleet, fleet.diagnosis)
         release.upgrade(f"controller.settings.route-limit={ROOMY}")
-        wait_for(lambda: kinds(fleet) == {"native"}, "all are native again", 90)
-        wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
+        eventually(lambda: kinds(fleet) == {"native"}, "all are native again", 90)
+        eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
 
 
 def test_new_pods_of_everything_lose_no_packet(fleet: Fleet, release: Release) -> None:
@@ -55,8 +55,8 @@ def test_new_pods_of_everything_lose_no_packet(fleet: Fleet, release: Release) -
     writes = fleet.writes()
     with no_loss(fleet.hosts.values()):
         release.kubectl("rollout", "restart", "--namespace", SPACE, "daemonset,deployment")
-        wait_for(release.rolled, "all pods are new", 240)
-        wait_for(release.settled, "all is in place", 60)
+        eventually(release.rolled, "all pods are new", 240)
+        eventually(release.settled, "all is in place", 60)
     after = {pod["metadata"]["name"] for kind in ("agent", "controller") for pod in release.pods(kind)}
     assert not before & after
     assert fleet.writes() == writes
@@ -68,8 +68,8 @@ def test_the_leaders_pod_is_deleted(fleet: Fleet, release: Release) -> None:
     writes = fleet.writes()
     with no_loss(fleet.hosts.values()):
         release.kubectl("delete", "pod", "--namespace", SPACE, leader)
-        wait_for(lambda: release.leader() not in ("", leader), "another one leads", 60)
-        wait_for(release.rolled, "there are two again", 90)
+        eventually(lambda: release.leader() not in ("", leader), "another one leads", 60)
+        eventually(release.rolled, "there are two again", 90)
     assert fleet.writes() == writes
     assert fleet.routes() == wanted_routes(fleet)
 
@@ -86,10 +86,10 @@ def test_a_node_is_drained_and_replaced(fleet: Fleet, release: Release) -> None:
         fleet.account.terraform("apply", "-auto-approve", f'-replace=module.nodes.aws_instance.this["{instance}"]')
         fleet.follow()
         (new,) = [host for host in fleet.hosts.values() if host not in stayers]
-        wait_for(fleet.all_ready, "the new node is ready", 120)
-        wait_for(lambda: fleet.adopt("web"), "a pod runs on it", 60)
-        wait_for(lambda: fleet.routes() == wanted_routes(fleet), "its routes are there, and the old ones gone", 60)
-        wait_for(lambda: release.rolled() and release.settled(), "all is in place", 90)
+        eventually(fleet.all_ready, "the new node is ready", 120)
+        eventually(lambda: fleet.adopt("web"), "a pod runs on it", 60)
+        eventually(lambda: fleet.routes() == wanted_routes(fleet), "its routes are there, and the old ones gone", 60)
+        eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
     assert len(fleet.hosts) == len(fleet.applied["route_table_ids"]) * NODES_PER_ZONE
     assert new.machine.id != gone.machine.id
     assert "No changes." in fleet.account.terraform("plan", "-detailed-exitcode")
@@ -104,16 +104,16 @@ def test_nothing_is_left(fleet: Fleet, release: Release) -> None:
     """By "Uninstall" of docs/operations.md; then EC2 is as Terraform made it, and goes."""
     release.kubectl("delete", "daemonset", "web", "--namespace=default", "--cascade=foreground")
     release.kubectl("scale", "deployment/cloudroute-controller", "--replicas=0", "--namespace", SPACE)
-    wait_for(lambda: not release.leader(), "nobody leads", 60)
+    eventually(lambda: not release.leader(), "nobody leads", 60)
     release.cloudroute("cleanup", "--yes")
     (patch,) = [block.text for block in UNINSTALL.blocks if "--cleanup" in block.text and block.language == "sh"]
     release.kubectl(*shlex.split(patch)[1:])
-    wait_for(release.agents_have_ended, "every agent has cleaned up", 90)
+    eventually(release.agents_have_ended, "every agent has cleaned up", 90)
     release.helm("uninstall", "cloudroute", "--wait")
     release.kubectl("delete", "crd", "noderoutes.cloudroute.io", "routetables.cloudroute.io")
     release.kubectl("delete", "namespace", SPACE)
     # Kubernetes itself taints a node that has no network any more, some seconds after its kubelet has found that out.
-    wait_for(lambda: nodes(fleet) == release.before.nodes, "the Nodes are marked as before", 90)
+    eventually(lambda: nodes(fleet) == release.before.nodes, "the Nodes are marked as before", 90)
     found = take(fleet, release.kubectl)
     for what, value in found._asdict().items():
         assert value == getattr(release.before, what), what

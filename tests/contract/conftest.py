@@ -1,4 +1,4 @@
-"""One API by two servers: each test that takes `kube_api` runs against the embedded and against the real one.
+"""Each test that takes `kube_api` runs against the embedded API server and against the real one.
 
 Both last for the session and are shared, so tests use names of their own.
 """
@@ -34,7 +34,7 @@ CONTENT_TYPES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server answered."""
+    """An answer of the server."""
 
     status: int
     body: Json
@@ -47,12 +47,12 @@ class Answer:
 
     @property
     def fields(self) -> list[str]:
-        """The fields that a 422 complains of, sorted; a real server's remark that it asked no rules is none."""
+        """Invalid fields of a 422, sorted, without a real server's remark that it skipped the rules."""
         return sorted({cause["field"] for cause in self.body["details"]["causes"]} - {"<nil>"})
 
 
 class Api(RemoteCluster):
-    """An API server: `ask` for its plain answers, the methods of `Cluster` to set a stage."""
+    """An API server: `ask` returns plain answers, the methods of `Cluster` prepare objects."""
 
     def __init__(self, url: str, token: str, ca_file: Path | None, compact: Callable[[], None]) -> None:
         super().__init__(url, token, ca_file)

@@ -1,4 +1,4 @@
-"""The controller's own client against both APIs: what it writes is what people and agents then see.
+"""The controller's own client against both APIs: its writes, as users and agents read them.
 
 It runs under the controller's own account: on the real API with no more rights than deploy/rbac/controller.yaml gives.
 """
@@ -20,8 +20,9 @@ from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.errors import LostRace
 from cloudroute.types import Cidr, Condition, FamilyUse, LeaseRecord, NodeRouteSpec, RouteTableObject, Subnet
-from tests.adapters.kube.conftest import node, until
+from tests.adapters.kube.conftest import node
 from tests.contract.conftest import Api
+from tests.waiting import eventually
 
 V4, OTHER_V4, V6 = Cidr.parse("10.1.0.0/24"), Cidr.parse("10.1.1.0/24"), Cidr.parse("fd00:1::/80")
 FINE = Condition("False", "RouteCreated", "all is well")
@@ -68,9 +69,9 @@ def test_pages_are_whole_and_the_watch_goes_on(kube_api: Api, kubeconfig: str, c
     names = [f"{name}-{number}" for number in range(5)]
     for one in names:
         kube_api.create(node(one))
-    until(lambda: cluster.nodes.items().keys() >= set(names))
+    eventually(lambda: cluster.nodes.items().keys() >= set(names), "all nodes are known")
     kube_api.patch("nodes", names[0], {"metadata": {"annotations": {"cloudroute.io/priority": "9"}}})
-    until(lambda: cluster.nodes.items()[names[0]].priority == 9)
+    eventually(lambda: cluster.nodes.items()[names[0]].priority == 9, "the priority is known")
     again = KubeCluster(kubeconfig, SystemClock(), list_limit=2)
     again.start(lambda: None)
     assert again.nodes.wait_synced(10)
@@ -78,13 +79,13 @@ def test_pages_are_whole_and_the_watch_goes_on(kube_api: Api, kubeconfig: str, c
     again.stop()
     for one in names:
         kube_api.delete("nodes", one)
-    until(lambda: not cluster.nodes.items().keys() & set(names))
+    eventually(lambda: not cluster.nodes.items().keys() & set(names), "the deleted nodes are forgotten")
 
 
 def test_pod_cidrs_are_given_once(kube_api: Api, cluster: KubeCluster, client: KubeClient, name: str) -> None:
-    """podCIDR is set along, the store has it at once, and the second of two givers loses without harm."""
+    """podCIDR is set along, the store has it at once, and the second of two allocators loses the race."""
     kube_api.create(node(name))
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = cluster.nodes.items()[name]
     given = client.assign_pod_cidrs(seen, (V4, V6))
     assert given.pod_cidrs == cluster.nodes.items()[name].pod_cidrs == (V4, V6)
@@ -97,9 +98,9 @@ def test_pod_cidrs_are_given_once(kube_api: Api, cluster: KubeCluster, client: K
 
 
 def test_a_second_family_comes_too_late(kube_api: Api, cluster: KubeCluster, client: KubeClient, name: str) -> None:
-    """Pod CIDRs can't be added to: a Node registered with one family keeps one, and the giver is told."""
+    """Pod CIDRs can't be extended: a Node registered with one family keeps it, and the write is a lost race."""
     kube_api.create(node(name))
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = cluster.nodes.items()[name]
     client.assign_pod_cidrs(seen, (V4,))
     with pytest.raises(LostRace):
@@ -114,7 +115,7 @@ def test_a_condition_leaves_the_others_alone(
     raw = node(name)
     raw["status"]["conditions"] = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ok"}]
     kube_api.create(raw)
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = client.set_condition(cluster.nodes.items()[name], FINE)
     seen = client.set_condition(seen, Condition("False", "OverlayFallback", "rtb-1 is full"))
     assert (
@@ -133,7 +134,7 @@ def test_a_write_for_a_predecessor_is_a_lost_race(
 ) -> None:
     """A Node that was registered anew under the same name is not written to."""
     kube_api.create(node(name))
-    until(lambda: name in cluster.nodes.items())
+    eventually(lambda: name in cluster.nodes.items(), "the node is known")
     seen = replace(cluster.nodes.items()[name], uid=str(uuid.uuid4()))
     with pytest.raises(LostRace):
         client.assign_pod_cidrs(seen, (V4,))
@@ -158,7 +159,7 @@ def test_a_node_route_lives_as_its_controller_says(
     kube_api.patch_status("noderoutes", name, {"ready": True, "reason": "Synced"})
     with pytest.raises(LostRace):
         client.update_node_route(created, spec(subnet_id="subnet-00000000000000001"))
-    until(lambda: cluster.node_routes.items()[name].status)
+    eventually(lambda: cluster.node_routes.items()[name].status, "the status is known")
     native = spec(subnet_id="subnet-00000000000000001", native_in=("rtb-00000000000000001", "rtb-00000000000000002"))
     updated = client.update_node_route(cluster.node_routes.items()[name], native)
     assert updated.spec == native
@@ -180,7 +181,7 @@ def test_a_node_route_lives_as_its_controller_says(
 def test_a_route_table_object_is_written_where_it_differs(
     kube_api: Api, cluster: KubeCluster, client: KubeClient
 ) -> None:
-    """Spec and status come back as written; what is learned goes when it is no more; nothing new writes nothing."""
+    """Spec and status are read back equal; a learned limit can be removed; an unchanged object is not written."""
     table = f"rtb-{uuid.uuid4().hex[:17]}"
     subnet = Subnet("subnet-00000000000000001", "vpc-00000000000000001", "us-east-1a", (Cidr.parse("10.0.0.0/24"),))
     use = FamilyUse(limit=50, learned_limit=40, used=3, ours=2, foreign=1)
@@ -202,7 +203,7 @@ def test_a_route_table_object_is_written_where_it_differs(
 
 
 def test_a_lease_has_one_writer(kube_api: Api, cluster: KubeCluster) -> None:
-    """Create, renew and release as the fence does it; who comes second loses."""
+    """Create, renew and release work as the lease loop does them; the second writer loses."""
     leases = KubeLeases(cluster.transport, "cloudroute", "cloudroute", 3)
     if leases.read():  # left by another test: the account may use no other name
         kube_api.delete("leases", "cloudroute", "cloudroute")
@@ -223,7 +224,9 @@ def test_a_lease_has_one_writer(kube_api: Api, cluster: KubeCluster) -> None:
 
 def test_an_event_reaches_people(kube_api: Api, client: KubeClient, name: str) -> None:
     """It is accepted, regards the object, and can be read in the old API, which kubectl describe uses."""
-    client.event("Node", name, "u1", True, "OverlayFallback", "rtb-1 is full " + "x" * 2000)
+    client.event(
+        kind="Node", name=name, uid="u1", warning=True, reason="OverlayFallback", message="rtb-1 is full " + "x" * 2000
+    )
     assert client.events.flush(10)
     events = kube_api.list("events", "default")
     (event,) = [event for event in events if event["involvedObject"].get("name") == name]

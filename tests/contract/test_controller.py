@@ -1,4 +1,4 @@
-"""The whole controller, as a process, under its own account: on the real API with RBAC enforced."""
+"""The controller as a process under its own account, on the real API with RBAC enforced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NODES = 6
 
 @pytest.fixture(params=["embedded", "real"])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Cluster, Path]]:
-    """An API with nothing in it but the manifests, and the controller's kubeconfig."""
+    """An API with the manifests only, and the controller's kubeconfig."""
     path = tmp_path / "kubeconfig"
     if request.param == "embedded":
         embedded = KubeApi()
@@ -63,7 +63,7 @@ def cloudroute(url: str, kubeconfig: Path, *words: str) -> subprocess.CompletedP
 
 
 def test_the_manifests_permit_all_that_the_controller_does(fresh: tuple[Cluster, Path]) -> None:
-    """Nodes become routed, a second look finds nothing to do, cleanup leaves nothing of ours: no call is refused."""
+    """Nodes are routed, a second run has no step, cleanup removes everything, and no call is refused."""
     kube, kubeconfig = fresh
     aws = Aws()
     vpc = aws.scene.vpc(zones=3)

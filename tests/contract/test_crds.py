@@ -1,14 +1,14 @@
-"""cloudroute's CustomResourceDefinitions: what they accept, what they refuse, and how kubectl shows them."""
+"""cloudroute's CustomResourceDefinitions: validation, and kubectl's columns."""
 
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.contract.conftest import Answer, Api, Json
+from tests.waiting import eventually
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 GROUP = "/apis/cloudroute.io/v1alpha1"
@@ -64,7 +64,7 @@ def test_a_bad_node_route_is_refused(kube_api: Api, name: str, changes: Json, fi
 
 @pytest.mark.parametrize("field", ["podCIDRs", "instanceID", "networkInterfaceID", "routeTableID"])
 def test_a_node_route_without_identity_is_refused(kube_api: Api, name: str, field: str) -> None:
-    """These fields are required."""
+    """A NodeRoute without instance, interface or addresses is refused."""
     spec = {key: value for key, value in ROUTE.items() if key != field}
     answer = write(kube_api, "NodeRoute", name, spec)
     assert (answer.status, answer.fields) == (422, [f"spec.{field}"])
@@ -74,7 +74,7 @@ def test_a_node_route_without_identity_is_refused(kube_api: Api, name: str, fiel
     ("field", "value"), [("podCIDRs", ["10.2.0.0/24"]), ("podCIDRs", ["10.1.0.0/24"]), ("instanceID", "i-0b")]
 )
 def test_the_identity_of_a_node_route_never_changes(kube_api: Api, name: str, field: str, value: Json) -> None:
-    """Another pod CIDR or instance is another NodeRoute."""
+    """Pod CIDRs and instance of a NodeRoute are immutable."""
     made = write(kube_api, "NodeRoute", name, ROUTE)
     answer = change(kube_api, f"noderoutes/{name}", {"spec": {field: value}})
     assert (answer.status, answer.fields) == (422, [f"spec.{field}"])
@@ -82,7 +82,7 @@ def test_the_identity_of_a_node_route_never_changes(kube_api: Api, name: str, fi
 
 
 def test_the_rest_of_a_node_route_changes(kube_api: Api, name: str) -> None:
-    """Interface, subnet, tables and addresses may; lists are replaced, and the generation counts."""
+    """Interface, subnet, tables and addresses can change; lists are replaced, and the generation counts."""
     made = write(kube_api, "NodeRoute", name, ROUTE)
     assert made.body["metadata"]["generation"] == 1
     changes = {"networkInterfaceID": "eni-0b", "subnetID": "", "routeTableID": "rtb-0b", "nativeIn": [], "nodeIPs": []}
@@ -92,7 +92,7 @@ def test_the_rest_of_a_node_route_changes(kube_api: Api, name: str) -> None:
 
 
 def test_spec_and_status_are_apart(kube_api: Api, name: str) -> None:
-    """A create and a patch ignore the status, a patch of /status all but the status; neither counts as the other."""
+    """A create and a patch ignore the status; a patch of /status changes the status only, and no generation."""
     body = {"apiVersion": "cloudroute.io/v1alpha1", "kind": "NodeRoute", "metadata": {"name": name}, "spec": ROUTE}
     made = kube_api.ask("POST", f"{GROUP}/noderoutes", {**body, "status": {"ready": True}})
     assert "status" not in made.body
@@ -118,14 +118,14 @@ def test_spec_and_status_are_apart(kube_api: Api, name: str) -> None:
     ],
 )
 def test_a_bad_status_is_refused(kube_api: Api, name: str, status: Json, field: str) -> None:
-    """Types, ranges, words and times are checked there too."""
+    """Types, ranges, enums and times of a status are validated."""
     write(kube_api, "NodeRoute", name, ROUTE)
     answer = change(kube_api, f"noderoutes/{name}/status", {"status": status})
     assert (answer.status, answer.fields) == (422, [field])
 
 
 def test_agents_of_two_versions_may_have_other_words_for_a_path(kube_api: Api, name: str) -> None:
-    """Each is stored, and the controller can change the spec beside it: an upgrade passes such moments."""
+    """Paths of two versions are stored, and the spec beside them can change, as during an upgrade."""
     write(kube_api, "NodeRoute", name, ROUTE)
     written = change(kube_api, f"noderoutes/{name}/status", {"status": {"path": "another"}})
     assert (written.status, written.body["status"]) == (200, {"path": "another"})
@@ -133,7 +133,7 @@ def test_agents_of_two_versions_may_have_other_words_for_a_path(kube_api: Api, n
 
 
 def test_unknown_fields_are_pruned(kube_api: Api, name: str) -> None:
-    """What the schema does not know is not stored, at any depth; null is no value."""
+    """Unknown fields are pruned at any depth, and so is null."""
     spec = {**REPORT, "subnets": [{**SUBNET, "colour": "red"}], "colour": "red"}
     assert write(kube_api, "RouteTable", name, spec).body["spec"] == REPORT
     other = {**ROUTE, "subnetID": None}
@@ -163,7 +163,7 @@ def test_a_route_table_stays_in_its_vpc(kube_api: Api, name: str) -> None:
 
 
 def test_the_use_of_a_route_table_is_whole(kube_api: Api, name: str) -> None:
-    """A family says all four figures or is absent; null removes it, and what was learned."""
+    """A family has all four figures or is absent; null removes it, or a learned limit."""
     write(kube_api, "RouteTable", name, REPORT)
     path = f"routetables/{name}/status"
     partial = change(kube_api, path, {"status": {"ipv4": {"limit": 50}}})
@@ -213,7 +213,7 @@ def test_the_columns_of_a_route_table(kube_api: Api, name: str) -> None:
 
 
 def test_the_short_names(kube_api: Api) -> None:
-    """Discovery lists both kinds, their short names and their status."""
+    """Discovery lists both kinds, with short names and status subresource."""
     resources = {item["name"]: item for item in kube_api.ask("GET", GROUP).body["resources"]}
     assert sorted(resources) == ["noderoutes", "noderoutes/status", "routetables", "routetables/status"]
     assert resources["noderoutes"]["shortNames"] == ["nr"]
@@ -226,7 +226,7 @@ def test_the_short_names(kube_api: Api) -> None:
 
 @pytest.fixture
 def definition(kube_api: Api, name: str) -> Iterator[Json]:
-    """A definition of this test's own, gone afterwards."""
+    """A definition for this test, removed afterwards."""
     group = f"{name}.cloudroute.io"
     schema = {
         "type": "object",
@@ -253,12 +253,14 @@ def thing(definition: Json, name: str, **spec: Json) -> Json:
 
 
 def until_status(api: Api, path: str, expected: int, on_the_way: set[int]) -> None:
-    """Ask until the answer is as expected; what comes before must be one of `on_the_way`."""
-    deadline = time.monotonic() + 20
-    while (status := api.ask("GET", path).status) != expected:
-        assert status in on_the_way
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    """Ask until the status is as expected; earlier ones must be in `on_the_way`."""
+
+    def answered() -> bool:
+        status = api.ask("GET", path).status
+        assert status in {expected, *on_the_way}
+        return status == expected
+
+    eventually(answered, f"{path} answers {expected}")
 
 
 def test_a_definition_is_served_soon_and_ends_with_its_objects(kube_api: Api, definition: Json) -> None:
@@ -286,7 +288,7 @@ def test_custom_resources_need_their_kind_and_version(kube_api: Api, definition:
 
 
 def test_a_definition_with_a_broken_rule_is_refused(kube_api: Api, definition: Json) -> None:
-    """A rule that can't be compiled, here or there, is refused when the definition is made."""
+    """A definition with a rule that can't be compiled is refused."""
     broken = copy.deepcopy(definition)
     schema = broken["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     schema["x-kubernetes-validations"] = [{"rule": "self.colour == 'red'"}]

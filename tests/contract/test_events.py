@@ -26,7 +26,7 @@ def event(name: str, **changes: Json) -> Json:
 
 
 def test_both_apis_show_one_event(kube_api: Api, name: str) -> None:
-    """Written by the new API, it is found by the old one under the old names, by its object too."""
+    """An Event written by the new API is read by the old one with the old field names, also by its object."""
     assert kube_api.ask("POST", NEW, event(name)).body["note"] == "rtb-1 is full"
     selector = f"involvedObject.kind%3DNode,involvedObject.name%3D{name}"
     (found,) = kube_api.ask("GET", f"{OLD}?fieldSelector={selector}").body["items"]
@@ -48,12 +48,12 @@ def test_both_apis_show_one_event(kube_api: Api, name: str) -> None:
     ],
 )
 def test_an_incomplete_event_is_refused(kube_api: Api, name: str, changes: Json) -> None:
-    """Who, what, why and when are required; words are Normal or Warning; texts have limits."""
+    """Controller, action, reason and time are required; the type is Normal or Warning; texts have limits."""
     assert kube_api.ask("POST", NEW, event(name, **changes)).status == 422
 
 
 def test_an_event_changes_in_its_series_only(kube_api: Api, name: str) -> None:
-    """Its count may grow; its words stay."""
+    """The series of an Event may change; all else is immutable."""
     kube_api.ask("POST", NEW, event(name))
     series = {"count": 2, "lastObservedTime": "2026-01-01T00:00:05.000000Z"}
     assert kube_api.ask("PATCH", f"{NEW}/{name}", {"series": series}, "merge").body["series"] == series

@@ -1,4 +1,4 @@
-"""kubectl, as people use it, against both servers."""
+"""kubectl against both servers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.contract.conftest import Api
+from tests.contract.test_events import event
 
 Kubectl = Callable[..., str]
 
@@ -44,7 +45,7 @@ ROUTE: dict[str, Any] = {
 
 @pytest.fixture
 def run(kubectl: str, kubeconfig: str, tmp_path: Path) -> Kubectl:
-    """Run kubectl with the words given; returns what it printed, stderr too where `expect` is not 0."""
+    """Run kubectl; returns its output, with stderr where `expect` is not 0."""
 
     def run(*words: str, stdin: Any = None, expect: int = 0) -> str:
         done = subprocess.run(
@@ -78,22 +79,10 @@ def test_get_prints_tables_and_objects(kube_api: Api, run: Kubectl, name: str) -
 
 
 def test_describe_shows_a_node_with_its_events(kube_api: Api, run: Kubectl, name: str) -> None:
-    """Conditions, pod CIDRs and what happened."""
+    """kubectl describe shows conditions, pod CIDRs and Events of a Node."""
     kube_api.create(named(NODE, name))
-    event = {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"name": name, "namespace": "default"},
-        "eventTime": "2026-01-01T00:00:00.000000Z",
-        "reportingController": "cloudroute.io/controller",
-        "reportingInstance": "controller-1",
-        "action": "Reconcile",
-        "reason": "OverlayFallback",
-        "type": "Warning",
-        "note": "rtb-1 is full",
-        "regarding": {"apiVersion": "v1", "kind": "Node", "name": name, "uid": name},
-    }
-    kube_api.create(event)
+    written = event(name, metadata={"name": name, "namespace": "default"})
+    kube_api.create({"apiVersion": "events.k8s.io/v1", "kind": "Event", **written})
     text = run("describe", "node", name)
     for expected in ("10.1.0.0/24", "KubeletReady", "OverlayFallback", "rtb-1 is full"):
         assert expected in text
@@ -101,7 +90,7 @@ def test_describe_shows_a_node_with_its_events(kube_api: Api, run: Kubectl, name
 
 @pytest.mark.parametrize("where", [(), ("--server-side",)], ids=["client-side", "server-side"])
 def test_apply_creates_changes_and_removes(run: Kubectl, name: str, where: tuple[str, ...]) -> None:
-    """What the file says is what there is; a second time changes nothing."""
+    """kubectl apply creates and changes objects, and removes fields; a second run changes nothing."""
     route = named(ROUTE, name, labels={"a": "1", "b": "2"})
     run("apply", *where, "-f", "-", stdin=route)
     first = json.loads(run("get", "nr", name, "-o", "json"))
@@ -171,7 +160,7 @@ def test_get_watch_goes_on_with_changes(kube_api: Api, kubectl: str, kubeconfig:
     done = threading.Event()
 
     def change() -> None:
-        # Again and again: kubectl drops what changes between its first look and its watch.
+        # Repeatedly: kubectl misses a change between its list and its watch.
         for path in itertools.cycle(("overlay", "partial")):
             kube_api.patch_status("noderoutes", name, {"path": path})
             if done.wait(0.3):

@@ -1,4 +1,4 @@
-"""What a Node lets be changed: pod CIDRs and providerID once, conditions in its status only, taints as a whole."""
+"""Changes that a Node allows: pod CIDRs and providerID once, conditions in its status only, taints as a whole."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_pod_cidrs_are_set_later(kube_api: Api, name: str, kind: str) -> None:
     ],
 )
 def test_other_pod_cidrs_are_silently_ignored(kube_api: Api, name: str, kind: str, patch: Json) -> None:
-    """podCIDRs alone, with another value, answers 200 and changes nothing: a lost race that looks like success."""
+    """A patch of podCIDRs alone, with another value, answers 200 and changes nothing: a lost race without an error."""
     made = make(kube_api, name, podCIDRs=[V4])
     answer = kube_api.ask("PATCH", f"{NODES}/{name}", patch, kind)
     assert (answer.status, answer.version) == (200, made.version)
@@ -91,7 +91,7 @@ def test_pod_cidrs_never_change(kube_api: Api, name: str, kind: str, spec: Json)
 
 
 def test_two_nodes_may_have_one_pod_cidr(kube_api: Api, name: str) -> None:
-    """The API server does not compare Nodes: whoever allocates has to."""
+    """The API server accepts one pod CIDR on two Nodes: the allocator must compare."""
     assert [make(kube_api, f"{name}-{suffix}", podCIDRs=[V4]).status for suffix in "ab"] == [201, 201]
 
 
@@ -129,7 +129,7 @@ def test_conditions_are_merged_by_type(kube_api: Api, name: str) -> None:
 
 
 def test_a_merge_patch_replaces_all_conditions(kube_api: Api, name: str) -> None:
-    """Which is why it must not be used for them."""
+    """A merge patch of conditions replaces all of them, so it must not be used."""
     make(kube_api, name)
     path = f"{NODES}/{name}/status"
     for kind in ("Ready", "NetworkUnavailable"):

@@ -41,7 +41,7 @@ def test_a_new_object_gets_its_identity(kube_api: Api, name: str) -> None:
     ],
 )
 def test_what_is_no_such_object_is_refused(kube_api: Api, body: Json, status: int, reason: str) -> None:
-    """A bad name is invalid; another kind or no object at all is a bad request."""
+    """A malformed name is invalid; another kind or a non-object is a bad request."""
     answer = kube_api.ask("POST", NODES, body)
     assert (answer.status, answer.body["reason"], answer.body["code"]) == (status, reason, status)
     assert (answer.body["kind"], answer.body["status"]) == ("Status", "Failure")
@@ -56,7 +56,7 @@ def test_a_name_is_given_once(kube_api: Api, name: str) -> None:
 
 
 def test_a_version_in_a_create_is_refused(kube_api: Api, name: str) -> None:
-    """resourceVersion belongs to objects that are there."""
+    """A create with a resourceVersion is refused."""
     body = node(name)
     body["metadata"]["resourceVersion"] = "7"
     assert kube_api.ask("POST", NODES, body).status == 500
@@ -73,7 +73,7 @@ def test_a_name_is_generated(kube_api: Api, name: str) -> None:
 
 
 def test_a_dry_run_leaves_no_trace(kube_api: Api, name: str) -> None:
-    """Create, patch and delete answer as if it were done, mistakes included."""
+    """Dry runs of create, patch and delete answer as real ones, errors included, and change nothing."""
     assert kube_api.ask("POST", f"{NODES}?dryRun=All", node(name)).status == 201
     assert kube_api.ask("GET", f"{NODES}/{name}").status == 404
     before = kube_api.ask("POST", NODES, node(name)).body
@@ -105,7 +105,7 @@ def test_a_put_against_an_old_version_is_a_conflict(kube_api: Api, name: str) ->
 
 
 def test_a_put_of_a_lease_needs_a_version_or_creates(kube_api: Api, name: str) -> None:
-    """Without a version it creates where there is none and is refused where there is one."""
+    """A PUT without a version creates a missing Lease, and is refused for an existing one."""
     assert kube_api.ask("PUT", f"{LEASES}/{name}", lease(name, "a")).status == 201
     again = kube_api.ask("PUT", f"{LEASES}/{name}", lease(name, "b"))
     assert (again.status, again.fields) == (422, ["metadata.resourceVersion"])
@@ -141,7 +141,7 @@ def test_a_lease_keeps_microseconds(kube_api: Api, name: str) -> None:
 
 
 def test_a_deleted_object_is_gone(kube_api: Api, name: str) -> None:
-    """DELETE answers which object it was; afterwards there is none, and the name is free."""
+    """DELETE answers with the object's identity; afterwards it is gone, and the name is free."""
     uid = kube_api.ask("POST", NODES, node(name)).body["metadata"]["uid"]
     answer = kube_api.ask("DELETE", f"{NODES}/{name}")
     assert (answer.status, answer.body["status"], answer.body["details"]["uid"]) == (200, "Success", uid)
@@ -160,7 +160,7 @@ def test_a_delete_can_be_bound_to_one_object(kube_api: Api, name: str, field: st
 
 
 def test_a_finalizer_holds_an_object(kube_api: Api, name: str) -> None:
-    """DELETE only marks it; it goes with its last finalizer."""
+    """DELETE marks an object with finalizers; removing the last finalizer deletes it."""
     body = node(name)
     body["metadata"]["finalizers"] = ["cloudroute.io/test"]
     kube_api.ask("POST", NODES, body)
@@ -175,7 +175,7 @@ def test_a_finalizer_holds_an_object(kube_api: Api, name: str) -> None:
 
 
 def test_a_collection_is_deleted_by_label(kube_api: Api, name: str) -> None:
-    """DELETE of a collection takes what the selector matches and nothing else."""
+    """DELETE of a collection deletes the objects that the selector matches."""
     for suffix, labels in (("a", {"set": name}), ("b", {"set": name}), ("c", {"set": "other"})):
         body = node(f"{name}-{suffix}")
         body["metadata"]["labels"] = labels
@@ -201,7 +201,7 @@ def test_a_collection_is_deleted_by_label(kube_api: Api, name: str) -> None:
     ],
 )
 def test_a_path_is_served_or_not(kube_api: Api, method: str, path: str, status: int) -> None:
-    """What is not there answers 404, what can't be done to it 405."""
+    """An unknown path answers 404, an unsupported method 405."""
     body: Json = None if method == "GET" else {}
     patch = "" if method == "GET" else "merge"
     assert kube_api.ask(method, path, body, patch).status == status

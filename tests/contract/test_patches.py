@@ -1,4 +1,4 @@
-"""The four kinds of patch, and what they do about races."""
+"""The four kinds of patch, and how they detect races."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def route(name: str, **spec: Json) -> Json:
 
 @pytest.mark.parametrize("kind", ["merge", "strategic"])
 def test_merge_patches_add_change_and_remove(kube_api: Api, name: str, kind: str) -> None:
-    """null removes a key; what is not named stays."""
+    """null removes a key; other keys stay."""
     make(kube_api, name, a="1", b="2", c="3")
     answer = kube_api.ask("PATCH", f"{MAPS}/{name}", {"data": {"a": None, "b": "5", "d": "6"}}, kind)
     assert answer.body["data"] == {"b": "5", "c": "3", "d": "6"}
 
 
 def test_a_json_patch_adds_changes_and_removes(kube_api: Api, name: str) -> None:
-    """Operations in their order, a test among them."""
+    """A JSON patch applies its operations in order, a test included."""
     make(kube_api, name, a="1", b="2")
     patch = [
         {"op": "test", "path": "/data/a", "value": "1"},
@@ -58,7 +58,7 @@ def test_a_json_patch_adds_changes_and_removes(kube_api: Api, name: str) -> None
     ],
 )
 def test_a_json_patch_that_does_not_fit_changes_nothing(kube_api: Api, name: str, operation: Json, status: int) -> None:
-    """A failed test or a missing path is 422; what is no list of operations 400."""
+    """A failed test or a missing path is 422; a body that is no list of operations 400."""
     made = make(kube_api, name, a="1")
     change = [{"op": "add", "path": "/data/b", "value": "2"}]
     patch = [*change, *operation] if isinstance(operation, list) else operation
@@ -76,7 +76,7 @@ def test_a_json_patch_can_name_the_version_it_is_for(kube_api: Api, name: str) -
 
 @pytest.mark.parametrize("kind", ["merge", "strategic"])
 def test_a_merge_patch_can_name_the_version_it_is_for(kube_api: Api, name: str, kind: str) -> None:
-    """With a resourceVersion of before it answers 409, without one it never does."""
+    """A merge patch with an old resourceVersion answers 409; without one it never does."""
     made = make(kube_api, name, a="1")
     kube_api.ask("PATCH", f"{MAPS}/{name}", {"data": {"a": "2"}}, kind)
     late = {"metadata": {"resourceVersion": made.version}, "data": {"a": "3"}}
@@ -103,14 +103,14 @@ def test_a_patch_can_name_the_uid_it_is_for(kube_api: Api, name: str, kind: str)
     ],
 )
 def test_a_patch_that_changes_nothing_keeps_the_version(kube_api: Api, name: str, kind: str, patch: Json) -> None:
-    """No watch hears of it."""
+    """A patch without a change keeps the version and sends no watch event."""
     made = make(kube_api, name, a="1")
     answer = kube_api.ask("PATCH", f"{MAPS}/{name}", patch, kind)
     assert (answer.status, answer.version) == (200, made.version)
 
 
 def test_a_patch_has_a_kind(kube_api: Api, name: str) -> None:
-    """Plain JSON is no patch, and custom resources take no strategic merge."""
+    """A patch in plain JSON, and a strategic merge patch of a custom resource, are refused."""
     make(kube_api, name)
     assert kube_api.ask("PATCH", f"{MAPS}/{name}", {}).status == 415
     kube_api.ask("POST", ROUTES, route(name, **SPEC))
@@ -121,13 +121,13 @@ def test_a_patch_has_a_kind(kube_api: Api, name: str) -> None:
 # --- Server-side apply --------------------------------------------------------------------------
 
 
-def apply(api: Api, name: str, manager: str, spec: Json, force: bool = False) -> Answer:
+def apply(api: Api, name: str, manager: str, spec: Json, *, force: bool = False) -> Answer:
     query = f"fieldManager={manager}&force={str(force).lower()}"
     return api.ask("PATCH", f"{ROUTES}/{name}?{query}", route(name, **spec), "apply")
 
 
 def test_apply_creates_and_changes(kube_api: Api, name: str) -> None:
-    """The first creates; the same again changes nothing; another value is taken over."""
+    """Server-side apply creates, changes nothing when repeated, and changes values."""
     made = apply(kube_api, name, "a", SPEC)
     assert (made.status, made.body["spec"]) == (201, SPEC)
     again = apply(kube_api, name, "a", SPEC)
@@ -137,7 +137,7 @@ def test_apply_creates_and_changes(kube_api: Api, name: str) -> None:
 
 
 def test_apply_removes_what_a_manager_no_longer_states(kube_api: Api, name: str) -> None:
-    """A field goes with its last manager."""
+    """A field is removed once its last manager no longer applies it."""
     apply(kube_api, name, "a", {**SPEC, "subnetID": "subnet-1", "nativeIn": ["rtb-1"]})
     apply(kube_api, name, "b", {"nativeIn": ["rtb-1"]})
     answer = apply(kube_api, name, "a", SPEC)
@@ -145,7 +145,7 @@ def test_apply_removes_what_a_manager_no_longer_states(kube_api: Api, name: str)
 
 
 def test_apply_to_a_field_of_another_manager_is_a_conflict(kube_api: Api, name: str) -> None:
-    """It answers 409 and names the field; with force it takes the field away."""
+    """Apply to a field of another manager answers 409 and names the field; with force it takes the field over."""
     apply(kube_api, name, "a", {**SPEC, "subnetID": "subnet-1"})
     refused = apply(kube_api, name, "b", {"subnetID": "subnet-2"})
     assert (refused.status, refused.fields) == (409, [".spec.subnetID"])

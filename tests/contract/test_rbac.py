@@ -1,4 +1,4 @@
-"""The controller's account under a real API server: what it needs is allowed, and nothing else is."""
+"""The controller's account under a real API server: exactly the permissions that it needs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ALLOWED: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "rbac.authorization.k8s.io", "clusterroles"): (),
     ("", "rbac.authorization.k8s.io", "clusterrolebindings"): (),
 }
-"""By namespace ("" for all), group and resource."""
+"""Allowed verbs by namespace ("" for all), group and resource."""
 
 
 @pytest.fixture(scope="module")

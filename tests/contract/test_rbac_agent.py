@@ -39,11 +39,11 @@ ALLOWED: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("", "rbac.authorization.k8s.io", "clusterroles"): (),
     ("", "rbac.authorization.k8s.io", "clusterrolebindings"): (),
 }
-"""By namespace ("" for all), group and resource."""
+"""Allowed verbs by namespace ("" for all), group and resource."""
 
 
 class Agent(Api):
-    """The server, asked as the agents' account: by the administrator, who may speak for others."""
+    """The server, asked as the agents' account by impersonation."""
 
     def ask(
         self, method: str, path: str, body: Json = None, patch: str = "", token: str = "", **headers: str

@@ -1,4 +1,4 @@
-"""Each verb of the controller's account is taken away: a log line or an Event says which one is missing."""
+"""Each verb of the controller's account is removed: a log line or an Event names it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from tests.accounts import CONTROLLER, install
 from tests.clock import FakeClock
 from tests.contract.conftest import Api
 from tests.contract.test_rbac import may
-from tests.controller.lab import eventually, settings_of
+from tests.controller.lab import settings_of
 from tests.required import lacking
+from tests.waiting import eventually
 
 NOT_THE_LOOPS = {
     ("pods", "get"): "path and doctor",
@@ -39,7 +40,7 @@ NOT_THE_LOOPS = {
     ("events", "create"): "not said yet",
     ("servicecidrs", "list"): "not said yet",
 }
-"""Verbs that other commands need which run under this account."""
+"""Verbs for other commands that run under this account."""
 
 
 def roles() -> list[Any]:
@@ -60,7 +61,7 @@ def verbs() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RealKubeApi]:
-    """One whose roles may be changed."""
+    """A server whose roles a test may change."""
     if find_assets() is None:
         lacking("apiserver")
     real = RealKubeApi()
@@ -76,7 +77,7 @@ def server() -> Iterator[RealKubeApi]:
 
 @contextmanager
 def without(server: RealKubeApi, resource: str, verb: str) -> Iterator[None]:
-    """The account lacks one verb on one resource, as soon as the server's authorizer knows it."""
+    """Remove one verb on one resource from the account; enters once the server's authorizer knows it."""
     role, rule = next(
         (role, rule)
         for role in roles()
@@ -96,10 +97,10 @@ def without(server: RealKubeApi, resource: str, verb: str) -> Iterator[None]:
         *rule.get("resourceNames", ()),
     )
     patch(server, role, [one for one in less if one["verbs"]])
-    eventually(lambda: not may(controller, *where))
+    eventually(lambda: not may(controller, *where), "the right is withdrawn")
     yield
     patch(server, role, role["rules"])
-    eventually(lambda: may(controller, *where))
+    eventually(lambda: may(controller, *where), "the right is granted")
 
 
 def patch(server: RealKubeApi, role: Any, rules: list[Any]) -> None:
@@ -115,13 +116,13 @@ def join(server: RealKubeApi, aws: Aws, zone: Any, name: str) -> None:
 
 
 def answered(cluster: KubeCluster) -> bool:
-    """Whether all three lists are here, or refused."""
+    """Whether all three lists are read, or refused."""
     stores = (cluster.nodes, cluster.node_routes, cluster.route_table_objects)
     return bool(cluster.trouble) or all(store.wait_synced(0) for store in stores)
 
 
 def live(server: RealKubeApi, folder: Path) -> None:
-    """A life that needs every verb: nodes join and one goes, a table is given up, another gets a subnet, the lease."""
+    """Run the controller with every verb used: nodes join and one goes, a table is given up, a subnet is added."""
     aws, clock = Aws(), FakeClock()
     vpc = aws.scene.vpc(zones=2)
     for number in range(2):
@@ -132,14 +133,22 @@ def live(server: RealKubeApi, folder: Path) -> None:
         kube, telemetry = KubeClient(cluster.transport, cluster), Telemetry(clock.monotonic)
         ec2 = Ec2Client(aws.session(), aws.region, NoLease(), clock, 3.0, telemetry.ec2_request)
         settings = settings_of(route_table=tables, vpc_id=vpc.id)
-        loop = Loop(settings, cluster, kube, ec2, NoLease(), clock, telemetry)
+        loop = Loop(
+            settings=settings,
+            cluster=cluster,
+            kube=kube,
+            ec2=ec2,
+            fence=NoLease(),
+            clock=clock,
+            telemetry=telemetry,
+        )
         subnet = aws.scene.ec2.create_subnet(VpcId=vpc.id, CidrBlock=f"10.0.{200 + len(tables)}.0/24")["Subnet"]
         aws.scene.ec2.associate_route_table(RouteTableId=tables[0], SubnetId=subnet["SubnetId"])
         lease = Lease(KubeLeases(cluster.transport, "cloudroute", "cloudroute", 3.0), clock, str(folder), 15, 10.0, 2.0)
         for _ in range(2):
             lease.turn()
         cluster.start(loop.wake)
-        eventually(partial(answered, cluster))
+        eventually(partial(answered, cluster), "the answer comes")
         for _ in range(12):
             turn = loop.turn(Event())
             if turn.settled:
@@ -147,7 +156,7 @@ def live(server: RealKubeApi, folder: Path) -> None:
             clock.time = max(clock.time, turn.next_at)
         if tables == vpc.route_table_ids:
             server.delete("nodes", "life-1")
-        eventually(partial(kube.events.flush, 0))
+        eventually(partial(kube.events.flush, 0), "the Events are written")
         cluster.stop()
 
 
@@ -162,14 +171,14 @@ def clear(server: RealKubeApi) -> None:
 
 
 def words_of(server: RealKubeApi, logs: list[Any]) -> str:
-    """All that was logged and said in Events."""
+    """All text of the log and of Events."""
     notes = [event.get("note") or event.get("message") or "" for event in server.list("events", "default")]
     return " ".join([*map(str, logs), *notes])
 
 
 @pytest.mark.parametrize(("resource", "verb"), verbs(), ids=lambda value: value.replace("/", "-"))
 def test_a_verb_that_is_missing_is_named(server: RealKubeApi, tmp_path: Path, resource: str, verb: str) -> None:
-    """As the API server says it: who cannot do what to which resource."""
+    """A missing verb is named as the API server does: user, verb and resource."""
     try:
         with structlog.testing.capture_logs() as logs, without(server, resource, verb):
             live(server, tmp_path)
@@ -181,7 +190,7 @@ def test_a_verb_that_is_missing_is_named(server: RealKubeApi, tmp_path: Path, re
 
 
 def test_with_all_of_them_none_is(server: RealKubeApi, tmp_path: Path) -> None:
-    """The same life with nothing missing is refused nothing."""
+    """With all verbs the same run has no refusal."""
     with structlog.testing.capture_logs() as logs:
         live(server, tmp_path)
     try:

@@ -33,7 +33,7 @@ def path_of(path: str, **query: str) -> str:
 
 
 def test_a_list_is_in_the_order_of_names(kube_api: Api, name: str) -> None:
-    """It carries the version to watch from; its items lack apiVersion and kind, but for custom resources."""
+    """A list has the version to watch from; only items of custom resources have apiVersion and kind."""
     versions = [make(kube_api, f"{name}-{suffix}", set=name) for suffix in "bca"]
     answer = kube_api.ask("GET", path_of(MAPS, labelSelector=f"set%3D{name}"))
     assert names(answer.body) == [f"{name}-{suffix}" for suffix in "abc"]
@@ -58,7 +58,7 @@ def test_a_list_is_in_the_order_of_names(kube_api: Api, name: str) -> None:
 
 
 def test_pages_are_of_one_moment(kube_api: Api, name: str) -> None:
-    """What changes while a list is read in pages shows in none of them."""
+    """Pages of one list show the state of its first page."""
     for suffix in "abcde":
         make(kube_api, f"{name}-{suffix}", set=name)
     query = {"labelSelector": f"set%3D{name}", "limit": "2"}
@@ -79,7 +79,7 @@ def test_pages_are_of_one_moment(kube_api: Api, name: str) -> None:
 
 
 def test_a_list_says_how_many_remain(kube_api: Api, name: str) -> None:
-    """remainingItemCount with a limit; none of it on the last page."""
+    """A page has remainingItemCount, except the last."""
     for suffix in "abc":
         make(kube_api, f"{name}-{suffix}")
     whole = len(kube_api.ask("GET", MAPS).body["items"])
@@ -183,7 +183,7 @@ def test_a_watch_goes_on_from_a_version(kube_api: Api, name: str) -> None:
 
 
 def test_a_watch_without_a_version_begins_with_all(kube_api: Api, name: str) -> None:
-    """What is there comes as ADDED."""
+    """A watch without a version begins with an ADDED event for each object."""
     for suffix in "ab":
         make(kube_api, f"{name}-{suffix}", set=name)
     events = brief(kube_api.events(MAPS, labelSelector=f"set={name}"), 2)
@@ -191,7 +191,7 @@ def test_a_watch_without_a_version_begins_with_all(kube_api: Api, name: str) -> 
 
 
 def test_a_watch_hears_of_changes_as_they_happen(kube_api: Api, name: str) -> None:
-    """An open watch is told of a write that comes later."""
+    """An open watch gets the event of a later write."""
     start = make(kube_api, f"{name}-a", set=name)
     later = threading.Timer(0.2, make, (kube_api, f"{name}-b"), {"set": name})
     later.start()
@@ -201,7 +201,7 @@ def test_a_watch_hears_of_changes_as_they_happen(kube_api: Api, name: str) -> No
 
 
 def test_a_watch_speaks_the_language_of_its_selector(kube_api: Api, name: str) -> None:
-    """What begins to match is ADDED, what ceases to match is DELETED."""
+    """With a selector an object that begins to match is ADDED, one that ceases to match is DELETED."""
     start = make(kube_api, name, set="other")
     for label in (name, "other"):
         kube_api.ask("PATCH", f"{MAPS}/{name}", {"metadata": {"labels": {"set": label}}}, "merge")
@@ -217,7 +217,7 @@ def test_a_watch_ends_at_its_timeout(kube_api: Api, name: str) -> None:
 
 
 def test_a_bookmark_comes_before_the_end(kube_api: Api, name: str) -> None:
-    """A quiet watch is told the version it has reached, so that it need not list again."""
+    """A quiet watch gets a bookmark with its version before it ends, so that no new list is needed."""
     make(kube_api, name, NODES)
     start = kube_api.ask("GET", NODES).version
     later = threading.Timer(0.3, make, (kube_api, f"{name}-other", NODES))

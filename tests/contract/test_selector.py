@@ -1,4 +1,4 @@
-"""Label selectors, as the API server itself reads them."""
+"""Label selectors, compared with the API server's own parser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = st.one_of(st.lists(GOOD, min_size=1, max_size=3).map(",".join), st.lists
 
 @pytest.fixture(scope="module")
 def labelled(kube_api: Api) -> Api:
-    """The API with a Node for each set of labels."""
+    """An API with a Node for each set of labels."""
     for number, labels in enumerate(LABELS):
         metadata = {"name": f"{PREFIX}{number}", "labels": labels}
         kube_api.create({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
@@ -43,8 +43,8 @@ def labelled(kube_api: Api) -> Api:
 @example("a=x,")
 @example(" ")
 def test_every_text_selects_as_the_api_server_does_or_is_refused_by_both(labelled: Api, text: str) -> None:
-    """Whatever the text: the same objects, or 400 there and ValueError here."""
-    assume(not re.search(r",\s*,\s*\)", text))  # the server refuses "x,,)" and takes "x,,,)": no rule of any meaning
+    """Any text selects the same objects as at the API server, or is 400 there and ValueError here."""
+    assume(not re.search(r",\s*,\s*\)", text))  # the server refuses "x,,)" and accepts "x,,,)": a quirk without meaning
     answer = labelled.ask("GET", f"/api/v1/nodes?labelSelector={quote(text)}")
     try:
         selector = Selector.parse(text)

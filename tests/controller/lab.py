@@ -6,10 +6,10 @@ Nothing is mocked but time: boto3 calls, HTTP to the API server, watches.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from threading import Event
 from types import MappingProxyType
 from typing import Any
@@ -23,16 +23,18 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.config import ControllerSettings
 from cloudroute.controller import Loop, NoLease
-from cloudroute.controller.loop import Turn
+from cloudroute.controller.reconciler import Turn
+from cloudroute.controller.status_page import StatusPage
 from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
 from cloudroute.lab.kube import KubeApi
-from cloudroute.ports import Fence
+from cloudroute.ports import Fence, Store
 from cloudroute.telemetry import Telemetry
 from cloudroute.types import Cidr, NodeRoute
 from tests.clock import FakeClock
 from tests.controller.traffic import Traffic
+from tests.waiting import eventually
 
 POOL = "100.64.0.0/16"
 POOL6 = "fd64::/64"
@@ -72,7 +74,8 @@ class Lab:
         self.clusters: list[KubeCluster] = []
         self.traffic: Traffic | None = None
         self._names = 0
-        self._machines: dict[str, Machine] = {}
+        self.machines: dict[str, Machine] = {}
+        """All instances that were launched, by id."""
         self.start()
 
     # --- controllers ------------------------------------------------------------------------
@@ -84,11 +87,12 @@ class Lab:
         fence: Fence | None = None,
         beside: bool = False,
         own_vpc: str = "",
+        page: StatusPage | None = None,
         **changed: Any,
     ) -> Loop:
         """A fresh controller, as after a restart, with `changed` settings; `leave` as for `cleanup`.
 
-        `own_vpc` is where its own machine is, as the metadata service tells it.
+        `own_vpc` is where its own machine is, as the metadata service tells it; `page` shows its cycles.
         It becomes `self.loop`. The one before ends, unless this one is to run beside it.
         """
         if not beside:
@@ -100,8 +104,18 @@ class Lab:
         session = self.session or self.aws.session()
         ec2 = Ec2Client(session, self.aws.region, fence, self.clock, 3.0, self.telemetry.ec2_request)
         self.client = KubeClient(self.cluster.transport, self.cluster)
-        rest = (fence, self.clock, self.telemetry, leave)
-        self.loop = Loop(self.settings, self.cluster, self.client, ec2, *rest, own_vpc=lambda: own_vpc)
+        self.loop = Loop(
+            settings=self.settings,
+            cluster=self.cluster,
+            kube=self.client,
+            ec2=ec2,
+            fence=fence,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            leave=leave,
+            page=page,
+            own_vpc=lambda: own_vpc,
+        )
         self.clusters.append(self.cluster)
         self.cluster.start(self.loop.wake)
         for store in (self.cluster.nodes, self.cluster.node_routes, self.cluster.route_table_objects):
@@ -160,7 +174,7 @@ class Lab:
                 for o in self.kube.list(plural)
                 if plural != "nodes" or not left_alone(o, self.settings.node_selector)
             }
-            eventually(lambda want=want, store=store: {n: o.version for n, o in store.items().items()} == want)  # type: ignore[misc] # mypy can't infer defaults of lambdas
+            eventually(partial(_holds, store, want), f"the store of {plural} holds what the API server holds")
 
     # --- the world --------------------------------------------------------------------------
 
@@ -178,7 +192,7 @@ class Lab:
         """An instance starts, and its kubelet registers; the Node's name."""
         zone = self.vpc.zones[zone] if isinstance(zone, int) else zone
         machine = machine or self.aws.scene.launch(zone)[0]
-        self._machines[machine.id] = machine
+        self.machines[machine.id] = machine
         self._names += 1
         name = name or f"node-{self._names:03}"
         annotations = {"cloudroute.io/priority": priority} if priority else {}
@@ -212,7 +226,7 @@ class Lab:
 
     def machine(self, name: str) -> Machine:
         """The instance of a Node as it was launched."""
-        return self._machines[self.instance(name)]
+        return self.machines[self.instance(name)]
 
     def condition(self, name: str) -> tuple[str, str] | None:
         """Status and reason of a Node's NetworkUnavailable."""
@@ -308,7 +322,7 @@ class Lab:
 
     def events(self, reason: str = "") -> list[tuple[str, str, str, str]]:
         """Type, object, reason and note of all Events so far, or those with a reason; sorted."""
-        eventually(lambda: self.client.events.flush(0))
+        eventually(lambda: self.client.events.flush(0), "the Events are written")
         return sorted(
             (event["type"], event["involvedObject"]["name"], event["reason"], event["message"])
             for event in self.kube.list("events", "default")
@@ -327,13 +341,8 @@ def settings_of(old: ControllerSettings | None = None, **values: Any) -> Control
     return replace(old, **values)
 
 
-def eventually(true: Callable[[], bool]) -> None:
-    """Wait, in real time, for something that threads bring about."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        if time.monotonic() > deadline:
-            raise AssertionError("it never came to be")
-        time.sleep(0.002)
+def _holds(store: Store[Any], versions: Mapping[str, str]) -> bool:
+    return {name: one.version for name, one in store.items().items()} == versions
 
 
 @contextmanager

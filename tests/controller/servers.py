@@ -18,7 +18,8 @@ from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine
 from cloudroute.lab.kube import KubeApi
-from tests.controller.lab import POOL, eventually
+from tests.controller.lab import POOL
+from tests.waiting import eventually
 
 DURATION, DEADLINE, PERIOD = 4, 2.0, 0.5
 """Seconds, of the lease."""
@@ -37,6 +38,7 @@ class Controller:
         ]  # fmt: skip
         with log.open("w") as said:
             self._process = subprocess.Popen(line, stdout=said, stderr=said, env=servers.environment)
+        self.pid = self._process.pid
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -91,8 +93,8 @@ class Servers:
         self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
         for crd in manifests():
             self.kube.create(crd)
-        self._ec2, self._api = self.aws.serve(), self.kube.serve()
-        self.kubeconfig = self._api.kubeconfig(folder / "kubeconfig")
+        self._ec2, self.api = self.aws.serve(), self.kube.serve()
+        self.kubeconfig = self.api.kubeconfig(folder / "kubeconfig")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLOUDROUTE_"))}
         self.environment = {
             **kept,
@@ -120,9 +122,9 @@ class Servers:
     def pair(self) -> tuple[Controller, Controller]:
         """One that leads and one that stands by, both ready."""
         leader = self.start()
-        eventually(lambda: leader.leads)
+        eventually(lambda: leader.leads, "one leads")
         standby = self.start()
-        eventually(lambda: standby.get("/readyz")[0] == 200)
+        eventually(lambda: standby.get("/readyz")[0] == 200, "the standby is ready")
         return leader, standby
 
     def join(self, name: str, zone: int = 0) -> Machine:
@@ -163,7 +165,7 @@ class Servers:
         self.kube.faults.clear()
         for controller in self._controllers:
             controller.close()
-        self._api.close()
+        self.api.close()
         self._ec2.close()
 
 
@@ -180,7 +182,7 @@ def servers(folder: Path) -> Iterator[Servers]:
 def seconds_until(true: Any) -> float:
     """How long it takes, in real time, until something comes to be."""
     begun = time.monotonic()
-    eventually(true)
+    eventually(true, "the state that is timed")
     return time.monotonic() - begun
 
 

@@ -116,7 +116,7 @@ def logs() -> Iterator[list[Any]]:
 
 
 @pytest.mark.parametrize("dead", [True, False])
-def test_a_node_that_goes_has_none(dead: bool) -> None:
+def test_a_node_that_goes_has_none(*, dead: bool) -> None:
     """Nor does a cleanup say anything."""
     with lab(2) as world:
         names = world.join_many(3)

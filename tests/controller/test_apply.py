@@ -62,7 +62,15 @@ class World:
         self.at_once: dict[str, int] = {}
         # Any: it stands for both APIs and the fence, of which it has what the applier calls.
         me = cast(Any, self)
-        self.applier = Applier(me, me, me, self.clock, RESYNC, self.done.append, self._surprised)
+        self.applier = Applier(
+            kube=me,
+            ec2=me,
+            fence=me,
+            clock=self.clock,
+            resync_seconds=RESYNC,
+            done=self.done.append,
+            surprised=self._surprised,
+        )
 
     def _surprised(self, step: Step, _: ApiError) -> None:
         self.surprises.append(step)

@@ -14,7 +14,7 @@ SETTLED = {"DescribeInstances": 1, "DescribeRouteTables": 1, "DescribeSubnets": 
 
 
 @pytest.mark.parametrize(("one_table", "tables"), [(True, 1), (False, 3)])
-def test_first_sync(one_table: bool, tables: int) -> None:
+def test_first_sync(*, one_table: bool, tables: int) -> None:
     """N nodes, T tables and M checks that are on take 3 describes, N times T creates, M modifies and 4N + 2T writes."""
     with lab(one_table=one_table) as world:
         nodes = len(world.join_many(6))
@@ -47,7 +47,7 @@ def test_checks_that_are_off_already() -> None:
 
 
 @pytest.mark.parametrize(("one_table", "tables"), [(True, 1), (False, 3)])
-def test_one_node_more(one_table: bool, tables: int) -> None:
+def test_one_node_more(*, one_table: bool, tables: int) -> None:
     """One node more takes one describe, a create per table and one modify; 4 writes for it and one per table."""
     with _settled(6, one_table=one_table) as world:
         world.join(1)
@@ -113,7 +113,7 @@ def test_a_new_subnet() -> None:
 
 
 @pytest.mark.parametrize("one_table", [True, False])
-def test_restart(one_table: bool) -> None:
+def test_restart(*, one_table: bool) -> None:
     """A restarted controller finds a settled world: three describes, and no write to EC2 or Kubernetes."""
     with _settled(6, one_table=one_table) as world:
         world.start()

@@ -12,7 +12,8 @@ import pytest
 
 from cloudroute.adapters.kube.cluster import KubeCluster
 from tests.controller.ends import NATIVE, all_native
-from tests.controller.lab import Lab, eventually, lab
+from tests.controller.lab import Lab, lab
+from tests.waiting import eventually
 
 WRITES = (
     ("patch", "nodes"),
@@ -176,4 +177,4 @@ def test_events_that_can_not_be_written_hold_up_nothing() -> None:
         world.run()
         assert len(world.routes(world.table())) == 2
         assert None not in [world.condition(name) for name in names]
-        eventually(lambda: world.kube.calls["create", "events"] > 0)
+        eventually(lambda: world.kube.calls["create", "events"] > 0, "an Event is asked for")

@@ -76,7 +76,7 @@ def test_terminated_before_its_node_is_deleted() -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_deleted_by_mistake(restarted: bool) -> None:
+def test_deleted_by_mistake(*, restarted: bool) -> None:
     """A Node that its kubelet registers again while it drains gets its CIDR back, and no route was touched."""
     with lab() as world:
         names = world.join_many(3)
@@ -132,7 +132,7 @@ def test_registered_again_after_it_left() -> None:
 
 @pytest.mark.parametrize("down", [False, True])
 @pytest.mark.parametrize("old_lives", [False, True])
-def test_recreated_with_another_instance(old_lives: bool, down: bool) -> None:
+def test_recreated_with_another_instance(*, old_lives: bool, down: bool) -> None:
     """A Node recreated under its name with another instance gets a new CIDR, and the old instance's routes go."""
     with lab() as world:
         names = world.join_many(3)
@@ -156,7 +156,7 @@ def test_recreated_with_another_instance(old_lives: bool, down: bool) -> None:
 
 
 @pytest.mark.parametrize("down", [False, True])
-def test_same_instance_under_another_name(down: bool) -> None:
+def test_same_instance_under_another_name(*, down: bool) -> None:
     """An instance that registers under another name keeps its CIDR and its routes; the NodeRoute follows the name."""
     with lab() as world:
         names = world.join_many(3)
@@ -201,7 +201,7 @@ def test_two_names_for_one_instance() -> None:
 
 
 @pytest.mark.parametrize("known_first", [False, True])
-def test_two_nodes_with_one_cidr(known_first: bool) -> None:
+def test_two_nodes_with_one_cidr(*, known_first: bool) -> None:
     """Of two Nodes with one pod CIDR the older keeps it; the younger is told so, and can't harm it, come or go."""
     with lab() as world:
         older = world.join(0, name="z-older", pod_cidrs=("100.64.9.0/24",))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.controller.lab import POOL, eventually
+from tests.controller.lab import POOL
 from tests.controller.servers import DEADLINE, DURATION, PERIOD, Servers, seconds_until, servers
+from tests.waiting import eventually
 
 SLACK = 1.5
 """Seconds for requests and for a machine that does other things too."""
@@ -30,7 +31,7 @@ def test_a_killed_leader_is_followed(world: Servers) -> None:
     """SIGKILL: the standby leads within lease duration and retry period, and serves what came meanwhile."""
     leader, standby = world.pair()
     first = world.join("first")
-    eventually(lambda: world.routed(first))
+    eventually(lambda: world.routed(first), "the node is routed")
     for process, leads in ((leader, True), (standby, False)):
         assert [process.get(path)[0] for path in ("/healthz", "/readyz")] == [200, 200]
         assert process.leads == leads
@@ -39,7 +40,7 @@ def test_a_killed_leader_is_followed(world: Servers) -> None:
     second = world.join("second", 1)
     passed = seconds_until(lambda: world.lease["holderIdentity"] != holder)
     assert passed <= DURATION + PERIOD * 1.2 + SLACK
-    eventually(lambda: world.routed(first, second))
+    eventually(lambda: world.routed(first, second), "both nodes are routed")
     assert standby.leads
     assert world.lease["leaseTransitions"] == 1
 
@@ -48,14 +49,14 @@ def test_a_stopped_leader_is_followed_at_once(world: Servers) -> None:
     """SIGTERM at rest: the lease is free within a second, exit code 0, and the standby leads at its next attempt."""
     leader, standby = world.pair()
     first = world.join("first")
-    eventually(lambda: world.routed(first))
+    eventually(lambda: world.routed(first), "the node is routed")
     holder = world.lease["holderIdentity"]
     leader.signal(signal.SIGTERM)
     assert seconds_until(lambda: world.lease["holderIdentity"] != holder) <= 1.0
     assert leader.exit_code(SECOND) == 0
     assert seconds_until(lambda: standby.leads) <= PERIOD * 1.2 + SLACK
     second = world.join("second")
-    eventually(lambda: world.routed(first, second))
+    eventually(lambda: world.routed(first, second), "both nodes are routed")
     assert {code for _, code in world.aws.calls} == {"OK"}
     standby.signal(signal.SIGTERM)
     assert standby.exit_code(SECOND) == 0
@@ -76,7 +77,7 @@ def test_the_api_server_is_gone_for_longer_than_the_lease(world: Servers) -> Non
     """The leader ends with exit code 1 when its lease can't be renewed; the standby waits, and leads when it can."""
     leader, standby = world.pair()
     first = world.join("first")
-    eventually(lambda: world.routed(first))
+    eventually(lambda: world.routed(first), "the node is routed")
     world.kube.faults.down(math.inf)
     assert leader.exit_code(DEADLINE + SLACK) == 1
     assert "the lease is lost" in leader.log.read_text()
@@ -84,17 +85,17 @@ def test_the_api_server_is_gone_for_longer_than_the_lease(world: Servers) -> Non
     assert world.routed(first)
     world.kube.faults.clear()
     second = world.join("second")
-    eventually(lambda: world.routed(first, second))
+    eventually(lambda: world.routed(first, second), "both nodes are routed")
     assert standby.leads
 
 
 def test_a_hanging_call_does_not_keep_a_process_that_lost_its_lease(world: Servers) -> None:
     """EC2 hangs and the lease is lost: the process is gone long before the call would end."""
     leader = world.start("--lease-duration=60", f"--renew-deadline={DEADLINE}")
-    eventually(lambda: leader.leads)
+    eventually(lambda: leader.leads, "one leads")
     world.aws.faults.hang("*", times=None)
     world.join("first")
-    eventually(lambda: sum(world.aws.calls.values()) > 0)
+    eventually(lambda: sum(world.aws.calls.values()) > 0, "EC2 is asked")
     world.kube.faults.down(math.inf)
     assert leader.exit_code(DEADLINE + SLACK) == 1
 
@@ -104,7 +105,7 @@ def test_stopped_in_the_middle_of_its_work(world: Servers) -> None:
     machines = [world.join(f"node-{number}", number % 2) for number in range(6)]
     world.aws.faults.delay("CreateRoute", 0.5)
     leader = world.start()
-    eventually(lambda: world.aws.calls["CreateRoute", "OK"] > 0)
+    eventually(lambda: world.aws.calls["CreateRoute", "OK"] > 0, "a route is created")
     leader.signal(signal.SIGTERM)
     begun = world.aws.calls["CreateRoute", "OK"]
     assert leader.exit_code(0.5 + SLACK) == 0
@@ -112,7 +113,7 @@ def test_stopped_in_the_middle_of_its_work(world: Servers) -> None:
     assert world.aws.calls["CreateRoute", "OK"] <= begun + len(world.vpc.route_table_ids)
     world.aws.faults.clear()
     world.start()
-    eventually(lambda: world.routed(*machines))
+    eventually(lambda: world.routed(*machines), "the nodes are routed")
     assert {code for _, code in world.aws.calls} == {"OK"}
 
 
@@ -127,7 +128,7 @@ def test_a_changed_pool_is_refused(world: Servers, flags: list[str], said: str) 
     """Beside the leader and alone: exit code 2, the way out, and not one write, the Lease's included."""
     leader = world.start()
     first = world.join("first")
-    eventually(lambda: world.routed(first))
+    eventually(lambda: world.routed(first), "the node is routed")
     assert world.start(*flags).exit_code(20) == 2
     assert leader.leads
     leader.signal(signal.SIGTERM)
@@ -141,7 +142,7 @@ def test_a_changed_pool_is_refused(world: Servers, flags: list[str], said: str) 
     assert (world.kube.changes, world.aws.calls) == ({}, {})
     world.start(*flags, f"--cluster-cidr={POOL}", "--node-mask-v4=24")
     second = world.join("second")
-    eventually(lambda: world.routed(first, second))
+    eventually(lambda: world.routed(first, second), "both nodes are routed")
 
 
 def test_a_standby_that_does_not_know_a_new_pool_does_not_lead(world: Servers) -> None:
@@ -149,11 +150,11 @@ def test_a_standby_that_does_not_know_a_new_pool_does_not_lead(world: Servers) -
     standby_flags = [f"--cluster-cidr={POOL}"]
     leader = world.start(*standby_flags, "--cluster-cidr=10.99.0.0/16", "--reserved-cidr=100.64.0.0/17",
                          "--reserved-cidr=100.64.128.0/17")  # fmt: skip
-    eventually(lambda: leader.leads)
+    eventually(lambda: leader.leads, "one leads")
     standby = world.start(*standby_flags)
-    eventually(lambda: standby.get("/readyz")[0] == 200)
+    eventually(lambda: standby.get("/readyz")[0] == 200, "the standby is ready")
     first = world.join("first")
-    eventually(lambda: world.routed(first))
+    eventually(lambda: world.routed(first), "the node is routed")
     world.aws.reset_calls()
     leader.signal(signal.SIGTERM)
     assert standby.exit_code(20) == 2

@@ -30,7 +30,7 @@ def test_a_quota_that_cannot_be_read_after_a_restart_takes_no_route() -> None:
         world.start()
         world.pass_seconds(90)
         assert world.routes(world.table()) == before
-        assert world.loop.cache.limit == 80
+        assert world.loop.reader.cache.limit == 80
         assert {reason for _, reason in filter(None, world.conditions().values())} == {"RouteCreated"}
         world.aws.faults.clear()
         world.aws.reset_calls()

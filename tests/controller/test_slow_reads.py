@@ -16,7 +16,7 @@ def reads(world: Lab) -> int:
 
 
 @pytest.mark.parametrize("unknown_owners", [False, True], ids=["", "and unknown owners"])
-def test_describes_of_six_seconds(unknown_owners: bool) -> None:
+def test_describes_of_six_seconds(*, unknown_owners: bool) -> None:
     """A dead node's routes go and a joiner is served within five reads that take 6 s each."""
     with lab(zones=2) as world:
         names = world.join_many(2)

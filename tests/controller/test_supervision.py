@@ -17,9 +17,10 @@ from cloudroute.controller import Controller, Lease
 from cloudroute.controller.loop import Loop
 from cloudroute.errors import CloudrouteError, LeaseLost
 from cloudroute.telemetry import Telemetry
-from tests.controller.lab import eventually, settings_of
+from tests.controller.lab import settings_of
 from tests.controller.servers import seconds_until, servers
 from tests.controller.test_lease import Store
+from tests.waiting import eventually
 
 DEADLINE = 0.6
 SLACK = 1.5
@@ -98,7 +99,7 @@ def test_a_reflector_that_dies_is_found(tmp_path: Path) -> None:
         assert cluster.dead() == ""
         world.join("first")
         cluster.start(lambda: None)
-        eventually(lambda: cluster.dead() == "reflector-nodes")
+        eventually(lambda: cluster.dead() == "reflector-nodes", "the reflector's end is known")
         cluster.stop()
 
 

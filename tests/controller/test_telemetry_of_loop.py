@@ -189,7 +189,15 @@ def test_a_long_read_of_many_batches_is_alive() -> None:
     session = make_session(describe, clock, "eu-central-1", "key")
     ec2 = Ec2Client(session, "eu-central-1", NoLease(), clock, 3.0, telemetry.ec2_request)
     cluster = cast(Any, Nodes(5000))
-    loop = Loop(settings_of(), cluster, cast(Any, None), ec2, NoLease(), clock, telemetry)
+    loop = Loop(
+        settings=settings_of(),
+        cluster=cluster,
+        kube=cast(Any, None),
+        ec2=ec2,
+        fence=NoLease(),
+        clock=clock,
+        telemetry=telemetry,
+    )
     loop.turn(threading.Event())
     assert health == [200] * 25
     assert clock.time >= 1000 + 120

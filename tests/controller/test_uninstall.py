@@ -10,7 +10,8 @@ import pytest
 from cloudroute.crds import manifests
 from tests.controller.crash import doom
 from tests.controller.ends import all_native
-from tests.controller.lab import POOL, POOL6, Lab, eventually, lab
+from tests.controller.lab import POOL, POOL6, Lab, lab
+from tests.waiting import eventually
 
 MOST = 60
 """More writes than any cleanup here needs."""
@@ -133,14 +134,14 @@ def test_crds_deleted_under_a_controller() -> None:
         world.calls()
         delete_crds(world)
         # Whether the watch tells of each NodeRoute before it ends, or ends first, is a matter of luck: both must do.
-        eventually(lambda: "noderoutes" in world.cluster.trouble)
+        eventually(lambda: "noderoutes" in world.cluster.trouble, "the trouble names NodeRoutes")
         for _ in range(5):
             turn = world.loop.turn(Event())
             world.clock.time = max(world.clock.time, turn.next_at)
         assert routes(world) == before
         assert world.changes() == {}
         create_crds(world)
-        eventually(lambda: world.cluster.trouble == "")
+        eventually(lambda: world.cluster.trouble == "", "the trouble is over")
         world.pass_seconds(61)
         world.run()
         all_native(world, names)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cloudroute.crds import manifests
-from tests.controller.lab import eventually
 from tests.controller.servers import Servers, servers
+from tests.waiting import eventually
 
 NEVER = "--drain-seconds=600"
 
@@ -42,7 +42,7 @@ def clean(world: Servers) -> bool:
 def test_while_a_controller_leads(world: Servers) -> None:
     """It does not get the lead: exit code 1, the reason, and nothing is removed. When the controller ends it works."""
     leader = world.start()
-    eventually(lambda: leader.leads)
+    eventually(lambda: leader.leads, "one leads")
     code, words = cleanup(world)
     assert (code, "another process holds and renews the lease: stop it" in words) == (1, True), words
     assert [len(world.targets(table)) for table in world.vpc.route_table_ids] == [2, 2]
@@ -91,7 +91,10 @@ def test_after_the_crds(world: Servers) -> None:
 def test_ended_while_it_drains(world: Servers, how: signal.Signals) -> None:
     """All is withdrawn and nothing deleted yet, which is no success; run again it ends what was begun."""
     process = world.start("--yes", NEVER, command="cleanup")
-    eventually(lambda: not any(item["spec"].get("nativeIn") for item in world.kube.list("noderoutes")))
+    eventually(
+        lambda: not any(item["spec"].get("nativeIn") for item in world.kube.list("noderoutes")),
+        "no NodeRoute is native any more",
+    )
     process.signal(how)
     assert process.exit_code(20) == (1 if how == signal.SIGTERM else -how)
     assert [len(world.targets(table)) for table in world.vpc.route_table_ids] == [2, 2]

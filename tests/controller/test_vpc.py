@@ -27,10 +27,10 @@ def test_the_first_node_says_another_vpc() -> None:
         other = world.aws.scene.vpc("10.50.0.0/16", zones=1)
         world.start(own_vpc=other.id)
         world.run()
-        assert world.loop.cache.vpc_id == other.id
+        assert world.loop.reader.cache.vpc_id == other.id
         names = world.join_many(3)
         world.run()
-        assert world.loop.cache.vpc_id == world.vpc.id
+        assert world.loop.reader.cache.vpc_id == world.vpc.id
         assert world.conditions() == dict.fromkeys(names, NATIVE)
         assert_nothing_else(world, names)
 
@@ -41,5 +41,5 @@ def test_nodes_that_ec2_does_not_know_leave_it_open() -> None:
         world.join(0, provider_id="aws:///eu-central-1a/i-00000000000000000")
         world.start(own_vpc=world.vpc.id)
         world.pass_seconds(200)
-        assert world.loop.cache.vpc_id == ""
+        assert world.loop.reader.cache.vpc_id == ""
         assert world.pod_cidrs("node-001") == ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 
-from cloudroute.core.cluster.model import Memory
+from cloudroute.core.cluster.model import Carryover
 from cloudroute.core.cluster.planner import decide
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.types import Cidr, Node, NodeRouteSpec
@@ -31,18 +32,18 @@ def check_settled(world: World) -> None:
     decision = decide(world.snapshot(), world.policy)
     assert decision.plan.empty
     assert not decision.plan.waits
-    world.memory, memory = Memory(), world.memory
+    world.carryover, carryover = Carryover(), world.carryover
     afresh = decide(world.snapshot(), world.policy).plan
     assert afresh.empty, f"a restart changes {afresh.steps} {afresh.publish}"
     assert not afresh.waits
-    world.memory = memory
+    world.carryover = carryover
     for name, record in world.records.items():
         node = world.nodes[name]
         assert (node.instance_id, node.pod_cidrs) == (record.spec.instance_id, record.spec.pod_cidrs)
     _check_pairs(world)
-    _check_routes(world, decision.managed)
+    _check_routes(world, decision.selection.managed)
     for name, record in world.records.items():
-        _check_member(world, world.nodes[name], record.spec, decision.managed)
+        _check_member(world, world.nodes[name], record.spec, decision.selection.managed)
 
 
 def running(world: World, spec: NodeRouteSpec) -> bool:
@@ -65,7 +66,7 @@ def _check_pairs(world: World) -> None:
             assert not world.checked(b.network_interface_id)
 
 
-def _check_routes(world: World, managed: frozenset[str]) -> None:
+def _check_routes(world: World, managed: Collection[str]) -> None:
     targets = {cidr: r.spec.network_interface_id for r in world.records.values() for cidr in r.spec.pod_cidrs}
     for table in world.tables.values():
         for destination, route in table.routes.items():
@@ -77,7 +78,7 @@ def _check_routes(world: World, managed: frozenset[str]) -> None:
                 assert table.id in managed
 
 
-def _check_member(world: World, node: Node, spec: NodeRouteSpec, managed: frozenset[str]) -> None:
+def _check_member(world: World, node: Node, spec: NodeRouteSpec, managed: Collection[str]) -> None:
     if not running(world, spec):
         assert not spec.native_in, "published though its routes lead nowhere"
         return

@@ -154,7 +154,7 @@ def grouped(ingress: dict[str, list[Rule]], **of: str) -> Facts:
     nodes, instances = {}, {}
     for number, name in enumerate(of, 1):
         nodes[name] = Node(name, name, "1", "", f"i-{name}")
-        interface = Interface(f"eni-{name}", 0, "subnet-1", False, (f"10.0.0.{number}",))
+        interface = Interface(f"eni-{name}", 0, "subnet-1", (f"10.0.0.{number}",), source_dest_check=False)
         instances[f"i-{name}"] = Instance(f"i-{name}", "running", "vpc-1", "a", (interface,))
     groups = Groups(
         {f"i-{name}": frozenset(names.split("+")) for name, names in of.items()},
@@ -203,8 +203,8 @@ def of_two_families(ingress: list[Rule], *addresses: str) -> Facts:
     instances = {
         f"i-{name}": replace(known(facts.aws.instances)[f"i-{name}"], interfaces=(interface,))
         for name, interface in (
-            ("n1", Interface("eni-n1", 0, "subnet-1", False, ("10.0.0.1", "fd00::1"))),
-            ("n2", Interface("eni-n2", 0, "subnet-1", False, addresses)),
+            ("n1", Interface("eni-n1", 0, "subnet-1", ("10.0.0.1", "fd00::1"), source_dest_check=False)),
+            ("n2", Interface("eni-n2", 0, "subnet-1", addresses, source_dest_check=False)),
         )
     }
     return replace(facts, aws=replace(facts.aws, groups=groups, instances=instances))
@@ -277,7 +277,7 @@ def in_two_subnets(*addresses: str) -> Facts:
     facts = grouped({}, n1="sg-a", n2="sg-a")
     instances, subnets, acls = {}, {}, []
     for name, number in (("n1", 1), ("n2", 2)):
-        interface = Interface(f"eni-{name}", 0, f"subnet-{number}", False, addresses)
+        interface = Interface(f"eni-{name}", 0, f"subnet-{number}", addresses, source_dest_check=False)
         instances[f"i-{name}"] = Instance(f"i-{name}", "running", "vpc-1", "a", (interface,))
         cidrs = (Cidr.parse(f"10.0.{number}.0/24"), Cidr.parse(f"fd00:{number}::/64"))
         subnets[f"subnet-{number}"] = Subnet(f"subnet-{number}", "vpc-1", "a", cidrs)

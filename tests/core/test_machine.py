@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cloudroute.core.cluster.model import DirectRouting, Step
 from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Cidr, Node
+from tests.core.history import History
 from tests.core.invariants import check_always, check_settled
 from tests.core.world import DUAL, POLICY, World
 
@@ -51,6 +52,7 @@ class ClusterMachine(RuleBasedStateMachine):
         pools = (SMALL, *base.pools[1:])
         policy = replace(base, pools=pools, direct_routing=direct, overlay=overlay, route_reserve=reserve)
         self.world = World(policy, "ab", ipv6_only="b" if dual and ipv6_only else "", limit=7)
+        self.world.watch = History().see
         self.names: list[str] = []
         for zone in zones:
             self.join(zone)

@@ -379,7 +379,8 @@ def test_an_unknown_instance_is_published_nowhere_new() -> None:
     world.instances[instance] = known
     for _ in range(3):
         world.now += 5
-        world.cycle(snapshot=replace(snapshot, now=world.now, memory=world.memory, node_routes=dict(world.records)))
+        carryover, records = world.carryover, dict(world.records)
+        world.cycle(snapshot=replace(snapshot, now=world.now, carryover=carryover, node_routes=records))
     assert world.spec(a).native_in == ()
     world.settle()
     check_settled(world)

@@ -12,6 +12,7 @@ from cloudroute.agent.report import Report
 from cloudroute.commands.status import node_statuses
 from cloudroute.core.explain.overview import compose
 from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
+from cloudroute.core.node.startup import AgentState
 from cloudroute.core.paths import path_counts
 from cloudroute.dataplane import Host, packed
 from tests.core.world import POLICY, World
@@ -35,8 +36,9 @@ def column(world: World, name: str) -> object:
     """PATH, as the node's agent writes it."""
     own = world.records[name]
     host = Host("eth0", 9001, ((packed(own.spec.node_ips[0]), 16),), (packed("10.9.0.1"),))
-    wanted = DesiredStateBuilder(AgentPolicy((), 1, 8472, True, ())).compose(own, world.records, {}, host)
-    return Report.of(own, wanted).status({}, 0)["path"]
+    policy = AgentPolicy((), vni=1, port=8472, masquerade=True, exceptions=())
+    wanted = DesiredStateBuilder(policy).compose(own, world.records, {}, host)
+    return Report.of(AgentState.SERVING, own, wanted).status({}, 0)["path"]
 
 
 def test_of_one_table_that_is_full_those_with_an_entry_are_native_and_the_rest_overlay() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.cluster.transitions import ABSENCE_SECONDS
+from cloudroute.core.cluster.draining import ABSENCE_SECONDS
 from tests.core.test_phases import turn
 from tests.core.test_phases_agents import DRAIN, FINE, STOPPED, Reporting, notices
 from tests.core.world import POLICY
@@ -51,7 +51,7 @@ def test_the_plan_says_for_whom_it_waits_and_until_when() -> None:
     assert (plan.empty, set(plan.waits)) == (True, {(start + ABSENCE_SECONDS, words)})
     world.restart()
     assert {wait.what for wait in world.copy().cycle().plan.waits} == {words}, "what `plan` prints"
-    world.memory = plan.memory
+    world.carryover = plan.carryover
     turn(world, start + ABSENCE_SECONDS - TICK)
     assert len(world.ours("rtb-a")) == 2
     assert not notices(world.cycle(), "AgentStopped")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
-from cloudroute.core.node.peers import NodeUnusable, assign_ids, vtep_mac
+from cloudroute.core.node.desired import DesiredStateBuilder
+from cloudroute.core.node.peers import NodeUnusable, assign_ids, packed_or_none, vtep_mac
 from cloudroute.core.node.roster import roster
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.dataplane import Host, packed
 from cloudroute.types import BITS, Cidr, NodeRoute
-from tests.agent.world import HOST, POOLS, TABLES, node_route
+from tests.agent.world import HOST, POLICY, POOLS, TABLES, node_route
 
 OWN = node_route(1)
-POLICY = AgentPolicy(POOLS, 1, 8472, True, ())
 
 
 def names(*routes: NodeRoute) -> set[str]:
@@ -95,6 +95,15 @@ def test_ids_are_unique_and_kept(texts: list[str], data: st.DataObject) -> None:
     for cidr in cidrs:
         if cidr in known and known[cidr] not in taken and list(known.values()).count(known[cidr]) == 1:
             assert ids[cidr] == known[cidr]
+
+
+@given(st.ip_addresses().map(str) | st.text("0123456789abcdef.:", max_size=20))
+def test_text_is_an_address_where_python_says_so(text: str) -> None:
+    try:
+        expected = ipaddress.ip_address(text).packed
+    except ValueError:
+        expected = None
+    assert packed_or_none(text) == expected
 
 
 NATIVE = st.sets(st.sampled_from(TABLES)).map(sorted)

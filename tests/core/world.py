@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 
 from cloudroute.core.cluster.model import (
     AssignPodCidrs,
+    Carryover,
     ChangeRoute,
     DeleteNodeRoute,
     DeleteRouteTableObject,
     DisableSourceDestCheck,
     Key,
-    Memory,
     Policy,
     SetCondition,
     Snapshot,
@@ -80,7 +80,7 @@ class World:
     """Their `routes` are changed in place; a snapshot has copies."""
     subnets: dict[str, Subnet] = field(default_factory=dict)
     prefix_lists: dict[str, tuple[Family, int]] = field(default_factory=dict)
-    memory: Memory = field(default_factory=Memory)
+    carryover: Carryover = field(default_factory=Carryover)
     refused: set[tuple[str, Family]] = field(default_factory=set)
     held: frozenset[Key] = frozenset()
     foreigners: dict[tuple[str, Cidr | str], Route] = field(default_factory=dict)
@@ -96,12 +96,14 @@ class World:
     asked: Counter[tuple[str, Family]] = field(default_factory=Counter)
     """Creates that were answered RouteLimitExceeded."""
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    watch: Callable[[Snapshot, Decision], None] = lambda _snapshot, _decision: None
+    """Called with each plan of a cycle."""
 
     def __post_init__(self) -> None:
         names = ["rtb-main"] if self.one_table else [f"rtb-{zone}" for zone in self.zones]
         for name in names:
             subnets = () if self.one_table else (f"subnet-{name[-1]}",)
-            self.tables[name] = RouteTable(name, VPC, self.one_table, subnets, {}, {})
+            self.tables[name] = RouteTable(name, VPC, subnets, {}, {}, main=self.one_table)
             for local in (LOCAL, LOCAL6):
                 if local.family in self.policy.families:
                     self._foreign(name, Route(local, "local"))
@@ -119,7 +121,7 @@ class World:
         if zone in self.ipv6_only:
             address = f"fd10:0:0:{index}::{number + 4:x}"
         enis = tuple(
-            Interface(f"eni-{number:04}{'x' * index}", index, f"subnet-{zone}", checked, (address,))
+            Interface(f"eni-{number:04}{'x' * index}", index, f"subnet-{zone}", (address,), source_dest_check=checked)
             for index in range(interfaces)
         )
         self.instances[f"i-{number:04}"] = Instance(f"i-{number:04}", "running", VPC, f"zone-{zone}", enis)
@@ -151,7 +153,11 @@ class World:
         """Give an instance another primary ENI, as on a start from a template; the new id. The old ENI is gone."""
         old = self.instances[instance]
         primary = Interface(
-            f"eni-{next(self.ids):04}", 0, old.interfaces[0].subnet_id, checked, old.interfaces[0].addresses
+            f"eni-{next(self.ids):04}",
+            0,
+            old.interfaces[0].subnet_id,
+            old.interfaces[0].addresses,
+            source_dest_check=checked,
         )
         self.instances[instance] = replace(old, interfaces=(primary, *old.interfaces[1:]))
         self._routes_follow({old.interfaces[0].id}, blackhole=True)
@@ -220,7 +226,7 @@ class World:
         return Snapshot(
             self.now, dict(self.nodes), dict(self.records), dict(self.reports), VPC, dict(self.instances),
             tables, dict(self.subnets), self.limit, dict(self.prefix_lists), frozenset(self.refused), self.held,
-            self.memory,
+            self.carryover,
         )  # fmt: skip
 
     def copy(self) -> World:
@@ -229,14 +235,16 @@ class World:
 
     def restart(self) -> None:
         """Another process takes over: it knows what it reads, nothing else."""
-        self.memory, self.refused, self.held = Memory(), set(), frozenset()
+        self.carryover, self.refused, self.held = Carryover(), set(), frozenset()
 
     def cycle(self, fails: Callable[[Step], bool] = none_fails, snapshot: Snapshot | None = None) -> Decision:
         """One turn of the loop: plan (from what is there, or from what was seen of it), do, conclude."""
-        decision = decide(snapshot or self.snapshot(), self.policy)
+        snapshot = snapshot or self.snapshot()
+        decision = decide(snapshot, self.policy)
+        self.watch(snapshot, decision)
         subjects = [(one.kind, one.uid or one.name, one.reason, one.occasion) for one in decision.plan.notices]
         assert len(set(subjects)) == len(subjects), "two notices are about one thing: they would take turns in the log"
-        self.memory, self.refused = decision.plan.memory, set()
+        self.carryover, self.refused = decision.plan.carryover, set()
         failed = self.run(decision.plan.steps, fails)
         failed |= self.run(conclude(decision, self.snapshot()), fails)
         self.held = frozenset(failed)

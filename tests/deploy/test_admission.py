@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.status import StatusError
 from tests.accounts import may
 from tests.contract.conftest import Api
 from tests.contract.test_crds import ROUTE
 from tests.deploy.conftest import DEPLOY
+from tests.waiting import eventually
 
 GROUP = "/apis/cloudroute.io/v1alpha1"
 NODES = ("node-1", "node-2")
@@ -88,10 +88,10 @@ def policed(cluster: RealKubeApi) -> Iterator[RealKubeApi]:
         "serviceAccountName": "cloudroute-agent",
         "containers": [{"name": "agent", "image": "cloudroute"}],
     }
-    wait_for(lambda: pod_admitted(cluster, spec), "the agent's account is known to the server's admission")
+    eventually(lambda: pod_admitted(cluster, spec), "the agent's account is known to the server's admission")
     nobody = Caller(cluster, token(cluster, "agent"))
     # The server learns of policies by a watch.
-    wait_for(lambda: nobody.says_ready(NODES[0]), "the policy is in force")
+    eventually(lambda: nobody.says_ready(NODES[0]), "the policy is in force")
     yield cluster
     cluster.delete("pods", "agent", SPACE)
     for name in NODES:
@@ -101,7 +101,7 @@ def policed(cluster: RealKubeApi) -> Iterator[RealKubeApi]:
     for one in reversed(applied):
         plural = plurals.get(one["kind"], _plural(one["kind"]))
         cluster.delete(plural, one["metadata"]["name"], one["metadata"].get("namespace", ""))
-    wait_for(
+    eventually(
         lambda: SPACE not in {one["metadata"]["name"] for one in cluster.list("namespaces")},
         "the namespace is gone",
         300,  # Kubernetes tries again up to a minute later when it could not discover what CRDs have just gone
@@ -210,7 +210,7 @@ def allow(cluster: RealKubeApi, account: str, verbs: list[str], resources: list[
 
 def await_right(cluster: RealKubeApi, user: str, resource: str, verb: str) -> None:
     """Until the server's authorizer knows that a user may do it: before, a refusal would not be the policy's."""
-    wait_for(lambda: may(cluster, user, "cloudroute.io", resource, verb), f"{user} may {verb} {resource}")
+    eventually(lambda: may(cluster, user, "cloudroute.io", resource, verb), f"{user} may {verb} {resource}")
 
 
 def bind(cluster: RealKubeApi, user: str, role: str) -> None:

@@ -13,12 +13,11 @@ import yaml
 
 from cloudroute import __version__, crds
 from cloudroute.adapters import sysctl
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.config import AgentSettings, ControllerSettings, load
 from cloudroute.config.declare import Settings, settings_of
 from cloudroute.config.settings import SharedSettings
 from cloudroute.dataplane import LEASES
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import AgentTelemetry, Telemetry
 from cloudroute.types import Cidr
 from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run, named
 

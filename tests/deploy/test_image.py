@@ -84,6 +84,16 @@ def test_it_runs(inside: Container) -> None:
     assert inside("id", "-u").stdout == "65532\n"
 
 
+def test_the_lab_is_not_in_it(inside: Container) -> None:
+    """No file of it; the commands that need it say how to get it."""
+    package = inside("find", "/opt/cloudroute", "-path", "*/site-packages/cloudroute/*").stdout.splitlines()
+    assert [path for path in package if path.endswith("/cloudroute/cli.py")]
+    assert [path for path in package if "/cloudroute/lab" in path] == []
+    answer = inside("cloudroute", "demo")
+    assert answer.returncode == 2
+    assert "pip install 'cloudroute[lab]'" in answer.stderr
+
+
 @pytest.mark.parametrize("inside", [ARCHITECTURES[platform.machine()]], indirect=True)
 def test_nft_runs(inside: Container) -> None:
     """The agent calls it. QEMU knows no netlink of netfilter, so only on the machine's own architecture."""

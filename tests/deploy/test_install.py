@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.status import StatusError
 from tests.contract.test_crds import ROUTE
 from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run
+from tests.waiting import eventually
 
 CRDS = {"noderoutes.cloudroute.io", "routetables.cloudroute.io"}
 RELEASE = "cloudroute"
@@ -52,7 +52,7 @@ def forget(cluster: RealKubeApi, namespace: str) -> None:
     cluster.delete("namespaces", namespace)
     # The API server looks for a minute whether a CRD's objects are gone, and only then begins anew
     # (apiextensions-apiserver, pkg/controller/finalizer/crd_finalizer.go, deleteInstances).
-    wait_for(lambda: not CRDS & names(cluster, "customresourcedefinitions"), "the CRDs are gone", 180)
+    eventually(lambda: not CRDS & names(cluster, "customresourcedefinitions"), "the CRDs are gone", 180)
 
 
 def test_installed_upgraded_uninstalled(cluster: RealKubeApi, helm: Run, kubeconfig: Path, namespace: str) -> None:
@@ -66,7 +66,7 @@ def test_installed_upgraded_uninstalled(cluster: RealKubeApi, helm: Run, kubecon
     said = does("install", RELEASE, str(CHART), "--create-namespace", *VALUES)
     assert f"kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged" in said
     assert names(cluster, "daemonsets", namespace) == {"cloudroute-agent"}
-    wait_for(lambda: serves_node_routes(cluster), "NodeRoutes are served")
+    eventually(lambda: serves_node_routes(cluster), "NodeRoutes are served")
     cluster.create(
         {"apiVersion": "cloudroute.io/v1alpha1", "kind": "NodeRoute", "metadata": {"name": namespace}, "spec": ROUTE}
     )
@@ -79,7 +79,7 @@ def test_installed_upgraded_uninstalled(cluster: RealKubeApi, helm: Run, kubecon
     assert "--route-limit=auto" in container["args"]
     definition = cluster.get("customresourcedefinitions", "noderoutes.cloudroute.io")
     assert definition["spec"]["names"]["shortNames"] == ["nr"]
-    wait_for(lambda: serves_node_routes(cluster), "NodeRoutes are served again")
+    eventually(lambda: serves_node_routes(cluster), "NodeRoutes are served again")
 
     does("uninstall", RELEASE)
     assert not names(cluster, "deployments", namespace) | names(cluster, "daemonsets", namespace)
@@ -125,7 +125,7 @@ def test_the_plain_manifests_are_taken(cluster: RealKubeApi, kubectl: str, kubec
         policy = cluster.get("validatingadmissionpolicies", "noderoutes.cloudroute.io")
         return "typeChecking" in policy.get("status", {})
 
-    wait_for(checked, "the controller manager has checked the policy")
+    eventually(checked, "the controller manager has checked the policy")
     policy = cluster.get("validatingadmissionpolicies", "noderoutes.cloudroute.io")
     assert policy["status"]["typeChecking"] == {}
     does("delete")
@@ -147,7 +147,7 @@ def test_manifests_that_were_applied_become_a_release(
     def pods() -> set[str]:
         return {pod["metadata"]["uid"] for pod in cluster.list("pods", RELEASE)}
 
-    wait_for(lambda: len(pods()) == 2, "the controller's pods are there")
+    eventually(lambda: len(pods()) == 2, "the controller's pods are there")
     objects, before = uids(), pods()
     words = ("--namespace", RELEASE, "--values", str(CHART / "plain.yaml"))
     refused = helm("install", RELEASE, str(CHART), *words, kubeconfig=kubeconfig)
@@ -164,5 +164,5 @@ def test_manifests_that_were_applied_become_a_release(
         "containers"
     ]
     assert "--route-limit=auto" in container["args"]
-    wait_for(lambda: pods() != before, "the controller's pods are being replaced")
+    eventually(lambda: pods() != before, "the controller's pods are being replaced")
     subprocess.run([*command, "delete", *file], capture_output=True, check=True)

@@ -23,12 +23,13 @@ from cloudroute.lab.hosts.kubelet import missing
 from cloudroute.lab.hosts.kubelet_config import CNI_BIN
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.relay import Relay
-from cloudroute.lab.hosts.workload import daemonset, node_ready, running, wait_for
+from cloudroute.lab.hosts.workload import daemonset, node_ready, running
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.contract.test_crds import ROUTE
 from tests.deploy.conftest import CHART, Run
 from tests.lab.hosts.test_kubelet import PREFIX, Machine, machine, wait_until_serving
 from tests.required import lacking
+from tests.waiting import eventually
 
 NODE = "node-1"
 SPACE = "cloudroute"
@@ -202,10 +203,10 @@ def site(
 
 def test_a_node_gets_its_network(site: Site) -> None:
     """The agent's pod starts on a node that is not ready; its token may write the status; then pods get addresses."""
-    wait_for(lambda: site.status().get("ready"), "the agent says that all is in place")
-    wait_for(lambda: node_ready(site.kube, NODE), "the node is ready")
+    eventually(lambda: site.status().get("ready"), "the agent says that all is in place")
+    eventually(lambda: node_ready(site.kube, NODE), "the node is ready")
     site.kube.create(daemonset("web"))
-    pods = wait_for(lambda: running(site.kube, "web"), "a pod runs")
+    pods = eventually(lambda: running(site.kube, "web"), "a pod runs")
     assert pods[NODE].addresses[0].startswith("10.8.1.")
 
 
@@ -224,17 +225,17 @@ def test_it_does_all_of_its_work_so(site: Site) -> None:
     """Settings, devices, a peer's entries and the nftables table; what somebody else changes it sets again."""
     site.kube.create(route(3))
     host = site.node.namespace
-    wait_for(lambda: host.run("ip", "route", "show", "10.8.3.0/24"), "there is a route to the peer")
-    wait_for(lambda: "dst 10.9.0.3" in host.run("bridge", "fdb", "show", "dev", "cr0"), "there is an FDB entry")
+    eventually(lambda: host.run("ip", "route", "show", "10.8.3.0/24"), "there is a route to the peer")
+    eventually(lambda: "dst 10.9.0.3" in host.run("bridge", "fdb", "show", "dev", "cr0"), "there is an FDB entry")
     assert "mtu 1450" in host.run("ip", "link", "show", "type", "veth")
     assert "masquerade" in host.run("nft", "list", "table", "inet", "cloudroute")
     assert site.sysctl("net/ipv4/ip_forward") == "1"
     for device in ("eth0", "cr0"):
         assert site.sysctl(f"net/ipv4/conf/{device}/rp_filter") == "2"
     host.sysctl({"net/ipv4/ip_forward": "0", "net/ipv4/conf/cr0/rp_filter": "1"})
-    wait_for(lambda: site.sysctl("net/ipv4/ip_forward") == "1", "forwarding is on again")
-    wait_for(lambda: site.sysctl("net/ipv4/conf/cr0/rp_filter") == "2", "the filter is loose again")
-    wait_for(lambda: site.status()["ready"], "the agent says that all is in place")
+    eventually(lambda: site.sysctl("net/ipv4/ip_forward") == "1", "forwarding is on again")
+    eventually(lambda: site.sysctl("net/ipv4/conf/cr0/rp_filter") == "2", "the filter is loose again")
+    eventually(lambda: site.status()["ready"], "the agent says that all is in place")
     site.kube.delete("noderoutes", "node-3")
 
 
@@ -248,7 +249,7 @@ def test_helm_test_passes_where_all_is_well(site: Site) -> None:
 def test_helm_test_fails_where_one_thing_is_wrong(site: Site) -> None:
     """The node's address is not what its NodeRoute says: the exit code tells, and the pod's log which node and why."""
     site.kube.patch("noderoutes", NODE, {"spec": {"nodeIPs": ["10.9.0.9"]}})
-    wait_for(lambda: site.status()["ready"] is False, "the agent says that something is wrong")
+    eventually(lambda: site.status()["ready"] is False, "the agent says that something is wrong")
     answer = site.helm("test", "cloudroute")
     assert answer.returncode == 1
     said = site.test_log()
@@ -256,14 +257,14 @@ def test_helm_test_fails_where_one_thing_is_wrong(site: Site) -> None:
     assert "10.9.0.9" in said
     assert "1 of 1 nodes are not ready" in said
     site.kube.patch("noderoutes", NODE, {"spec": {"nodeIPs": ["10.9.0.1"]}})
-    wait_for(lambda: site.status()["ready"], "all is in place again")
+    eventually(lambda: site.status()["ready"], "all is in place again")
 
 
 def test_a_new_agent_takes_over(site: Site) -> None:
     """An upgrade replaces the agent: what it is to change changes, and the pods' network stays."""
     pods = running(site.kube, "web")
     site.upgrade("agent.settings.vni=2")
-    wait_for(lambda: site.rolled("daemonsets", "cloudroute-agent"), "the new agent is ready")
+    eventually(lambda: site.rolled("daemonsets", "cloudroute-agent"), "the new agent is ready")
     assert "vxlan id 2 " in site.node.namespace.run("ip", "-d", "link", "show", "cr0")
     assert site.node.conflist.parent.joinpath("10-cloudroute.conflist").exists()
     assert running(site.kube, "web") == pods
@@ -273,13 +274,13 @@ def test_the_only_node_has_room_for_one_controller(site: Site) -> None:
     """Of the two replicas the second waits and the first works; Helm says what to set."""
     answer = site.upgrade(rf"controller.nodeSelector.kubernetes\.io/hostname={NODE}")
     assert "The cluster has one node, which has room for one controller" in answer.stdout
-    wait_for(lambda: site.controllers().get("Running"), "a controller runs")
+    eventually(lambda: site.controllers().get("Running"), "a controller runs")
 
     def one_waits() -> bool:
         now = site.deployment()
         return (now.get("readyReplicas"), now.get("updatedReplicas")) == (1, 2)
 
-    wait_for(one_waits, "it is ready, and both are of the newest generation")
+    eventually(one_waits, "it is ready, and both are of the newest generation")
     assert {phase: len(pods) for phase, pods in site.controllers().items()} == {"Running": 1, "Pending": 1}
 
 
@@ -287,7 +288,7 @@ def test_with_one_replica_the_only_node_is_upgraded_and_drained(site: Site, kube
     """An upgrade replaces the controller, and a drain evicts it: no budget and no spread is in the way."""
     answer = site.upgrade("controller.replicas=1", "controller.settings.resync-seconds=90")
     assert "The cluster has one node" not in answer.stdout
-    wait_for(lambda: site.rolled("deployments", "cloudroute-controller"), "the new controller is ready")
+    eventually(lambda: site.rolled("deployments", "cloudroute-controller"), "the new controller is ready")
     assert b"--resync-seconds=90" in (site.process("controller") / "cmdline").read_bytes()
 
     def does(*words: str) -> None:
@@ -299,7 +300,7 @@ def test_with_one_replica_the_only_node_is_upgraded_and_drained(site: Site, kube
     does("drain", "--ignore-daemonsets", "--timeout=60s")
     assert site.controllers().keys() == {"Pending"}
     does("uncordon")
-    wait_for(lambda: site.rolled("deployments", "cloudroute-controller"), "a controller is ready again")
+    eventually(lambda: site.rolled("deployments", "cloudroute-controller"), "a controller is ready again")
     assert site.controllers()["Running"] != before
 
 

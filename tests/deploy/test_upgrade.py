@@ -16,11 +16,11 @@ import yaml
 
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Vpc
-from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.contract.test_controller import cloudroute
 from tests.deploy.conftest import CHART, DEPLOY, Run
 from tests.deploy.test_install import serves_node_routes
+from tests.waiting import eventually
 
 HERE = Path(__file__).parent
 FIRST, EARLIER = HERE / "first-manifest.yaml", HERE / "before-the-chart.yaml"
@@ -76,7 +76,7 @@ def account(cluster: RealKubeApi, ctl: Kubectl) -> Iterator[Account]:
 
 def sync(cluster: RealKubeApi, account: Account, folder: Path) -> None:
     """The controller, under the account that the manifests give it, does all there is to do."""
-    wait_for(lambda: serves_node_routes(cluster), "NodeRoutes are served")
+    eventually(lambda: serves_node_routes(cluster), "NodeRoutes are served")
     kubeconfig = cluster.kubeconfig(folder / "controller", "controller")
     done = cloudroute(account.url, kubeconfig, "controller", "--once", "--listen", "127.0.0.1:0")
     assert done.returncode == 0, done.stderr
@@ -147,7 +147,7 @@ def test_an_upgrade_from_the_first_one(
     assert all(len(destinations) == NODES + 1 for destinations in routes.values())
 
     renew()
-    wait_for(lambda: serves_node_routes(cluster), "NodeRoutes are served by the new definition")
+    eventually(lambda: serves_node_routes(cluster), "NodeRoutes are served by the new definition")
     assert objects(ctl, file) == before
     assert journal(cluster) == said
     account.aws.reset_calls()

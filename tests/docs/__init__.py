@@ -1,1 +1,1 @@
-"""What the documentation says is so: links, commands, names, generated reference, and the built site."""
+"""Tests of the documentation: links, commands, names, generated reference, and the built site."""

@@ -1,4 +1,4 @@
-"""What is checked of each page. A check gives a sentence for each thing that is wrong, and nothing when all is well."""
+"""The checks of each page. A check yields a sentence for each problem."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ import hcl2
 import jsonschema
 import yaml
 
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.cli import COMMANDS
 from cloudroute.commands.help import command_settings
 from cloudroute.config import CONFIG_FLAG, settings_of
 from cloudroute.config.settings import ALL_SETTINGS
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import AgentTelemetry, Telemetry
 from tests.docs.cloudroute_words import problems_of
 from tests.docs.pages import ROOT, Block, Page, pages
 from tests.docs.shell import SHELLS, assignments, commands, script
@@ -72,7 +71,7 @@ def _anchors_of_all() -> Mapping[str, set[str]]:
 
 
 def blocks(page: Page) -> Problems:
-    """A block is what its language says: YAML, JSON, Python, HCL and shell are parsed."""
+    """Each block parses in its language: YAML, JSON, Python, HCL, shell."""
     for block in page.blocks:
         parse = _PARSERS.get(block.language)
         if parse is None:
@@ -126,7 +125,7 @@ def cloudroute(page: Page) -> Problems:
 
 
 def _calls(command: list[str]) -> Iterator[list[str]]:
-    """The words after `cloudroute`, where it is the command or what `kubectl exec ... --` runs."""
+    """The arguments of `cloudroute`, where it is the command, or the one of `kubectl exec ... --`."""
     if command[0].rsplit("/", 1)[-1] == "cloudroute":
         yield command[1:]
     elif "--" in command and command[command.index("--") + 1 :][:1] == ["cloudroute"]:
@@ -141,7 +140,7 @@ def variables(page: Page) -> Problems:
 
 
 def flags(page: Page) -> Problems:
-    """A flag in a sentence that nearly is one of ours is one of ours; those of other programs look otherwise."""
+    """A flag in a sentence that resembles one of ours must be one of ours."""
     known = {setting.flag for command in COMMANDS for setting in command_settings(command)} | {CONFIG_FLAG}
     for code, line in page.words:
         for flag in re.findall(r"(?<!\S)--[a-z][-a-z0-9]*", code):
@@ -203,7 +202,7 @@ def helm(page: Page) -> Problems:
 
 
 def _has(schema: Any, key: str) -> bool:
-    """Whether a schema knows the place that a key of --set names."""
+    """Whether a schema has the key that --set names."""
     for name in re.split(r"(?<!\\)\.", re.sub(r"\[\d+\]", "[]", key)):
         plain = name.replace("\\.", ".").removesuffix("[]")
         properties, extra = (
@@ -242,14 +241,14 @@ def metrics(page: Page) -> Problems:
 
 @cache
 def metric_names() -> frozenset[str]:
-    """Every series of controller and agent, by all the names that Prometheus knows it by."""
+    """Every series of controller and agent, by each of its names in Prometheus."""
     registries = (Telemetry().registry, AgentTelemetry().registry)
     names = {metric.name for registry in registries for metric in registry.collect()}
     return frozenset(names | {name + suffix for name in names for suffix in SUFFIXES})
 
 
 def paths(page: Page) -> Problems:
-    """What looks like a path of this repository is one."""
+    """Each path of the form of this repository's exists."""
     named = [(code, line) for code, line in page.words if " " not in code]
     for block in page.blocks:
         if block.language in SHELLS:

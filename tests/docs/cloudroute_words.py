@@ -1,4 +1,4 @@
-"""What the program itself says of a command line in a page."""
+"""The program's own parser, applied to a command line in a page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cloudroute import cli
 from cloudroute.errors import UsageError
 
 _PLACEHOLDER = re.compile(r"\$|[A-Z][A-Z0-9_-]{1,}\b|<\w+>|\.\.\.")
-"""What stands for a reader's own value: $VPC, "$(hostname)", VPC_ID."""
+"""Placeholder for a reader's own value: $VPC, "$(hostname)", VPC_ID."""
 
 
 def problems_of(words: Sequence[str], environment: Mapping[str, str] | None) -> Iterator[str]:
-    """What is wrong with `cloudroute WORDS`, given these variables.
+    """Problems of `cloudroute WORDS`, given these variables.
 
     Without any (None) it is a mention within a sentence: flags and arguments may be missing.
     """

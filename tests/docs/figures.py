@@ -52,7 +52,7 @@ _TIPS = "".join(
 )
 
 
-def text(x: float, y: float, words: str, kind: str = "s", middle: bool = False) -> str:
+def text(x: float, y: float, words: str, kind: str = "s", *, middle: bool = False) -> str:
     """One line of text; `kind` is a class of the style."""
     anchor = ' text-anchor="middle"' if middle else ""
     return f'  <text class="{kind}" x="{x:g}" y="{y:g}"{anchor}>{escape(words)}</text>\n'
@@ -72,7 +72,7 @@ def arrow(path: str, kind: str = "plain") -> str:
 
 
 def picture(width: int, height: int, title: str, description: str, *parts: str) -> str:
-    """A whole SVG, with the words that a screen reader says."""
+    """A whole SVG, with title and description for screen readers."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-size="14" role="img"\n'
         '     font-family="ui-sans-serif, system-ui, sans-serif" aria-labelledby="title description">\n'
@@ -110,7 +110,7 @@ def paths() -> str:
 
 
 def table() -> str:
-    """What fills a route table, and who waits for the next entry."""
+    """The entries of a route table, and the node that waits for the next one."""
     cells = [
         ("others", ["local", "0.0.0.0/0", "pl-…", "pl-…"]),
         ("native", ["node-1", "node-2", "node-3", "node-4", "node-5"]),
@@ -172,7 +172,7 @@ def order() -> str:
 
 
 def addresses() -> str:
-    """Whose address the receiver of a pod's packet sees."""
+    """The source address that the receiver of a pod's packet sees."""
     return picture(
         960, 360, "Pod addresses and masquerade",
         "Each node's pods have addresses of its pod CIDR, a part of the cluster CIDR. A pod keeps its address toward "

@@ -1,4 +1,4 @@
-"""Markdown pages as what can be checked of them: links, anchors, code blocks and code words."""
+"""Markdown pages, parsed into links, anchors, code blocks and inline code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where a link or an image leads, and the line of its paragraph."""
+    """Target of a link or an image, and the line of its paragraph."""
 
     target: str
     line: int
@@ -79,12 +79,12 @@ class Page:
 
     @property
     def words(self) -> list[tuple[str, int]]:
-        """What stands in `code` within a sentence, with its line."""
+        """Inline code, with its line."""
         return [(token.content, line) for token, line in self._inline() if token.type == "code_inline"]
 
     @property
     def anchors(self) -> set[str]:
-        """What can follow # in a link to this page, as GitHub and the site make it of headings."""
+        """Anchors of this page, as GitHub and the site derive them from headings."""
         found: set[str] = set()
         for token, following in zip(self._tokens, self._tokens[1:], strict=False):
             if token.type == "heading_open":

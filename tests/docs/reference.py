@@ -15,13 +15,12 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, Metric
 
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.cli import COMMANDS
 from cloudroute.commands.command import Command
 from cloudroute.commands.help import command_settings
 from cloudroute.config import Setting
 from cloudroute.dataplane import Kind
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import AgentTelemetry, Telemetry
 from tests.docs.pages import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
@@ -132,7 +131,7 @@ def _series(registry: CollectorRegistry) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _labels(registry: CollectorRegistry, metric: Metric) -> Sequence[str]:
-    """The labels' names; what is drawn anew at each scrape has them in the metric, what is counted in the counter."""
+    """Label names: in the collector of a counter, in the metric itself where it is made at each scrape."""
     for collector, names in registry._collector_to_names.items():
         if metric.name in names and hasattr(collector, "_labelnames"):
             return tuple(collector._labelnames)
@@ -183,7 +182,7 @@ def _fields(schema: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, 
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
         path = f"{prefix}.{name}" if prefix else name
-        yield code(path), _type(field), _meaning(field, name in required)
+        yield code(path), _type(field), _meaning(field, required=name in required)
         yield from _fields(field, path)
         yield from _fields(field.get("items", {}), f"{path}[]")
 
@@ -193,7 +192,7 @@ def _type(field: Mapping[str, Any]) -> str:
     return kind + (f" ({field['format']})" if field.get("format") == "date-time" else "")
 
 
-def _meaning(field: Mapping[str, Any], required: bool) -> str:
+def _meaning(field: Mapping[str, Any], *, required: bool) -> str:
     words = [str(field.get("description", ""))]
     if "enum" in field:
         words.append(f"One of {', '.join(map(code, field['enum']))}.")
@@ -220,7 +219,7 @@ key or value is refused before anything is sent to the cluster. No default: what
 
 
 def comments(text: str) -> dict[str, str]:
-    """What stands above each key of values.yaml, by the key's path; examples that are commented out are left.
+    """Comments above each key of values.yaml, by the key's path, without commented-out examples.
 
     >>> comments("# All.\\na:\\n  # One.\\n  b: 1\\n  # Two,\\n  # of two.\\n  c: {}\\n  #   d: 1\\n")
     {'a': 'All.', 'a.b': 'One.', 'a.c': 'Two, of two.'}

@@ -1,4 +1,4 @@
-"""What the program says, read from its source: reasons (one word, for Events, conditions and status) and sentences."""
+"""Texts of the program, read from its source: reasons (one word, of Events, conditions and status) and sentences."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from cloudroute.controller.backoff import EC2_ACTIONS
+from cloudroute.ports import EC2_WRITES
 from tests.docs.pages import ROOT
 
-SAYERS = ("Notice", "notify", "say", "Condition", "bad", "failing", "NodeUnusable", "cls")
+SAYERS = ("Notice", "notify", "say", "Condition", "Report", "Obstacle", "NodeUnusable")
 """Functions that take a reason among their arguments."""
 _REASON = re.compile(r"[A-Z][A-Za-z]+")
 _NO_REASONS = ("Node", "RouteTable", "True", "False")
 GAP = "\0"
-"""What stands for a value within a sentence."""
+"""Placeholder for a value within a sentence."""
 
 
 @cache
@@ -32,7 +32,7 @@ def sentences() -> tuple[str, ...]:
 
 
 def reasons_in(tree: ast.AST) -> Iterator[str]:
-    """Those that a file gives.
+    """Reasons in a file.
 
     >>> list(reasons_in(ast.parse('Notice("Node", name, "", True, "OtherVPC", words); print("Nothing")')))
     ['OtherVPC']
@@ -40,9 +40,9 @@ def reasons_in(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or _name(node.func) not in SAYERS:
             continue
-        for argument in node.args:
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
             if isinstance(argument, ast.JoinedStr) and _text(argument) == f"{GAP}Refused":
-                yield from (f"{action}Refused" for action in EC2_ACTIONS)
+                yield from (f"{action}Refused" for action in EC2_WRITES)
             elif isinstance(argument, ast.Constant) and _is_reason(_text(argument)):
                 yield _text(argument)
 

@@ -1,4 +1,4 @@
-"""The commands in a block of a page: what a reader would type, word by word."""
+"""The commands in a block of a page, as words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PREFIXES = ("sudo", "time", "exec", "env", "then", "do", "if", "until", "while"
 
 
 def script(block: Block) -> str:
-    """What is typed: all of a script, of a console what follows the prompt with the lines that belong to it."""
+    """Typed lines: all of a script; in a console those after a prompt, with their continuations."""
     if block.language != "console":
         return block.text
     typed: list[str] = []
@@ -51,7 +51,7 @@ def commands(block: Block) -> list[list[str]]:
 
 
 def assignments(block: Block) -> dict[str, str]:
-    """Variables that a block sets for what follows, with their literal values."""
+    """Variables that a block sets, with their literal values."""
     found: dict[str, str] = {}
     for line in _logical_lines(script(block)):
         words = [word for word in shlex.split(line, comments=True) if word != "export"]

@@ -1,4 +1,4 @@
-"""Each check finds what it is there for, and lets pass what is right."""
+"""Each check finds its problem, and accepts a correct page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.docs.pages import Page
 
 
 def found(check: Check, text: str, name: str = "docs/sample.md") -> str:
-    """All that a check says of a page, as one text."""
+    """Problems that a check finds in a page, as one text."""
     return "\n".join(check(Page(name, textwrap.dedent(text))))
 
 
@@ -87,7 +87,7 @@ RIGHT = [
 
 @pytest.mark.parametrize(("check", "text", "problem"), WRONG)
 def test_says_what_is_wrong(check: Check, text: str, problem: str) -> None:
-    """A page with that mistake has that problem."""
+    """A page with a mistake has a problem."""
     assert problem in found(check, text)
 
 
@@ -98,5 +98,5 @@ def test_lets_pass_what_is_right(check: Check, text: str) -> None:
 
 
 def test_each_check_has_a_page_in_which_it_fails() -> None:
-    """No check can be forgotten here."""
+    """Each check has a page in which it fails."""
     assert {check for check, _, _ in WRONG} == set(checks.CHECKS)

@@ -1,4 +1,4 @@
-"""The map in CONTRIBUTING.md is the house as it stands."""
+"""The map in CONTRIBUTING.md names the folders that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DATA = frozenset({"tests/tools"})
 
 
 def test_the_map_names_each_folder_and_no_other() -> None:
-    """Folders of cloudroute with code of their own, and the parts of tests."""
+    """The map names each folder with code in cloudroute, and each part of the tests."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `((?:cloudroute|tests)[a-z0-9_/]*)` \|", text, re.MULTILINE))
     code = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "cloudroute").rglob("*.py")}
@@ -20,7 +20,7 @@ def test_the_map_names_each_folder_and_no_other() -> None:
 
 
 def test_files_that_it_names_are_there() -> None:
-    """In the table of places for a new thing, and in the walk."""
+    """Files named in CONTRIBUTING.md exist."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_/]+\.(?:py|md))`", text))
     places = (ROOT, ROOT / "cloudroute", ROOT / "cloudroute/core/explain/doctor")

@@ -15,6 +15,6 @@ def test_nothing_is_wrong(check: Check) -> None:
 
 
 def test_the_pages_are_there() -> None:
-    """The patterns find the pages of each tree."""
+    """The patterns match pages in each folder."""
     names = {page.name for page in pages()}
     assert {"README.md", "CHANGELOG.md", "docs/index.md", "terraform/README.md", "deploy/iam/README.md"} <= names

@@ -1,4 +1,4 @@
-"""docs/reference is what the code says now."""
+"""docs/reference equals the output of the generator."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.docs.reference import FOLDER, PAGES
 
 @pytest.mark.parametrize("name", PAGES)
 def test_as_made_from_the_code(name: str) -> None:
-    """The page equals what would be written."""
+    """The page equals the generated one."""
     path = FOLDER / f"{name}.md"
     same = path.exists() and path.read_text() == PAGES[name]()
     assert same, f"{path.name} is out of date: run python -m tests.docs.reference"
 
 
 def test_no_page_is_left() -> None:
-    """The folder holds what is made, and nothing else."""
+    """The folder holds generated pages only."""
     assert {path.name for path in FOLDER.iterdir()} == {f"{name}.md" for name in PAGES}
 
 
@@ -38,5 +38,5 @@ def test_no_page_is_left() -> None:
     ],
 )
 def test_holds_what_a_reader_looks_up(name: str, words: str) -> None:
-    """Flags, series, fields and values stand there with what is said of them."""
+    """Flags, series, fields and values are listed with their descriptions."""
     assert words in reference.PAGES[name]()

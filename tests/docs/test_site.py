@@ -16,7 +16,7 @@ import pytest
 from tests.docs.pages import ROOT, pages
 
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "object": "data"}
-"""What a browser fetches by itself, by element; what is behind an `a` it fetches when asked."""
+"""Attributes by which a browser loads resources, by element; an `a` is loaded on a click only."""
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +45,19 @@ class _References(HTMLParser):
 
 
 def references(html: str) -> _References:
-    """What a page loads, and what it links."""
+    """URLs that a page loads, and URLs that it links."""
     parser = _References()
     parser.feed(html)
     return parser
 
 
 def outside(html: str) -> list[str]:
-    """What a page would fetch from elsewhere."""
+    """URLs of other hosts that a page would load."""
     return [target for target in references(html).loaded if re.match(r"(?:[a-z]+:)?//", target)]
 
 
 def dangling(page: Path, html: str) -> Iterator[str]:
-    """What a page needs or links that is no file beside it: a folder is none, where no server makes it a page."""
+    """References that are no file of the site; a folder is none, since no server adds index.html."""
     found = references(html)
     for target in (*found.loaded, *found.linked):
         name = unquote(re.split(r"[?#]", target)[0])
@@ -83,7 +83,7 @@ def test_all_links_lead_to_files(site: Path) -> None:
 
 
 def test_every_page_is_there(site: Path) -> None:
-    """Each Markdown page has become one, and the folder's index leads to the first."""
+    """Each Markdown page is built, and index.html leads to the first."""
     assert [page.name for page in pages() if not (site / page.name).with_suffix(".html").is_file()] == []
     assert references((site / "index.html").read_text()).linked == ["docs/index.html"]
 
@@ -102,7 +102,7 @@ def test_search_needs_no_server(site: Path) -> None:
 
 
 def test_other_hosts_and_missing_files_are_found(tmp_path: Path) -> None:
-    """What the tests above look for is seen where it is."""
+    """References to other hosts and to missing files are detected."""
     html = '<img src="https://x.org/a.png"><script src="//x.org/a.js"></script><a href="sub">a</a><a href="https://x.org">b</a>'
     (tmp_path / "sub").mkdir()
     assert outside(html) == ["https://x.org/a.png", "//x.org/a.js"]

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md speaks of what the program says, and of all of it."""
+"""docs/troubleshooting.md explains every reason of the program, and quotes only its texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "docs/troubleshooting.md"
 OF_OTHERS = {"RequestLimitExceeded", "NetworkUnavailable", "CloudTrail"}
 """Words of AWS and Kubernetes that look like reasons."""
 PROGRAMS = ("cloudroute", "kubectl", "nft", "ip", "make", "apt", "helm", "container")
-"""How code of several words begins that is not said by us: commands, and the kubelet's own message."""
+"""First words of inline code that is not our text: commands, and the kubelet's message."""
 
 
 def page() -> Page:
@@ -33,13 +33,13 @@ def page() -> Page:
 
 
 def unknown_reasons(page: Page) -> list[str]:
-    """What looks like a reason and is none."""
+    """Words of a reason's form that are no reason."""
     looks = {word for word, _ in page.words if re.fullmatch(r"[A-Z]\w*[a-z]\w*[A-Z]\w*", word)}
     return sorted(looks - reasons() - OF_OTHERS)
 
 
 def unknown_sentences(page: Page) -> list[str]:
-    """What is quoted and never said; `...` stands for a value."""
+    """Quotes that the program never prints; `...` stands for a value."""
     return [text for text in quoted(page) if not said(text)]
 
 
@@ -55,7 +55,7 @@ def said(quote: str) -> bool:
 
 
 def unknown_checks(page: Page) -> list[str]:
-    """What is called a check of doctor and is none."""
+    """Names of doctor's checks that do not exist."""
     named = re.findall(r"checks? (?:is )?`([\w:-]+)`", " ".join(page.text.split()))
     return sorted(set(named) - checks())
 
@@ -67,7 +67,7 @@ def checks() -> set[str]:
 
 
 def test_each_reason_is_explained() -> None:
-    """Whatever reason an Event, a condition or a status has, the page tells what to do."""
+    """The page explains every reason of an Event, a condition or a status."""
     assert sorted(reasons() - {word for word, _ in page().words}) == []
 
 

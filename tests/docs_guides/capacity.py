@@ -1,4 +1,4 @@
-"""How many nodes a cluster has room for, and which way its pairs go: the tables of docs/operations.md.
+"""Capacity of a cluster in nodes, and the paths of its pairs: the tables of docs/operations.md.
 
     python -m tests.docs_guides.capacity          prints them
 
@@ -25,7 +25,7 @@ ZONES = (1, 2, 3, 6)
 LIMITS = (50, 100, 500, 1000)
 MODES: tuple[DirectRouting, ...] = ("auto", "always", "off")
 SHARES = {300: (50, 100, 500), 1000: (50, 500, 1000)}
-"""Whose pairs are shown: nodes, and limits that make a difference for so many."""
+"""Number of nodes, and the limits that matter for that number."""
 SHARE_ZONES = (1, 3, 6)
 OTHERS = 2
 """Entries of others in each table: `local` and the default route."""
@@ -43,7 +43,7 @@ def joined(nodes: int, zones: int, limit: int, mode: DirectRouting) -> World:
 
 
 def planned(nodes: int, zones: int, limit: int, mode: DirectRouting) -> Counter[Path]:
-    """Pairs of nodes by path when all that one plan grants is in place: as `settled`, without the way there."""
+    """Pairs of nodes by path once all grants of one plan are in place: equal to `settled`, and faster."""
     world = joined(nodes, zones, limit, mode)
     decision = decide(world.snapshot(), world.policy)
     native: dict[str, list[str]] = {}
@@ -57,7 +57,7 @@ def planned(nodes: int, zones: int, limit: int, mode: DirectRouting) -> Counter[
 
 
 def settled(nodes: int, zones: int, limit: int, mode: DirectRouting) -> Counter[Path]:
-    """The same by doing each step of each plan until nothing is left to do."""
+    """Pairs of nodes by path after doing each step of each plan until none is left."""
     world = joined(nodes, zones, limit, mode)
     world.settle()
     specs: Iterable[NodeRouteSpec] = (record.spec for record in world.records.values())
@@ -76,9 +76,9 @@ def pairs(classes: Iterable[Class]) -> Counter[Path]:
 
 
 def largest(zones: int, limit: int, mode: DirectRouting) -> int | None:
-    """The most nodes of which no pair needs the tunnel; None where there is no such limit.
+    """Largest number of nodes without a pair on the overlay; None for no limit.
 
-    Tried, not calculated: so many are planned, and one more.
+    Confirmed by plans for that number and for one more.
     """
     if zones == 1 and mode != "off":
         assert not planned(2 * limit, zones, limit, mode)["overlay"]
@@ -93,7 +93,7 @@ def largest(zones: int, limit: int, mode: DirectRouting) -> int | None:
 
 
 def tables() -> str:
-    """All of it as Markdown."""
+    """All tables as Markdown."""
     most = [
         [str(zones), words, *(_number(largest(zones, limit, mode)) for limit in LIMITS)]
         for zones in ZONES

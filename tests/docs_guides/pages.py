@@ -1,4 +1,4 @@
-"""What the pages say, taken apart: sections, tables, and the tests that they name."""
+"""The guides, parsed into sections, tables, and names of tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read(guide: str) -> str:
 
 
 def section(page: str, heading: str) -> str:
-    """What stands below a heading of the second level, to the next one; KeyError if there is none."""
+    """Text below a heading of the second level, up to the next one. Raises KeyError."""
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     if not found:
         raise KeyError(heading)

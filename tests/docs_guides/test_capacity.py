@@ -11,21 +11,21 @@ from tests.docs_guides.pages import read
 
 
 def test_the_page_holds_what_the_program_prints() -> None:
-    """Word by word. If not: python -m tests.docs_guides.capacity"""
+    """The page holds the program's output. If not: python -m tests.docs_guides.capacity"""
     assert capacity.tables() in read("operations")
 
 
 @pytest.mark.parametrize("mode", capacity.MODES)
 @pytest.mark.parametrize("zones", [1, 3])
 def test_a_plan_is_what_comes_of_it(zones: int, mode: DirectRouting) -> None:
-    """What one plan grants is what is there when nothing is left to do, past the limit as well."""
+    """The grants of one plan equal the final state, past the limit as well."""
     for nodes in (7, 20):
         assert capacity.planned(nodes, zones, 10, mode) == capacity.settled(nodes, zones, 10, mode)
 
 
 @pytest.mark.parametrize("zones", [2, 3])
 def test_always_has_the_same_largest_cluster_as_auto(zones: int) -> None:
-    """Both need the tunnel from the same node on."""
+    """`always` and `auto` need the overlay from the same number of nodes on."""
     assert capacity.largest(zones, 50, "always") == capacity.largest(zones, 50, "auto")
 
 

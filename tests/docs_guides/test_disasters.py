@@ -1,4 +1,4 @@
-"""What docs/operations.md says of disasters that no other test is about."""
+"""Disasters of docs/operations.md that no other test covers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def specs(world: Any) -> dict[str, Any]:
 
 
 def test_node_routes_deleted_by_hand() -> None:
-    """They are written again, as they were, and nothing is changed in EC2."""
+    """Deleted NodeRoutes are written again with the same spec, without a write to EC2."""
     with lab(zones=2) as world:
         names = world.join_many(4)
         world.run()
@@ -28,7 +28,7 @@ def test_node_routes_deleted_by_hand() -> None:
 
 
 def test_tables_emptied_by_hand() -> None:
-    """The next resync finds it, and every route is made again."""
+    """The next resync creates every deleted route again."""
     with lab(zones=2) as world:
         names = world.join_many(4)
         world.run()
@@ -44,9 +44,9 @@ def test_tables_emptied_by_hand() -> None:
 
 
 def test_a_zone_that_is_lost() -> None:
-    """Its stopped nodes keep routes and pod CIDRs, off the native path; they are native again when they are back.
+    """Stopped nodes keep routes and pod CIDRs, off the native path, and are native again once started.
 
-    The nodes of the other zone notice nothing.
+    Paths in the other zone do not change.
     """
     with lab(zones=2) as world:
         lost, living = [world.join(0) for _ in range(2)], [world.join(1) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The guides name alerts, panels, permissions, ports and tests that there are; of the first three, all of them."""
+"""The guides name existing alerts, panels, permissions, ports and tests; of the first three, all."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_ports() -> None:
 
 @pytest.mark.parametrize("guide", pages.GUIDES)
 def test_tests_that_are_named_exist(guide: str) -> None:
-    """Each `tests/a/test_b.py::test_c`."""
+    """Each named `tests/a/test_b.py::test_c` exists."""
     assert pages.tests_that_are_not_there(pages.read(guide)) == []
 
 

@@ -1,4 +1,4 @@
-"""The READMEs below terraform/ list the inputs and outputs that there are, and show a module's use in full."""
+"""The READMEs below terraform/ list all inputs and outputs, and show complete module blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def wrong_inputs(folder: str, usage: str) -> set[str]:
 
 @pytest.mark.parametrize("folder", MODULES)
 def test_usage_is_complete(folder: str) -> None:
-    """Each block gives all that is required and nothing that is not there."""
+    """Each module block has all required inputs, and only existing ones."""
     page = Page(folder, (terraform.TREE / folder / "README.md").read_text())
     usages = [block.text for block in page.blocks if block.language == "hcl"]
     assert usages

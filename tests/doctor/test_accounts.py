@@ -15,11 +15,11 @@ from cloudroute.config import ControllerSettings
 from cloudroute.core.explain.doctor import Finding, examine
 from cloudroute.core.explain.doctor.cluster import agent_permissions, permissions
 from cloudroute.core.explain.doctor.findings import Unknown
-from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.accounts import AGENT, install
 from tests.doctor.test_review import granted
 from tests.doctor.world import found
+from tests.waiting import eventually
 
 
 def kubernetes(kube: RealKubeApi, tmp_path: Path, user: str = "admin", namespace: str = "cloudroute") -> list[Finding]:
@@ -92,13 +92,13 @@ def test_a_verb_that_an_account_lacks_is_found(
     """Although who asks may do everything. The other account's check does not fail."""
     with without(installed, kind, name, resource, verb):
         # The server hears of the change a moment later.
-        said = wait_for(lambda: failures(kubernetes(installed, tmp_path)), "a check fails")
+        said = eventually(lambda: failures(kubernetes(installed, tmp_path)), "a check fails")
         assert said.keys() == {check}
         assert said[check].startswith(
             "the controller's account may not: " if check == "rbac" else "the agents' account"
         )
         assert named in said[check]
-    wait_for(lambda: not failures(kubernetes(installed, tmp_path)), "all is well again")
+    eventually(lambda: not failures(kubernetes(installed, tmp_path)), "all is well again")
 
 
 def test_accounts_that_are_not_there_lack_everything(installed: RealKubeApi, tmp_path: Path) -> None:

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from cloudroute.adapters.machine import look
-from cloudroute.agent import loop
-from cloudroute.core.explain.doctor import node
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown, known
 from cloudroute.dataplane import packed
-from cloudroute.lab.hosts.workload import wait_for
 from tests.hosts import Namespace, require_netns
 from tests.required import lacking
+from tests.waiting import eventually
 
 VNI, PORT = 1, 8472
 
@@ -33,7 +31,7 @@ def host() -> Iterator[Namespace]:
             "ip link set eth0 mtu 9001 up; ip route add default via 10.9.0.1"
         )
         # The kernel says a moment later that a link is up.
-        wait_for(lambda: made.run("ip", "link").count("state UP") == 2, "both ends of the NIC to be up")
+        eventually(lambda: made.run("ip", "link").count("state UP") == 2, "both ends of the NIC to be up")
         yield made
 
 
@@ -101,8 +99,3 @@ def test_who_is_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     found = look(str(tmp_path), VNI, PORT)
     assert isinstance(found, Unknown)
     assert "sudo" in found.why
-
-
-def test_plugins_are_those_that_the_agent_demands() -> None:
-    """Doctor and agent agree on what a node needs."""
-    assert node.NEEDED_PLUGINS == loop.NEEDED_PLUGINS

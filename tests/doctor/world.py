@@ -13,8 +13,9 @@ from cloudroute.commands.doctor_facts import gather
 from cloudroute.core.explain.doctor import Finding, examine
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown
-from cloudroute.core.explain.doctor.node import FEATURES, NEEDED_PLUGINS
+from cloudroute.core.explain.doctor.node import FEATURES
 from cloudroute.core.identity import identity
+from cloudroute.core.node.conflist import NEEDED_PLUGINS
 from cloudroute.dataplane import Host, packed
 from cloudroute.lab.kube.resources import Resource
 from cloudroute.ports import Clock
@@ -50,7 +51,7 @@ class World(Lab):
         super().__init__(zones=2, tagged=True, aws={"enforce_iam": True}, **lab)
         # The embedded API has what controller and agents use; doctor also asks what a real one always has.
         self.kube._registry.replace_group(
-            "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", True, True),)
+            "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True),)
         )
         self.names = self.join_many(NODES)
         self.run()

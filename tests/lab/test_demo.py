@@ -1,4 +1,4 @@
-"""The demo, played to its end as people do."""
+"""The demo, run to its end as a command."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cloudroute.lab.demo.screen import Picture
 
 
 def test_a_line_of_the_demo_is_one_line() -> None:
-    """What it tells of steers no terminal, and forges no line."""
+    """Untrusted text in its lines is escaped: it controls no terminal and adds no line."""
     picture = Picture()
     picture.tell("a\n\x1b[2Jb")
     assert picture.told == [r"a\n\x1b[2Jb"]
 
 
 def test_the_demo_ends_well_and_is_recorded(tmp_path: Path) -> None:
-    """All acts end right, each figure is told, and the picture loads nothing from anywhere."""
+    """All phases end in the expected state, each figure is printed, and the picture loads nothing from the network."""
     picture = tmp_path / "demo.svg"
     command = [sys.executable, "-m", "cloudroute", "demo", "--record", str(picture)]
     played = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -35,7 +35,7 @@ def test_the_demo_ends_well_and_is_recorded(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_cannot_be_saved_is_refused_with_a_reason() -> None:
-    """A path that is no SVG file is bad usage: nothing is played."""
+    """A path that does not end in .svg is bad usage: the demo does not start."""
     command = [sys.executable, "-m", "cloudroute", "demo", "--record", "demo.png"]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 2

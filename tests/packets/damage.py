@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 from cloudroute.lab.hosts.host import LabHost
+from tests.waiting import eventually
 
 
 def state(host: LabHost) -> dict[str, object]:
@@ -141,11 +141,9 @@ def _conflist_altered(host: LabHost) -> None:
 
 def _carrier_lost(host: LabHost) -> None:
     """Until the kernel has forgotten the nexthops."""
-    host.set_carrier(False)
-    deadline = time.monotonic() + 5
-    while host.run("ip", "nexthop", "show", "dev", "eth0") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    host.set_carrier(True)
+    host.set_carrier(on=False)
+    eventually(lambda: not host.run("ip", "nexthop", "show", "dev", "eth0"), "the kernel has removed the nexthops")
+    host.set_carrier(on=True)
 
 
 _NIC_DOWN_AND_UP = """

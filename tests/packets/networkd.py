@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 from cloudroute.lab.hosts.netns import Namespace
 from tests.required import lacking
+from tests.waiting import eventually
 
 BINARY = "/lib/systemd/systemd-networkd"
 DEFAULTS = ""
@@ -69,11 +69,8 @@ class Networkd:
         with self._log.open("wb") as log:
             argv = (*words, self._network, self._settings)
             self._process = self._host.popen(argv, env=environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + _START_SECONDS
-        while "eth0: State changed: configuring -> configured" not in self.says():
-            assert time.monotonic() < deadline, self.says()[-3000:]
-            assert self._process.poll() is None, self.says()[-3000:]
-            time.sleep(0.005)
+        configured = "eth0: State changed: configuring -> configured"
+        eventually(lambda: configured in self.says(), "eth0 is configured", _START_SECONDS, lambda: self.says()[-3000:])
 
     def stop(self) -> None:
         """SIGTERM, as systemd does."""

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from cloudroute.crds import manifests
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.kube import KubeApi
+from tests.waiting import eventually
 
 _ETH0 = """
 ip link add eth0 mtu 9001 type veth peer name vpc0; ip link set vpc0 up
@@ -99,11 +99,8 @@ class Solo:
         assert found, f"{name} is not in\n{text}"
         return float(found[1])
 
-    def wait(self, until: Callable[[], bool], seconds: float = 20) -> None:
-        deadline = time.monotonic() + seconds
-        while not until():
-            assert time.monotonic() < deadline, f"{self.status()}\n{self.log.read_text()}"
-            time.sleep(0.05)
+    def wait(self, until: Callable[[], bool]) -> None:
+        eventually(until, "the agent of n1 does its part", 20, lambda: f"{self.status()}\n{self.log.read_text()}")
 
     @property
     def conflists(self) -> list[str]:

@@ -1,1 +1,1 @@
-"""The status page: what it is composed from, how it is served, and how it looks in a real browser."""
+"""The status page: its content, its HTTP server, and its look in a real browser."""

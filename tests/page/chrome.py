@@ -8,14 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tests.required import lacking
+from tests.waiting import eventually
 
-PATIENCE = 30.0
 FLAGS = (
     "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--no-sandbox",
     "--disable-dev-shm-usage", "--disable-extensions", "--disable-background-networking", "--disable-sync",
@@ -25,7 +24,7 @@ KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "PageDown": 
 
 
 class Tab:
-    """A page in the browser. `requests` and `complaints` (console, exceptions, violations) gather what it does."""
+    """A page in the browser. `requests` and `complaints` (console, exceptions, violations) record its activity."""
 
     def __init__(self, send: Any, receive: Any) -> None:
         self._send, self._receive = send, receive
@@ -41,7 +40,7 @@ class Tab:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Ask the browser, and take in whatever it tells meanwhile."""
+        """Call a method of the browser, and record the events that arrive meanwhile."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -84,18 +83,18 @@ class Tab:
         )
 
     def media(self, **features: str) -> None:
-        """What the reader prefers: prefers_color_scheme="dark"."""
+        """Set media features of the reader, as prefers_color_scheme="dark"."""
         chosen = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.call("Emulation.setEmulatedMedia", features=chosen)
 
     def go(self, url: str) -> None:
-        """Open a page, and wait until it shows what the leader or the standby says."""
+        """Open a page, and wait until it shows the status of the leader or the standby."""
         self.leave(url)
         shown = "['lead', 'standby'].some((id) => document.getElementById(id)?.hidden === false)"
         self.until(lambda: self.run(shown) is True, "the page to draw itself")
 
     def leave(self, url: str = "about:blank") -> None:
-        """Go elsewhere, and wait until the page that was open is gone: it may ask and complain to its last moment."""
+        """Open an empty page, and wait until the former one is gone: it may send requests until then."""
         self.run("window.former = true")
         self.call("Page.navigate", url=url)
         self.until(lambda: self.run("window.former === undefined") is True, "the former page to go")
@@ -107,11 +106,11 @@ class Tab:
         return answer["result"].get("value")
 
     def text(self, selector: str) -> str:
-        """What is read in an element."""
+        """Text of an element."""
         return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def count(self, selector: str) -> int:
-        """How many elements there are."""
+        """Number of matching elements."""
         return int(self.run(f"document.querySelectorAll({json.dumps(selector)}).length"))
 
     def press(self, *keys: str) -> None:
@@ -132,16 +131,13 @@ class Tab:
         return base64.b64decode(made["data"])
 
     def until(self, true: Callable[[], bool], what: str) -> None:
-        """Wait, in real time, for something that the page brings about."""
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, f"waited in vain for {what}; it says {self.complaints}"
-            time.sleep(0.02)
+        """Wait for a change of the page."""
+        eventually(true, what, diagnosis=lambda: f"the page complains: {self.complaints}")
 
 
 @contextmanager
 def chrome() -> Iterator[Tab]:
-    """A browser with one empty page; the test ends here where there is none."""
+    """A browser with one empty page; skips the test without a browser."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         lacking("chromium")

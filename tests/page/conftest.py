@@ -18,7 +18,7 @@ def browser() -> Iterator[Tab]:
 
 @pytest.fixture
 def tab(browser: Tab) -> Iterator[Tab]:
-    """A fresh start; in the end the browser must have complained of nothing."""
+    """A cleared tab; fails in the end if the browser has reported any error."""
     browser.media(prefers_color_scheme="light")
     browser.leave()
     for gathered in (browser.requests, browser.statuses, browser.complaints):

@@ -1,4 +1,4 @@
-"""The README's picture of the status page, really taken: 120 nodes, three tables of 50 entries, a headless browser.
+"""The README's screenshot of the status page: 120 nodes, three tables of 50 entries, a headless browser.
 
 python -m tests.page.picture docs/status-page.png
 """
@@ -17,12 +17,12 @@ from tests.page.stage import Election, agents_say, shown
 
 NODES = 120
 PLAYED_SECONDS = 158
-"""How long the story takes on the cluster's clock, which is set so that it ends now."""
+"""Duration of the scenario on the cluster's clock, which is set so that it ends now."""
 SIZE = (1280, 900)
 
 
 def play(world: Lab) -> None:
-    """As in `cloudroute demo`: the tables overflow, somebody else uses one, nodes die; and one agent is in trouble."""
+    """As in `cloudroute demo`: tables overflow, a foreign route takes an entry, nodes die; one agent is not ready."""
     start = time.time() - world.clock.time - PLAYED_SECONDS
     world.clock.now = lambda: start + world.clock.time  # type: ignore[method-assign]
     names = world.join_many(NODES - 10)
@@ -44,7 +44,7 @@ def play(world: Lab) -> None:
 
 
 def take(path: Path, scheme: str = "light") -> None:
-    """Take it, and check that it is one: the page is live and has complained of nothing."""
+    """Take the screenshot; the page must be live and without errors."""
     with shown(election=Election(), route_limit=50, route_reserve=1) as (world, url), chrome() as tab:
         play(world)
         assert abs(world.clock.time - START - PLAYED_SECONDS) < 10, "the story has another length by now"

@@ -1,4 +1,4 @@
-"""A smaller PNG of the same picture: the colours that it has most of, and no more than fit into a byte."""
+"""A smaller PNG of the same picture: reduced to its 256 most frequent colours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def smaller(png: bytes) -> bytes:
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each kind of chunk; the data of several IDAT as one."""
+    """Data by kind of chunk; several IDAT are joined."""
     at, data = len(_HEAD), b""
     while at < len(png):
         length, name = struct.unpack(">I4s", png[at : at + 8])
@@ -45,7 +45,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _rows(data: bytes, width: int, step: int) -> Iterator[list[Pixel]]:
-    """Pixels without the filters that each line was written through."""
+    """Pixels by row, with PNG's row filters undone."""
     size = width * step
     above = bytearray(size)
     for start in range(0, len(data), size + 1):

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from cloudroute.controller import NoLease
-from cloudroute.controller.status import Status
+from cloudroute.controller.status_page import StatusPage
 from cloudroute.telemetry import Telemetry
 from tests.controller.lab import Lab, lab
 
 
 class Election:
-    """Who leads, as a test says it."""
+    """The leader election, with a result that the test sets."""
 
     held = True
     identity = "ip-10-0-0-7_1f0c9a2e"
@@ -21,7 +21,7 @@ class Election:
 
 
 @contextmanager
-def served(status: Status) -> Iterator[str]:
+def served(status: StatusPage) -> Iterator[str]:
     """The page of `status` over HTTP; its URL without the last slash."""
     telemetry = Telemetry()
     telemetry.pages |= status.pages()
@@ -36,9 +36,9 @@ def served(status: Status) -> Iterator[str]:
 def shown(*args: Any, nodes: int = 0, election: Election | None = None, **settings: Any) -> Iterator[tuple[Lab, str]]:
     """A Lab with `nodes` settled nodes, and the URL of its page."""
     with lab(*args, **settings) as world:
-        # Each look is answered anew: the Lab's clock stands still.
-        status = Status("prod", election or NoLease(), lambda: float("inf"))
-        world.loop.status = status
+        # Compose the status for each request: the Lab's clock stands still.
+        status = StatusPage("prod", election or NoLease(), lambda: float("inf"))
+        world.start(page=status)
         if nodes:
             world.join_many(nodes)
             world.run()

@@ -1,11 +1,11 @@
-"""The page in a real browser: what it shows, what it does by keyboard, what it asks for, and what it never runs."""
+"""The page in a real browser: its parts, its keyboard control, its requests, and injected text that it never runs."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
-from cloudroute.controller.status import Status
+from cloudroute.controller.status_page import StatusPage
 from tests.core.world import POLICY, World, settled_world
 from tests.page.chrome import Tab
 from tests.page.stage import Election, agents_say, served, shown
@@ -14,14 +14,14 @@ from tests.page.test_compose import cycle_of
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 
-def leading(world: World) -> Status:
-    status = Status("prod", Election(), lambda: float("inf"))
+def leading(world: World) -> StatusPage:
+    status = StatusPage("prod", Election(), lambda: float("inf"))
     status.cycle(cycle_of(world))
     return status
 
 
 def test_each_part_is_drawn(tab: Tab) -> None:
-    """Tables, paths, matrix, reasons, changes, warnings and nodes of a real leader, and nothing is asked of others."""
+    """Tables, paths, matrix, reasons, changes, warnings and nodes of a leader are drawn; no other host is asked."""
     with shown(3, nodes=40, route_limit=12) as (world, url):
         agents_say(world, "node-001", ready=False, reason="KernelFailed", message="no nftables")
         world.turn()
@@ -40,7 +40,7 @@ def test_each_part_is_drawn(tab: Tab) -> None:
 
 
 def test_nodes_are_counted_by_path(tab: Tab) -> None:
-    """Of 12 nodes 8 have one of the entries that others leave: a tile for each path, a row for each of its nodes."""
+    """With 8 free entries for 12 nodes there is a tile for each path, and a row for each of its nodes."""
     world = World(POLICY, one_table=True, limit=10)
     world.foreign("rtb-main", "0.0.0.0/0")
     for zone in "abc" * 4:
@@ -55,7 +55,7 @@ def test_nodes_are_counted_by_path(tab: Tab) -> None:
 
 
 def test_few_nodes_are_shown_with_each_other(tab: Tab) -> None:
-    """Each pair has a cell with the letter of its path, so that colour is not needed."""
+    """Each pair of nodes has a cell with the letter of its path, readable without colour."""
     with served(leading(settled_world(6, 2, 4))) as url:
         tab.go(url)
         assert tab.text("#matrix-by") == "nodes"
@@ -68,7 +68,7 @@ def test_few_nodes_are_shown_with_each_other(tab: Tab) -> None:
 
 
 def test_a_change_comes_without_a_reload(tab: Tab) -> None:
-    """Until there is one the answers are 304, and what the reader has chosen and typed stays."""
+    """Unchanged status is answered by 304; a change is drawn in place, and the reader's selection and text stay."""
     world = settled_world(40, 2, 50)
     status = leading(world)
     with served(status) as url:
@@ -89,7 +89,7 @@ def test_a_change_comes_without_a_reload(tab: Tab) -> None:
 
 
 def test_a_lost_connection_is_said(tab: Tab) -> None:
-    """With the hour, and the last picture stays; it goes when the leader answers again."""
+    """A lost connection is shown with its time, beside the last status, until the leader answers."""
     status = leading(settled_world(4, 2, 50))
     with served(status) as url:
         tab.go(url)
@@ -103,7 +103,7 @@ def test_a_lost_connection_is_said(tab: Tab) -> None:
 
 
 def test_it_works_by_keyboard(tab: Tab) -> None:
-    """Everything that does something is reached by Tab with a visible focus; the table is searched and walked."""
+    """Tab reaches every control with a visible focus; the table is searched and walked by keys."""
     with served(leading(settled_world(60, 2, 20))) as url:
         tab.go(url)
         reached, outlines = [], set()
@@ -132,7 +132,7 @@ def test_it_works_by_keyboard(tab: Tab) -> None:
 
 
 def test_every_part_has_a_name(tab: Tab) -> None:
-    """Landmarks, sections, bars and fields are named for who hears the page."""
+    """Landmarks, sections, bars and fields have names for screen readers."""
     with served(leading(settled_world(60, 2, 20))) as url:
         tab.go(url)
         nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
@@ -143,8 +143,8 @@ def test_every_part_has_a_name(tab: Tab) -> None:
         assert [one for one in seen if one[0] in named and not one[1]] == []
 
 
-def test_it_is_dark_for_who_likes_that(tab: Tab) -> None:
-    """And legible: text stands out from what is behind it by 4.5 to 1 in both schemes."""
+def test_the_readers_colour_scheme_is_used(tab: Tab) -> None:
+    """The page follows the reader's colour scheme; text has a contrast of at least 4.5 to 1 in both."""
     with served(leading(settled_world(6, 2, 4))) as url:
         tab.go(url)
         grounds = []
@@ -169,8 +169,8 @@ _CONTRAST = """(() => {
 })()"""
 
 
-def test_motion_is_left_out_for_who_asks_so(tab: Tab) -> None:
-    """Bars change without a transition."""
+def test_reduced_motion_is_respected(tab: Tab) -> None:
+    """With prefers-reduced-motion bars change without a transition."""
     with served(leading(settled_world(6, 2, 4))) as url:
         tab.go(url)
         duration = "getComputedStyle(document.querySelector('.stack .bar')).transitionDuration"
@@ -180,7 +180,7 @@ def test_motion_is_left_out_for_who_asks_so(tab: Tab) -> None:
 
 
 def test_names_are_never_markup(tab: Tab) -> None:
-    """A Node, a zone, an agent and a pod network that are called like tags are read as such, and nothing of it runs."""
+    """Markup in names of a Node, a zone, an agent and a pod network is shown as text and never run."""
     world = settled_world(3, 1, 50)
     node = world.nodes[next(iter(world.nodes))]
     world.records[node.name] = replace(
@@ -196,8 +196,8 @@ def test_names_are_never_markup(tab: Tab) -> None:
         assert "owned" not in tab.run("document.title")
 
 
-def test_words_that_turn_text_around_are_shown_escaped(tab: Tab) -> None:
-    """What an agent says is read in the order in which it is written, and nothing of it is hidden."""
+def test_direction_overrides_are_shown_escaped(tab: Tab) -> None:
+    """Direction overrides and invisible characters in an agent's message are shown escaped."""
     world = settled_world(3, 1, 50)
     name = next(iter(world.nodes))
     said = {"ready": False, "reason": "Bad", "message": "a\u202eb\u200bc\x1bd"}
@@ -208,7 +208,7 @@ def test_words_that_turn_text_around_are_shown_escaped(tab: Tab) -> None:
 
 
 def test_what_is_injected_does_not_run(tab: Tab) -> None:
-    """The policy refuses a script, a style and a request that the page does not hold itself."""
+    """The Content-Security-Policy refuses an injected script, style and request."""
     with served(leading(settled_world(3, 1, 50))) as url:
         tab.go(url)
         tab.run("document.body.append(Object.assign(document.createElement('img'), {src: 'http://192.0.2.1/x'}))")
@@ -222,10 +222,10 @@ def test_what_is_injected_does_not_run(tab: Tab) -> None:
 
 
 def test_a_standby_has_its_page(tab: Tab) -> None:
-    """It says who leads, and begins to show the cluster when it leads itself."""
+    """A standby's page names the leader, and shows the cluster once the standby leads."""
     election = Election()
     election.held, election.holder = False, "ip-10-0-0-9_77aa0c1d"
-    status = Status("prod", election, lambda: float("inf"))
+    status = StatusPage("prod", election, lambda: float("inf"))
     with served(status) as url:
         tab.go(url)
         assert "ip-10-0-0-9_77aa0c1d leads" in tab.text("#standby")
@@ -237,7 +237,7 @@ def test_a_standby_has_its_page(tab: Tab) -> None:
 
 
 def test_5000_nodes_are_usable(tab: Tab) -> None:
-    """The document stays small however far one scrolls, and a search finds the one in 5,000."""
+    """The document stays small however far the reader scrolls, and a search finds one node of 5,000."""
     world = settled_world(5000, 3, 50)
     name = sorted(world.nodes)[2500]
     with served(leading(world)) as url:

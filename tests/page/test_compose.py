@@ -1,4 +1,4 @@
-"""What the page is composed from: figures that add up, reasons that are true, whatever the world looks like."""
+"""The status page's content: its figures add up and its reasons are true in every state of a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>\u202e\0\ud800"
 
 
 def cycle_of(world: World, *notices: Notice) -> Cycle:
-    """The world as a leader has just seen it."""
+    """One cycle of a leader in this world."""
     snapshot = world.snapshot()
     decision = decide(snapshot, world.policy)
     told = (*decision.plan.notices, *notices)
@@ -31,21 +31,21 @@ def cycle_of(world: World, *notices: Notice) -> Cycle:
 
 
 def status_of(world: World, *notices: Notice) -> dict[str, Any]:
-    """As a client reads it."""
+    """The status as a client parses it."""
     status: dict[str, Any] = json.loads(json.dumps(compose(cycle_of(world, *notices))))
     return status
 
 
 def why(status: dict[str, Any]) -> dict[str, str]:
-    """The reason by node, "" for one that is native."""
+    """Reason by node, "" for a native one."""
     return {
         node["name"]: "" if node["why"] is None else status["reasons"][node["why"]]["text"] for node in status["nodes"]
     }
 
 
 @given(worlds(), st.integers(0, 3))
-def test_every_world_has_a_picture_that_adds_up(world: World, cycles: int) -> None:
-    """At any step of any story it composes; entries add up to the limit, nodes and pairs to their numbers."""
+def test_the_figures_add_up_in_every_state(world: World, cycles: int) -> None:
+    """In every state entries add up to the limit, nodes and pairs to their numbers."""
     for _ in range(cycles):
         world.cycle()
     status = status_of(world)
@@ -78,7 +78,7 @@ specs = st.builds(
 
 @given(st.dictionaries(st.text(max_size=3), specs, max_size=40), st.data())
 def test_pairs_are_those_of_all_nodes_with_each_other(them: dict[str, NodeRouteSpec], data: st.DataObject) -> None:
-    """Counting by class gives what counting one by one gives; a node's path is the one that metrics have."""
+    """Counting by class equals counting pair by pair; a node's path is the one in the metrics."""
     zones = {name: data.draw(st.sampled_from("abc")) for name in them}
     counted = count_pairs(them, zones)
     assert counted.path == node_paths(them)
@@ -92,7 +92,7 @@ def test_pairs_are_those_of_all_nodes_with_each_other(them: dict[str, NodeRouteS
 
 
 def test_a_label_can_not_make_the_matrix_large() -> None:
-    """Of too many zones the largest stand alone, and all others together."""
+    """With too many zones the matrix shows the largest, and all others as one."""
     spec = NodeRouteSpec((), (), "i-1", "eni-1", "", "rtb-a", ("rtb-a",))
     names = [f"node-{number}" for number in range(500)]
     counted = count_pairs(dict.fromkeys(names, spec), {name: name for name in names})
@@ -101,7 +101,7 @@ def test_a_label_can_not_make_the_matrix_large() -> None:
 
 
 def test_an_overflow_is_explained() -> None:
-    """A node without an entry says in which of its senders' tables none is left; one with all of them is native."""
+    """A node without an entry names the full tables of its senders; a node with all entries is native."""
     world = settled_world(12, 2, 4)
     status = status_of(world)
     assert Counter(why(status).values()) == {"": 6, "no entry is left in rtb-a": 3, "no entry is left in rtb-b": 3}
@@ -109,8 +109,8 @@ def test_an_overflow_is_explained() -> None:
     assert any(warning["reason"] == "free-entries" for warning in status["warnings"])
 
 
-def test_each_lot_has_its_own_words() -> None:
-    """New, settling, waiting for its agent, checked again, dead, gone: the reason is the one that holds."""
+def test_each_state_of_a_node_has_its_own_reason() -> None:
+    """A new, settling, held-back, dead or vanished node, or one with its source/dest check on, has its own reason."""
     world = World(POLICY, "ab")
     first, second = world.join("a").name, world.join("b").name
     assert why(status_of(world)) == dict.fromkeys((first, second), "it has just come: nothing is published of it yet")
@@ -131,7 +131,7 @@ def test_each_lot_has_its_own_words() -> None:
 
 
 def test_a_sender_whose_table_is_not_kept_is_the_reason() -> None:
-    """The others lack a route in that table. Its own node is routed in theirs."""
+    """An unmanaged table of a sender is the reason of all other nodes; its own node is native in theirs."""
     world = World(replace(POLICY, table_ids=("rtb-a", "rtb-b")))
     first, second, third = (world.join(zone).name for zone in "abc")
     world.settle()
@@ -143,7 +143,7 @@ def test_a_sender_whose_table_is_not_kept_is_the_reason() -> None:
 
 
 def test_the_only_node_lacks_its_own_table_or_nothing() -> None:
-    """Nobody sends to it yet; those that come may send by its own table."""
+    """The only node has no senders yet: its path depends on its own table."""
     world = World(POLICY, "a")
     name = world.join("a").name
     world.cycle()
@@ -165,7 +165,7 @@ def test_the_only_node_lacks_its_own_table_or_nothing() -> None:
     ),
 )
 def test_whatever_an_agent_or_a_node_says_is_data(words: str, agent: dict[str, object]) -> None:
-    """No name, message or status of any type stops the composition, and none comes out long."""
+    """No name, message or status of any type stops the composition; each is shortened."""
     world = World(POLICY, "a")
     node = world.join("a")
     world.settle()
@@ -173,7 +173,7 @@ def test_whatever_an_agent_or_a_node_says_is_data(words: str, agent: dict[str, o
     world.records[node.name] = replace(world.records[node.name], status=agent)
     stranger = replace(world.join("a", name="stranger" + words), instance_id="", problem=words)
     world.nodes[stranger.name] = stranger
-    status = status_of(world, Notice("Node", words, "", True, "Said", words * 10))
+    status = status_of(world, Notice("Node", words, "", warning=True, reason="Said", message=words * 10))
     assert {node["name"] for node in status["nodes"]} == {node.name, stranger.name}
     assert all(len(warning["message"]) <= 600 for warning in status["warnings"] if warning["reason"] == "Said")
     assert all(len(node["agent"]) <= 300 for node in status["nodes"])

@@ -1,15 +1,15 @@
-"""The page of the demo's leader, in a real browser: controller processes, and nothing of them is a test's."""
+"""The page of the demo's leader in a real browser, served by controller processes."""
 
 from __future__ import annotations
 
 from cloudroute.lab.demo.stage import Stage
-from cloudroute.lab.hosts.workload import wait_for
 from cloudroute.lab.replica import Replica
 from tests.page.chrome import Tab
+from tests.waiting import eventually
 
 
 def leader(stage: Stage) -> Replica:
-    found = wait_for(stage.leader, "one leads")
+    found = eventually(stage.leader, "one leads")
     assert found
     return found
 
@@ -24,11 +24,11 @@ def test_the_leader_shows_what_happens_and_so_does_its_heir(tab: Tab) -> None:
         tab.go(first.page)
         for zone in stage.vpc.zones:
             stage.join(zone, 4)
-        wait_for(lambda: twelve(tab), "the nodes are on the page, which is not loaded again")
+        eventually(lambda: twelve(tab), "the nodes are on the page, which is not loaded again")
         assert tab.count("#tables-body tbody tr") == len(stage.vpc.zones)
-        tab.leave()  # what it says of a leader that is gone is another test's
+        tab.leave()  # its message about a leader that is gone is covered by another test
         stage.kill(first)
         second = leader(stage)
         assert second.page != first.page
         tab.go(second.page)
-        wait_for(lambda: twelve(tab), "the heir shows them")
+        eventually(lambda: twelve(tab), "the heir shows them")

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.controller.lab import eventually
 from tests.controller.servers import Controller, servers
 from tests.page.chrome import chrome
+from tests.waiting import eventually
 
 
 def status_of(process: Controller) -> dict[str, Any]:
@@ -17,12 +17,12 @@ def status_of(process: Controller) -> dict[str, Any]:
 
 
 def test_leader_and_standby_show_who_they_are(tmp_path: Path) -> None:
-    """The browser sees nodes come at the leader, and at the standby the leader's identity."""
+    """The leader's page shows nodes as they join, the standby's the leader's identity."""
     with servers(tmp_path) as world, chrome() as tab:
         leader, standby = world.pair()
         tab.go(leader.url)
         machines = [world.join(f"node-{number}", number % 2) for number in range(4)]
-        eventually(lambda: world.routed(*machines))
+        eventually(lambda: world.routed(*machines), "the nodes are routed")
         tab.until(lambda: tab.text("#found") == "4 nodes", "the nodes")
         holder = world.lease["holderIdentity"]
         status = status_of(leader)
@@ -36,8 +36,8 @@ def test_leader_and_standby_show_who_they_are(tmp_path: Path) -> None:
 
 
 def test_off_switches_both_off(tmp_path: Path) -> None:
-    """And nothing else: probes and metrics are there."""
+    """With --status-page off page and JSON answer 404; probes and metrics stay."""
     with servers(tmp_path) as world:
         process = world.start("--status-page=off")
-        eventually(lambda: process.leads)
+        eventually(lambda: process.leads, "the process leads")
         assert [process.get(path)[0] for path in ("/", "/api/status", "/healthz", "/metrics")] == [404, 404, 200, 200]

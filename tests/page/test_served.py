@@ -6,7 +6,6 @@ import gzip
 import json
 import socket
 import threading
-import time
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
@@ -15,16 +14,17 @@ import pytest
 
 from cloudroute import telemetry
 from cloudroute.controller import NoLease
-from cloudroute.controller.status import REMEMBERED, Status
+from cloudroute.controller.status_page import REMEMBERED, StatusPage
 from cloudroute.core.explain.overview import Cycle, compose
 from cloudroute.telemetry import Telemetry
 from tests.core.world import World, settled_world
 from tests.page.stage import Election, served, shown
 from tests.page.test_compose import HOSTILE, cycle_of
+from tests.waiting import eventually
 
 
 def ask(url: str, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
-    """One request; the answer with its body."""
+    """Send one request; returns the answer with its body."""
     connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
     connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
@@ -34,20 +34,20 @@ def ask(url: str, path: str, method: str = "GET", **headers: str) -> tuple[HTTPR
 
 
 def status_at(url: str) -> dict[str, Any]:
-    """/api/status."""
+    """The parsed answer of /api/status."""
     status: dict[str, Any] = json.loads(ask(url, "/api/status")[1])
     return status
 
 
-def leading(world: World | None = None, **changed: Any) -> Status:
+def leading(world: World | None = None, **changed: Any) -> StatusPage:
     """A leader's status after one cycle."""
-    status = Status("prod", Election(), lambda: float("inf"))
+    status = StatusPage("prod", Election(), lambda: float("inf"))
     status.cycle(cycle_of(world or settled_world(3, 1, 50))._replace(**changed))
     return status
 
 
 def test_what_has_not_changed_is_not_sent_again() -> None:
-    """The next cycle gives 304 and the time of its look, until something else than the time has changed."""
+    """An unchanged status is answered by 304 with the time of the cycle, until more than the time has changed."""
     world = settled_world(3, 1, 50)
     status = leading(world)
     with served(status) as url:
@@ -64,8 +64,8 @@ def test_what_has_not_changed_is_not_sent_again() -> None:
         assert ask(url, "/api/status", If_None_Match=etag)[0].status == 200
 
 
-def test_gzip_is_for_who_takes_it() -> None:
-    """The same bytes either way; HEAD has the headers alone."""
+def test_gzip_is_sent_to_clients_that_accept_it() -> None:
+    """Gzipped and plain answers hold the same bytes; HEAD has the headers only."""
     with served(leading()) as url:
         for path in ("/", "/api/status"):
             plain, body = ask(url, path)
@@ -78,8 +78,8 @@ def test_gzip_is_for_who_takes_it() -> None:
             assert ask(url, path, Accept_Encoding="gzip;q=0")[1] == body
 
 
-def test_nobody_can_frame_feed_or_write_it() -> None:
-    """Its policy allows what the page itself holds; it can only be read, and no interpreter is named."""
+def test_the_page_can_not_be_framed_injected_into_or_written() -> None:
+    """The policy allows only the page's own content; only GET and HEAD are served; no header names the interpreter."""
     with served(leading()) as url:
         for path in ("/", "/api/status"):
             headers = ask(url, path)[0].headers
@@ -96,7 +96,7 @@ def test_nobody_can_frame_feed_or_write_it() -> None:
 
 
 def test_off_means_404() -> None:
-    """Without its pages the server has what it always had."""
+    """Without the status page / and /api/status answer 404, and the rest is served as before."""
     plain = Telemetry()
     port = plain.serve("127.0.0.1", 0)
     try:
@@ -107,19 +107,19 @@ def test_off_means_404() -> None:
 
 
 def test_a_standby_says_who_leads() -> None:
-    """And nothing of a cluster that it does not look after."""
+    """A standby's status names the leader and contains nothing about the cluster."""
     election = Election()
     election.held, election.holder = False, "other_1234"
-    with served(Status("prod", election)) as url:
+    with served(StatusPage("prod", election)) as url:
         status = status_at(url)
         assert (status["leader"], status["holder"], status["identity"]) == (False, "other_1234", election.identity)
         assert "nodes" not in status
         assert ask(url, "/")[0].status == 200
 
 
-def test_a_leader_that_has_seen_nothing_yet_says_what_is_in_its_way() -> None:
-    """Once each time that it begins, and once when it is over; the last picture stays meanwhile."""
-    status = Status("prod", Election(), lambda: float("inf"))
+def test_a_leader_without_a_cycle_reports_its_problem() -> None:
+    """A problem is listed once when it begins and once when it ends; the last status stays meanwhile."""
+    status = StatusPage("prod", Election(), lambda: float("inf"))
     with served(status) as url:
         assert status_at(url)["leader"]
         for _ in range(3):
@@ -136,16 +136,16 @@ def test_a_leader_that_has_seen_nothing_yet_says_what_is_in_its_way() -> None:
 
 
 def test_it_is_composed_once_a_cycle_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And in a burst of cycles once a second: the loop pays nothing for who looks."""
+    """The status is composed at most once a cycle and once a second, however many clients ask."""
     composed: list[Cycle] = []
 
     def counting(cycle: Cycle) -> dict[str, Any]:
         composed.append(cycle)
         return compose(cycle)
 
-    monkeypatch.setattr("cloudroute.controller.status.compose", counting)
+    monkeypatch.setattr("cloudroute.controller.status_page.compose", counting)
     now = [100.0]
-    status = Status("prod", NoLease(), lambda: now[0])
+    status = StatusPage("prod", NoLease(), lambda: now[0])
     cycle = cycle_of(settled_world(2, 1, 50))
     status.cycle(cycle)
     assert composed == []
@@ -167,7 +167,7 @@ def test_it_is_composed_once_a_cycle_however_many_ask(monkeypatch: pytest.Monkey
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    """The latest changes, whatever a cycle brings, and no word of any length."""
+    """The number of remembered changes and the length of each text are bounded."""
     status = leading()
     cycle = cycle_of(settled_world(2, 1, 50))
     for number in range(REMEMBERED * 2):
@@ -180,7 +180,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def test_slow_readers_of_the_page_do_not_keep_the_probes_out() -> None:
-    """Twice as many as there may be connections ask for a large status and read nothing; /healthz is answered."""
+    """While twice the maximum of connections ask for a large status and read nothing, /healthz is answered."""
     world = settled_world(3, 1, 50)
     node = next(iter(world.nodes.values()))
     for number in range(5000):
@@ -201,10 +201,9 @@ def test_slow_readers_of_the_page_do_not_keep_the_probes_out() -> None:
             slow.append(connection)
             answer, body = ask(f"http://127.0.0.1:{port}", "/healthz")
             assert (answer.status, body) == (200, b"ok\n")
-        deadline = time.monotonic() + 3  # of the five seconds after which a silent client is dropped anyhow
-        while threading.active_count() > before + telemetry.MAX_CONNECTIONS:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        # 3 s, since a silent client is dropped after 5 s anyhow.
+        most = before + telemetry.MAX_CONNECTIONS
+        eventually(lambda: threading.active_count() <= most, "the threads are few", 3)
     finally:
         for connection in slow:
             connection.close()
@@ -212,7 +211,7 @@ def test_slow_readers_of_the_page_do_not_keep_the_probes_out() -> None:
 
 
 def test_the_loop_hands_its_cycles_over() -> None:
-    """What it did, what it waits for and what it can't read stand there; no request reaches AWS or the API server."""
+    """Steps, waits and unreadable objects of the last cycle are shown; no request reaches AWS or the API server."""
     with shown(1, nodes=3, route_limit=2) as (world, url):
         world.calls()
         world.kube.reset_counts()

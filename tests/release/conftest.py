@@ -1,4 +1,4 @@
-"""The release that all these tests look at."""
+"""The release under test."""
 
 from __future__ import annotations
 

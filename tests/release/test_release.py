@@ -1,4 +1,4 @@
-"""What `make release` makes: whole, usable, and the same wherever it is made."""
+"""`make release`: complete, usable and reproducible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def run(*command: str | Path, where: Path, **environment: str) -> str:
-    """What a command says that must succeed."""
+    """Output of a command, which must succeed."""
     whole = {**os.environ, **environment}
     done = subprocess.run(command, cwd=where, env=whole, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -41,7 +41,7 @@ def run(*command: str | Path, where: Path, **environment: str) -> str:
 def test_another_clone_gives_the_same_bytes(
     built: Path, clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In another folder, of files with other modes and times, with things lying about that git ignores."""
+    """A release is reproducible: another folder, other modes and times, and ignored files give the same bytes."""
     other = clone("a folder of somebody else")
     for path in other.rglob("*.py"):
         path.chmod(0o600)
@@ -55,7 +55,7 @@ def test_another_clone_gives_the_same_bytes(
 
 
 def test_all_files_are_there_of_one_version(built: Path) -> None:
-    """The program, the chart, its manifests, the image, what is in it, and the sums of all of it."""
+    """A release has program, chart, manifests, image, SBOM and checksums, all of one version."""
     images = {f"cloudroute-{__version__}-image{end}" for end in (".tar", "-amd64.cdx.json", "-arm64.cdx.json")}
     program = {f"cloudroute-{__version__}-py3-none-any.whl", f"cloudroute-{__version__}.tar.gz"}
     chart = {f"cloudroute-{__version__}.tgz", "cloudroute.yaml"}
@@ -72,7 +72,7 @@ def test_the_wheel_has_every_file_of_the_program(built: Path, sources: Path) -> 
 
 
 def test_the_wheel_works_where_no_repository_is(built: Path, tmp_path: Path) -> None:
-    """Installed in an environment of its own, which has what cloudroute needs."""
+    """The wheel works in an environment of its own with the dependencies."""
     run(sys.executable, "-m", "venv", "--without-pip", "env", where=tmp_path)
     (wheel,) = built.glob("*.whl")
     python = tmp_path / "env" / "bin" / "python"
@@ -92,7 +92,7 @@ def test_the_wheel_works_where_no_repository_is(built: Path, tmp_path: Path) -> 
 
 
 def test_the_sdist_gives_the_same_wheel(built: Path, tmp_path: Path) -> None:
-    """With the day of the release as SOURCE_DATE_EPOCH."""
+    """The sdist builds the same wheel, with the day of the release as SOURCE_DATE_EPOCH."""
     with tarfile.open(built / f"cloudroute-{__version__}.tar.gz") as sdist:
         sdist.extractall(tmp_path, filter="data")
     command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
@@ -132,14 +132,14 @@ def test_the_chart_is_what_helm_would_pack(built: Path, sources: Path, helm: Run
 
 
 def change(sources: Path, path: str, old: str, new: str) -> None:
-    """Replace what must be there."""
+    """Replace text that must exist."""
     text = (sources / path).read_text()
     assert old in text
     (sources / path).write_text(text.replace(old, new))
 
 
 def spoil(sources: Path) -> None:
-    """A tree with all that can be wrong: half of a new version, not written up, not committed."""
+    """A tree with every fault: a half-changed version, no changelog, uncommitted files."""
     change(sources, "cloudroute/__init__.py", __version__, "9.9.9rc1")
     change(sources, "deploy/chart/Chart.yaml", f"appVersion: {__version__}", "appVersion: 9.9.9rc1")
     (sources / "a draft.md").write_text("")
@@ -155,7 +155,7 @@ DISAGREEMENTS = [
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can build images")
 class TestRefusals:
-    """Exit code 2, a line for each reason, and nothing made."""
+    """A refusal exits with 2, prints a line for each reason, and writes nothing."""
 
     def test_all_reasons_are_said_at_once(self, clone: Clone, tmp_path: Path) -> None:
         spoil(sources := clone("sources"))
@@ -198,7 +198,7 @@ class TestRefusals:
 
 
 def test_a_step_that_fails_leaves_nothing_half(clone: Clone, tmp_path: Path) -> None:
-    """Exit code 1, and what the step said."""
+    """A failed step exits with 1 and its output, and leaves no partial release."""
     change(sources := clone("sources"), "pyproject.toml", 'readme = "README.md"', 'readme = "NOTHING.md"')
     commit(sources)
     done = release(sources, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Who wrote what: every write that EC2 took, by the access key of its caller."""
+"""A record of every successful write to EC2, by the access key of its caller."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TAKING = ("DeleteRoute", "ReplaceRoute")
 
 
 class Trespass(NamedTuple):
-    """A write to what somebody else has made."""
+    """A write to a route that another access key has made."""
 
     access_key: str
     action: str
@@ -24,16 +24,16 @@ class Trespass(NamedTuple):
 
 
 class Ledger:
-    """Reads along with all calls of sessions that are made after it."""
+    """Records the calls of all sessions that are created after it."""
 
     def __init__(self, aws: Aws) -> None:
         self._aws, self._answer = aws, aws.answer
         self._lock = threading.Lock()
         self._makers: dict[tuple[str, str], str] = {}
-        """(table, destination) -> access key of who wrote that route last."""
+        """(table, destination) -> access key that wrote that route last."""
         self.trespasses: list[Trespass] = []
         self.writes: Counter[tuple[str, str]] = Counter()
-        """(access key, action) -> how many were taken."""
+        """(access key, action) -> number of successful calls."""
         self.interfaces: dict[str, set[str]] = {}
         """Access key -> ENIs whose source/dest check it has changed."""
         aws.answer = self._read_along  # type: ignore[method-assign] # the one way in
@@ -62,7 +62,7 @@ class Ledger:
             self._makers[place] = request.access_key
 
     def _target(self, request: Request) -> str:
-        """Where the route leads before the write, "" where that is no interface."""
+        """Interface that the route leads to before the write, "" for another target."""
         if request.action not in _TAKING:
             return ""
         route = self._aws.scene.routes(request.get("RouteTableId")).get(_destination(request), {})

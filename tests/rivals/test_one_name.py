@@ -1,4 +1,4 @@
-"""Two clusters of one name that share a route table: the second is refused before it writes, none that works ends."""
+"""Two clusters of one name that share a route table: the second is refused before it writes; running ones go on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAG = "kubernetes.io/cluster/test"
 
 
 def tag(cluster: Lab, *names: str, key: str = TAG) -> None:
-    """The instances of these Nodes belong to a cluster, as the tag that the cloud provider needs says."""
+    """Tag the instances of these Nodes for a cluster, as the cloud provider requires."""
     ids = [cluster.instance(name) for name in names]
     cluster.aws.scene.ec2.create_tags(Resources=ids, Tags=[{"Key": key, "Value": "owned"}])
 
@@ -31,14 +31,14 @@ def lose(cluster: Lab) -> None:
 
 
 def said(cluster: Lab) -> str:
-    """Why the controller ends."""
+    """The message with which the controller ends."""
     with pytest.raises(UsageError) as refused:
         cluster.turn()
     return " ".join(refused.value.problems)
 
 
 def first_with_nodes(both: Pair, count: int = 3) -> list[str]:
-    """Cluster one works."""
+    """Run cluster one with nodes; returns their names."""
     names = [both.one.join(0) for _ in range(count)]
     tag(both.one, *names)
     both.one.run()
@@ -48,8 +48,8 @@ def first_with_nodes(both: Pair, count: int = 3) -> list[str]:
 
 @pytest.mark.parametrize("tagged", [True, False], ids=["tables-by-tag", "tables-by-nodes"])
 @pytest.mark.parametrize("begin", ["nodes before the controller", "the controller before nodes"])
-def test_the_second_is_refused_before_it_writes(tagged: bool, begin: str) -> None:
-    """The table, a route, the instance and the tag are named, and what to do; EC2 and Kubernetes are as they were."""
+def test_the_second_is_refused_before_it_writes(*, tagged: bool, begin: str) -> None:
+    """The message names table, route, instance, tag and remedy; EC2 and Kubernetes are unchanged."""
     with pair({"cluster_cidr": ("100.64.0.0/16", POOL6)}, {}, zones=1, ipv6=True, tagged=tagged) as both:
         names = first_with_nodes(both)
         before = both.one.routes(both.one.table())
@@ -57,7 +57,7 @@ def test_the_second_is_refused_before_it_writes(tagged: bool, begin: str) -> Non
             both.two.start(vpc_id=both.two.vpc.id)
             both.two.run()
         both.two.join(0)
-        for _ in range(2):  # as often as it is started
+        for _ in range(2):  # at each start
             both.two.start()
             words = said(both.two)
             assert all(part in words for part in (both.one.table(), both.one.instance(names[0]), "(and 2 more)", TAG))
@@ -70,7 +70,7 @@ def test_the_second_is_refused_before_it_writes(tagged: bool, begin: str) -> Non
 
 
 def test_the_second_begins_when_the_first_is_gone() -> None:
-    """Its nodes are terminated, as the refusal says: their dead routes are removed, and it is as a new cluster is."""
+    """After the first cluster's nodes are terminated, the second removes their blackholes and serves its own nodes."""
     with pair({}, {}, zones=1) as both:
         names = first_with_nodes(both)
         both.one.stop()
@@ -83,24 +83,24 @@ def test_the_second_begins_when_the_first_is_gone() -> None:
 
 
 def another_name(both: Pair, names: list[str]) -> None:
-    """The first is tagged for a name of its own, of which ours is a part."""
+    """Tag the first cluster for another name that contains ours."""
     both.one.aws.scene.ec2.delete_tags(Resources=list(map(both.one.instance, names)), Tags=[{"Key": TAG}])
     tag(both.one, *names, key=f"{TAG}-2")
 
 
 def untagged(both: Pair, names: list[str]) -> None:
-    """The first has no cloud provider that tags."""
+    """Leave the first cluster's instances without tags."""
     both.one.aws.scene.ec2.delete_tags(Resources=list(map(both.one.instance, names)), Tags=[{"Key": TAG}])
 
 
 def another_pool(both: Pair, _: list[str]) -> None:
-    """The second's pods have other addresses."""
+    """Give the second cluster another pool."""
     both.two.start(cluster_cidr=("100.65.0.0/16",))
 
 
 @pytest.mark.parametrize("difference", [another_name, untagged, another_pool])
-def test_whoever_is_not_the_same_is_not_refused(difference: Callable[[Pair, list[str]], None]) -> None:
-    """Both work, side by side in one table."""
+def test_clusters_that_differ_are_not_refused(difference: Callable[[Pair, list[str]], None]) -> None:
+    """Two clusters that differ in name, tag or pool both work in one table."""
     with pair({}, {}, zones=1) as both:
         names = first_with_nodes(both)
         difference(both, names)
@@ -111,8 +111,8 @@ def test_whoever_is_not_the_same_is_not_refused(difference: Callable[[Pair, list
         assert both.ledger.trespasses == []
 
 
-def test_who_works_is_told_and_not_ended() -> None:
-    """Two that both have begun go on, whoever restarts, and each table has an Event that says so."""
+def test_running_clusters_go_on_and_report_each_other() -> None:
+    """Two clusters that run already go on, restarts included, and an Event on each table reports the other."""
     with pair({}, {"cluster_cidr": ("100.65.0.0/16",)}, zones=1) as both:
         first_with_nodes(both)
         name = both.two.join(0)
@@ -131,7 +131,7 @@ def test_who_works_is_told_and_not_ended() -> None:
 
 
 def test_a_reinstall_is_not_refused_for_nodes_that_are_not_there_yet() -> None:
-    """NodeRoutes are lost and one tagged instance has no Node: the others' routes are adopted, and its own when it is.
+    """After the loss of all NodeRoutes, routes of present Nodes are adopted, others once their Node is back.
 
     EC2 is asked to write nothing.
     """
@@ -157,7 +157,7 @@ def test_a_reinstall_is_not_refused_for_nodes_that_are_not_there_yet() -> None:
 
 
 def test_a_reinstall_whose_first_node_is_new_begins_with_the_first_old_one() -> None:
-    """NodeRoutes are lost, and no Node but a new one is back: refused until one is whose route is there."""
+    """With all NodeRoutes lost and only a new Node present, the start is refused until a Node with a route is back."""
     with lab(zones=1) as world:
         old = world.join(0)
         tag(world, old)
@@ -176,8 +176,8 @@ def test_a_reinstall_whose_first_node_is_new_begins_with_the_first_old_one() -> 
         all_native(world, [old, new])
 
 
-def test_a_stopped_instance_is_a_rival_too() -> None:
-    """A dead route may be that of another cluster's node that comes back: it is kept, and the second refused."""
+def test_a_stopped_instance_counts_as_a_foreign_node() -> None:
+    """A blackhole to a stopped instance of another cluster is kept, and the second cluster refused."""
     with pair({}, {}, zones=1) as both:
         (name,) = first_with_nodes(both, 1)
         both.one.aws.scene.stop(both.one.instance(name))
@@ -188,7 +188,7 @@ def test_a_stopped_instance_is_a_rival_too() -> None:
 
 
 def test_cleanup_of_the_second_is_not_refused() -> None:
-    """It has nothing: it ends with nothing done."""
+    """Cleanup of the second cluster owns nothing, so it ends without a change."""
     with pair({}, {}, zones=1) as both:
         first_with_nodes(both)
         before = both.one.routes(both.one.table())
@@ -199,7 +199,7 @@ def test_cleanup_of_the_second_is_not_refused() -> None:
 
 
 def test_owners_are_asked_for_once_a_resync() -> None:
-    """Another cluster's routes in the own pool are one DescribeInstances more per resync; without them none is made."""
+    """Foreign routes in the cluster's pool cost one more DescribeInstances per resync; without them there is none."""
     with pair({"cluster_name": "one"}, {"cluster_name": "two"}, zones=1, one_table=True) as both:
         names = [both.two.join(0), both.two.join(0)]
         both.two.run()
@@ -220,7 +220,7 @@ def test_owners_are_asked_for_once_a_resync() -> None:
 
 
 def test_the_process_ends_with_2_and_plan_says_the_same(tmp_path: Path) -> None:
-    """Exit code 2, one sentence on stderr, the Lease released for who comes next; `plan` exits with the same words."""
+    """The process exits with 2 and one sentence on stderr, and releases the Lease; `plan` prints the same."""
     with servers(tmp_path) as world:
         (theirs,) = world.aws.scene.launch(world.vpc.zones[0])
         world.aws.scene.ec2.create_tags(Resources=[theirs.id], Tags=[{"Key": TAG, "Value": "owned"}])

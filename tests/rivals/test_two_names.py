@@ -18,7 +18,7 @@ def live(both: Pair, zones: tuple[int, int]) -> None:
     one, two = both.one, both.two
     names = {one: [one.join(zones[0]) for _ in range(3)], two: [two.join(zones[1]) for _ in range(3)]}
     both.run()
-    both.resync()  # each has met the other's routes, and both have one left to settle where they chose the same CIDR
+    both.resync()  # each has read the other's routes, and one more turn settles a CIDR that both chose
     for cluster, other in ((one, two), (two, one)):
         before = routes_of(other)
         stopped, dead, gone = names[cluster]
@@ -42,15 +42,15 @@ def live(both: Pair, zones: tuple[int, int]) -> None:
 
 
 def enis(cluster: Lab) -> set[str]:
-    return {machine.interface_id for machine in cluster._machines.values()}
+    return {machine.interface_id for machine in cluster.machines.values()}
 
 
 @pytest.mark.parametrize("pools", [DISJOINT, SAME], ids=["pools-apart", "one-pool"])
 @pytest.mark.parametrize("shared", [True, False], ids=["shared-table", "own-tables"])
-def test_neither_touches_the_others_routes(shared: bool, pools: tuple[dict[str, object], dict[str, object]]) -> None:
-    """What one has made the other neither deletes nor replaces, in both families, through a life of both and a cleanup.
+def test_neither_touches_the_others_routes(*, shared: bool, pools: tuple[dict[str, object], dict[str, object]]) -> None:
+    """Neither deletes or replaces the other's routes, in both families, through changes of both and a cleanup.
 
-    Where they share a table and a pool, the dead route of a terminated node is the one thing that either may remove.
+    Where they share a table and a pool, either may remove the blackhole of a terminated node, and nothing else.
     """
     names = ({"cluster_name": "one"}, {"cluster_name": "two"})
     one, two = ({**name, **pool} for name, pool in zip(names, pools, strict=True))
@@ -73,7 +73,7 @@ def test_neither_touches_the_others_routes(shared: bool, pools: tuple[dict[str, 
 
 
 def test_a_tables_limit_is_shared() -> None:
-    """The other's routes count: together they never exceed it, none of either's goes, the rest is carried by VXLAN."""
+    """Both clusters' routes count against the limit; none is deleted, and the remaining nodes use VXLAN."""
     alike = {"route_limit": 6, "direct_routing": "off"}
     one = {"cluster_name": "one", "cluster_cidr": (POOL,), **alike}
     two = {"cluster_name": "two", "cluster_cidr": ("100.65.0.0/16",), **alike}
@@ -97,7 +97,7 @@ def test_a_tables_limit_is_shared() -> None:
 
 
 def test_the_ledger_sees_a_trespass() -> None:
-    """A deletion with the one's key of what the other has made is noted, and so is whether it was alive."""
+    """A deletion of the other's route is recorded, and whether its target existed."""
     with pair({"cluster_name": "one"}, {"cluster_name": "two"}, zones=1) as both:
         both.one.join(0)
         both.run()

@@ -11,7 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from random import Random
 
-from cloudroute.agent.report import LASTS_SECONDS, SPREAD_SECONDS, Report
+from cloudroute.agent.report import LASTS_SECONDS, READY, SPREAD_SECONDS, Report
+from cloudroute.core.node.startup import AgentState
 from cloudroute.core.paths import Class, node_path, pair_path, senders_tables
 from cloudroute.types import NodePath, NodeRoute, Path
 from tests.scale.cluster import LightCluster
@@ -97,5 +98,5 @@ class Agents:
         self._due.pop(name, None)
         mine, route = self._class[name], self._cluster.route(name)
         self._said[name] = path = self._paths[mine]
-        report = Report(route, True, "Ready", "", True, path, self._counts(mine), MTU)
+        report = Report(AgentState.SERVING, route, READY, "", path, self._counts(mine), MTU)
         self._cluster.agent_says(name, report.status(route.status, self._cluster.clock.now()))

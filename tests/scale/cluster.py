@@ -164,7 +164,7 @@ class LightCluster:
         raise NotImplementedError
 
     def event(
-        self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
+        self, *, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
     ) -> None:
         self.said[reason] += 1
 

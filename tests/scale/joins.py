@@ -52,7 +52,7 @@ def measure(nodes: int, tables: int) -> dict[str, float]:
 
 def _plan_ms(world: World) -> float:
     """Median of some plans of a settled cluster, CPU time; as the loop makes them, without a search for garbage."""
-    snapshot = world.loop.look()
+    snapshot = world.loop.reader.read()
     assert snapshot
     times = []
     for _ in range(PLANS):
@@ -60,7 +60,7 @@ def _plan_ms(world: World) -> float:
         gc.disable()
         own = replace(snapshot, instances=dict(snapshot.instances), tables=dict(snapshot.tables))
         start = time.thread_time()
-        empty = decide(own, world.loop.policy).plan.empty  # whether anything is to be said, too
+        empty = decide(own, world.loop.reader.policy).plan.empty  # whether anything is to be said, too
         times.append((time.thread_time() - start) * 1000)
         gc.enable()
         assert empty

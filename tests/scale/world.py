@@ -53,7 +53,15 @@ class World:
         session = cast(Any, self.cloud)
         ec2 = Ec2Client(session, "eu-central-1", fence, self.clock, 3.0, telemetry.ec2_request)
         with patch("cloudroute.controller.apply.ThreadPoolExecutor", Inline):
-            self.loop = Loop(settings, self.cluster, self.cluster, ec2, fence, self.clock, telemetry)
+            self.loop = Loop(
+                settings=settings,
+                cluster=self.cluster,
+                kube=self.cluster,
+                ec2=ec2,
+                fence=fence,
+                clock=self.clock,
+                telemetry=telemetry,
+            )
         self._pace: Callable[[], float] = self.loop.pace
 
     def join(self, zone: int) -> str:

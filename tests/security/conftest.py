@@ -1,4 +1,4 @@
-"""What tests of security share with others: how hard Hypothesis looks, a real cluster's API, a host with nftables."""
+"""Fixtures and settings shared with other tests: Hypothesis profiles, a real API server, a host with nftables."""
 
 from __future__ import annotations
 

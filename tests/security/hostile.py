@@ -1,18 +1,16 @@
-"""Objects as an attacker would write them: what the API server lets through, and what it should not.
+"""Objects as an attacker would write them: fields that the API server accepts, and malformed ones.
 
-Names, uids, versions and times are the server's own and always sound; all else may be anything.
+Names, uids, versions and times are set by the server and always valid; all else may be anything.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 
 LAN = "10.0.0.0/16"
-"""The VPC."""
+"""CIDR of the VPC."""
 POOL, POOL6 = "100.64.0.0/16", "fd00:64::/64"
 RESERVED = "100.64.200.0/21"
 
@@ -53,7 +51,7 @@ anything: st.SearchStrategy[Any] = st.recursive(
 
 
 def mostly(sound: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """What is meant to stand there, or anything."""
+    """A valid value, or anything."""
     return st.one_of(sound, sound, sound, anything)
 
 
@@ -66,12 +64,12 @@ def some(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[Any]:
 
 
 def maybe(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """An object that has any of these fields."""
+    """An object with any subset of these fields."""
     return st.fixed_dictionaries({}, optional=fields)
 
 
 def specs_of_nodes(instances: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
-    """spec, status and the rest of a Node; `instances` are ids worth claiming."""
+    """spec, status and metadata of a Node; `instances` are ids to claim."""
     claimed = st.sampled_from([f"aws:///us-east-1a/{id_}" for id_ in instances])
     provider = st.one_of(claimed, claimed, texts(WORDS, IDS).map(lambda word: f"aws:///us-east-1a/{word}"), texts(IDS))
     address = maybe(type=mostly(st.just("InternalIP")), address=mostly(texts(ADDRESSES)))
@@ -91,7 +89,7 @@ def specs_of_nodes(instances: tuple[str, ...]) -> st.SearchStrategy[dict[str, An
 
 
 def credible_nodes(instances: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
-    """Nodes whose fields all are what they should be, and lies."""
+    """Nodes with valid fields and false claims."""
     address = st.fixed_dictionaries({"type": st.just("InternalIP"), "address": texts(ADDRESSES)})
     spec = st.fixed_dictionaries(
         {"providerID": st.sampled_from([f"aws:///us-east-1a/{id_}" for id_ in instances])},
@@ -108,7 +106,7 @@ def credible_nodes(instances: tuple[str, ...]) -> st.SearchStrategy[dict[str, An
 
 
 def specs_of_node_routes(address: st.SearchStrategy[str], cidr: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """spec and status of a NodeRoute, as the CRD would have it or not."""
+    """spec and status of a NodeRoute, valid by the CRD or not."""
     tables = st.lists(st.sampled_from(["rtb-1", "rtb-2", "rtb-9", "*", ""]), max_size=3)
     spec = maybe(
         podCIDRs=some(cidr, 3),
@@ -124,7 +122,7 @@ def specs_of_node_routes(address: st.SearchStrategy[str], cidr: st.SearchStrateg
 
 
 def node(name: str, number: int, body: dict[str, Any]) -> dict[str, Any]:
-    """A Node with what the server itself writes."""
+    """A Node with the metadata that the server sets."""
     return {"metadata": {**meta(name, number), **{key: body[key] for key in ("annotations", "labels")}}, **body}
 
 
@@ -134,13 +132,5 @@ def meta(name: str, number: int) -> dict[str, Any]:
 
 
 def is_clean(words: str) -> bool:
-    """Whether it may stand in a log line and an Event: short, on one line, nothing that steers a terminal."""
+    """Whether text is safe in a log line and an Event: short, on one line, without control characters."""
     return len(words) <= 2048 and words.isprintable()
-
-
-def until(true: Callable[[], bool], seconds: float) -> None:
-    """Wait, in real time, for what other processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.05)

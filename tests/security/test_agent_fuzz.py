@@ -1,10 +1,11 @@
-"""Hostile NodeRoutes and RouteTables in an agent: nothing raises, and the kernel gets only what is the cluster's."""
+"""Hostile NodeRoutes and RouteTables in an agent: nothing raises, and the kernel gets only the cluster's entries."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudroute.adapters.kube import project
-from cloudroute.adapters.nft.client import _definition
+from cloudroute.adapters.nft.client import RulesetTable
+from cloudroute.adapters.nft.command import Command
+from cloudroute.adapters.nft.ruleset import Json
 from cloudroute.core.node.conflist import conflist
 from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredStateBuilder
 from cloudroute.core.node.peers import SPECIAL, NodeUnusable, is_unicast
@@ -42,13 +45,13 @@ def projected(name: str, number: int, body: dict[str, Any]) -> NodeRoute:
 
 
 def world(bodies: list[dict[str, Any]]) -> dict[str, NodeRoute]:
-    """This node, an honest peer, and the hostile ones, which are younger."""
+    """This node, a valid peer, and the hostile NodeRoutes, which are younger."""
     others = {f"hostile-{number}": projected(f"hostile-{number}", number, body) for number, body in enumerate(bodies)}
     return {"n1": OWN, "n7": HONEST, **others}
 
 
 def check_kernel(wanted: DesiredState, pools: tuple[Cidr, ...]) -> None:
-    """All that an agent would program is inside of the pools, about other hosts, and reaches nothing of its own."""
+    """Every entry that an agent would program lies in the pools, concerns other hosts, and covers no local address."""
     tables = wanted.tables
     for key, route in tables["routes"].items():
         destination = network(key.destination, key.length)
@@ -76,9 +79,9 @@ def check_words(wanted: DesiredState) -> None:
 @settings(max_examples=250)
 @given(st.lists(BODIES, max_size=4), KNOWN)
 def test_hostile_node_routes_are_left_out_and_said(bodies: list[dict[str, Any]], pools: tuple[Cidr, ...]) -> None:
-    """The honest peer is reached as without them; each that is not used is named with a reason."""
+    """The valid peer's entries are as without them; each unused NodeRoute is named with a reason."""
     routes = world(bodies)
-    policy = AgentPolicy(pools, 1, 8472, True, ())
+    policy = AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())
     alone = DesiredStateBuilder(policy).compose(OWN, {"n1": OWN, "n7": HONEST}, {}, HOST)
     wanted = DesiredStateBuilder(policy).compose(OWN, routes, {}, HOST)
     check_kernel(wanted, pools)
@@ -94,7 +97,7 @@ def test_hostile_node_routes_are_left_out_and_said(bodies: list[dict[str, Any]],
 def test_a_hostile_node_route_of_its_own_stops_the_agent_in_words(
     body: dict[str, Any], host: Host, pools: tuple[Cidr, ...]
 ) -> None:
-    """It is used if it is sound, or refused as a whole; the CNI configuration can be written for each that is used."""
+    """A node's own NodeRoute is used if valid, else refused as a whole; each used one gives a CNI configuration."""
     own = projected("n1", 0, body)
     own = replace(own, spec=replace(own.spec, node_ips=(*own.spec.node_ips, "10.0.0.1")))
     wanted, words = composed(own, host, pools)
@@ -112,9 +115,9 @@ def test_a_hostile_node_route_of_its_own_stops_the_agent_in_words(
 
 
 def composed(own: NodeRoute, host: Host, pools: tuple[Cidr, ...]) -> tuple[DesiredState | None, str]:
-    """What its agent wants, or why it can't, in words."""
+    """Desired state of the agent, or the reason why there is none."""
     try:
-        return DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(
+        return DesiredStateBuilder(AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())).compose(
             own, {"n1": own, "n7": HONEST}, {}, host
         ), ""
     except NodeUnusable as error:
@@ -133,17 +136,29 @@ REPORT = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+class Recorder(Command):
+    """Records the commands that nft would get."""
+
+    def __init__(self) -> None:
+        self.commands: list[Json] = []
+
+    def transaction(self, commands: Sequence[Json]) -> None:
+        self.commands += commands
+
+
 @given(st.lists(BODIES, max_size=3), REPORT, KNOWN)
 def test_nft_gets_only_what_our_serializer_writes(
     bodies: list[dict[str, Any]], report: dict[str, Any], pools: tuple[Cidr, ...]
 ) -> None:
-    """Each word of the transaction is one of ours, an address or a number: no text of any object is among them."""
+    """Each word of the nft transaction is ours, an address or a number; no text of an object is among them."""
     own = replace(OWN, spec=replace(OWN.spec, native_in=("rtb-1",)))
     table = project.route_table_object({"metadata": hostile.meta("rtb-1", 1), **report})
-    wanted = DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(
+    wanted = DesiredStateBuilder(AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())).compose(
         own, world(bodies), {"rtb-1": table}, HOST
     )
-    for word in words_of([*_definition(wanted.tables["nftables"][TABLE])]):
+    recorder = Recorder()
+    assert RulesetTable(recorder).write(wanted.tables["nftables"], ()) == {}
+    for word in words_of(recorder.commands):
         assert OURS.fullmatch(word) or SETS.fullmatch(word) or is_address(word), word
 
 
@@ -158,7 +173,7 @@ SETS = re.compile(r"@?(hosts|masqueraded|networks|overlay|routed)[46](_\d{1,3})?
 
 
 def words_of(value: object) -> set[str]:
-    """All strings in a JSON value, keys too; numbers and null need no look."""
+    """All strings in a JSON value, keys included."""
     if isinstance(value, dict):
         return set().union(*map(words_of, (*value.keys(), *value.values())))
     if isinstance(value, list):
@@ -175,7 +190,7 @@ def is_address(word: str) -> bool:
 
 @given(st.lists(BODIES, min_size=1, max_size=3))
 def test_an_agent_lives_through_hostile_peers_and_reaches_the_others(bodies: list[dict[str, Any]]) -> None:
-    """The whole agent: they come, change into one another and go; the kernel ends as if they had never been there."""
+    """Hostile NodeRoutes appear, change and go in a whole agent; the kernel ends as if they had never existed."""
     node = Node(OWN, HONEST)
     before = node.settle() and node.kernel.state
     for number, body in enumerate(bodies):
@@ -191,7 +206,7 @@ def test_an_agent_lives_through_hostile_peers_and_reaches_the_others(bodies: lis
 
 @given(hostile.anything)
 def test_what_an_agent_says_reaches_no_other_agent(status: Any) -> None:
-    """Of another node's NodeRoute an agent keeps the spec alone: no status makes it do or remember anything."""
+    """An agent keeps only the spec of other nodes' NodeRoutes: no status has an effect."""
     raw = {"metadata": hostile.meta("n7", 7), "spec": project.node_route_spec(HONEST.spec)}
     project_of = project.agent_node_route("n1")
     assert project_of({**raw, "status": status}) == project_of(raw)

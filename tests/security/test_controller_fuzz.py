@@ -1,4 +1,4 @@
-"""Hostile Nodes and NodeRoutes in the controller's decisions: left out and said, and nobody else notices."""
+"""Hostile Nodes and NodeRoutes in the controller's decisions: left out and reported, without effect on other nodes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.security import hostile
 POLICY = replace(DUAL, reserved=(Cidr.parse(hostile.RESERVED),))
 HONEST = tuple(f"i-{number:017x}" for number in (1, 2, 3))
 SPARE, ELSEWHERE, UNKNOWN = f"i-{4:017x}", f"i-{5:017x}", f"i-{6:017x}"
-"""Instances of no node: of the VPC, of another VPC, of nobody."""
+"""Instances without a node: in the VPC, in another VPC, unknown to EC2."""
 CLAIMED = (*HONEST, SPARE, ELSEWHERE, UNKNOWN)
 
 NODES = st.one_of(hostile.specs_of_nodes(CLAIMED), *[hostile.credible_nodes((*CLAIMED, SPARE, SPARE, SPARE))] * 3)
 
 
 def settled() -> World:
-    """Three honest nodes, published and native, and the instances that others may claim."""
+    """Three valid nodes, published and native, and instances that others may claim."""
     world = World(POLICY, "ab")
     for number, id_ in enumerate((*HONEST, SPARE, ELSEWHERE)):
         old = world.instances.pop(world.launch("ab"[number % 2]))
@@ -42,7 +42,7 @@ def addresses(world: World, id_: str) -> set[str]:
 
 
 def check_harmless(world: World, before: dict[str, NodeRoute], routes: dict[str, dict[Any, Any]]) -> None:
-    """What is published and routed is sound, and what the honest had they have."""
+    """All published specs and routes are valid, and the valid nodes keep theirs."""
     claims = [record.spec.instance_id for record in world.records.values()]
     assert len(set(claims)) == len(claims), "one instance is published twice"
     for name, record in before.items():
@@ -75,7 +75,7 @@ def check_harmless(world: World, before: dict[str, NodeRoute], routes: dict[str,
 
 
 def check_said(world: World, names: list[str]) -> None:
-    """Each Node that has got no network, though EC2 knows its instance, is named to people, in clean words."""
+    """Each Node without a network whose instance EC2 knows has a notice with clean text."""
     notices = decide(world.snapshot(), POLICY).plan.notices
     assert all(hostile.is_clean(notice.message) for notice in notices)
     said = {notice.name for notice in notices}
@@ -85,8 +85,8 @@ def check_said(world: World, names: list[str]) -> None:
 
 
 @given(st.lists(NODES, max_size=4))
-def test_hostile_nodes_harm_nobody(bodies: list[dict[str, Any]]) -> None:
-    """Whatever younger Nodes claim, the honest ones keep all they have, and nothing is done outside VPC and pools."""
+def test_hostile_nodes_affect_no_other_node(bodies: list[dict[str, Any]]) -> None:
+    """Whatever younger Nodes claim, valid nodes keep all they have, and nothing changes outside VPC and pools."""
     world = settled()
     before = dict(world.records)
     routes = {id_: dict(table.routes) for id_, table in world.tables.items()}
@@ -100,8 +100,8 @@ def test_hostile_nodes_harm_nobody(bodies: list[dict[str, Any]]) -> None:
 
 
 @given(NODES, st.sampled_from([0, 1, 2]))
-def test_what_a_node_says_of_itself_harms_only_itself(body: dict[str, Any], victim: int) -> None:
-    """The same from a Node that is older than all others but one, and not in the journal: the journal counts."""
+def test_an_older_hostile_node_takes_nothing_from_published_nodes(body: dict[str, Any], victim: int) -> None:
+    """An older hostile Node without a NodeRoute takes nothing from nodes that have one."""
     world = settled()
     before = dict(world.records)
     routes = {id_: dict(table.routes) for id_, table in world.tables.items()}
@@ -120,7 +120,7 @@ def test_what_a_node_says_of_itself_harms_only_itself(body: dict[str, Any], vict
     )
 )
 def test_hostile_node_routes_stop_no_plan(bodies: list[dict[str, Any]]) -> None:
-    """Who may write NodeRoutes by hand can confuse what they name; nothing raises, and no foreign route is touched."""
+    """NodeRoutes written by hand affect only the nodes that they name; nothing raises, and no foreign route changes."""
     world = settled()
     for number, body in enumerate(bodies):
         raw = {"metadata": hostile.meta(f"hostile-{number}", number), **body}
@@ -136,9 +136,13 @@ def test_hostile_node_routes_stop_no_plan(bodies: list[dict[str, Any]]) -> None:
     assert all(world.reason(name) == "RouteCreated" for name in world.nodes)
 
 
-@given(hostile.anything, st.sampled_from(["node", "node_route", "route_table_object", "pod"]), st.booleans())
-def test_nothing_raises_out_of_projection(raw: Any, kind: str, whole: bool) -> None:
-    """Of any JSON, in place of an object or of each of its parts."""
+@given(
+    raw=hostile.anything,
+    kind=st.sampled_from(["node", "node_route", "route_table_object", "pod"]),
+    whole=st.booleans(),
+)
+def test_nothing_raises_out_of_projection(*, raw: Any, kind: str, whole: bool) -> None:
+    """No JSON value, in place of an object or of its parts, makes a projection raise."""
     keys = ("metadata", "spec", "status")
     body = dict.fromkeys(keys, raw) if whole else {"metadata": hostile.meta("x", 1), "spec": raw, "status": raw}
     getattr(project, kind)(body)
@@ -148,7 +152,7 @@ def test_nothing_raises_out_of_projection(raw: Any, kind: str, whole: bool) -> N
     st.fixed_dictionaries({}, optional=dict.fromkeys(("ready", "reason", "message", "path", "mtu"), hostile.anything))
 )
 def test_an_agent_that_lies_changes_nothing_that_is_published(status: dict[str, Any]) -> None:
-    """Whatever it says of its own node, every node keeps what it has, and the controller has nothing to do."""
+    """Whatever an agent reports of its node, all nodes keep what they have, and the controller has no step."""
     world = settled()
     world.records["honest-1"] = replace(world.records["honest-1"], status=status)
     assert decide(world.snapshot(), POLICY).plan.empty

@@ -1,4 +1,4 @@
-"""Worlds made by an attacker, through the whole controller: what EC2 and the API hold in the end."""
+"""Clusters with hostile objects, through the whole controller: the final state of EC2 and the API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIES = (
 
 @pytest.fixture
 def world() -> Iterator[Lab]:
-    """Two honest nodes, native, whose packets are followed: none may be lost whatever comes."""
+    """Two valid native nodes whose packets are traced: none may be lost."""
     with lab(2, traffic=True, reserved_cidr=["100.64.200.0/21"]) as made:
         made.join_many(2)
         made.run()
@@ -33,7 +33,7 @@ def world() -> Iterator[Lab]:
 
 
 def state(world: Lab) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
-    """The routes in all tables, and what is published."""
+    """The routes in all tables, and the published specs."""
     routes = {table: world.routes(table) for table in world.tables()}
     return routes, {name: route.spec for name, route in world.published().items()}
 
@@ -51,7 +51,7 @@ def check_events(world: Lab) -> None:
 
 
 def register(world: Lab, name: str, provider_id: str, cidrs: tuple[str, ...] = (), ips: tuple[str, ...] = ()) -> None:
-    """A Node as anybody with the right to write Nodes would make it."""
+    """Create a Node as any account with that permission could."""
     world.clock.time += 1
     spec = {"providerID": provider_id} | ({"podCIDRs": list(cidrs)} if cidrs else {})
     addresses = [{"type": "InternalIP", "address": ip} for ip in ips]
@@ -60,7 +60,7 @@ def register(world: Lab, name: str, provider_id: str, cidrs: tuple[str, ...] = (
 
 
 def test_nodes_that_claim_what_is_anothers_get_nothing(world: Lab) -> None:
-    """An instance of a node, of another VPC, of nobody, of no form; CIDRs of a node, of no node's size, reserved."""
+    """A Node that claims a foreign, unknown or malformed instance, or an unusable CIDR, gets no network."""
     other = world.aws.scene.launch(world.aws.scene.vpc(zones=1, cidr="10.9.0.0/16").zones[0])[0]
     spare = [machine.provider_id for machine in world.aws.scene.launch(world.vpc.zones[0], 4)]
     (taken,) = world.pod_cidrs("node-001")
@@ -92,7 +92,7 @@ def test_nodes_that_claim_what_is_anothers_get_nothing(world: Lab) -> None:
 
 
 def test_a_node_is_published_with_addresses_that_ec2_has_given_it(world: Lab) -> None:
-    """Neither the metadata service's, the router's nor another node's, from which all pods would be cut off."""
+    """Addresses of the metadata service, the router or another node are not published: they would cut off its pods."""
     machine = world.aws.scene.launch(world.vpc.zones[0])[0]
     victim = world.machine("node-002").addresses[0]
     register(world, "liar", machine.provider_id, ips=(*LIES, victim, *machine.addresses))
@@ -105,7 +105,7 @@ def test_a_node_is_published_with_addresses_that_ec2_has_given_it(world: Lab) ->
 
 
 def test_an_annotation_of_any_kind_is_no_more_than_a_priority(world: Lab) -> None:
-    """Half of it is no integer: 0, and said. A high one takes nobody's entry."""
+    """A malformed priority counts as 0 and is reported; a high one takes no other node's entry."""
     before = state(world)
     for number, text in enumerate((OVERSIZED, "9" * 4000, "1\n", "\x1b[2J", "٣", "+-1", "9999999999")):
         world.clock.time += 1
@@ -120,8 +120,8 @@ def test_an_annotation_of_any_kind_is_no_more_than_a_priority(world: Lab) -> Non
 
 
 @pytest.mark.parametrize("instance", ["i-1", "i-0123456789abcdef0", "i-0123456789abcdef"])
-def test_a_node_route_made_by_hand_goes_and_takes_nobody_along(world: Lab, instance: str) -> None:
-    """Of an instance that EC2 does not know, or that can be none."""
+def test_a_forged_node_route_is_deleted_alone(world: Lab, instance: str) -> None:
+    """A NodeRoute with an unknown or impossible instance is deleted, without effect on other nodes."""
     before = state(world)
     spec = {
         "podCIDRs": ["100.64.77.0/24"],
@@ -143,10 +143,8 @@ def test_a_node_route_made_by_hand_goes_and_takes_nobody_along(world: Lab, insta
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("fate", ["never was", "terminated"])
-def test_a_node_route_made_by_hand_that_claims_a_living_nodes_cidr_costs_it_nothing(
-    world: Lab, fate: str, restart: bool
-) -> None:
-    """Whoever may write NodeRoutes claims it for an instance that is gone, or never was."""
+def test_a_forged_claim_of_a_living_nodes_cidr_has_no_effect(world: Lab, fate: str, *, restart: bool) -> None:
+    """A forged NodeRoute claims a living node's CIDR for a terminated or unknown instance."""
     before = state(world)
     victim = next(iter(before[1].values()))
     instance = "i-0123456789abcdef0"
@@ -172,7 +170,7 @@ def test_a_node_route_made_by_hand_that_claims_a_living_nodes_cidr_costs_it_noth
 
 
 def test_an_agents_words_stay_short_and_on_one_line(world: Lab) -> None:
-    """A message as long as the CRD lets it be, with line breaks and what steers a terminal."""
+    """The longest message that the CRD allows, with line breaks and control characters, is shortened and escaped."""
     name = world.join(0)
     world.turn()
     words = "x\n\x1b[31mFAKE 2026-01-01 error all is lost\r\u2028" * 40

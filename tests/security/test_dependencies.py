@@ -1,4 +1,4 @@
-"""What is installed with cloudroute: pinned, hashed, no more than is declared, under licences that go with its own.
+"""The dependencies of cloudroute: pinned, hashed, declared, under compatible licences.
 
 Known vulnerabilities are not looked for here, since that needs a service on the network: docs/threat-model.md says how.
 """
@@ -26,7 +26,7 @@ LICENCES = {
     "Apache Software License", "MIT License", "BSD License", "Python Software Foundation License",
     "Mozilla Public License 2.0 (MPL 2.0)",
 }  # fmt: skip
-"""Whose terms the image, which is passed on, meets by the licence files in it. No GPL, and none without a name."""
+"""Licences whose terms the distributed image meets by the licence files in it. No GPL, and none without a name."""
 
 
 class Pin(NamedTuple):
@@ -51,7 +51,7 @@ def read(lock: str) -> dict[str, Pin]:
 
 
 def needed(requirements: Iterable[str]) -> dict[str, Distribution]:
-    """The distributions that these need on this machine, with all that those need in turn, by name."""
+    """Transitive dependencies of these distributions on this machine, by name."""
     found: dict[str, Distribution] = {}
     waiting = [(Requirement(text), "") for text in requirements]
     while waiting:
@@ -72,19 +72,19 @@ RUNTIME = needed(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_each_line_is_a_version_with_hashes(lock: str) -> None:
-    """No file of another origin or content than the locked one can be installed."""
+    """Each line pins a version with hashes, so that no other file can be installed."""
     assert read(lock)
 
 
 def test_the_image_is_built_from_the_very_files_that_were_tested() -> None:
-    """Its locks are parts of the one that the tests are run with."""
+    """The image's locks are parts of the lock that the tests run with."""
     tested = read(LOCKS[0])
     for lock in LOCKS[1:]:
         assert read(lock).items() <= tested.items()
 
 
 def test_the_image_has_what_is_declared_and_what_that_needs_and_no_more() -> None:
-    """Nothing of the lab's or the developers' gets into it."""
+    """The image has the declared dependencies and theirs, and none of the lab or of development."""
     locked = {name for name, pin in read(LOCKS[1]).items() if here(pin)}
     assert locked == RUNTIME.keys()
 
@@ -94,14 +94,14 @@ def here(pin: Pin) -> bool:
 
 
 def test_what_runs_here_is_what_is_locked() -> None:
-    """So that the tests say something of the image."""
+    """The installed versions are the locked ones, so that the tests apply to the image."""
     locked = read(LOCKS[0])
     assert {name: found.version for name, found in RUNTIME.items()} == {name: locked[name].version for name in RUNTIME}
 
 
 @pytest.mark.parametrize("name", sorted(RUNTIME))
 def test_the_licence_is_one_of_those_that_are_known(name: str) -> None:
-    """As the distribution itself says."""
+    """Each distribution declares a known licence."""
     about = RUNTIME[name].metadata
     expression, classifiers, text = (
         about.get_all(field) or [] for field in ("License-Expression", "Classifier", "License")

@@ -1,4 +1,4 @@
-"""What /metrics, /healthz and /readyz of a real controller tell, and how they bear clients that mean no good."""
+"""/metrics, /healthz and /readyz of a real controller: no secrets in them, and hostile clients don't block them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from cloudroute.telemetry import MAX_CONNECTIONS, REQUEST_SECONDS
-from tests.controller.lab import eventually
 from tests.controller.servers import Controller, Servers, servers
-from tests.security import hostile
+from tests.waiting import eventually
 
 LABELS = {"action", "code", "table", "family", "state", "path", "cidr", "le"}
-"""All that series are told apart by: no node, no address, no account."""
+"""Labels of all series: no node, no address, no account."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with servers(tmp_path_factory.mktemp("endpoints")) as made:
         leader = made.start()
         machine = made.join("secret-name")
-        eventually(lambda: made.routed(machine) and leader.leads)
+        eventually(lambda: made.routed(machine) and leader.leads, "the node is routed, and one leads")
         made.leader = leader  # type: ignore[attr-defined]
         yield made
 
@@ -38,7 +37,7 @@ def leader(world: Servers) -> Controller:
 
 
 def test_metrics_tell_counts_by_table_and_nothing_of_accounts_or_nodes(world: Servers, leader: Controller) -> None:
-    """No name of a node, address, instance, account, credential or token; the labels are those that are listed."""
+    """Metrics contain no node name, address, instance, account, credential or token, and only the listed labels."""
     status, text = leader.get("/metrics")
     assert status == 200
     series = [line for line in text.splitlines() if not line.startswith("#")]
@@ -49,7 +48,7 @@ def test_metrics_tell_counts_by_table_and_nothing_of_accounts_or_nodes(world: Se
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/nowhere", "/metrics/../../etc/passwd", "/%2e%2e/etc/passwd"])
 def test_other_paths_say_a_line_and_echo_nothing(world: Servers, leader: Controller, path: str) -> None:
-    """Not even the path that was asked for."""
+    """Other paths answer one line without the requested path."""
     status, text = leader.get(path)
     assert (status, text) in ((200, "ok\n"), (404, leader.get("/other")[1]))
     assert "passwd" not in text
@@ -57,7 +56,7 @@ def test_other_paths_say_a_line_and_echo_nothing(world: Servers, leader: Control
 
 
 def test_headers_and_errors_name_no_versions(leader: Controller) -> None:
-    """Neither the interpreter's nor the framework's; an error page shows no trace."""
+    """No header names the interpreter or the framework; an error page shows no traceback."""
     for request in (b"GET /healthz HTTP/1.1\r\n\r\n", b"BREW /pot HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\xff\r\n\r\n"):
         answer = exchange(leader, request)
         assert answer
@@ -79,7 +78,7 @@ def connect(leader: Controller) -> socket.socket:
 
 
 def exchange(leader: Controller, request: bytes) -> bytes:
-    """All that is answered until the server ends the connection."""
+    """All bytes of the answer until the server closes the connection."""
     with connect(leader) as client:
         client.sendall(request)
         client.shutdown(socket.SHUT_WR)
@@ -91,7 +90,7 @@ def exchange(leader: Controller, request: bytes) -> bytes:
 
 def held(leader: Controller) -> tuple[int, int]:
     """Threads and descriptors of the process."""
-    process = Path("/proc") / str(leader._process.pid)
+    process = Path("/proc") / str(leader.pid)
     return len(list((process / "task").iterdir())), len(list((process / "fd").iterdir()))
 
 
@@ -100,30 +99,30 @@ OWN_WORK = 4
 
 
 def silent(client: socket.socket) -> None:
-    """Says nothing."""
+    """Send nothing."""
 
 
 def slowloris(client: socket.socket) -> None:
-    """Headers that never end."""
+    """Send headers without an end."""
     client.sendall(b"GET /metrics HTTP/1.1\r\nX-A: b\r\n")
 
 
 def unread(client: socket.socket) -> None:
-    """Asks, and reads no answer."""
+    """Send requests, and read no answer."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
 
 
 def huge_header(client: socket.socket) -> None:
-    """A header line of a megabyte."""
+    """Send a header line of a megabyte."""
     try:
         client.sendall(b"GET /metrics HTTP/1.1\r\nX-A: " + b"b" * (1 << 20))
     except OSError:
-        return  # hung up on, as it should be
+        return  # the server has closed the connection, as it should
 
 
 def many_headers(client: socket.socket) -> None:
-    """A thousand headers."""
+    """Send a thousand headers."""
     try:
         client.sendall(b"GET /metrics HTTP/1.1\r\n" + b"X-A: b\r\n" * 1000 + b"\r\n")
     except OSError:
@@ -131,14 +130,14 @@ def many_headers(client: socket.socket) -> None:
 
 
 def rude(client: socket.socket) -> None:
-    """Asks, and resets the connection."""
+    """Send a request, and reset the connection."""
     client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
 
 def smuggler(client: socket.socket) -> None:
-    """A body that is never sent, behind a method that is not served."""
+    """Send an unsupported method that announces a body, and no body."""
     client.sendall(b"POST /metrics HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n")
 
 
@@ -146,20 +145,25 @@ def smuggler(client: socket.socket) -> None:
 def test_probes_are_answered_whatever_others_do(
     world: Servers, leader: Controller, attack: Callable[[socket.socket], None]
 ) -> None:
-    """Four times as many connections as are kept: a probe gets its answer, threads stay few, and all is given back."""
+    """With four times the maximum of hostile connections a probe is answered, threads stay few, and all is released."""
     at_rest = held(leader)
     clients = [connect(leader) for _ in range(4 * MAX_CONNECTIONS)]
     try:
         for client in clients:
             attack(client)
         assert leader.get("/healthz") == (200, "ok\n")
-        hostile.until(lambda: held(leader)[0] <= at_rest[0] + MAX_CONNECTIONS + OWN_WORK, REQUEST_SECONDS)
+        eventually(
+            lambda: held(leader)[0] <= at_rest[0] + MAX_CONNECTIONS + OWN_WORK,
+            "the leader's connections are few again",
+            seconds=REQUEST_SECONDS,
+        )
     finally:
         for client in clients:
             client.close()
-    hostile.until(
+    eventually(
         lambda: all(now <= before + OWN_WORK for now, before in zip(held(leader), at_rest, strict=True)),
-        2 * REQUEST_SECONDS,
+        "the leader's files and threads are few again",
+        seconds=2 * REQUEST_SECONDS,
     )
     assert leader.runs
     assert "Traceback" not in leader.log.read_text()

@@ -1,4 +1,4 @@
-"""Hostile NodeRoutes and RouteTables down to the real nft program, in a network namespace."""
+"""Hostile NodeRoutes and RouteTables, written by the real nft in a network namespace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.security import hostile
 
 OWN = node_route(1, ["rtb-1"])
 GUARD = "add table ip guard; add chain ip guard c; add rule ip guard c counter"
-"""Somebody else's, which an injected `flush ruleset` would take away."""
+"""A foreign table, which an injected `flush ruleset` would delete."""
 
 
 def every_text(texts: tuple[str, ...], most: int) -> list[list[str]]:
@@ -25,7 +25,7 @@ def every_text(texts: tuple[str, ...], most: int) -> list[list[str]]:
 
 
 def peers() -> list[dict[str, Any]]:
-    """A NodeRoute for every bad CIDR and for every bad address, two of each at a time."""
+    """NodeRoutes with every bad CIDR and every bad address, two of each at a time."""
     bad_cidrs = [{"podCIDRs": some, "nodeIPs": ["10.0.0.9"]} for some in every_text(hostile.CIDRS + hostile.WORDS, 2)]
     sound = [f"100.64.{100 + number}.0/24" for number in range(100)]
     bad_ips = [
@@ -39,7 +39,7 @@ def peers() -> list[dict[str, Any]]:
 def test_nft_takes_what_hostile_objects_come_to_and_nothing_else_changes(
     host: Namespace, nft: Nft, pools: tuple[Any, ...]
 ) -> None:
-    """The table reads back as it was written, with no set, chain or rule more; a table of others is as it was."""
+    """The table reads back as written, without another set, chain or rule; the foreign table is unchanged."""
     host.run("nft", GUARD)
     before = host.run("nft", "list", "table", "ip", "guard")
     routes = {"n1": OWN, "n7": node_route(7)}
@@ -50,7 +50,9 @@ def test_nft_takes_what_hostile_objects_come_to_and_nothing_else_changes(
     report = project.route_table_object(
         {"metadata": hostile.meta("rtb-1", 1), "spec": {"vpcID": "vpc-1", "subnets": subnets}}
     )
-    wanted = DesiredStateBuilder(AgentPolicy(pools, 1, 8472, True, ())).compose(OWN, routes, {"rtb-1": report}, HOST)
+    wanted = DesiredStateBuilder(AgentPolicy(pools, vni=1, port=8472, masquerade=True, exceptions=())).compose(
+        OWN, routes, {"rtb-1": report}, HOST
+    )
     ruleset = wanted.tables["nftables"][TABLE]
     assert nft.table.write({TABLE: ruleset}, ()) == {}
     assert nft.table.read(()) == {TABLE: ruleset}

@@ -1,4 +1,4 @@
-"""Credentials and tokens are in no output, whatever fails: real processes whose every word is searched for them."""
+"""Credentials and tokens appear in no output, whatever fails: all output of real processes is searched."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.controller.lab import POOL, eventually
+from tests.controller.lab import POOL
 from tests.controller.servers import Servers, servers
 from tests.hosts import require_netns
+from tests.waiting import eventually
 
 MARK = "s3cr3t"
-"""In each secret; nothing else has it."""
+"""Part of each secret, and of nothing else."""
 TOKEN = f"{MARK}-token.eyJhbGciOi"
 UNREACHABLE = "https://127.0.0.1:1"
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[Servers]:
-    """Servers, and an environment of secrets for what runs against them."""
+    """Servers, and an environment with secrets for the commands under test."""
     with servers(tmp_path) as made:
         made.environment |= {
             "AWS_ACCESS_KEY_ID": f"AKIA{MARK}",
@@ -36,7 +37,7 @@ def world(tmp_path: Path) -> Iterator[Servers]:
 
 
 def kubeconfig(folder: Path, server: str, **user: Any) -> Path:
-    """A kubeconfig with a user of its own."""
+    """A kubeconfig with a user whose credentials are secrets."""
     path = folder / "kubeconfig-secret"
     config = {
         "apiVersion": "v1",
@@ -51,7 +52,7 @@ def kubeconfig(folder: Path, server: str, **user: Any) -> Path:
 
 
 def run(world: Servers, command: str, *flags: str, until: str, **environment: str) -> str:
-    """All that a command writes until it has said `until`, and is told to end then, or has ended by itself."""
+    """Output of a command until it contains `until` and is ended, or until it ends by itself."""
     log = world.folder / "words.log"
     own = ("--cluster-name=test", *["--listen=127.0.0.1:0"] * (command == "controller"))
     line = [sys.executable, "-m", "cloudroute", command, f"--cluster-cidr={POOL}", *own, *flags]
@@ -62,7 +63,9 @@ def said(line: list[str], log: Path, until: str, environment: dict[str, str]) ->
     with log.open("w") as out:
         process = subprocess.Popen(line, stdout=out, stderr=out, env=environment)
     try:
-        eventually(lambda: until in log.read_text() or process.poll() is not None)
+        eventually(
+            lambda: until in log.read_text() or process.poll() is not None, "the log says it, or the command ends"
+        )
         process.terminate()
         process.wait(20)
     finally:
@@ -79,16 +82,16 @@ def check_silent(words: str) -> None:
 
 @pytest.mark.parametrize("command", ["controller", "plan", "status", "doctor"])
 def test_an_api_server_that_can_not_be_reached(world: Servers, tmp_path: Path, command: str) -> None:
-    """The address is said, and no token."""
+    """The output names the address, and no token."""
     path = kubeconfig(tmp_path, UNREACHABLE)
     check_silent(run(world, command, f"--kubeconfig={path}", "--log-level=debug", until="127.0.0.1:1"))
 
 
 @pytest.mark.parametrize(("code", "verbs"), [(401, "list"), (403, "*")])
 def test_a_token_that_the_api_server_refuses(world: Servers, tmp_path: Path, code: int, verbs: str) -> None:
-    """As nobody's, or for each thing that the controller does."""
+    """A refused token, by 401 or by 403 for each request, is in no output."""
     world.kube.faults.fail(code, verbs, count=math.inf)
-    path = kubeconfig(tmp_path, world._api.url)
+    path = kubeconfig(tmp_path, world.api.url)
     words = run(
         world,
         "controller",
@@ -101,12 +104,12 @@ def test_a_token_that_the_api_server_refuses(world: Servers, tmp_path: Path, cod
 
 @pytest.mark.parametrize("code", ["AuthFailure", "UnauthorizedOperation", "ExpiredToken"])
 def test_credentials_that_ec2_refuses(world: Servers, tmp_path: Path, code: str) -> None:
-    """Neither log nor Events nor metrics name one of them."""
+    """Refused AWS credentials appear neither in the log nor in Events nor in metrics."""
     world.aws.faults.fail("*", code, times=None)
     world.join("n1")
     controller = world.start("--log-level=debug")
     try:
-        eventually(lambda: code in controller.log.read_text())
+        eventually(lambda: code in controller.log.read_text(), "the log has the code")
         metrics = controller.get("/metrics")[1]
         ready = controller.get("/readyz")[1] + controller.get("/healthz")[1]
     finally:
@@ -117,7 +120,7 @@ def test_credentials_that_ec2_refuses(world: Servers, tmp_path: Path, code: str)
 
 
 def test_settings_with_keys_and_values_that_are_none(world: Servers, tmp_path: Path) -> None:
-    """What is wrong is named by its key, and the value of a key that nobody knows is not repeated."""
+    """An unknown key is named without its value."""
     file = tmp_path / "config.yaml"
     file.write_text(
         yaml.safe_dump({"aws-secret-access-key": f"{MARK}-file", "token": [TOKEN], "password": {"a": TOKEN}})
@@ -141,7 +144,7 @@ BROKEN = (
 
 @pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
 def test_a_kubeconfig_that_can_not_be_read(world: Servers, tmp_path: Path, content: str) -> None:
-    """What is wrong with it is said without a quote of it."""
+    """A malformed kubeconfig is reported without its content."""
     path = tmp_path / "broken"
     path.write_text(content.format(token=TOKEN))
     check_silent(run(world, "controller", f"--kubeconfig={path}", until="--kubeconfig"))
@@ -151,23 +154,23 @@ def test_a_kubeconfig_that_can_not_be_read(world: Servers, tmp_path: Path, conte
     "script", [f"echo '{TOKEN}'", f"echo '{TOKEN}'; exit 1", "exit 1"], ids=["no JSON", "fails", "silent"]
 )
 def test_an_exec_plugin_that_fails(world: Servers, tmp_path: Path, script: str) -> None:
-    """What it wrote to stdout, where the token would be, is not repeated."""
+    """The failed plugin's stdout, where a token would be, is in no output."""
     plugin = tmp_path / "plugin"
     plugin.write_text(f"#!/bin/sh\n{script}\n")
     plugin.chmod(0o755)
     way = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin), "interactiveMode": "Never"}
-    path = kubeconfig(tmp_path, world._api.url, exec=way)
+    path = kubeconfig(tmp_path, world.api.url, exec=way)
     check_silent(run(world, "controller", f"--kubeconfig={path}", "--log-level=debug", until="exec"))
 
 
 def test_a_proxy_with_a_password(world: Servers, tmp_path: Path) -> None:
-    """It is not said, though nothing can be reached by it."""
+    """The password of an unreachable proxy is in no output."""
     path, proxy = kubeconfig(tmp_path, UNREACHABLE), f"http://user:{MARK}-proxy@127.0.0.1:1"
     check_silent(run(world, "controller", f"--kubeconfig={path}", until="127.0.0.1:1", HTTPS_PROXY=proxy))
 
 
 def test_urls_with_a_password_in_them(world: Servers, tmp_path: Path) -> None:
-    """Of the API server and of EC2: the host is said, and not who."""
+    """URLs of the API server and EC2 are shown by host, without user and password."""
     path = kubeconfig(tmp_path, f"https://user:{MARK}-url@127.0.0.1:1")
     check_silent(run(world, "controller", f"--kubeconfig={path}", until="127.0.0.1:1"))
     world.join("n1")
@@ -176,7 +179,7 @@ def test_urls_with_a_password_in_them(world: Servers, tmp_path: Path) -> None:
 
 
 def test_an_agent_without_its_api_server(world: Servers, tmp_path: Path) -> None:
-    """In a network of its own: it says that it can't watch, and no token."""
+    """An agent without its API server reports the failed watch, and no token."""
     require_netns()
     path = kubeconfig(tmp_path, UNREACHABLE)
     line = ["unshare", "--net", sys.executable, "-m", "cloudroute", "agent", "--node-name=n1", f"--cluster-cidr={POOL}"]

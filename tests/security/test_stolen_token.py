@@ -1,4 +1,4 @@
-"""What somebody can do with the token of one agent, on a real API server with the admission policy in force."""
+"""Permissions of a stolen agent token, on a real API server with the admission policy in force."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.contract.conftest import Answer, Api
 from tests.deploy.test_admission import GROUP, NODES, SPACE, token
-from tests.security import hostile
+from tests.waiting import eventually
 
 ROUTE, STATUS = f"{GROUP}/noderoutes/{NODES[0]}", f"{GROUP}/noderoutes/{NODES[0]}/status"
 ACCOUNTS = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
@@ -20,7 +20,7 @@ HEAD: dict[str, Any] = {"metadata": {"name": "x"}}
 
 @pytest.fixture(scope="module")
 def thief(policed: RealKubeApi) -> Iterator[Api]:
-    """Who has the token of the agent's pod on node-1."""
+    """A client with the token of the agent's pod on node-1."""
     api = Api(policed.url, token(policed, "agent", "Pod", "agent"), policed.ca_file, policed.compact)
     yield api
     api.pool.clear()
@@ -68,13 +68,13 @@ def ask(thief: Api, method: str, path: str, body: Any = None, **headers: str) ->
     ],
 )
 def test_all_that_is_not_its_work_is_refused(thief: Api, method: str, path: str) -> None:
-    """Reads of Secrets, lists of Nodes, reads of pods, tokens, rights, the spec, RouteTables, the lease: 403."""
+    """Secrets, lists of Nodes, pods, tokens, RBAC, specs, RouteTables and the Lease are refused with 403."""
     answer = ask(thief, method, path, HEAD if method in ("POST", "PUT", "PATCH") else None)
     assert (answer.status, answer.body["reason"]) == (403, "Forbidden"), answer.body
 
 
-def test_of_nodes_it_reads_one_whose_name_it_knows(thief: Api) -> None:
-    """An agent asks which instance its own is: without that a pod can get an address that leads nowhere."""
+def test_it_reads_nodes_by_name_only(thief: Api) -> None:
+    """The token reads a Node by name: an agent needs its instance id, lest its pods get addresses without a route."""
     answer = ask(thief, "GET", f"/api/v1/nodes/{NODES[0]}", None)
     assert (answer.status, answer.body["metadata"]["name"]) == (200, NODES[0])
 
@@ -88,15 +88,15 @@ def test_of_nodes_it_reads_one_whose_name_it_knows(thief: Api) -> None:
         {"Impersonate_User": f"system:node:{NODES[1]}", "Impersonate_Group": "system:nodes"},
     ],
 )
-def test_it_speaks_for_nobody_else(thief: Api, who: dict[str, str]) -> None:
-    """Neither for the controller nor for another agent, a node or an administrator."""
+def test_it_can_impersonate_nobody(thief: Api, who: dict[str, str]) -> None:
+    """The token can't impersonate the controller, another agent, a node or an administrator."""
     answer = ask(thief, "GET", f"{GROUP}/noderoutes", **who)
     assert (answer.status, answer.body["reason"]) == (403, "Forbidden")
     assert "cannot impersonate" in answer.body["message"]
 
 
 def test_it_writes_the_status_of_its_own_node_alone(thief: Api, policed: RealKubeApi) -> None:
-    """By every kind of patch; with the name of its own in the body the request is none."""
+    """The token writes the status of its own node only, by every kind of patch."""
     status: dict[str, Any] = {"status": {"ready": False}}
     other = f"{GROUP}/noderoutes/{NODES[1]}/status"
     assert ask(thief, "PATCH", other, status).status == 403
@@ -108,7 +108,7 @@ def test_it_writes_the_status_of_its_own_node_alone(thief: Api, policed: RealKub
 
 
 def test_a_status_carries_nothing_else_along(thief: Api, policed: RealKubeApi) -> None:
-    """The spec, labels, annotations, owners and finalizers in the same patch are not taken over."""
+    """Changes of spec, labels, annotations, owners and finalizers in a status patch are ignored."""
     before = policed.get("noderoutes", NODES[0])
     node = policed.get("nodes", NODES[0])["metadata"]
     owner = {"apiVersion": "v1", "kind": "Node", "name": node["name"], "uid": node["uid"], "controller": True}
@@ -143,19 +143,19 @@ def test_a_status_carries_nothing_else_along(thief: Api, policed: RealKubeApi) -
     ],
 )
 def test_an_oversized_or_ill_formed_status_is_refused(thief: Api, status: dict[str, Any]) -> None:
-    """The CRD bounds what one agent can make all others read."""
+    """The CRD bounds the status that one agent can make all others read."""
     assert ask(thief, "PATCH", STATUS, {"status": status}).status == 422
 
 
-def test_words_that_nobody_asked_for_are_not_kept(thief: Api, policed: RealKubeApi) -> None:
-    """A field that the CRD does not know is pruned: a status can't be made a store."""
+def test_unknown_fields_of_a_status_are_pruned(thief: Api, policed: RealKubeApi) -> None:
+    """A field that the CRD does not have is pruned, so that a status can't store other data."""
     answer = ask(thief, "PATCH", STATUS, {"status": {"ready": True, "loot": "x" * 100_000}})
     assert answer.status == 200
     assert "loot" not in policed.get("noderoutes", NODES[0])["status"]
 
 
-def test_a_token_of_a_pod_that_is_gone_opens_nothing(policed: RealKubeApi) -> None:
-    """A token is bound to its pod: who deletes that ends what was stolen."""
+def test_the_token_of_a_deleted_pod_is_invalid(policed: RealKubeApi) -> None:
+    """A token is bound to its pod: deleting the pod invalidates it."""
     spec = {**policed.get("pods", "agent", SPACE)["spec"]}
     spec = {key: spec[key] for key in ("nodeName", "serviceAccountName")}
     spec["containers"] = [{"name": "agent", "image": "cloudroute"}]
@@ -165,7 +165,9 @@ def test_a_token_of_a_pod_that_is_gone_opens_nothing(policed: RealKubeApi) -> No
     try:
         assert ask(api, "GET", f"{GROUP}/noderoutes").status == 200
         policed.request("DELETE", f"/api/v1/namespaces/{SPACE}/pods/robbed?gracePeriodSeconds=0")
-        hostile.until(lambda: ask(api, "GET", f"{GROUP}/noderoutes").status == 401, 30)
+        eventually(
+            lambda: ask(api, "GET", f"{GROUP}/noderoutes").status == 401, "the token is no longer accepted", seconds=30
+        )
     finally:
         api.pool.clear()
         api.disconnect()

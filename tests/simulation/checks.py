@@ -22,7 +22,7 @@ GROUP = "noderoutes.cloudroute.io"
 FRESH_SECONDS = 8.0
 """Greatest age of the read on which a route is deleted, in seconds: 5 s, and the duration of the calls."""
 MEMORY_SECONDS = 60.0
-"""Seconds for which a write of our own overrides describes that do not show it: adapters.ec2.memory."""
+"""Seconds for which a write of our own overrides describes that do not show it: core.cluster.pending."""
 LEASE_SECONDS = 15.0
 """Duration of the Lease: the fence of a process that held it when it was deleted is closed after that."""
 NOTICE_SECONDS = 14.0

@@ -10,23 +10,26 @@ from dataclasses import replace
 from typing import Any
 
 import cloudroute.adapters.ec2.calls as calls
-import cloudroute.controller.loop as loop
+import cloudroute.controller.reconciler as reconciler
 from cloudroute.adapters.ec2.client import Ec2Client
-from cloudroute.adapters.ec2.memory import Memory
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.controller.apply import Applier
 from cloudroute.controller.backoff import BackOff
 from cloudroute.controller.lease import Lease
-from cloudroute.controller.loop import Loop
-from cloudroute.core.cluster import members, tables
+from cloudroute.controller.reconciler import Reconciler
+from cloudroute.core.cluster import claims, draining, members, planner, routes, settling, tables
+from cloudroute.core.cluster.claims import Claims
+from cloudroute.core.cluster.draining import Drain, StoppedAgents
 from cloudroute.core.cluster.ipam import Ipam
+from cloudroute.core.cluster.members import Departure
 from cloudroute.core.cluster.model import ChangeRoute, Snapshot, Step
+from cloudroute.core.cluster.pending import PendingWrites
+from cloudroute.core.cluster.states import State
 from cloudroute.core.cluster.tables import TableUse
-from cloudroute.core.cluster.transitions import Transitions
 from cloudroute.dataplane import KINDS, Kind
 from cloudroute.ports import Ec2
-from cloudroute.types import Cidr, Condition, Family, Instance, LeaseRecord, Node, RouteTable
+from cloudroute.types import Cidr, Condition, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable
 from tests.simulation.seams import put
 
 # --- the lease ------------------------------------------------------------------------------------
@@ -86,7 +89,7 @@ def lease_by_its_date() -> None:
 
 def own_writes_forgotten() -> None:
     """A describe is believed even if it is older than a write of our own."""
-    put(Memory, "unseen", lambda _self, _now: ())
+    put(PendingWrites, "keys", lambda _self, _now: ())
 
 
 def left_out_counts_as_dead() -> None:
@@ -120,7 +123,7 @@ def delete_before_create() -> None:
 def ours_by_destination() -> None:
     """A route is ours by its destination alone, whatever its target."""
 
-    def split(table: RouteTable, node_sized: Any, _seen: Any, _known: Any, _others: Any) -> tuple[Any, Any]:
+    def split(table: RouteTable, node_sized: Any, _seen: Any, _selection: Any) -> tuple[Any, Any]:
         ours = {to: route for to, route in table.routes.items() if isinstance(to, Cidr) and to in node_sized}
         return ours, [to for to in table.routes if to not in ours]
 
@@ -144,27 +147,28 @@ def foreign_not_counted() -> None:
 
 def no_drain() -> None:
     """A route is deleted as soon as agents were told not to use it."""
-    put(Transitions, "_drained", lambda *_: True)
+    for module in (draining, routes):
+        put(module, "drain", lambda snapshot, _policy, _agents, key, _words: Drain(key, snapshot.now, None))
 
 
 def stopped_agents_not_awaited() -> None:
     """A route is deleted although a stopped agent, whose node still sends by it, can't have heard of that."""
-    put(Transitions, "find_stopped_agents", lambda _: None)
+    put(planner, "stopped_agents", lambda _: StoppedAgents({}, {}, ()))
 
 
 def no_settling() -> None:
     """A new route is published at once, without waiting for it to take effect."""
-    put(Transitions, "_settles", lambda self, *_: self.snapshot.now)
+    put(settling, "_since", lambda *_: float("-inf"))
 
 
 def journal_after_the_route() -> None:
     """The NodeRoute is not written before the route."""
-    put(Transitions, "_after", lambda *_: ())
+    put(routes, "journal", lambda *_: ())
 
 
 def deletes_on_old_tables() -> None:
     """Routes are deleted on the grounds of an old read of the tables."""
-    put(Loop, "_timely", lambda _, steps: steps)
+    put(Reconciler, "_timely", lambda _, steps: steps)
 
 
 def dependents_do_not_wait() -> None:
@@ -173,14 +177,18 @@ def dependents_do_not_wait() -> None:
     def split(steps: Sequence[Step]) -> Sequence[Step]:
         return [step for step in steps if not (isinstance(step, ChangeRoute) and step.verb != "create")]
 
-    put(loop, "safe_on_old_tables", split)
+    put(reconciler, "safe_on_old_tables", split)
 
 
 def deleted_node_counts_as_dead() -> None:
     """A node whose Node is deleted counts as dead: its routes are deleted at once, though its instance runs."""
-    import cloudroute.core.cluster.transitions as transitions
+    original = members._departing
 
-    put(transitions, "DEAD", ("shutting-down", "terminated", "running"))
+    def departing(record: NodeRoute, snapshot: Snapshot) -> State:
+        instance = snapshot.instances.get(record.spec.instance_id)
+        return State.GONE if instance and instance.state == "running" else original(record, snapshot)
+
+    put(members, "_departing", departing)
 
 
 # --- identity of nodes ----------------------------------------------------------------------------
@@ -193,23 +201,24 @@ def freed_cidr_at_once() -> None:
 
 def both_keep_a_duplicate() -> None:
     """Two Nodes with one CIDR both keep it."""
-    put(members._Claims, "_problem", lambda *_: "")
+    put(Claims, "_problem", lambda *_: "")
 
 
 def identified_by_name() -> None:
     """A node is identified by its name: another instance with that name is taken for the same node."""
-    put(members, "_same", lambda node, record: not node.pod_cidrs or record.spec.pod_cidrs == node.pod_cidrs)
+    put(claims, "_same", lambda node, record: not node.pod_cidrs or record.spec.pod_cidrs == node.pod_cidrs)
 
 
 def node_route_before_its_routes() -> None:
     """The NodeRoute of a node that leaves is deleted before its routes, which then have no owner."""
     from cloudroute.core.cluster.model import DeleteNodeRoute
 
-    def forget(self: Transitions) -> None:
-        for record, _ in self.ready_to_delete.values():
-            self.gone.append(DeleteNodeRoute(record))
+    original = draining.delete_node_routes
 
-    put(Transitions, "forget", forget)
+    def delete(membership: Any, writes: Any, ready: Sequence[Departure], _routes: Any) -> tuple[DeleteNodeRoute, ...]:
+        return (*original(membership, writes, (), ()), *[DeleteNodeRoute(departure.record) for departure in ready])
+
+    put(planner, "delete_node_routes", delete)
 
 
 # --- conditions -----------------------------------------------------------------------------------
@@ -217,7 +226,7 @@ def node_route_before_its_routes() -> None:
 
 def condition_before_the_route() -> None:
     """The condition states the plan, not the outcome of its writes."""
-    put(loop, "conclude", lambda decision, _snapshot: decision.plan.publish)
+    put(reconciler, "conclude", lambda decision, _snapshot: decision.plan.publish)
 
 
 def an_error_makes_a_node_unavailable() -> None:

@@ -6,12 +6,12 @@ import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from cloudroute.adapters.kube.agents import KubeAgents
-from cloudroute.agent.metrics import AgentTelemetry
 from cloudroute.agent.process import Agent
 from cloudroute.config import AgentSettings
 from cloudroute.core.cluster.notices import STOPPED
 from cloudroute.dataplane import Host, Kind, packed
 from cloudroute.lab.aws.scene import Machine
+from cloudroute.telemetry import AgentTelemetry
 from tests.agent.world import MemoryKernel
 from tests.simulation.api import Pool
 from tests.simulation.fault_plan import LONGEST_STOP

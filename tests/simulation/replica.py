@@ -102,7 +102,7 @@ class Replica:
             )
 
     def _main(self) -> None:
-        """Build and run the controller as `cloudroute.commands.control.run_controller` does."""
+        """Build and run the controller as `cloudroute.wiring.controller` does."""
         world, settings, clock = self.world, self.flags[self.name], self.clock
         telemetry = Telemetry(clock.monotonic)
         cluster = KubeCluster(self.name, clock)
@@ -119,7 +119,15 @@ class Replica:
             region = world.cloud.aws.region
             ec2 = Ec2Client(clients.session, region, lease, clock, WRITE_SECONDS, telemetry.ec2_request)
             found = replace(settings, vpc_id=world.cloud.vpc.id)
-            self.loop = Loop(found, cluster, kube, ec2, lease, clock, telemetry)
+            self.loop = Loop(
+                settings=found,
+                cluster=cluster,
+                kube=kube,
+                ec2=ec2,
+                fence=lease,
+                clock=clock,
+                telemetry=telemetry,
+            )
             return self.loop
 
         self.controller = Controller(settings, cluster, lease, make_loop, telemetry)

@@ -16,11 +16,11 @@ from typing import Any
 from cloudroute.adapters.kube import project
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.errors import CloudrouteError
-from cloudroute.lab.hosts.control import flatten
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.nodes import TROUBLE
 from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.lab.replica import flatten
 from cloudroute.types import Cidr, Path
 from tests.soak.exchange import Exchange
 from tests.soak.flapping import Tables

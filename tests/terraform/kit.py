@@ -1,4 +1,4 @@
-"""Terraform as a process, on a copy of terraform/: nothing that it leaves behind gets into the working tree."""
+"""Terraform as a process, on a copy of terraform/: its files stay out of the working tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUN_SECONDS = 600
 
 
 def environment() -> dict[str, str]:
-    """What Terraform gets of this process's variables: no credentials, no settings of AWS, none that change a run."""
+    """Environment of Terraform: this process's without credentials, AWS settings and variables that change a run."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
     # A configuration file says where providers come from; a name without a file is an error to Terraform.
     for name in ("TF_CLI_CONFIG_FILE", "TF_PLUGIN_CACHE_DIR"):
@@ -66,6 +66,6 @@ class Terraform:
         return self.run(folder, "init", "-no-color", "-backend=false", *source, seconds=INIT_SECONDS)
 
     def outputs(self, folder: str) -> Mapping[str, Any]:
-        """What an applied root says, by name."""
+        """Outputs of an applied root, by name."""
         said = json.loads(self.do(folder, "output", "-json"))
         return {name: output["value"] for name, output in said.items()}

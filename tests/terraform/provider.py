@@ -1,4 +1,4 @@
-"""Where the AWS provider comes from, on whatever machine: a folder that has it already, else a normal `terraform init`.
+"""Source of the AWS provider: a folder that has it already, else a normal `terraform init`.
 
 A folder that Terraform can take providers from (a "filesystem mirror") holds them as
 `<registry host>/hashicorp/aws/<version>/<platform>/`, or packed as
@@ -54,7 +54,7 @@ def _versions(folder: Path, platform: str) -> Iterator[str]:
 
 
 def _folders() -> Iterator[Path]:
-    """A cache that is set, Terraform's implied mirrors ("Implied Local Mirror Directories"), what was put into /opt."""
+    """Candidates: the configured cache, Terraform's implied mirrors ("Implied Local Mirror Directories"), /opt."""
     home = Path.home()
     if cache := os.environ.get("TF_PLUGIN_CACHE_DIR"):
         yield Path(cache)
@@ -67,5 +67,5 @@ def _folders() -> Iterator[Path]:
 
 
 def own_cache() -> Path:
-    """Where a provider that had to be downloaded is kept for the next time."""
+    """Cache folder for a downloaded provider."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cloudroute" / "terraform"

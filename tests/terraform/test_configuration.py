@@ -39,7 +39,7 @@ def test_formatted(terraform: Terraform) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_valid(terraform: Terraform, folder: str) -> None:
-    """It initializes, validates without a warning, and passes its tests."""
+    """Each folder initializes, validates without a warning, and passes its tests."""
     done = terraform.init(folder)
     assert done.returncode == 0, done.stdout
     assert "Warning" not in terraform.do(folder, "validate", "-no-color")

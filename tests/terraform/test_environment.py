@@ -47,7 +47,7 @@ def check_narrow(world: Account, credentials: Mapping[str, str], applied: Mappin
     interface = next(iter(applied["nodes"].values()))["interface_id"]
     tables = world.aws.scene.ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [applied["vpc_id"]]}])
     others = {table["RouteTableId"] for table in tables["RouteTables"]} - set(applied["route_table_ids"].values())
-    assert len(others) == 2  # the VPC's main one, and that of the public subnets
+    assert len(others) == 2  # the VPC's main table, and that of the public subnets
     with closing(world.client("ec2", **credentials)) as ec2:
         for table, target in [(stranger.zone.route_table_id, stranger.interface_id), *((t, interface) for t in others)]:
             route = {"RouteTableId": table, "DestinationCidrBlock": "100.64.9.0/24", "NetworkInterfaceId": target}
@@ -57,7 +57,7 @@ def check_narrow(world: Account, credentials: Mapping[str, str], applied: Mappin
 
 
 def written(name: str, applied: Mapping[str, Any]) -> Any:
-    """A document of deploy/iam with its words in capitals filled in."""
+    """A document of deploy/iam with its placeholders filled in."""
     region, account_id = applied["vpc_arn"].split(":")[3:5]
     words = {
         "ACCOUNT_ID": account_id,
@@ -73,7 +73,7 @@ def written(name: str, applied: Mapping[str, Any]) -> Any:
 
 
 def normal(document: Any) -> Any:
-    """A policy document in which all that IAM takes for the same is the same: the order of lists, and lists of one."""
+    """A policy document in normal form: sorted lists, and lists of one as a scalar."""
     if isinstance(document, Mapping):
         return {key: normal(value) for key, value in document.items()}
     if isinstance(document, list):
@@ -83,7 +83,7 @@ def normal(document: Any) -> Any:
 
 
 def documents(world: Account) -> dict[str, Any]:
-    """The policies of the applied roles, and whom they trust, under the names of deploy/iam."""
+    """Policies and trust policies of the applied roles, by their names in deploy/iam."""
     found = {}
     with closing(world.client("iam")) as iam:
         for identity in ("instance-profile", "irsa", "pod-identity"):

@@ -1,4 +1,4 @@
-"""Where the provider is looked for."""
+"""Lookup of the AWS provider."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.terraform.kit import environment
 from tests.terraform.provider import find_mirror
 
 PLATFORM = "plan9_mips"
-"""One that no machine here has, so that only what a test made is found."""
+"""A platform that no machine here has, so that only folders of the test are found."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,26 +29,26 @@ def put(mirror: Path, version: str = "5.100.0", platform: str = PLATFORM) -> Non
 
 
 def test_nowhere() -> None:
-    """Without a mirror there is none, and Terraform has to look for itself."""
+    """Without a mirror none is found, and Terraform downloads it."""
     assert find_mirror(PLATFORM) is None
 
 
 @pytest.mark.parametrize("place", [".terraform.d/plugins", ".local/share/terraform/plugins"])
 def test_implied_mirrors(home: Path, place: str) -> None:
-    """A mirror that Terraform itself would use is found, whatever the registry's name."""
+    """An implied mirror of Terraform is found, with any registry name."""
     put(home / place)
     assert find_mirror(PLATFORM) == home / place
 
 
 def test_newer_ones(home: Path) -> None:
-    """Any version of the range is one, whatever other versions lie beside it."""
+    """Any version of the range is found, beside others."""
     put(home / ".terraform.d" / "plugins", version="7.0.0")
     put(home / ".terraform.d" / "plugins", version="6.23.0")
     assert find_mirror(PLATFORM) == home / ".terraform.d" / "plugins"
 
 
 def test_packed(home: Path) -> None:
-    """A packed provider is one."""
+    """A packed provider is found."""
     folder = home / ".terraform.d" / "plugins" / "registry.example.com" / "hashicorp" / "aws"
     folder.mkdir(parents=True)
     (folder / f"terraform-provider-aws_5.100.0_{PLATFORM}.zip").touch()
@@ -56,7 +56,7 @@ def test_packed(home: Path) -> None:
 
 
 def test_others_do_not_count(home: Path) -> None:
-    """Versions outside of the range and other platforms are as good as none."""
+    """Versions outside the range and other platforms are ignored."""
     put(home / ".terraform.d" / "plugins", version="5.99.1")
     put(home / ".terraform.d" / "plugins", version="7.0.0")
     put(home / ".terraform.d" / "plugins", platform="linux_6502")
@@ -64,7 +64,7 @@ def test_others_do_not_count(home: Path) -> None:
 
 
 def test_a_cache_comes_first(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TF_PLUGIN_CACHE_DIR is looked at before all else."""
+    """TF_PLUGIN_CACHE_DIR comes first."""
     put(home / ".terraform.d" / "plugins")
     put(tmp_path / "cache")
     monkeypatch.setenv("TF_PLUGIN_CACHE_DIR", str(tmp_path / "cache"))
@@ -72,7 +72,7 @@ def test_a_cache_comes_first(home: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_settings_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A configuration file is kept if it is there; credentials and variables of somebody's own are not."""
+    """An existing configuration file is kept; credentials and the user's variables are not."""
     monkeypatch.setenv("TF_CLI_CONFIG_FILE", str(tmp_path / "missing"))
     monkeypatch.setenv("TF_VAR_nat", "none")
     monkeypatch.setenv("AWS_PROFILE", "production")

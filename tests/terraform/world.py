@@ -1,4 +1,4 @@
-"""What Terraform has applied, with a cluster beside it whose nodes are the applied instances."""
+"""An account with environments/test applied, and a cluster whose nodes are its instances."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Account:
         return self._terraform.do(ROOT, command, "-no-color", *self._variables, *words)
 
     def outputs(self) -> Mapping[str, Any]:
-        """What was applied."""
+        """Outputs of the applied environment."""
         return self._terraform.outputs(ROOT)
 
     def client(self, service: str, **credentials: str) -> Any:
@@ -60,7 +60,7 @@ class Account:
         }
 
     def remains(self) -> dict[str, list[str]]:
-        """What is there that somebody would pay for or stumble over."""
+        """Remaining resources in the account."""
         ec2 = self.aws.scene.ec2
         instances = [i for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
         with closing(self.client("iam")) as iam:

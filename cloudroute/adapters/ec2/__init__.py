@@ -2,9 +2,9 @@
 
     discover ── region and VPC
     client ──── the ten calls ──┬── budget   a token first, so that AWS never has to throttle us
-                                                                ├── errors   AWS error codes into `cloudroute.errors`
-                                ├── parse    dicts into types
-                                └── memory   own writes, until the API shows them
+                                ├── errors   AWS error codes into `cloudroute.errors`
+                                └── parse    dicts into types
+    doctor_client ── other calls, of `cloudroute doctor` alone
 
 Import the modules themselves: this package stays empty, so that boto3 is loaded only where it is needed.
 """

@@ -7,8 +7,8 @@ neither the lease nor our budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import boto3
 from botocore.client import BaseClient
@@ -23,14 +23,15 @@ from tenacity import (
 from cloudroute import __version__
 from cloudroute.adapters.ec2 import errors
 from cloudroute.adapters.ec2.budget import Budget
+from cloudroute.adapters.ec2.parse import Raw
 from cloudroute.errors import Deferred, LeaseLost, Retryable, Throttled
-from cloudroute.ports import Clock, Fence
+from cloudroute.ports import EC2_WRITES, Clock, Fence
 
-Raw = Mapping[str, Any]
 Method = Callable[..., Raw]
 """A method of a boto3 client."""
 
-_WRITES: Final = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
+FILTER_VALUES = 200
+"""Most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
 _CONNECTIONS = 24
 """Kept connections: enough for the controller's 16 writers and one large read."""
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 20.0
@@ -53,7 +54,7 @@ def open_writer(session: boto3.Session, region: str, timeout_seconds: float, fen
     def check(**_: object) -> None:
         fence.check()
 
-    for action in _WRITES:
+    for action in EC2_WRITES:
         # Checked just before a request is written to an open connection: signing may have fetched new credentials,
         # which takes seconds, and the lease may have run out meanwhile.
         client.meta.events.register_first(f"before-send.ec2.{action}", check)
@@ -90,6 +91,13 @@ def _open(session: boto3.Session, service: str, region: str, connect: float, ans
         ),
     )
     return client
+
+
+def chunks(ids: Iterable[str]) -> Iterator[Sequence[str]]:
+    """Yield the distinct ids in order, as many at a time as one filter takes."""
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), FILTER_VALUES):
+        yield ordered[start : start + FILTER_VALUES]
 
 
 class Calls:

@@ -1,26 +1,24 @@
 """`ports.Ec2` with boto3: the ten calls, and no others.
 
 The idea: every read is filtered and paginated, which costs least of AWS's throttling budget and does not fail for ids
-that EC2 does not know; every answer is corrected by our own recent writes (`memory`) before it is returned.
+that EC2 does not know. An answer is what EC2 shows, which may be older than our last write (`core.cluster.pending`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 
 from cloudroute.adapters.ec2 import errors, parse
-from cloudroute.adapters.ec2.calls import Calls, Method, Raw, open_reader, open_writer
-from cloudroute.adapters.ec2.memory import OwnWrites
+from cloudroute.adapters.ec2.calls import Calls, Method, chunks, open_reader, open_writer
 from cloudroute.adapters.ec2.model import lean_session
+from cloudroute.adapters.ec2.parse import Raw
 from cloudroute.errors import LostRace
 from cloudroute.ports import Clock, Fence
 from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, RouteTable, Subnet, family_of
 
-_FILTER_VALUES = 200
-"""Most values that one filter takes ("Filter" in the Amazon EC2 API Reference)."""
 _AT_ONCE = 2
 """Concurrent calls of one read: 5,000 instances take 25 calls. More at once would save a second, but each costs 7 MB
 while it is decoded, which the process never gives back."""
@@ -48,15 +46,12 @@ class Ec2Client:
         self._ec2 = open_reader(session, "ec2", region)
         self._quotas = open_reader(session, "service-quotas", region)
         self._writer = open_writer(session, region, write_seconds, fence)
-        self._clock = clock
         self._calls = Calls(clock, observe)
-        self._own = OwnWrites()
 
     def route_tables(self, vpc_id: str) -> Sequence[RouteTable]:
         params = {"Filters": _filter("vpc-id", vpc_id), "MaxResults": 100}
         pages = self._calls.pages("DescribeRouteTables", vpc_id, self._ec2.describe_route_tables, params)
-        tables = [table for page in pages for table in parse.route_tables(page.get("RouteTables") or ())]
-        return self._own.over_tables(tables, self._clock.monotonic())
+        return [table for page in pages for table in parse.route_tables(page.get("RouteTables") or ())]
 
     def instances(self, ids: Collection[str]) -> Mapping[str, Instance]:
         def describe(chunk: Sequence[str]) -> Sequence[Instance]:
@@ -66,12 +61,11 @@ class Ec2Client:
             return [instance for page in pages for instance in parse.instances(page.get("Reservations") or ())]
 
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="DescribeInstances") as pool:
-            described = {instance.id: instance for chunk in pool.map(describe, _chunks(ids)) for instance in chunk}
-        return self._own.over_instances(described, self._clock.monotonic())
+            return {instance.id: instance for chunk in pool.map(describe, chunks(ids)) for instance in chunk}
 
     def owners(self, interface_ids: Collection[str]) -> Mapping[str, InterfaceOwner]:
         found: dict[str, InterfaceOwner] = {}
-        for chunk in _chunks(interface_ids):
+        for chunk in chunks(interface_ids):
             params = {"Filters": _filter("network-interface.network-interface-id", *chunk), "MaxResults": 1000}
             method = self._ec2.describe_instances
             for page in self._calls.pages("DescribeInstances", _some(chunk), method, params, attempts=1):
@@ -87,7 +81,7 @@ class Ec2Client:
         # A list that EC2 does not describe, for example because its account no longer shares it, fills at least a slot.
         entries: dict[str, tuple[Family, int]] = {id_: (family_of(id_), 1) for id_ in ids}
         method = self._ec2.describe_managed_prefix_lists
-        for chunk in _chunks(ids):
+        for chunk in chunks(ids):
             params = {"Filters": _filter("prefix-list-id", *chunk), "MaxResults": 100}
             for page in self._calls.pages("DescribeManagedPrefixLists", _some(chunk), method, params):
                 entries |= parse.prefix_lists(page.get("PrefixLists") or ())
@@ -103,11 +97,9 @@ class Ec2Client:
 
     def create_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
         self._write_route("CreateRoute", self._writer.create_route, table_id, destination, interface_id)
-        self._own.created(table_id, destination, interface_id, self._clock.monotonic())
 
     def replace_route(self, table_id: str, destination: Cidr, interface_id: str) -> None:
         self._write_route("ReplaceRoute", self._writer.replace_route, table_id, destination, interface_id)
-        self._own.replaced(table_id, destination, interface_id, self._clock.monotonic())
 
     def delete_route(self, table_id: str, destination: Cidr) -> None:
         try:
@@ -115,34 +107,22 @@ class Ec2Client:
         except LostRace as error:
             if not errors.is_missing_route(error):
                 raise
-        self._own.deleted(table_id, destination, self._clock.monotonic())
 
     def disable_source_dest_check(self, interface_id: str) -> None:
         params = {"NetworkInterfaceId": interface_id, "SourceDestCheck": {"Value": False}}
         method = self._writer.modify_network_interface_attribute
         self._calls.write("ModifyNetworkInterfaceAttribute", interface_id, method, params)
-        self._own.check_disabled(interface_id, self._clock.monotonic())
 
     def _write_route(self, action: str, method: Method, table_id: str, destination: Cidr, target: str = "") -> None:
         name = "DestinationCidrBlock" if destination.family == "ipv4" else "DestinationIpv6CidrBlock"
         params = {"RouteTableId": table_id, name: str(destination)}
         if target:
             params["NetworkInterfaceId"] = target
-        try:
-            self._calls.write(action, f"{table_id} {destination}", method, params)
-        except LostRace:
-            self._own.contradicted(table_id, destination)
-            raise
+        self._calls.write(action, f"{table_id} {destination}", method, params)
 
 
 def _filter(name: str, *values: str) -> Sequence[Raw]:
     return [{"Name": name, "Values": list(values)}]
-
-
-def _chunks(ids: Collection[str]) -> Iterator[Sequence[str]]:
-    ordered = sorted(set(ids))
-    for start in range(0, len(ordered), _FILTER_VALUES):
-        yield ordered[start : start + _FILTER_VALUES]
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -7,16 +7,15 @@ next plan starts from it and not from a watch that is still behind.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES, KubeCluster
-from cloudroute.adapters.kube.events import EventWriter
+from cloudroute.adapters.kube.events import Event, EventWriter
 from cloudroute.adapters.kube.transport import JSON, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Json, Transport
 from cloudroute.errors import LostRace, Refused
-from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject
+from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject, timestamp
 
 _PODS = "/api/v1/pods"
 _SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
@@ -49,7 +48,7 @@ class KubeClient:
         return answer
 
     def set_condition(self, node: Node, condition: Condition) -> Node:
-        now = datetime.fromtimestamp(self._cluster.clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = timestamp(self._cluster.clock.now())
         entry = {
             "type": project.CONDITION,
             "status": condition.status,
@@ -120,9 +119,9 @@ class KubeClient:
     # --- the rest ---------------------------------------------------------------------------------
 
     def event(
-        self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
+        self, *, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
     ) -> None:
-        self.events.say(kind, name, uid, warning, reason, message, occasion)
+        self.events.say(Event(kind, name, uid, reason, message, occasion, warning=warning))
 
     def service_cidrs(self) -> Sequence[Cidr]:
         try:

@@ -11,8 +11,9 @@ import socket
 import threading
 import uuid
 from collections import OrderedDict
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from cloudroute.adapters.kube.project import GROUP_VERSION
 from cloudroute.adapters.kube.transport import Transport
@@ -22,6 +23,8 @@ from cloudroute.ports import Clock
 
 PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
 """The namespace of Events on cluster-scoped objects is default."""
+CONTROLLER = "cloudroute.io/controller"
+"""`reportingController` of our Events."""
 BURST, PER_SECOND = 100, 5.0
 QUEUED = 1000
 REMEMBERED = 20_000
@@ -33,14 +36,18 @@ _NAMES = uuid.UUID("8c1c6f6e-6a55-4d0c-9d6b-5a2f3f0b7d11")
 """UUID namespace of the names of our Events; any constant would do."""
 
 
-class _Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An Event to write; its fields are those of `ports.Kube.event`."""
+
     kind: str
     name: str
     uid: str
-    warning: bool
     reason: str
     message: str
-    occasion: str
+    occasion: str = ""
+    _: KW_ONLY
+    warning: bool
 
     @property
     def subject(self) -> tuple[str, ...]:
@@ -55,17 +62,16 @@ class EventWriter:
         self._transport = transport
         self._clock = clock
         self._instance = socket.gethostname()[:128]
-        self._queue: queue.Queue[_Event] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[Event] = queue.Queue(QUEUED)
         self._lock = threading.Lock()
         self._said: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._thread: threading.Thread | None = None
 
-    def say(self, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = "") -> None:
+    def say(self, event: Event) -> None:
         """Queue an Event unless that object has had one for that reason and occasion, or too many are waiting.
 
         Never raises.
         """
-        event = _Event(kind, name, uid, warning, reason, message, occasion)
         with self._lock:
             if event.subject in self._said or self._queue.full():
                 return
@@ -103,7 +109,7 @@ class EventWriter:
             finally:
                 self._queue.task_done()
 
-    def _body(self, event: _Event) -> dict[str, Any]:
+    def _body(self, event: Event) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         name = event.name[:_LONGEST_NAME].rstrip(".-")
         return {
@@ -115,7 +121,7 @@ class EventWriter:
                 "namespace": "default",
             },
             "eventTime": now,
-            "reportingController": "cloudroute.io/controller",
+            "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
             "action": "Reconcile",
             "reason": event.reason,

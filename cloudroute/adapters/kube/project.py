@@ -37,7 +37,7 @@ PRIORITY = "cloudroute.io/priority"
 CONDITION = "NetworkUnavailable"
 _MOST_IPS = 16
 """Most InternalIPs to read: the CRD accepts no more, and the overlay uses only one of each family."""
-_ZONE = "topology.kubernetes.io/zone"
+ZONE = "topology.kubernetes.io/zone"
 # EC2 refuses a whole DescribeInstances for one malformed id: https://docs.aws.amazon.com/ec2/latest/userguide/resource-ids.html
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})")
 _LONGEST_PRIORITY = 10
@@ -84,7 +84,7 @@ def node(raw: Json) -> Node:
         node_ips=_internal_ips(status, problems),
         priority=_priority(_dict(data.get("annotations")), problems),
         condition=_condition(status),
-        zone_hint=intern(zone or _text(_dict(data.get("labels")).get(_ZONE))),
+        zone_hint=intern(zone or _text(_dict(data.get("labels")).get(ZONE))),
         problem="; ".join(problems)[:_LONGEST_PROBLEM],
     )
 

@@ -54,7 +54,7 @@ class Addresses:
             failed.update(kept)
         return failed
 
-    def news(self, data: bytes, device: str, added: bool) -> bool:
+    def news(self, data: bytes, device: str, *, added: bool) -> bool:
         """Whether an event shows a global address on one of our devices that differs from our last read or write."""
         _, address, length = read(data, 0, len(data))
         if (AddressKey(device, address, length) in self._left) == added:

@@ -17,6 +17,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from cloudroute.adapters.netlink import sieve, wire
 from cloudroute.adapters.netlink.addresses import Addresses
@@ -47,28 +48,25 @@ _INDEX = struct.Struct("=i")
 """ndmsg: index."""
 
 
+class Drivers(NamedTuple):
+    """The drivers of the kinds, which know the entries that they left."""
+
+    links: Links
+    addresses: Addresses
+    bridges: Bridges
+    tunnels: Mapping[str, tuple[Fdb, Neighbours]]
+    """By VXLAN device."""
+    nexthops: Nexthops
+    routes: Routes
+
+
 class Listener:
     """Event thread. Calls `changed` with the kinds that others have changed, at most once per batch of events."""
 
-    def __init__(
-        self,
-        own_port: int,
-        devices: Devices,
-        links: Links,
-        addresses: Addresses,
-        bridges: Bridges,
-        tunnels: Mapping[str, tuple[Fdb, Neighbours]],
-        nexthops: Nexthops,
-        routes: Routes,
-    ) -> None:
+    def __init__(self, own_port: int, devices: Devices, drivers: Drivers) -> None:
         self._own_port = own_port
         self._devices = devices
-        self._links = links
-        self._addresses = addresses
-        self._bridges = bridges
-        self._tunnels = tunnels
-        self._nexthops = nexthops
-        self._routes = routes
+        self._drivers = drivers
         self._nic: Device | None = None
         self._watched: dict[int, str] = {}
         """Index -> name of our devices and the NIC."""
@@ -145,39 +143,40 @@ class Listener:
         if kind in (wire.RTM_NEWLINK, wire.RTM_DELLINK):
             return self._link(data)
         if kind in (wire.RTM_NEWADDR, wire.RTM_DELADDR):
-            return self._address(data, kind == wire.RTM_NEWADDR)
+            return self._address(data, added=kind == wire.RTM_NEWADDR)
         if kind in (wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH):
-            return self._neighbour(data, kind == wire.RTM_NEWNEIGH)
+            return self._neighbour(data, added=kind == wire.RTM_NEWNEIGH)
         if kind in (wire.RTM_NEWROUTE, wire.RTM_DELROUTE):
             return self._route(data)
         if kind in (wire.RTM_NEWNETCONF, wire.RTM_DELNETCONF):
             return frozenset({"sysctls"})
-        if kind in (wire.RTM_NEWNEXTHOP, wire.RTM_DELNEXTHOP) and self._nexthops.news(data):
+        if kind in (wire.RTM_NEWNEXTHOP, wire.RTM_DELNEXTHOP) and self._drivers.nexthops.news(data):
             # The kernel removes the routes of a removed nexthop, and announces only some.
             return frozenset({"nexthops"} if kind == wire.RTM_NEWNEXTHOP else {"nexthops", "routes"})
         return _NOTHING
 
-    def _address(self, data: bytes, added: bool) -> frozenset[Kind]:
+    def _address(self, data: bytes, *, added: bool) -> frozenset[Kind]:
         scope, index = _ADDRESS.unpack_from(data, 19)
         if scope != wire.SCOPE_GLOBAL:
             return _NOTHING
         name = self._watched.get(index, "")
         if name not in OWN:
             return frozenset({"links"})
-        return frozenset({"addresses"}) if self._addresses.news(data, name, added) else _NOTHING
+        return frozenset({"addresses"}) if self._drivers.addresses.news(data, name, added=added) else _NOTHING
 
-    def _neighbour(self, data: bytes, added: bool) -> frozenset[Kind]:
+    def _neighbour(self, data: bytes, *, added: bool) -> frozenset[Kind]:
         name = self._watched.get(_INDEX.unpack_from(data, 20)[0], "")
-        if name not in self._tunnels:
+        if name not in TUNNELS:
             return _NOTHING  # the device was removed meanwhile
         which = data[16] != wire.AF_BRIDGE
-        return frozenset({TUNNELS[name][which]}) if self._tunnels[name][which].news(data, added) else _NOTHING
+        news = self._drivers.tunnels[name][which].news(data, added=added)
+        return frozenset({TUNNELS[name][which]}) if news else _NOTHING
 
     def _route(self, data: bytes) -> frozenset[Kind]:
         if data[17] == 0 and data[21] != PROTOCOL:
             return frozenset({"links"})  # a default route: the NIC may follow from it
-        kinds: frozenset[Kind] = frozenset({"routes"}) if self._routes.news(data) else _NOTHING
-        return kinds | {"bridges"} if self._bridges.concerned(data) else kinds
+        kinds: frozenset[Kind] = frozenset({"routes"}) if self._drivers.routes.news(data) else _NOTHING
+        return kinds | {"bridges"} if self._drivers.bridges.concerned(data) else kinds
 
     def _link(self, data: bytes) -> frozenset[Kind]:
         index = LINK_HEADER.unpack_from(data, 16)[2]
@@ -185,7 +184,7 @@ class Listener:
         known = self._watched.get(index, "")
         kinds = _NOTHING
         for name in {told, known} & OWN.keys():
-            kinds |= _difference(*self._links.seen(name))
+            kinds |= _difference(*self._drivers.links.seen(name))
         with self._lock:
             if self._state_changed(data):
                 kinds |= ALL_ON_DEVICE
@@ -218,7 +217,7 @@ class Listener:
         present = [device for device in found if device is not None and (device.ours or device.name not in OWN)]
         self._watched = {device.ifindex: device.name for device in present}
         self._states = {device.ifindex: self._states.get(device.ifindex, device.state) for device in present}
-        vteps = [device.ifindex for device in present if device.name in self._tunnels]
+        vteps = [device.ifindex for device in present if device.name in TUNNELS]
         sieve.attach(self._socket, self._own_port, vteps, self._watched)
 
 

@@ -67,7 +67,7 @@ class Neighbours:
         )
         return failed
 
-    def news(self, data: bytes, added: bool) -> bool:
+    def news(self, data: bytes, *, added: bool) -> bool:
         """Whether an event is more than the kernel's own housekeeping (multicast, garbage collection)."""
         _, _, state, _, _ = HEADER.unpack_from(data, 16)
         # NOARP is multicast. A deletion in state FAILED is the garbage collection of an entry whose removal was
@@ -118,7 +118,7 @@ class Fdb:
                 self._left = None
         return failed
 
-    def news(self, data: bytes, added: bool) -> bool:
+    def news(self, data: bytes, *, added: bool) -> bool:
         """Whether an event shows an entry that differs from the one that we last read or wrote."""
         fields = self._read(data, 0, len(data))
         mac = fields[3]

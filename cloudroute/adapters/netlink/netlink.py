@@ -12,7 +12,7 @@ from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import Devices
 from cloudroute.adapters.netlink.host import read_host
 from cloudroute.adapters.netlink.links import Links
-from cloudroute.adapters.netlink.listen import Listener
+from cloudroute.adapters.netlink.listen import Drivers, Listener
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
 from cloudroute.adapters.netlink.nexthops import Nexthops
 from cloudroute.adapters.netlink.routes import Routes
@@ -33,27 +33,30 @@ class Netlink:
         try:
             _probe(channel)
             devices = Devices(channel)
-            links = Links(channel, devices)
-            addresses = Addresses(channel, devices)
-            bridges = Bridges(channel, devices)
             tunnels = {name: (Fdb(channel, devices, name), Neighbours(channel, devices, name)) for name in TUNNELS}
-            nexthops = Nexthops(channel, devices)
-            routes = Routes(channel, devices)
-            self._listener = Listener(channel.port, devices, links, addresses, bridges, tunnels, nexthops, routes)
+            drivers = Drivers(
+                links=Links(channel, devices),
+                addresses=Addresses(channel, devices),
+                bridges=Bridges(channel, devices),
+                tunnels=tunnels,
+                nexthops=Nexthops(channel, devices),
+                routes=Routes(channel, devices),
+            )
+            self._listener = Listener(channel.port, devices, drivers)
         except BaseException:
             channel.close()
             raise
         self._channel = channel
         self._devices = devices
-        self.links: KindDriver[str, Link] = links
-        self.addresses: KindDriver[AddressKey, None] = addresses
-        self.bridges: KindDriver[Cidr, None] = bridges
+        self.links: KindDriver[str, Link] = drivers.links
+        self.addresses: KindDriver[AddressKey, None] = drivers.addresses
+        self.bridges: KindDriver[Cidr, None] = drivers.bridges
         self.fdb: KindDriver[bytes, bytes] = tunnels[VTEP][0]
         self.neighbours: KindDriver[bytes, bytes] = tunnels[VTEP][1]
         self.fdb6: KindDriver[bytes, bytes] = tunnels[VTEP6][0]
         self.neighbours6: KindDriver[bytes, bytes] = tunnels[VTEP6][1]
-        self.nexthops: KindDriver[int, Nexthop] = nexthops
-        self.routes: KindDriver[RouteKey, Route] = routes
+        self.nexthops: KindDriver[int, Nexthop] = drivers.nexthops
+        self.routes: KindDriver[RouteKey, Route] = drivers.routes
 
     def host(self, interface: str) -> Host:
         """ports.Kernel.host. From then on `listen` watches that NIC."""

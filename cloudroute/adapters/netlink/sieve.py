@@ -38,11 +38,26 @@ class _Test(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """Verdict on messages of these types when a test holds; the opposite when none does. () means any type."""
+    """Verdict on messages of these types when a test holds, and the opposite when none does.
+
+    Without types: on any message when a test holds; else the next rule decides.
+    """
 
     types: tuple[int, ...]
-    passes: bool
+    verdict: int
     tests: tuple[_Test, ...]
+
+
+class _Instruction(NamedTuple):
+    """One instruction of BPF. Jumps are relative, and taken after a comparison alone."""
+
+    code: int
+    value: int
+    if_true: int = 0
+    if_false: int = 0
+
+    def pack(self) -> bytes:
+        return struct.pack("=HBBI", self.code, self.if_true, self.if_false, self.value)
 
 
 def attach(target: socket.socket, own_port: int, vteps: Collection[int], watched: Collection[int]) -> None:
@@ -51,7 +66,7 @@ def attach(target: socket.socket, own_port: int, vteps: Collection[int], watched
     `own_port` is the port id of our writes; `vteps` the indices of the existing VXLAN devices; `watched` the indices of
     our devices and the NIC.
     """
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(_rules(own_port, vteps, watched)))
+    code = b"".join(instruction.pack() for instruction in _program(_rules(own_port, vteps, watched)))
     memory = ctypes.create_string_buffer(code)
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(memory))
     target.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
@@ -62,14 +77,14 @@ def _rules(own_port: int, vteps: Collection[int], watched: Collection[int]) -> l
     own = (_Test(_WORD, 12, _EQUAL, (own_port,)),)
     return [
         # A bridge announces its ports. Our own writes of links pass: a new device has a new index to watch.
-        _Rule((wire.RTM_NEWLINK, wire.RTM_DELLINK), False, (_Test(_BYTE, 16, _EQUAL, (wire.AF_BRIDGE,)),)),
-        _Rule((), False, own),
-        _Rule((wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH), True, (_Test(_WORD, 20, _EQUAL, vteps),)),
-        _Rule((wire.RTM_NEWADDR, wire.RTM_DELADDR), True, (_Test(_WORD, 20, _EQUAL, watched),)),
-        _Rule((wire.RTM_NEWNETCONF, wire.RTM_DELNETCONF), True, (_Test(_WORD, 24, _EQUAL, (*watched, ALL_DEVICES)),)),
+        _Rule((wire.RTM_NEWLINK, wire.RTM_DELLINK), _DROP, (_Test(_BYTE, 16, _EQUAL, (wire.AF_BRIDGE,)),)),
+        _Rule((), _DROP, own),
+        _Rule((wire.RTM_NEWNEIGH, wire.RTM_DELNEIGH), _PASS, (_Test(_WORD, 20, _EQUAL, vteps),)),
+        _Rule((wire.RTM_NEWADDR, wire.RTM_DELADDR), _PASS, (_Test(_WORD, 20, _EQUAL, watched),)),
+        _Rule((wire.RTM_NEWNETCONF, wire.RTM_DELNETCONF), _PASS, (_Test(_WORD, 24, _EQUAL, (*watched, ALL_DEVICES)),)),
         _Rule(
             (wire.RTM_NEWROUTE, wire.RTM_DELROUTE),
-            True,
+            _PASS,
             (
                 _Test(_BYTE, 21, _EQUAL, (PROTOCOL,)),
                 _Test(_BYTE, 17, _EQUAL, (0,)),  # a default route: length 0
@@ -80,25 +95,24 @@ def _rules(own_port: int, vteps: Collection[int], watched: Collection[int]) -> l
     ]
 
 
-def _program(rules: list[_Rule]) -> list[tuple[int, int, int, int]]:
-    """Instructions: code, jump if true, jump if false, value. Jumps are relative and stay inside a rule."""
-    program: list[tuple[int, int, int, int]] = []
+def _program(rules: list[_Rule]) -> list[_Instruction]:
+    """The rules as a program, whose jumps stay inside a rule."""
+    program: list[_Instruction] = []
     for rule in rules:
-        body: list[tuple[int, int, int, int]] = []
+        body: list[_Instruction] = []
         for test in rule.tests:
-            body.append((test.load, 0, 0, test.offset))
+            body.append(_Instruction(test.load, test.offset))
             for value in test.values:
-                body += [(test.compare, 0, 1, _as_loaded(test.load, value)), (_RETURN, 0, 0, _verdict(rule.passes))]
+                body.append(_Instruction(test.compare, _as_loaded(test.load, value), if_false=1))
+                body.append(_Instruction(_RETURN, rule.verdict))
         if rule.types:
-            body.append((_RETURN, 0, 0, _verdict(not rule.passes)))
+            body.append(_Instruction(_RETURN, rule.verdict ^ _PASS))
             first, second = (_as_loaded(_HALF, kind) for kind in rule.types)
-            program += [(_HALF, 0, 0, 4), (_EQUAL, 1, 0, first), (_EQUAL, 0, len(body), second)]
+            program.append(_Instruction(_HALF, 4))
+            program.append(_Instruction(_EQUAL, first, if_true=1))
+            program.append(_Instruction(_EQUAL, second, if_false=len(body)))
         program += body
-    return [*program, (_RETURN, 0, 0, _PASS)]
-
-
-def _verdict(passes: bool) -> int:
-    return _PASS if passes else _DROP
+    return [*program, _Instruction(_RETURN, _PASS)]
 
 
 def _as_loaded(load: int, value: int) -> int:

@@ -5,13 +5,14 @@ Computed once per plan. Only differences appear, so that a settled table costs i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from cloudroute.core.cluster.members import Member
-from cloudroute.core.cluster.model import ChangeRoute
+from cloudroute.core.cluster.members import Member, Membership
+from cloudroute.core.cluster.model import Policy
 from cloudroute.core.cluster.slots import Grants
-from cloudroute.core.cluster.tables import TableUse
+from cloudroute.core.cluster.tables import Selection, TableUse
 from cloudroute.types import Cidr
 
 
@@ -33,12 +34,26 @@ Gaps = Mapping[str, Mapping[int, Gap]]
 """Table id -> index of a member -> its gap; members without a gap are absent."""
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Members and route tables of a snapshot: what there is, and what there shall be."""
+
+    policy: Policy
+    selection: Selection
+    membership: Membership
+    uses: Mapping[str, TableUse]
+    """The selected tables by id, in the order of ids."""
+    grants: Grants
+    gaps: Gaps
+
+
 def diff(uses: Mapping[str, TableUse], grants: Grants) -> Gaps:
     """Compare every table with its grants."""
-    return {table_id: _diff_table(use, grants.get(table_id, {})) for table_id, use in uses.items()}
+    return {table_id: diff_table(use, grants[table_id]) for table_id, use in uses.items()}
 
 
-def _diff_table(use: TableUse, granted: Mapping[int, Member]) -> dict[int, Gap]:
+def diff_table(use: TableUse, granted: Mapping[int, Member]) -> dict[int, Gap]:
+    """Compare one table with its grants."""
     gaps = {}
     route_to = use.ours.get
     for index, member in granted.items():
@@ -60,16 +75,3 @@ def _gap(use: TableUse, member: Member) -> Gap:
         elif route.target != member.interface_id:
             astray.append(cidr)
     return Gap(tuple(missing), tuple(astray))
-
-
-def remaining_gaps(gaps: Gaps, steps: Sequence[ChangeRoute]) -> Gaps:
-    """The gaps that remain when all steps are done."""
-    done = {(step.table_id, step.destination) for step in steps if step.verb != "delete"}
-    return {
-        table_id: {
-            index: gap
-            for index, gap in here.items()
-            if gap.blackhole or not all((table_id, cidr) in done for cidr in (*gap.missing, *gap.astray))
-        }
-        for table_id, here in gaps.items()
-    }

@@ -56,7 +56,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Carryover:
     """State that a plan hands to the next one. Losing it costs time (timers restart), never correctness."""
 
     cursors: Mapping[Family, Cidr] = field(default_factory=dict, hash=False)
@@ -94,7 +94,7 @@ class Snapshot:
     """Tables and families refused by RouteLimitExceeded since the last plan; `tables` was read again after that."""
     held: frozenset[Key] = frozenset()
     """Keys of failed steps in back-off: other steps need not wait for them."""
-    memory: Memory = Memory()
+    carryover: Carryover = Carryover()
     unknown_owners: Mapping[str, InterfaceOwner] = field(default_factory=dict, hash=False)
     """By ENI: instances that are no nodes of ours, or have an owner that EC2 did not tell (`foreign_clusters`)."""
 
@@ -260,7 +260,7 @@ class Plan:
     """Steps for pod CIDRs, NodeRoutes and EC2. Each stands behind all steps in its `after`."""
     waits: tuple[Wait, ...]
     notices: tuple[Notice, ...]
-    memory: Memory
+    carryover: Carryover
     expected_status: Callable[[], tuple[Step, ...]] = field(repr=False, compare=False)
 
     @cached_property

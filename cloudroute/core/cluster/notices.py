@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cloudroute.core.cluster.members import Member
 from cloudroute.core.cluster.model import Notice
+from cloudroute.core.cluster.states import State
 from cloudroute.core.cluster.tables import TableUse
 from cloudroute.types import Node, NodeRoute, NodeRouteSpec
 
@@ -72,7 +73,7 @@ def withdrawn(member: Member, old: NodeRoute, spec: NodeRouteSpec, uses: Mapping
     """
     lost = [table_id for table_id in old.spec.native_in if table_id not in spec.native_in]
     lost = [table_id for table_id in lost if not _stopped(member, uses.get(table_id))]
-    if not lost or member.dead:
+    if not lost or member.state is State.DEAD:
         return None
     words = (
         "hosts that are no nodes lose their way to its pods: established connections with them break where they saw "

@@ -1,41 +1,36 @@
 """One snapshot in, one plan out.
 
-    route tables (tables) ── members and pod CIDRs (members, ipam) ── slots in the tables (slots)
-        ── missing routes (diff) ── steps now or later (transitions) ── conditions and reports (publish)
+    route tables (tables) ── members and pod CIDRs (members, claims, ipam) ── slots in the tables (slots)
+        ── missing routes (diff) ── NodeRoutes (settling, draining) and routes (routes), now or later
+        ── conditions and reports (publish), right for the steps that succeeded, or for all (effects)
 
-No state is kept here: the next plan finds all that it needs in the snapshot or in the plan's `memory`.
+No state is kept here: the next plan finds all that it needs in the snapshot or in the plan's `carryover`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from cloudroute.core.cluster import foreign_clusters, tables
-from cloudroute.core.cluster.diff import diff, remaining_gaps
-from cloudroute.core.cluster.members import Membership, identify
-from cloudroute.core.cluster.model import ChangeRoute, Memory, Plan, Policy, Snapshot, Step, WriteNodeRoute
+from cloudroute.core.cluster.diff import Comparison, diff, diff_table
+from cloudroute.core.cluster.draining import delete_node_routes, stopped_agents, withdraw
+from cloudroute.core.cluster.effects import apply_steps
+from cloudroute.core.cluster.members import identify
+from cloudroute.core.cluster.model import Carryover, ChangeRoute, Plan, Policy, Snapshot, Step, WriteNodeRoute
 from cloudroute.core.cluster.publish import publish
-from cloudroute.core.cluster.slots import Grants, grant
+from cloudroute.core.cluster.routes import change_routes
+from cloudroute.core.cluster.settling import publish_members
+from cloudroute.core.cluster.slots import grant
 from cloudroute.core.cluster.tables import TableUse
-from cloudroute.core.cluster.transitions import Transitions
 from cloudroute.types import Cidr, Family
 
 
-class Decision(NamedTuple):
+@dataclass(frozen=True)
+class Decision(Comparison):
     """A plan with the facts it was decided from, so that `conclude` can report its outcome."""
 
     plan: Plan
-    policy: Policy
-    membership: Membership
-    managed: frozenset[str]
-    table_of: Mapping[str, str]
-    known: frozenset[str]
-    """ENIs whose routes are ours."""
-    grants: Grants
-    uses: Mapping[str, TableUse]
 
     @property
     def free(self) -> Mapping[Cidr, int]:
@@ -45,83 +40,70 @@ class Decision(NamedTuple):
 
 def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     """Decide all steps for `snapshot`."""
-    table_of = tables.table_by_subnet(snapshot)
-    selected = tables.managed_tables(snapshot, policy, table_of)
-    managed = frozenset() if policy.leave else frozenset(selected)
-    known = tables.known_interfaces(snapshot)
-    uses = tables.survey(snapshot, policy, selected | tables.known_tables(snapshot), managed, table_of, known)
-    excluded = tables.excluded_ranges(policy, uses)
-    membership = identify(replace(snapshot, nodes={}) if policy.leave else snapshot, policy, excluded, table_of)
-    members = membership.members
-    by_cidr = {cidr: index for index, member in enumerate(members) for cidr in member.cidrs}
-    grants = grant(uses, members, by_cidr, policy)
-
-    gaps = diff(uses, grants)
-
-    transitions = Transitions(snapshot, policy, uses, grants, gaps)
-    transitions.find_stopped_agents()
-    transitions.publish(membership)
-    transitions.withdraw(membership)
-    transitions.route(membership, by_cidr)
-    transitions.forget()
-
+    found = compare(snapshot, policy)
+    agents = stopped_agents(snapshot)
+    members = publish_members(snapshot, found)
+    departures = withdraw(snapshot, policy, found.membership, agents)
+    writes = {**members.writes, **departures.writes}
+    routes = change_routes(snapshot, found, agents, writes, departures.ready)
     steps: tuple[Step, ...] = (
-        *membership.assign,
-        *transitions.replaced,
-        *transitions.records.values(),
-        *transitions.checks,
-        *transitions.routes,
-        *transitions.gone,
+        *found.membership.assign,
+        *members.replaced,
+        *writes.values(),
+        *members.checks,
+        *routes.steps,
+        *delete_node_routes(found.membership, writes, departures.ready, routes.steps),
     )
-
-    def expected_status() -> tuple[Step, ...]:
-        journal = snapshot.node_routes.keys() | transitions.records.keys()
-        left, full = remaining_gaps(gaps, transitions.routes), _after(uses, transitions.routes)
-        return publish(snapshot, policy, membership, grants, left, full, journal)
-
+    drains = (*departures.drains, *routes.drains)
+    carryover = Carryover(
+        found.membership.ipam.cursors,
+        members.settling,
+        {drain.key: drain.since for drain in drains},
+        agents.since,
+        _learned(snapshot, found.uses),
+    )
     plan = Plan(
         steps,
-        tuple(transitions.waits),
+        (*members.waits, *[drain.wait for drain in drains if drain.wait]),
         (
-            *membership.notices,
-            *transitions.notices,
-            *tables.notices(policy, uses, snapshot.refused),
+            *found.membership.notices,
+            *agents.notices,
+            *members.notices,
+            *tables.notices(policy, found.uses, snapshot.refused),
             *foreign_clusters.notices(snapshot, policy),
         ),
-        Memory(
-            membership.ipam.cursors,
-            transitions.settling,
-            transitions.draining,
-            transitions.stopped,
-            _learned(snapshot, uses),
-        ),
-        expected_status,
+        carryover,
+        lambda: _conclude(found, carryover, apply_steps(snapshot, steps)),
     )
-    return Decision(plan, policy, membership, managed, table_of, known, grants, uses)
+    return Decision(**vars(found), plan=plan)
+
+
+def compare(snapshot: Snapshot, policy: Policy) -> Comparison:
+    """Find the members and their slots in the route tables, and compare these with the routes that there are."""
+    selection = tables.select(snapshot, policy)
+    uses = tables.table_uses(snapshot, policy, selection)
+    excluded = tables.excluded_ranges(policy, uses)
+    nodes = {} if policy.leave else snapshot.nodes
+    membership = identify(replace(snapshot, nodes=nodes), policy, excluded, selection.table_of)
+    grants = grant(uses, membership, policy)
+    return Comparison(policy, selection, membership, uses, grants, diff(uses, grants))
 
 
 def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:
     """Return the conditions and reports to write once the steps were tried and `snapshot` was read after them."""
-    snapshot = replace(snapshot, refused=frozenset(), memory=decision.plan.memory)
-    uses = tables.survey(snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known)
-    grants, journal = decision.grants, snapshot.node_routes.keys()
-    return publish(snapshot, decision.policy, decision.membership, grants, diff(uses, grants), uses, journal)
+    return _conclude(decision, decision.plan.carryover, snapshot)
 
 
-def _after(uses: Mapping[str, TableUse], steps: Sequence[ChangeRoute]) -> Mapping[str, TableUse]:
-    """The tables' use when all steps are done."""
-    change = Counter([(s.table_id, s.destination.family) for s in steps if s.verb == "create"])
-    change.subtract([(s.table_id, s.destination.family) for s in steps if s.verb == "delete"])
-    return {
-        table_id: use._replace(
-            families={
-                family: replace(fill, used=fill.used + more, ours=fill.ours + more)
-                for family, fill in use.families.items()
-                for more in [change[table_id, family]]
-            }
-        )
+def _conclude(found: Comparison, carryover: Carryover, snapshot: Snapshot) -> tuple[Step, ...]:
+    snapshot = replace(snapshot, refused=frozenset(), carryover=carryover)
+    uses = tables.table_uses(snapshot, found.policy, found.selection, found.uses)
+    gaps = {
+        table_id: found.gaps[table_id]
+        if use.ours is found.uses[table_id].ours
+        else diff_table(use, found.grants[table_id])
         for table_id, use in uses.items()
     }
+    return publish(snapshot, replace(found, uses=uses, gaps=gaps))
 
 
 def _learned(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[tuple[str, Family], int]:

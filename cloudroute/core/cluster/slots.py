@@ -11,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 
-from cloudroute.core.cluster.members import Member
+from cloudroute.core.cluster.members import Member, Membership
 from cloudroute.core.cluster.model import Policy
+from cloudroute.core.cluster.states import State
 from cloudroute.core.cluster.tables import TableUse
 from cloudroute.types import Cidr, Family
 
@@ -22,25 +23,20 @@ Families = tuple[Family, ...]
 _FAMILY = attrgetter("family")
 
 
-def grant(
-    uses: Mapping[str, TableUse], members: Sequence[Member], by_cidr: Mapping[Cidr, int], policy: Policy
-) -> Grants:
-    """Choose the members that shall have their routes in each table.
-
-    `members` are in the order of priority and age; `by_cidr` gives a member's index by its pod CIDR.
-    """
-    candidates = _Candidates(members, by_cidr)
+def grant(uses: Mapping[str, TableUse], membership: Membership, policy: Policy) -> Grants:
+    """Choose the members that shall have their routes in each table."""
+    candidates = _Candidates(membership.members, membership.index_of)
     return {table_id: _grant_in(use, candidates, policy) if use.managed else {} for table_id, use in uses.items()}
 
 
 class _Candidates:
     """Facts about the members that each table needs, by index; computed once."""
 
-    def __init__(self, members: Sequence[Member], by_cidr: Mapping[Cidr, int]) -> None:
-        self.members, self.by_cidr = members, by_cidr
+    def __init__(self, members: Sequence[Member], index_of: Mapping[Cidr, int]) -> None:
+        self.members, self._index_of = members, index_of
         self.families: list[Families] = [tuple(map(_FAMILY, member.routed)) for member in members]
         self.kinds = set(self.families)
-        self._unsure = [index for index, member in enumerate(members) if member.dead or not member.known]
+        self._unsure = [index for index, member in enumerate(members) if member.state in (State.MISSING, State.DEAD)]
         self._unrouted = [index for index, families in enumerate(self.families) if not families]
         self.on_subnet: defaultdict[str, set[int]] = defaultdict(set)
         for index, member in enumerate(members):
@@ -48,12 +44,12 @@ class _Candidates:
 
     def holders(self, use: TableUse) -> list[int]:
         """Members that have all of their routes in a table, in order."""
-        entries = Counter(map(self.by_cidr.get, use.ours))
+        entries = Counter(map(self._index_of.get, use.ours))
         return sorted([i for i, count in entries.items() if i is not None and count >= len(self.families[i])])
 
     def barred(self, use: TableUse) -> set[int]:
         """Members that can't be routed in a table: no route can lead to them, or a foreign route has their CIDR."""
-        taken = {self.by_cidr[cidr] for cidr in use.foreign if cidr in self.by_cidr}
+        taken = {self._index_of[cidr] for cidr in use.foreign if cidr in self._index_of}
         return taken.union(self._unrouted, [index for index in self._unsure if not _routable(self.members[index], use)])
 
 
@@ -99,7 +95,7 @@ def _fits(families: Families, room: Mapping[Family, int], spare: int) -> bool:
 
 def _routable(member: Member, use: TableUse) -> bool:
     """Whether a route can lead to a member that EC2 does not show, or shows dead."""
-    if member.dead:
+    if member.state is State.DEAD:
         return False
     # A blackhole means a missing target: together with an unknown instance it proves that the instance is gone.
     return any(cidr in use.ours and not use.ours[cidr].blackhole for cidr in member.cidrs)

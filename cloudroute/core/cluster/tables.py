@@ -8,13 +8,15 @@ other routes are foreign: counted, never touched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Set
 from operator import attrgetter
 from typing import NamedTuple, cast
 
 from cloudroute.core.cluster.ipam import NodeSized
 from cloudroute.core.cluster.model import Notice, Policy, Snapshot
 from cloudroute.types import CLUSTER_TAG, Cidr, Family, FamilyUse, Instance, Route, RouteTable, RouteTableObject, Subnet
+
+_FAMILY = attrgetter("family")
 
 
 class TableUse(NamedTuple):
@@ -45,6 +47,33 @@ class TableUse(NamedTuple):
     def only_subnet(self) -> str:
         """The subnet that is the only one to use this table, else ""."""
         return self.subnets[0].id if len(self.subnets) == 1 else ""
+
+
+class Selection(NamedTuple):
+    """The route tables of a plan, and how routes of ours are recognised in them."""
+
+    table_ids: Collection[str]
+    managed: Collection[str]
+    """Ids of the tables to fill. Other tables only lose our routes."""
+    table_of: Mapping[str, str]
+    """Table id by subnet id."""
+    known: Collection[str]
+    """ENIs whose routes are ours."""
+    unknown: Container[str]
+    """ENIs of instances that are no nodes of ours, or have an owner that EC2 did not tell."""
+
+
+def select(snapshot: Snapshot, policy: Policy) -> Selection:
+    """Choose the tables."""
+    table_of = table_by_subnet(snapshot)
+    chosen = managed_tables(snapshot, policy, table_of)
+    return Selection(
+        (chosen | known_tables(snapshot)) & set(snapshot.tables),
+        frozenset() if policy.leave else frozenset(chosen),
+        table_of,
+        known_interfaces(snapshot),
+        snapshot.unknown_owners,
+    )
 
 
 def table_by_subnet(snapshot: Snapshot) -> dict[str, str]:
@@ -91,53 +120,58 @@ def known_interfaces(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(known)
 
 
-def survey(
-    snapshot: Snapshot,
-    policy: Policy,
-    table_ids: Collection[str],
-    managed: Collection[str],
-    table_of: Mapping[str, str],
-    known: Collection[str],
+def table_uses(
+    snapshot: Snapshot, policy: Policy, selection: Selection, before: Mapping[str, TableUse] | None = None
 ) -> dict[str, TableUse]:
-    """The use of the tables `table_ids`, by id, in the order of ids. `managed`: ids of the tables to fill.
+    """The use of the selected tables, by id, in the order of ids.
 
-    `table_of`: table id by subnet id. `known`: ENIs whose routes are ours (`known_interfaces`).
+    `before`: their use as found earlier for the same selection. Tables that have not changed since, which are the same
+    objects, are not searched again.
     """
     users: dict[str, list[Subnet]] = {}
-    for subnet_id, table_id in table_of.items():
+    for subnet_id, table_id in selection.table_of.items():
         if subnet := snapshot.subnets.get(subnet_id):
             users.setdefault(table_id, []).append(subnet)
     seen: set[Cidr] = set()
     """Destinations known to be node-sized: all tables have mostly the same ones."""
     result = {}
     node_sized = NodeSized(policy.pools, policy.node_length)
-    for table_id in sorted(set(table_ids) & set(snapshot.tables)):
-        table = snapshot.tables[table_id]
-        ours, foreign = _split(table, node_sized, seen, known, snapshot.unknown_owners)
-        seen.update(ours)
-        entries = _entries(table, foreign, snapshot.prefix_lists)
-        counts = Counter([cidr.family for cidr in ours])
-        families = {f: _use(snapshot, table_id, f, counts[f], entries[f]) for f in policy.families}
+    for table_id in sorted(set(selection.table_ids) & set(snapshot.tables)):
+        table, old = snapshot.tables[table_id], before.get(table_id) if before else None
+        if old and old.table is table:
+            ours, others = old.ours, old.foreign
+            entries = {family: (fill.ours, fill.foreign) for family, fill in old.families.items()}
+        else:
+            ours, foreign = _split(table, node_sized, seen, selection)
+            seen.update(ours)
+            others = tuple([destination for destination in foreign if isinstance(destination, Cidr)])
+            counts, taken = Counter(map(_FAMILY, ours)), _entries(table, foreign, snapshot.prefix_lists)
+            entries = {family: (counts[family], taken[family]) for family in policy.families}
+        families = {family: _use(snapshot, table_id, family, *counted) for family, counted in entries.items()}
         subnets = tuple(sorted(users.get(table_id, ()), key=attrgetter("id")))
-        others = tuple([destination for destination in foreign if isinstance(destination, Cidr)])
-        result[table_id] = TableUse(table, table_id in managed, subnets, ours, others, families)
+        result[table_id] = TableUse(table, table_id in selection.managed, subnets, ours, others, families)
     return result
 
 
 def _split(
-    table: RouteTable, node_sized: NodeSized, seen: Collection[Cidr], known: Collection[str], others: Container[str]
-) -> tuple[dict[Cidr, Route], list[Cidr | str]]:
+    table: RouteTable, node_sized: NodeSized, seen: Set[Cidr], selection: Selection
+) -> tuple[Mapping[Cidr, Route], list[Cidr | str]]:
     """Our routes by destination, and the destinations of all foreign routes.
 
-    `seen`: destinations already found to be `node_sized`. `others`: ENIs of instances that are no nodes of ours.
+    `seen`: destinations already found to be `node_sized`.
     """
+    known, unknown = selection.known, selection.unknown
     foreign = [
         destination
         for destination, (_, target, blackhole, propagated) in table.routes.items()
-        if not (target in known or (blackhole and target[:4] in ("", "eni-") and target not in others))
-        or propagated
-        or (destination not in seen and (isinstance(destination, str) or destination not in node_sized))
+        if not (target in known or (blackhole and target[:4] in ("", "eni-") and target not in unknown)) or propagated
     ]
+    # Sets of all destinations: they know their hashes, which would be computed anew to look each one up.
+    unsized = set(table.routes).difference(seen, foreign)
+    unsized = {to for to in unsized if isinstance(to, str) or to not in node_sized}
+    if unsized:
+        unsized.update(foreign)
+        foreign = [destination for destination in table.routes if destination in unsized]
     ours = dict(table.routes)  # nearly all of a large table is ours
     for destination in foreign:
         del ours[destination]
@@ -172,7 +206,7 @@ def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int, forei
     if (table_id, family) in snapshot.refused:
         learned: int | None = used
     else:
-        learned = snapshot.memory.learned.get((table_id, family))
+        learned = snapshot.carryover.learned.get((table_id, family))
         report = snapshot.route_table_objects.get(table_id)
         reported = report.families.get(family) if report else None
         if learned is None and reported and reported.limit == snapshot.limit and foreign >= reported.foreign:

@@ -23,6 +23,8 @@ from cloudroute.core.node.peers import gateway
 from cloudroute.dataplane import NETWORK, written
 from cloudroute.types import Cidr, Family
 
+NEEDED_PLUGINS = ("ptp", "host-local")
+"""The CNI plugins that a node must have."""
 _EVERYWHERE: dict[Family, str] = {"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
 _WITHOUT_DAD: tuple[dict[str, object], ...] = (
     {"type": "loopback"},
@@ -39,7 +41,7 @@ def conflist(pod_cidrs: Sequence[Cidr], mtu: int, plugins: Collection[str]) -> b
     """Content of the file: the same bytes for the same node.
 
     `pod_cidrs`: at most one of each family, of at least four addresses each (host-local requires them). `plugins`:
-    names of the installed plugins; all but ptp and host-local are used only if they are installed.
+    names of the installed plugins; all but `NEEDED_PLUGINS` are used only if they are installed.
     """
     ptp = {
         "type": "ptp",

@@ -8,13 +8,12 @@ trackers find the difference. Entries whose input has not changed are reused, so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
 from typing import Any, NamedTuple
 
-from cloudroute.core.node.peers import Entries, LocalNode, NodeUnusable, Peer, base, peer_entries, vtep_mac
+from cloudroute.core.node.peers import LocalNode, NodeUnusable, Peer, base, peer_entries, vtep_mac
 from cloudroute.core.node.roster import Roster, roster, same_membership, without_nested
 from cloudroute.core.paths import node_path
 from cloudroute.dataplane import (
@@ -73,19 +72,17 @@ class DesiredState:
     """By the name of a NodeRoute: the reason why it is not used, or not as it should be."""
 
 
-def _on(device: str, name: str) -> Callable[[Entries], Iterable[tuple[Any, Any]]]:
-    """Getter of a field of a peer's entries; empty if the peer's tunnel is on another device."""
-    field = attrgetter(name)
-    return lambda entries: field(entries) if entries.device == device else ()
+_FOR_PEERS: tuple[Kind, ...] = (*chain.from_iterable(TUNNELS.values()), "nexthops", "routes")
+"""Kinds that have entries for each peer."""
 
 
-_ENTRIES: Mapping[Kind, Callable[[Entries], Iterable[tuple[Any, Any]]]] = {
-    **{fdb: _on(device, "fdb") for device, (fdb, _) in TUNNELS.items()},
-    **{neighbours: _on(device, "neighbours") for device, (_, neighbours) in TUNNELS.items()},
-    "nexthops": attrgetter("nexthops"),
-    "routes": attrgetter("routes"),
-}
-"""By table: getter of a peer's entries in it."""
+class _Input(NamedTuple):
+    """Input of a `compose`."""
+
+    me: LocalNode
+    own: NodeRoute
+    routes: Mapping[str, NodeRoute]
+    host: Host
 
 
 class DesiredStateBuilder:
@@ -95,7 +92,7 @@ class DesiredStateBuilder:
         self._policy = policy
         self._known: dict[Cidr, int] = {}
         self._taken: frozenset[int] = frozenset()
-        self._seen: tuple[LocalNode, NodeRoute, Mapping[str, NodeRoute], Host] | None = None
+        self._seen: _Input | None = None
         """Input of the last `compose`, from which the fields below were computed."""
         self._roster = Roster({}, {}, {}, frozenset(), frozenset(), {})
         self._peers: dict[str, Peer] = {}
@@ -121,11 +118,11 @@ class DesiredStateBuilder:
         if changed is None:
             self._roster = roster(own, routes, host, self._known, self._taken, self._policy.pools)
             self._known = dict(self._roster.ids)
-            self._peers, self._bulk = {}, {**{kind: {} for kind in _ENTRIES}, "routes": self._guards(me, own)}
+            self._peers, self._bulk = {}, {**_no_entries(), "routes": self._guards(me, own)}
             changed = self._roster.pod_cidrs.keys()
         if changed:
             self._remake(me, routes, changed)
-        self._seen = (me, own, routes, host)
+        self._seen = _Input(me, own, routes, host)
         mtu = self._mtu(me, host)
         tunnels = (VTEP, VTEP6) if self._bulk["fdb6"] else (VTEP,)
         alike = Counter(self._peers.values())
@@ -134,7 +131,7 @@ class DesiredStateBuilder:
             counts[peer.path] += number
         poor = {name: peer.problem for name, peer in self._peers.items() if peer.problem}
         return DesiredState(
-            {
+            tables={
                 "links": self._links(own, me, host, tunnels),
                 "sysctls": sysctls(me, host, tunnels),
                 "addresses": _addresses(own),
@@ -142,13 +139,13 @@ class DesiredStateBuilder:
                 **self._bulk,
                 "nftables": {TABLE: self._ruleset(own, reports)},
             },
-            own.spec.pod_cidrs,
-            mtu,
-            node_path(me.kind, {peer.sends_by for peer in alike}),
-            counts,
-            self._peers,
-            self._roster.pod_cidrs,
-            {**self._roster.problems, **poor},
+            pod_cidrs=own.spec.pod_cidrs,
+            mtu=mtu,
+            path=node_path(me.kind, {peer.sends_by for peer in alike}),
+            paths=counts,
+            peers=self._peers,
+            peer_cidrs=self._roster.pod_cidrs,
+            problems={**self._roster.problems, **poor},
         )
 
     def _changed(
@@ -157,42 +154,47 @@ class DesiredStateBuilder:
         """Names of the usable peers whose paths have changed; None when more than paths has changed."""
         if self._seen is None:
             return None
-        then_me, then_own, then, then_host = self._seen
-        if me != then_me or host != then_host or not same_membership(own, then_own) or len(routes) != len(then):
+        then = self._seen
+        if me != then.me or host != then.host or not same_membership(own, then.own) or len(routes) != len(then.routes):
             return None
-        changed = [name for name, route in routes.items() if route is not then.get(name)]
-        if any(name not in then or not same_membership(routes[name], then[name]) for name in changed):
+        changed = [name for name, route in routes.items() if route is not then.routes.get(name)]
+        if any(name not in then.routes or not same_membership(routes[name], then.routes[name]) for name in changed):
             return None
         return [name for name in changed if name in self._peers]
 
     def _remake(self, me: LocalNode, routes: Mapping[str, NodeRoute], names: Collection[str]) -> None:
         """Recompute the entries of these peers. A table without a difference stays the same object."""
-
-        def entries_of(name: str, all_routes: Mapping[str, NodeRoute]) -> Entries:
-            return peer_entries(me, all_routes[name].spec, self._roster.addresses[name], self._roster.ids)
-
-        # A peer's former entries are recomputed from the former input: to keep them would cost 4 MB with 5,000 peers.
-        before = [entries_of(name, self._seen[2]) for name in names if name in self._peers] if self._seen else []
-        now = {name: entries_of(name, routes) for name in names}
-        self._peers = {**self._peers, **{name: entries.peer for name, entries in now.items()}}
-        for kind, of_kind in _ENTRIES.items():
-            old = list(chain.from_iterable(map(of_kind, before)))
-            new = list(chain.from_iterable(map(of_kind, now.values())))
-            if old != new:
+        before, now = _no_entries(), _no_entries()
+        if self._seen:
+            # Recomputed from the former input: to keep the entries of 5,000 peers one by one would cost 4 MB.
+            for name in self._peers.keys() & names:
+                self._add_entries(before, me, name, self._seen.routes[name])
+        self._peers = {**self._peers, **{name: self._add_entries(now, me, name, routes[name]) for name in names}}
+        for kind in _FOR_PEERS:
+            if before[kind] != now[kind]:
                 table = self._bulk[kind] = dict(self._bulk[kind])
-                for key, _ in old:
+                for key in before[kind]:
                     table.pop(key, None)
-                table.update(new)
+                table.update(now[kind])
+
+    def _add_entries(self, to: Mapping[Kind, dict[Any, Any]], me: LocalNode, name: str, route: NodeRoute) -> Peer:
+        """Add the entries for one peer to these tables."""
+        entries = peer_entries(me, route.spec, self._roster.addresses[name], self._roster.ids)
+        fdb, neighbours = TUNNELS[entries.device]
+        to[fdb].update(entries.fdb)
+        to[neighbours].update(entries.neighbours)
+        to["nexthops"].update(entries.nexthops)
+        to["routes"].update(entries.routes)
+        return entries.peer
 
     def _links(self, own: NodeRoute, me: LocalNode, host: Host, tunnels: Sequence[str]) -> dict[str, Link]:
-        mac, vnis = vtep_mac(own.spec.pod_cidrs), (self._policy.vni, self._policy.port)
         return {
             device: Link(
                 "vxlan",
-                mac,
-                min(self._mtu(me, host), host.mtu - VXLAN_OVERHEAD[family]),
-                True,
-                Vxlan(*vnis, end, host.interface),
+                vtep_mac(own.spec.pod_cidrs),
+                mtu=min(self._mtu(me, host), host.mtu - VXLAN_OVERHEAD[family]),
+                up=True,
+                vxlan=Vxlan(self._policy.vni, self._policy.port, end, host.interface),
             )
             for device, (family, end) in zip(tunnels, me.ends.items(), strict=False)
         }
@@ -229,14 +231,18 @@ class DesiredStateBuilder:
         cluster = self._policy.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
         reserved = [cidr for report in reports.values() for subnet in report.subnets for cidr in subnet.reserved]
         return Ruleset(
-            self._policy.masquerade,
-            own.spec.pod_cidrs,
-            self._policy.port,
-            without_nested((*LINK_LOCAL_SERVICES, *reserved, *self._policy.always)),
-            without_nested((*cluster, *subnets, *self._policy.exceptions)),
-            self._roster.hosts,
-            self._roster.cidrs,
+            masquerade=self._policy.masquerade,
+            pods=own.spec.pod_cidrs,
+            port=self._policy.port,
+            masqueraded=without_nested((*LINK_LOCAL_SERVICES, *reserved, *self._policy.always)),
+            networks=without_nested((*cluster, *subnets, *self._policy.exceptions)),
+            hosts=self._roster.hosts,
+            peers=self._roster.cidrs,
         )
+
+
+def _no_entries() -> dict[Kind, dict[Any, Any]]:
+    return {kind: {} for kind in _FOR_PEERS}
 
 
 def accept_ra(interface: str) -> str:

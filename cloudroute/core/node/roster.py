@@ -81,12 +81,12 @@ def roster(
     addresses = {route.name: addresses[route.name] for route in usable}
     cidrs = [cidr for route in usable for cidr in route.spec.pod_cidrs]
     return Roster(
-        {route.name: route.spec.pod_cidrs for route in usable},
-        problems,
-        assign_ids(cidrs, known, taken),
-        frozenset(cidrs),
-        frozenset(chain.from_iterable(addresses.values())),
-        addresses,
+        pod_cidrs={route.name: route.spec.pod_cidrs for route in usable},
+        problems=problems,
+        ids=assign_ids(cidrs, known, taken),
+        cidrs=frozenset(cidrs),
+        hosts=frozenset(chain.from_iterable(addresses.values())),
+        addresses=addresses,
     )
 
 

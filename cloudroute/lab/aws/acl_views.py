@@ -24,7 +24,7 @@ def acl_view(ec2: Any, acl: Any, subnet_ids: Collection[str]) -> View:
             "networkAclId": acl.id,
             "vpcId": acl.vpc_id,
             "default": acl.default,
-            "entrySet": entries + list(_last_entries(has_ipv6(ec2, acl.vpc_id))),
+            "entrySet": entries + list(_last_entries(ipv6=has_ipv6(ec2, acl.vpc_id))),
             "associationSet": [
                 {"networkAclAssociationId": one.id, "networkAclId": acl.id, "subnetId": one.subnet_id}
                 for one in acl.associations
@@ -52,7 +52,7 @@ def _entry(entry: Any) -> dict[str, Any]:
     )
 
 
-def _last_entries(ipv6: bool) -> Iterator[dict[str, Any]]:
+def _last_entries(*, ipv6: bool) -> Iterator[dict[str, Any]]:
     for egress in (True, False):
         deny = {"protocol": "-1", "ruleAction": "deny", "egress": egress}
         yield {"ruleNumber": LAST_IPV4, **deny, "cidrBlock": "0.0.0.0/0"}

@@ -42,7 +42,7 @@ class Fault:
     happened: int = 0
 
     def applies(self, request: Request) -> bool:
-        """Whether the fault strikes this call; counts the call."""
+        """Whether the fault applies to this call; counts the call."""
         if self.action not in ("*", request.action) or (self.match and not self.match(request.params)):
             return False
         if self.after > 0:

@@ -40,7 +40,7 @@ def make_session(
 ) -> boto3.Session:
     """Return a session with this access key whose calls are answered by `answer`."""
     core = botocore.session.Session(session_vars=_HERMETIC)
-    transport = _Transport(answer, clock, own)
+    transport = _Transport(answer, clock, own=own)
     core.register_component("data_loader", _models)
     core.register("request-created", transport.remember_timeout)
     core.register("before-send", transport.send)
@@ -50,7 +50,7 @@ def make_session(
 class _Transport:
     """Passes botocore's requests to `answer`, and turns its responses into botocore's."""
 
-    def __init__(self, answer: Callable[[Request], Response], clock: Clock, own: bool) -> None:
+    def __init__(self, answer: Callable[[Request], Response], clock: Clock, *, own: bool) -> None:
         self._answer = answer
         self._clock = clock
         self._own = own

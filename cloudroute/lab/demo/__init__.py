@@ -3,7 +3,7 @@
 stage      EC2, the Kubernetes API, and two controllers as processes of their own
 figures    the present state, read from EC2 and Kubernetes and not from the controllers
 screen     the display
-scenario   the acts, one by one
+scenario   the phases, one by one
 """
 
 from cloudroute.lab.demo.scenario import play

@@ -20,6 +20,7 @@ from cloudroute.lab.demo.screen import record
 from cloudroute.lab.hosts.ending import demand_nothing_left
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
+from cloudroute.lab.waiting import wait_for
 
 NAME = "demo"
 HOSTS, ZONES = 6, 3
@@ -44,7 +45,7 @@ class Scenario:
         self._started = time.monotonic()
 
     def run(self) -> None:
-        """Run all acts. Raises CloudrouteError when an expected state does not come."""
+        """Run all phases. Raises CloudrouteError when an expected state does not come."""
         try:
             self.build()
             self.begin()
@@ -189,14 +190,11 @@ class Scenario:
         return doing.result()
 
     def _until(self, true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
+        def so() -> bool:
             self._look()
-            if true():
-                return
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"waited {PATIENCE_SECONDS:g} s for {what}")
-            time.sleep(LOOK_SECONDS)
+            return true()
+
+        wait_for(so, what, PATIENCE_SECONDS, LOOK_SECONDS, list)
 
     def _hold(self, seconds: float = HOLD_SECONDS) -> None:
         end = time.monotonic() + seconds
@@ -226,7 +224,4 @@ def play(record_to: str = "") -> None:
             Scenario(lab, picture, refresh).run()
         refresh()
     if record_to:
-        try:
-            record(picture, record_to)
-        except OSError as error:
-            raise CloudrouteError(f"--record {record_to}: can't write there: {error.strerror}") from error
+        record(picture, record_to)

@@ -1,4 +1,4 @@
-"""The scenario of the demo, act by act. Each act ends in the expected state, and reports the time it took."""
+"""The scenario of the demo. Each phase ends in the expected state, and reports the time it took."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from cloudroute.core.paths import explain
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.demo import figures as world
 from cloudroute.lab.demo.screen import WIDTH, Picture, record
-from cloudroute.lab.demo.stage import LEASE_SECONDS, LIMIT, RESERVE, RETRY_SECONDS, Stage
-from cloudroute.lab.replica import Replica
+from cloudroute.lab.demo.stage import LIMIT, RESERVE, Stage
+from cloudroute.lab.replica import LEASE_SECONDS, RETRY_SECONDS, Replica
+from cloudroute.lab.waiting import wait_for
 from cloudroute.types import RouteTableObject
 
 NODES = 120
@@ -36,7 +37,7 @@ class Scenario:
         self._started = time.monotonic()
 
     def run(self) -> None:
-        """Run all acts. Raises CloudrouteError when an expected state does not come."""
+        """Run all phases. Raises CloudrouteError when an expected state does not come."""
         self.await_leader()
         self.join()
         self.overflow()
@@ -101,7 +102,7 @@ class Scenario:
             )
 
     def change(self) -> None:
-        """Add a foreign route to a table, and wait until all is right again."""
+        """Add a foreign route to a table, and wait until every table is as full as possible again."""
         self._gateway = self._stage.add_foreign_route(FOREIGN)
         self._tell(f"Somebody routes {FOREIGN}, a part of the cluster CIDR, to an internet gateway by hand.")
         self._picture.target = NODES - DEAD
@@ -141,16 +142,12 @@ class Scenario:
         self._refresh()
 
     def _until(self, true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
+        def so() -> bool:
             self._look()
-            if true():
-                return
             self._stage.check()
-            if time.monotonic() > deadline:
-                wrong = world.faults(self._stage, self._figures)
-                raise CloudrouteError(f"waited {PATIENCE_SECONDS} s for {what}", *wrong[:10])
-            time.sleep(LOOK_SECONDS)
+            return true()
+
+        wait_for(so, what, PATIENCE_SECONDS, LOOK_SECONDS, lambda: world.faults(self._stage, self._figures)[:10])
 
     def _ready(self) -> bool:
         return self._figures.conditions[""] == 0 and self._figures.nodes == len(self._stage.nodes)
@@ -209,7 +206,4 @@ def play(record_to: str = "") -> None:
         Scenario(stage, picture, refresh).run()
         refresh()
     if record_to:
-        try:
-            record(picture, record_to)
-        except OSError as error:
-            raise CloudrouteError(f"--record {record_to}: can't write there: {error.strerror}") from error
+        record(picture, record_to)

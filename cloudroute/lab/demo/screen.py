@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cloudroute.core.words import one_line
+from cloudroute.errors import CloudrouteError
 from cloudroute.lab.demo.figures import Figures, Fill
 from cloudroute.lab.demo.stage import LIMIT
 
@@ -119,9 +120,12 @@ def _summary(rows: list[tuple[str, str]]) -> RenderableType:
 
 
 def record(picture: Picture, path: str) -> None:
-    """Save the picture as SVG. Raises OSError."""
+    """Save the picture as SVG. Raises CloudrouteError."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(picture)
     image = console.export_svg(title="cloudroute demo")
     # rich's SVG loads a font from a web site; any local monospace font is good enough.
-    Path(path).write_text(re.sub(r"@font-face \{.*?\}", "", image, flags=re.DOTALL), encoding="utf-8")
+    try:
+        Path(path).write_text(re.sub(r"@font-face \{.*?\}", "", image, flags=re.DOTALL), encoding="utf-8")
+    except OSError as error:
+        raise CloudrouteError(f"--record {path}: can't write there: {error.strerror}") from error

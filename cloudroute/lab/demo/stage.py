@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cloudroute.adapters.kube import project
 from cloudroute.crds import manifests
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Aws, Machine, Zone
+from cloudroute.lab.aws.aws import DEFAULT_QUOTA
 from cloudroute.lab.kube import Cluster, KubeApi
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
-from cloudroute.lab.replica import Replica
+from cloudroute.lab.replica import NAMES, QUICK_FLAGS, Replica, aws_environment
 
 POOL = "100.64.0.0/16"
-LIMIT = 50
+LIMIT = DEFAULT_QUOTA
 RESERVE = 1
 """Entries that the controllers leave free in each table, for the route that is added by hand."""
-LEASE_SECONDS, RETRY_SECONDS = 5, 0.5
 FLAGS = {
+    **QUICK_FLAGS,
     "--cluster-name": "demo",
     "--cluster-cidr": POOL,
     "--route-limit": str(LIMIT),
     "--route-reserve": str(RESERVE),
-    "--settle-seconds": "1",
-    "--drain-seconds": "2",
-    "--resync-seconds": "5",
-    "--lease-duration": str(LEASE_SECONDS),
-    "--renew-deadline": "2.5",
-    "--retry-period": str(RETRY_SECONDS),
-    "--listen": "127.0.0.1:0",
-    "--log-format": "json",
 }
-"""Shorter times than the defaults: otherwise the demo would mostly wait."""
 
 
 class Stage:
@@ -81,8 +71,10 @@ class Stage:
         self.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
         for crd in manifests():
             self.kube.create(crd)
-        for name in ("controller-a", "controller-b"):
-            self.replicas.append(self._replica(name))
+        flags = {**FLAGS, "--kubeconfig": str(self._kubeconfig)}
+        environment = aws_environment(self._aws_server.url, self.aws.region)
+        for name in NAMES:
+            self.replicas.append(Replica.start(name, self._folder / f"{name}.log", flags, environment))
 
     def __exit__(self, *_: object) -> None:
         for replica in self.replicas:
@@ -91,23 +83,6 @@ class Stage:
             replica.process.wait()
         for close in reversed(self._close):
             close()
-
-    def _replica(self, name: str) -> Replica:
-        log = self._folder / f"{name}.log"
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CLOUDROUTE_"))},
-            "AWS_ENDPOINT_URL": self._aws_server.url,
-            "AWS_REGION": self.aws.region,
-            "AWS_ACCESS_KEY_ID": "demo",
-            "AWS_SECRET_ACCESS_KEY": "demo",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        flags = [part for pair in {**FLAGS, "--kubeconfig": str(self._kubeconfig)}.items() for part in pair]
-        command = [sys.executable, "-m", "cloudroute", "controller", *flags]
-        with log.open("wb") as output:
-            # Our own interpreter and our own flags.
-            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)  # noqa: S603
-        return Replica(name, process, log)
 
     # --- actions ----------------------------------------------------------------------------
 
@@ -124,7 +99,7 @@ class Stage:
                 {
                     "apiVersion": "v1",
                     "kind": "Node",
-                    "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone.name}},
+                    "metadata": {"name": name, "labels": {project.ZONE: zone.name}},
                     "spec": {"providerID": machine.provider_id},
                     "status": {"addresses": [{"type": "InternalIP", "address": a} for a in machine.addresses]},
                 }
@@ -155,5 +130,4 @@ class Stage:
     def check(self) -> None:
         """Raise CloudrouteError when no controller is left, with the end of the last one's log."""
         if not any(replica.alive for replica in self.replicas):
-            said = self.replicas[-1].log.read_text(encoding="utf-8")[-2000:]
-            raise CloudrouteError("the controllers ended:", *said.split("\n"))
+            raise CloudrouteError("the controllers ended:", *self.replicas[-1].says().split("\n"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 
+from cloudroute.config.settings import VXLAN_PORT
 from cloudroute.dataplane import PROTOCOL, TABLE, VTEP
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.host import LabHost
@@ -14,8 +15,8 @@ LIMIT_MAX = 1000
 _TUNNEL = "cloudroute-lab"
 """The nftables table that blocks a host's tunnel."""
 _BLOCK = f"""table inet {_TUNNEL} {{
-  chain in {{ type filter hook input priority -350; udp dport 8472 drop; }}
-  chain out {{ type filter hook output priority -350; udp dport 8472 drop; }}
+  chain in {{ type filter hook input priority -350; udp dport {VXLAN_PORT} drop; }}
+  chain out {{ type filter hook output priority -350; udp dport {VXLAN_PORT} drop; }}
 }}
 """
 
@@ -56,8 +57,8 @@ OF_HOST: Mapping[str, Callable[[LabHost], object]] = {
     "thaw-agent": lambda host: host.thaw_agent(),
     "delete-device": lambda host: host.run("ip", "link", "delete", VTEP),
     "down-device": lambda host: host.run("ip", "link", "set", VTEP, "down"),
-    "drop-carrier": lambda host: host.set_carrier(False),
-    "restore-carrier": lambda host: host.set_carrier(True),
+    "drop-carrier": lambda host: host.set_carrier(on=False),
+    "restore-carrier": lambda host: host.set_carrier(on=True),
     "set-mac": _set_mac,
     "flush-neighbours": _flush_neighbours,
     "delete-routes": _delete_routes,

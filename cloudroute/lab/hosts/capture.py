@@ -10,14 +10,14 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping
 
-from cloudroute.lab.hosts.netns import Namespace
+from cloudroute.config.settings import VXLAN_PORT
+from cloudroute.lab.hosts.netns import SO_RCVBUFFORCE, Namespace
 
 _ALL = 3
 """ETH_P_ALL of linux/if_ether.h."""
 _OUTGOING = 4
 """PACKET_OUTGOING of linux/if_packet.h."""
-_RCVBUFFORCE = 33
-_IPV4, _IPV6, _UDP, _TUNNEL = 0x0800, 0x86DD, 17, 8472
+_IPV4, _IPV6, _UDP = 0x0800, 0x86DD, 17
 
 Ways = Mapping[tuple[str, str], set[tuple[str, str]]]
 
@@ -40,8 +40,8 @@ class Capture:
             with namespace.inside():
                 sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL))
                 sniffer.bind(("eth0", _ALL))
-            sniffer.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 8 << 20)
-            sniffer.setblocking(False)
+            sniffer.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+            sniffer.settimeout(0)
             self._selector.register(sniffer, selectors.EVENT_READ, name)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -82,7 +82,7 @@ def _way(frame: bytes) -> tuple[str, tuple[str, str]] | None:
     if outer is None:
         return None
     protocol, destination, payload = outer
-    if protocol == _UDP and struct.unpack_from("!H", frame, payload + 2)[0] == _TUNNEL:
+    if protocol == _UDP and struct.unpack_from("!H", frame, payload + 2)[0] == VXLAN_PORT:
         inner = _destination(frame[payload + 16 :])
         return (inner[1], ("tunnel", destination)) if inner else None
     return destination, ("plain", frame[:6].hex(":"))

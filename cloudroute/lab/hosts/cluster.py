@@ -7,7 +7,6 @@ their Nodes and report Ready, the container runtime that reads the conflist, and
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from cloudroute.lab.hosts.kubelet import KubeletHost, missing
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.netns import Namespace, execute
 from cloudroute.lab.hosts.workload import Pod, daemonset, node_ready, pod_template, running
-from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.lab.kube.real import NODE_USER, RealKubeApi
 from cloudroute.lab.kube.remote import RemoteCluster
+from cloudroute.lab.waiting import wait_for
 
 MOST_NODES = 60
 """Number of node names, node-1 to node-60: an API server reads its users' tokens only when it starts."""
@@ -51,15 +51,16 @@ class ClusterHost(LabHost):
         selector = {"kubernetes.io/hostname": self.name}
         body = {"metadata": {"name": f"{self.name}-{name}"}, "spec": {**pod_template(WEB), "nodeSelector": selector}}
         self.kube.create({"apiVersion": "v1", "kind": "Pod", **body})
-        deadline = time.monotonic() + timeout
-        while True:
-            pod = self.kube.get("pods", f"{self.name}-{name}", "default")
-            addresses = tuple(entry["ip"] for entry in pod.get("status", {}).get("podIPs", ()))
-            if addresses and pod["status"].get("phase") == "Running":
-                return self.adopt_pod(name, f"{self.name}-{name}", addresses)
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"pod {name} on {self.name} does not run: {pod.get('status')}")
-            time.sleep(LOOK_SECONDS)
+        status: dict[str, Any] = {}
+
+        def addresses() -> tuple[str, ...]:
+            nonlocal status
+            status = self.kube.get("pods", f"{self.name}-{name}", "default").get("status", {})
+            return tuple(entry["ip"] for entry in status.get("podIPs", ()) if status.get("phase") == "Running")
+
+        what = f"pod {name} on {self.name} to run"
+        running = wait_for(addresses, what, timeout, LOOK_SECONDS, lambda: [f"its status is {status}"])
+        return self.adopt_pod(name, f"{self.name}-{name}", running)
 
     def runs(self, pod: Pod) -> bool:
         """Whether a Pod has processes here, with the addresses that the API server shows of it.
@@ -104,7 +105,7 @@ class ClusterLab(HostLab):
     def make_api(self) -> Api:
         self._kube = RealKubeApi(control_plane=True)
         for number in range(1, MOST_NODES + 1):
-            self._kube.add_user(f"system:node:node-{number}")
+            self._kube.add_user(f"{NODE_USER}node-{number}")
         self._images = make_images(self.folder / "images")
         return RealApi(self._kube, self.folder)
 
@@ -132,7 +133,7 @@ class ClusterLab(HostLab):
 
     def _boot(self, host: LabHost) -> None:
         assert isinstance(host, ClusterHost)  # noqa: S101 - `_make` returns no other type
-        kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"system:node:{host.name}")
+        kubeconfig = self._kube.kubeconfig(host.folder / "kubelet.kubeconfig", f"{NODE_USER}{host.name}")
         host.boot(self._kube, kubeconfig, host.conf_dir, self._images)
         self.wait(lambda: self._is_registered(host), f"the Node {host.name}")  # a DaemonSet's pod can't start earlier
         if self._agents:

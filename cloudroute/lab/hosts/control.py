@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.processes import remember
-from cloudroute.lab.replica import Replica
+from cloudroute.lab.replica import NAMES, Replica
+from cloudroute.lab.waiting import wait_for
 
-FLAGS = {
-    "--settle-seconds": "1",
-    "--drain-seconds": "2",
-    "--resync-seconds": "5",
-    "--lease-duration": "5",
-    "--renew-deadline": "2.5",
-    "--retry-period": "0.5",
-    "--log-format": "json",
-    "--listen": "127.0.0.1:0",
-}
-"""Shorter times than the defaults: otherwise a lab would mostly wait."""
-NAMES = ("controller-a", "controller-b")
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
-
-
-def flatten(flags: Mapping[str, str | Sequence[str]]) -> list[str]:
-    """Return flags as command-line arguments; a repeatable flag has several values."""
-    pairs = [(flag, [value] if isinstance(value, str) else value) for flag, value in flags.items()]
-    return [word for flag, values in pairs for value in values for word in (flag, value)]
 
 
 class Controllers:
@@ -81,7 +62,7 @@ class Controllers:
         for replica in sorted(self.replicas, key=lambda replica: replica.leads):
             self._stop(replica)
             new = self._replicas[replica.name] = self._spawn(replica.name)
-            self._await(lambda new=new: new.ready or not new.alive)  # type: ignore[misc]
+            wait_for(partial(_started, new), "a controller to be ready", READY_SECONDS, 0.05, list)
             if not new.alive:
                 raise CloudrouteError(f"{new.name} ended:", *new.says().split("\n"))
 
@@ -90,17 +71,11 @@ class Controllers:
         return "\n".join(f"--- {replica.name}\n{replica.says()}" for replica in self._replicas.values())
 
     def _spawn(self, name: str) -> Replica:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
-        command = [sys.executable, "-m", "cloudroute", "controller", *flatten(self.flags)]
         self._count += 1
         # A log file of its own: an earlier process of that name must not be taken for this one.
-        log = self._folder / f"{name}-{self._count}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and flags
-                command, env={**environment, **self._environment}, stdout=output, stderr=output
-            )
-        remember(self._folder, process.pid)
-        return Replica(name, process, log)
+        replica = Replica.start(name, self._folder / f"{name}-{self._count}.log", self.flags, self._environment)
+        remember(self._folder, replica.process.pid)
+        return replica
 
     @staticmethod
     def _stop(replica: Replica) -> None:
@@ -113,10 +88,6 @@ class Controllers:
             replica.process.wait()
             raise CloudrouteError(f"{replica.name} did not end on SIGTERM:", *replica.says().split("\n")) from error
 
-    @staticmethod
-    def _await(done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while not done():
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"a controller is not ready after {READY_SECONDS:g} s")
-            time.sleep(0.05)
+
+def _started(replica: Replica) -> bool:
+    return replica.ready or not replica.alive

@@ -15,14 +15,14 @@ from cloudroute.crds import manifests
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Aws, Vpc
 from cloudroute.lab.hosts.api import Api, EmbeddedApi, RealApi
-from cloudroute.lab.hosts.control import FLAGS, Controllers
+from cloudroute.lab.hosts.control import Controllers
 from cloudroute.lab.hosts.netns import leftovers
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.hosts.teardown import folder_of, prefix_of, remove_namespaces
 from cloudroute.lab.hosts.vpc import Internet, VpcNet
 from cloudroute.lab.kube import Cluster
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
-from cloudroute.lab.replica import Replica
+from cloudroute.lab.replica import QUICK_FLAGS, Replica, aws_environment
 
 _NAME = re.compile(r"[a-z][a-z0-9]{0,19}")
 
@@ -33,6 +33,7 @@ class Ground:
     def __init__(
         self,
         name: str,
+        *,
         zones: int,
         route_limit: int,
         ipv6: bool,
@@ -135,13 +136,7 @@ class Ground:
     def _serve_aws(self) -> dict[str, str]:
         server = self.aws.serve()
         self._undo.callback(server.close)
-        return {
-            "AWS_ENDPOINT_URL": server.url,
-            "AWS_REGION": self.aws.region,
-            "AWS_ACCESS_KEY_ID": "lab",
-            "AWS_SECRET_ACCESS_KEY": "lab",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        return aws_environment(server.url, self.aws.region)
 
     # --- parts ------------------------------------------------------------------------------------
 
@@ -197,7 +192,7 @@ class Ground:
             "--route-reserve": "0",
             "--kubeconfig": str(self.kubeconfig),
         }
-        return {**FLAGS, **own, **self._controller_flags}
+        return {**QUICK_FLAGS, **own, **self._controller_flags}
 
 
 def _close(api: Future[Api]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from cloudroute.lab.aws import Machine
 from cloudroute.lab.hosts.cni import Attachment, Runtime
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.program import ROUTER, port_of
+from cloudroute.lab.replica import clean_environment
 
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.02
@@ -55,7 +55,7 @@ class Vm:
         self.namespace.create()
         self.namespace.sysctl(_SYSCTLS)
 
-    def set_carrier(self, on: bool) -> None:
+    def set_carrier(self, *, on: bool) -> None:
         """Set or clear the carrier of eth0, which drops for a moment when an ENA device resets itself."""
         port = port_of(self.machine.interface_id)
         Namespace(self.prefix + ROUTER).run("ip", "link", "set", port, "up" if on else "down")
@@ -124,12 +124,11 @@ class LabHost(Vm):
         if self.agent_alive:
             raise CloudrouteError(f"an agent runs on {self.name} already: stop or kill it first")
         own = ("--node-name", self.name, "--cni-conf-dir", str(self.conf_dir))
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
         # `ip netns exec` has made the mounts private: it sees the leases of its own host only.
         there = ["sh", "-c", 'mount --bind "$0" /var/lib && exec "$@"', str(self.runtime.var_lib)]
         command = [*there, sys.executable, "-m", "cloudroute", "agent", *own, *self._agent_flags, *extra_flags]
         with self.agent_log.open("ab") as output:
-            self._agent = self.namespace.popen(command, env=environment, stdout=output, stderr=output)
+            self._agent = self.namespace.popen(command, env=clean_environment(), stdout=output, stderr=output)
 
     def kill_agent(self) -> None:
         """Send SIGKILL to the agent: nothing is cleaned up, and all that it has programmed stays."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Machine
-from cloudroute.lab.hosts.control import flatten
+from cloudroute.lab.aws.aws import DEFAULT_QUOTA
 from cloudroute.lab.hosts.ground import Ground
 from cloudroute.lab.hosts.host import LabHost, Vm
 from cloudroute.lab.hosts.netns import kill_inside, leftovers
@@ -20,6 +20,8 @@ from cloudroute.lab.hosts.nodes import TROUBLE, NodeKeeper, condition
 from cloudroute.lab.hosts.teardown import tear_down
 from cloudroute.lab.hosts.vpc import DEFAULT_MTU
 from cloudroute.lab.kube import Object
+from cloudroute.lab.replica import flatten
+from cloudroute.lab.waiting import wait_for
 
 __all__ = ["HostLab", "tear_down"]
 
@@ -41,7 +43,7 @@ class HostLab(Ground):
         name: str,
         *,
         zones: int = 3,
-        route_limit: int = 50,
+        route_limit: int = DEFAULT_QUOTA,
         ipv6: bool = True,
         ipv6_only: int = 0,
         mtu: int = DEFAULT_MTU,
@@ -53,7 +55,16 @@ class HostLab(Ground):
         on_progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(
-            name, zones, route_limit, ipv6, ipv6_only, mtu, pools, real_kube, controller_flags, on_progress
+            name,
+            zones=zones,
+            route_limit=route_limit,
+            ipv6=ipv6,
+            ipv6_only=ipv6_only,
+            mtu=mtu,
+            pools=pools,
+            real_kube=real_kube,
+            controller_flags=controller_flags,
+            on_progress=on_progress,
         )
         self.hosts: dict[str, LabHost] = {}
         self.vms: dict[str, Vm] = {}
@@ -189,11 +200,7 @@ class HostLab(Ground):
 
     def wait(self, until: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
         """Wait for a condition. Raises CloudrouteError, with the last output of the processes, when it stays false."""
-        deadline = time.monotonic() + timeout
-        while not until():
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"waited {timeout:g} s for {what}", *self._diagnosis().split("\n"))
-            time.sleep(LOOK_SECONDS)
+        wait_for(until, what, timeout, LOOK_SECONDS, self._diagnosis)
 
     def _is_ready(self) -> bool:
         try:
@@ -203,17 +210,17 @@ class HostLab(Ground):
             return False
         return all(
             condition(nodes.get(host.name, {}), "NetworkUnavailable") == "False"
-            and _is_settled(routes.get(host.name, {}), host, self._agents)
+            and _is_settled(routes.get(host.name, {}), host, by_agent=self._agents)
             for host in self.hosts.values()
         )
 
-    def _diagnosis(self) -> str:
+    def _diagnosis(self) -> list[str]:
         silent = [host for host in self.hosts.values() if self._agents and not host.agent_alive]
         said = [f"--- the agent of {host.name} has ended\n{host.agent_says()}" for host in silent]
-        return "\n".join([*([self.net.trouble] if self.net.trouble else []), *said, self.controllers.says()])
+        return "\n".join([*filter(None, [self.net.trouble]), *said, self.controllers.says()]).split("\n")
 
 
-def _is_settled(route: Object, host: LabHost, by_agent: bool) -> bool:
+def _is_settled(route: Object, host: LabHost, *, by_agent: bool) -> bool:
     if route.get("spec", {}).get("instanceID") != host.machine.id:
         return False
     status = route.get("status", {})

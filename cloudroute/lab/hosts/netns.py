@@ -10,13 +10,15 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cloudroute.errors import CloudrouteError
+from cloudroute.types import Family
 
 FOLDER = Path("/run/netns")
 """Folder where iproute2 binds named namespaces."""
@@ -25,6 +27,9 @@ END_SECONDS = 5.0
 _BRIDGE_NETFILTER = [Path(f"/proc/sys/net/bridge/bridge-nf-call-{what}") for what in ("iptables", "ip6tables")]
 """Off, as where br_netfilter is not loaded: EKS's images do not load it (the modules-load files of amazon-eks-ami and
 bottlerocket-core-kit), and kubeadm no longer demands it."""
+ADDRESS_FAMILIES: Mapping[Family, socket.AddressFamily] = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+SO_RCVBUFFORCE = 33
+"""asm-generic/socket.h; the socket module does not name it."""
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import urllib3
 
+from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube.transport import STRATEGIC_MERGE_PATCH
 from cloudroute.lab.aws import Machine
 from cloudroute.lab.hosts.api import Api
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.kube import Object, StatusError
+from cloudroute.types import timestamp
 
 LOOK_SECONDS = 0.05
 TROUBLE = (StatusError, urllib3.exceptions.HTTPError)
 """Errors that a client meets while the API server is stopped, or when it refuses."""
-_STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def node_object(name: str, machine: Machine, pod_cidrs: Sequence[str] = ()) -> Object:
     """Build a Node as a kubelet and the cloud provider register it, with all addresses of its machine."""
     addresses = [{"type": "InternalIP", "address": address} for address in machine.addresses]
-    labels = {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": machine.zone.name}
+    labels = {"kubernetes.io/hostname": name, project.ZONE: machine.zone.name}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -93,9 +95,9 @@ class NodeKeeper:
             now = (host.machine.id, host.runtime.ready)
             if self._ready.get(name) != now:
                 # Not a merge patch: that would remove the controller's condition.
-                body = {"status": {"conditions": [_ready(now[1])]}}
+                body = {"status": {"conditions": [_ready_condition(ready=now[1])]}}
                 try:
-                    self._api.http.request("PATCH", f"/api/v1/nodes/{name}/status", body, _STRATEGIC)
+                    self._api.http.request("PATCH", f"/api/v1/nodes/{name}/status", body, STRATEGIC_MERGE_PATCH)
                 except StatusError as error:
                     if error.code != 404:
                         raise
@@ -103,9 +105,9 @@ class NodeKeeper:
                     self._ready[name] = now
 
 
-def _ready(yes: bool) -> dict[str, Any]:
-    reason = "KubeletReady" if yes else "KubeletNotReady"
-    message = "" if yes else "container runtime network not ready: cni plugin not initialized"
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _ready_condition(*, ready: bool) -> dict[str, Any]:
+    reason = "KubeletReady" if ready else "KubeletNotReady"
+    message = "" if ready else "container runtime network not ready: cni plugin not initialized"
+    now = timestamp(time.time())
     words = {"reason": reason, "message": message, "lastTransitionTime": now, "lastHeartbeatTime": now}
-    return {"type": "Ready", "status": "True" if yes else "False", **words}
+    return {"type": "Ready", "status": "True" if ready else "False", **words}

@@ -28,7 +28,7 @@ class Eni:
     checked: bool
     """Whether its source/dest check is on."""
 
-    def address(self, ipv6: bool) -> str:
+    def address(self, *, ipv6: bool) -> str:
         """Return its first address of a family; "" without one."""
         return next((address for address in self.addresses if (":" in address) == ipv6), "")
 

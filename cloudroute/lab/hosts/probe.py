@@ -54,7 +54,7 @@ def probe(kubeconfig: str, source: End, target: End, explain: Callable[[End, End
                 expected = explain(source._replace(addresses=(mine,)), target._replace(addresses=(address,)))
                 # The VPC itself routes to a node's own address: only the reply takes the path.
                 back = (source.kind, target.kind) == ("pod", "node")
-                probes.append(_ask(one, other, mine, address, expected, back, status))
+                probes.append(_ask(one, other, mine, address, expected, status, back=back))
     if not probes:
         raise CloudrouteError("--probe: the two ends have no address family in common")
     return probes
@@ -95,7 +95,7 @@ def _lab_of(kubeconfig: str) -> str:
 
 
 def _ask(
-    one: _Spot, other: _Spot, mine: str, address: str, expected: Explanation, back: bool, status: Mapping[str, Any]
+    one: _Spot, other: _Spot, mine: str, address: str, expected: Explanation, status: Mapping[str, Any], *, back: bool
 ) -> Probe:
     # The internet's host and plain instances have an eth0 as nodes do.
     with Capture({"source": Namespace(one.host), "target": Namespace(other.host)}) as capture:

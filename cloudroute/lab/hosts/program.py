@@ -74,7 +74,7 @@ def dhcp(eni: Eni, cidrs: Sequence[str]) -> list[str]:
     lines = ["link set eth0 up"]
     for cidr, gateway in zip(cidrs, gateways(cidrs), strict=True):
         net = ipaddress.ip_network(cidr)
-        if address := eni.address(net.version == 6):
+        if address := eni.address(ipv6=net.version == 6):
             any_ = "::/0" if net.version == 6 else "0.0.0.0/0"
             lines.append(f"address add {address}/{net.prefixlen} dev eth0 {'nodad' if net.version == 6 else ''}")
             lines.append(f"route replace {any_} via {gateway.partition('/')[0]} dev eth0")
@@ -114,7 +114,7 @@ def _words(destination: str, target: str, enis: Mapping[str, Eni]) -> str:
     ipv6 = ":" in destination
     if target == "internet":
         return f"{destination} via {INTERNET_ADDRESSES[ipv6]} dev {UPLINK}"
-    if (eni := enis.get(target)) and (address := eni.address(ipv6)):
+    if (eni := enis.get(target)) and (address := eni.address(ipv6=ipv6)):
         return f"{destination} via {address} dev {bridge_of(eni.subnet_id)} onlink"
     return f"blackhole {destination}"
 

@@ -47,7 +47,7 @@ class Relay:
         self._lock = threading.Lock()
         self._closing = False
         self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
+        self._wake_in.settimeout(0)
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
@@ -63,7 +63,7 @@ class Relay:
         except OSError:
             listener.close()
             raise
-        listener.setblocking(False)
+        listener.settimeout(0)
         self._order(lambda: self._listen(namespace.name, listener))
 
     def remove(self, namespace: Namespace) -> None:
@@ -133,7 +133,7 @@ class Relay:
             near.close()
             return
         for sock in (near, far):
-            sock.setblocking(False)
+            sock.settimeout(0)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client, server = _Side(near), _Side(far)
         client.other, server.other = server, client

@@ -16,7 +16,7 @@ import struct
 import threading
 from collections.abc import Callable
 
-from cloudroute.lab.hosts.netns import Namespace
+from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES, Namespace
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.types import family_of
 
@@ -34,7 +34,6 @@ _NAME_POINTER = 0xC000 | _HEADER.size
 _RESPONSE, _RECURSION_WANTED, _RECURSION_DONE, _NO_SUCH_NAME = 0x8000, 0x0100, 0x0080, 3
 _TTL_SECONDS = 60
 _INSTANCE = re.compile(r"ip-(\d+)-(\d+)-(\d+)-(\d+)\.[a-z0-9-]+\.(?:compute\.)?internal")
-_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 _NO_ANSWER = (OSError, ValueError, IndexError, struct.error)
 """Errors for a client that has disconnected, or a malformed query."""
 
@@ -49,7 +48,7 @@ class Resolver:
         self._watch(self._wake_in, self._stop)
         with namespace.inside():
             for address in addresses:
-                family = _FAMILIES[family_of(address)]
+                family = ADDRESS_FAMILIES[family_of(address)]
                 packets = socket.socket(family, socket.SOCK_DGRAM)
                 packets.bind((address, PORT))
                 self._watch(packets, self._packet)
@@ -98,7 +97,7 @@ class Resolver:
         self._watch(connection, read)
 
     def _watch(self, what: socket.socket, handler: Callable[[socket.socket], None]) -> None:
-        what.setblocking(False)
+        what.settimeout(0)
         self._selector.register(what, selectors.EVENT_READ, handler)
 
     def _forget(self, what: socket.socket) -> None:
@@ -137,7 +136,7 @@ def ask(source: str, server: str, name: str, protocol: Protocol = "udp", timeout
     """
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with Namespace(source).inside():
-        sock = socket.socket(_FAMILIES[family_of(server)], kind)
+        sock = socket.socket(ADDRESS_FAMILIES[family_of(server)], kind)
     with sock:
         sock.settimeout(timeout)
         sock.connect((server, PORT))

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cloudroute.errors import CloudrouteError
-from cloudroute.lab.hosts.netns import Namespace
+from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES, Namespace
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.traffic_tcp import HEADERS as TCP_HEADERS
-from cloudroute.lab.hosts.traffic_udp import ALWAYS_DF, FAMILIES, MTU_DISCOVER
+from cloudroute.lab.hosts.traffic_udp import ALWAYS_DF, MTU_DISCOVER
 from cloudroute.lab.hosts.traffic_udp import HEADERS as UDP_HEADERS
 from cloudroute.types import Family, family_of
 
@@ -60,7 +60,7 @@ def reach(source: str, address: str, protocol: Protocol = "udp", size: int = 128
     question = bytearray(max(SHORTEST, size - headers[family]))
     _LENGTH.pack_into(question, 0, len(question))
     with namespace.inside():
-        sock = socket.socket(FAMILIES[family], kind)
+        sock = socket.socket(ADDRESS_FAMILIES[family], kind)
     with sock:
         sock.settimeout(timeout)
         sock.setsockopt(*MTU_DISCOVER[family], ALWAYS_DF)
@@ -71,12 +71,12 @@ def reach(source: str, address: str, protocol: Protocol = "udp", size: int = 128
             while len(answer) < len(question) and (more := sock.recv(65536)):
                 answer += more
         except TimeoutError:
-            return Answer(False, error=f"no answer within {timeout:g} s")
+            return Answer(ok=False, error=f"no answer within {timeout:g} s")
         except OSError as error:
-            return Answer(False, error=os.strerror(error.errno or 0))
+            return Answer(ok=False, error=os.strerror(error.errno or 0))
     if len(answer) != len(question):
-        return Answer(False, error="the connection ended before the answer was complete")
-    return Answer(True, answer.rstrip(b"\0").decode("ascii"))
+        return Answer(ok=False, error="the connection ended before the answer was complete")
+    return Answer(ok=True, seen_address=answer.rstrip(b"\0").decode("ascii"))
 
 
 class Echo:
@@ -113,7 +113,7 @@ class _Server:
     def __init__(self, namespaces: Iterable[str]) -> None:
         self._selector = selectors.DefaultSelector()
         for name in namespaces:
-            for family in FAMILIES:
+            for family in ADDRESS_FAMILIES:
                 self._open(name, family)
         self.watch(sys.stdin.fileno(), lambda: sys.exit(0))  # the parent process has ended
 
@@ -127,15 +127,15 @@ class _Server:
 
     def _open(self, name: str, family: Family) -> None:
         with Namespace(name).inside():
-            packets = socket.socket(FAMILIES[family], socket.SOCK_DGRAM)
-            listener = socket.create_server(("", PORT), family=FAMILIES[family], backlog=128)
+            packets = socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM)
+            listener = socket.create_server(("", PORT), family=ADDRESS_FAMILIES[family], backlog=128)
         packets.setsockopt(*_RECEIVE_INFO[family], 1)
         packets.setsockopt(*MTU_DISCOVER[family], ALWAYS_DF)
         if family == "ipv6":
             packets.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         packets.bind(("", PORT))
-        packets.setblocking(False)
-        listener.setblocking(False)
+        packets.settimeout(0)
+        listener.settimeout(0)
         self.watch(packets, lambda: self._packet(packets, family))
         self.watch(listener, lambda: self._connection(listener))
 
@@ -155,7 +155,7 @@ class _Server:
             sock, peer = listener.accept()
         except OSError:
             return
-        sock.setblocking(False)
+        sock.settimeout(0)
         asked = bytearray()
 
         def read() -> None:

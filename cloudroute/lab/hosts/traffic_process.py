@@ -43,6 +43,7 @@ class Engine:
         self._sends = [flow[0] for flow in self._flows]
         self._results = [flow[1] for flow in self._flows]
         self.stopping = False
+        self._ended = False
 
     def watch(self, sock: socket.socket, handler: Callable[[], None]) -> None:
         """Call the handler when there is data to read."""
@@ -54,11 +55,11 @@ class Engine:
         self._handlers[0] = handler
         self._poll.register(0, select.EPOLLIN)
 
-    def _open(self, index: int, flow: Flow, size: int) -> tuple[Callable[[int], None], Callable[[bool], Result]]:
+    def _open(self, index: int, flow: Flow, size: int) -> tuple[Callable[[int], None], Callable[[], Result]]:
         """Return the functions that send on a flow and account for it."""
         if flow.protocol == "tcp":
             connection = TcpFlow(flow, size, self.watch)
-            return connection.send, lambda _: connection.result()
+            return connection.send, connection.result
         family = family_of(flow.address)
         receiver = self._receivers.get((flow.target, family))
         if receiver is None:
@@ -67,9 +68,9 @@ class Engine:
         ledger = self._ledgers[index]
         sender = UdpSender(index, flow, size, receiver.port, ledger)
 
-        def account(final: bool) -> Result:
+        def account() -> Result:
             sender.read_errors()
-            return ledger.result(receiver.dropped, final)
+            return ledger.result(receiver.dropped, final=self._ended)
 
         return sender.send, account
 
@@ -88,6 +89,7 @@ class Engine:
             self._receive(0.05)
         while self._receive(0.0):
             pass
+        self._ended = True
 
     def _receive(self, wait: float) -> bool:
         # select, because epoll's own wait takes whole milliseconds only.
@@ -97,9 +99,9 @@ class Engine:
             self._handlers[fd]()
         return any(fd for fd, _ in ready)
 
-    def results(self, final: bool = False) -> list[dict[str, Any]]:
-        """Return the results in the order of the flows."""
-        return [result(final).as_json() for result in self._results]
+    def results(self) -> list[dict[str, Any]]:
+        """Return the results in the order of the flows, final ones once `run` has returned."""
+        return [result().as_json() for result in self._results]
 
 
 def demand_namespaces(names: Collection[str]) -> None:
@@ -140,7 +142,7 @@ def main() -> int:
     _say({})
     engine.run()
     with contextlib.suppress(BrokenPipeError):
-        _say({"results": engine.results(final=True)})
+        _say({"results": engine.results()})
     return 0
 
 

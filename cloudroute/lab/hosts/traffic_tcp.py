@@ -8,9 +8,8 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 
-from cloudroute.lab.hosts.netns import Namespace
+from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES, Namespace
 from cloudroute.lab.hosts.traffic import Flow, Result
-from cloudroute.lab.hosts.traffic_udp import FAMILIES
 from cloudroute.types import Family, family_of
 
 HEADERS: Mapping[Family, int] = {"ipv4": 52, "ipv6": 72}
@@ -32,11 +31,11 @@ class TcpFlow:
         self._broken = self._peer = ""
         self._far: socket.socket | None = None
         with Namespace(flow.target).inside():
-            self._listener = socket.create_server(("", 0), family=FAMILIES[family])
-        self._listener.setblocking(False)
+            self._listener = socket.create_server(("", 0), family=ADDRESS_FAMILIES[family])
+        self._listener.settimeout(0)
         watch(self._listener, self._accept)
         with Namespace(flow.source).inside():
-            self._near = socket.socket(FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self._near = socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self._near.connect((flow.address, self._listener.getsockname()[1]))
@@ -68,7 +67,7 @@ class TcpFlow:
         except OSError:
             return  # disconnected already; the sender's end reports the reason
         self._peer = str(peer[0])
-        self._far.setblocking(False)
+        self._far.settimeout(0)
         self._watch(self._far, self._read)
 
     def _read(self) -> None:

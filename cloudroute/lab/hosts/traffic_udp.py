@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
-from cloudroute.lab.hosts.netns import Namespace
+from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES, SO_RCVBUFFORCE, Namespace
 from cloudroute.lab.hosts.traffic import Flow, Result
 from cloudroute.types import Family, family_of
 
@@ -20,7 +20,6 @@ MARK_NS = 20_000_000
 BUFFER_BYTES = 64 << 20
 """Socket buffer size in bytes: many seconds of packets, in case this process is delayed."""
 BATCH = 512
-FAMILIES: Mapping[Family, socket.AddressFamily] = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 HEADERS: Mapping[Family, int] = {"ipv4": 28, "ipv6": 48}
 PREFIX = struct.Struct("!IQ")
 """Prefix of each payload: the flow's index and the packet's number."""
@@ -29,7 +28,7 @@ PREFIX = struct.Struct("!IQ")
 MTU_DISCOVER = {"ipv4": (socket.IPPROTO_IP, 10), "ipv6": (socket.IPPROTO_IPV6, 23)}
 ALWAYS_DF = 2
 RECVERR = {"ipv4": (socket.IPPROTO_IP, 11), "ipv6": (socket.IPPROTO_IPV6, 25)}
-SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_MEMINFO = 32, 33, 35, 55
+SO_SNDBUFFORCE, SO_TIMESTAMPNS, SO_MEMINFO = 32, 35, 55
 _MEMINFO_DROPS = 8
 _STAMP = struct.Struct("@qq")
 _EXTENDED_ERROR = struct.Struct("@IBBBBII")
@@ -90,7 +89,7 @@ class Ledger:
         self._settled_received += self._seen.count(1, self._settled, number)
         self._settled = number
 
-    def result(self, tool_lost: int, final: bool) -> Result:
+    def result(self, tool_lost: int, *, final: bool) -> Result:
         """Return the result so far; `final` when the grace period has passed for all."""
         self._settle_to(self.sent) if final else self._settle(time.time_ns())
         open_gap = self._last_sent - self._last_arrival
@@ -117,7 +116,7 @@ class UdpSender:
         self._to = (flow.address, port)
         self._payload = bytearray(max(PREFIX.size, size - HEADERS[family]))
         with Namespace(flow.source).inside():
-            self._socket = socket.socket(FAMILIES[family], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self._socket = socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES)
         self._socket.setsockopt(*MTU_DISCOVER[family], ALWAYS_DF)
         self._socket.setsockopt(*RECVERR[family], 1)
@@ -167,7 +166,7 @@ class UdpReceiver:
         self._ledgers = ledgers
         self._buffer = bytearray(65536)
         with Namespace(namespace).inside():
-            self.socket = socket.socket(FAMILIES[family], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self.socket = socket.socket(ADDRESS_FAMILIES[family], socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.socket.bind(("", 0))

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from cloudroute.config.settings import VXLAN_PORT
 from cloudroute.lab.aws import Aws, Machine, Vpc
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.picture import take
@@ -93,13 +94,13 @@ class VpcNet:
             self._hosts.pop(instance_id, None)
         self.sync()
 
-    def block(self, protocol: str = "udp", port: int = 8472) -> None:
+    def block(self, protocol: str = "udp", port: int = VXLAN_PORT) -> None:
         """Drop packets to this port of any host, as security groups without a rule for it would."""
         with self._lock:
             self._blocked.add((protocol, port))
         self.sync()
 
-    def unblock(self, protocol: str = "udp", port: int = 8472) -> None:
+    def unblock(self, protocol: str = "udp", port: int = VXLAN_PORT) -> None:
         """Stop dropping packets to this port."""
         with self._lock:
             self._blocked.discard((protocol, port))

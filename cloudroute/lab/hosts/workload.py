@@ -1,16 +1,12 @@
-"""Pods on real nodes: one on each that answers with its name, and functions that wait for it."""
+"""Pods on real nodes: one on each that answers with its name; and the state of nodes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.images import WEB
 from cloudroute.lab.kube.remote import RemoteCluster
-
-_Value = TypeVar("_Value")
 
 
 class Pod(NamedTuple):
@@ -62,16 +58,6 @@ def node_ready(cluster: RemoteCluster, name: str) -> bool:
         for condition in node["status"].get("conditions", ())
     ]
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
-def wait_for(condition: Callable[[], _Value], what: str, seconds: float = 60.0) -> _Value:
-    """Poll until the result is true, and return it. Raises CloudrouteError, naming `what`, after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        if time.monotonic() > deadline:
-            raise CloudrouteError(f"waited {seconds:g} s in vain: {what}")
-        time.sleep(0.1)
-    return answer
 
 
 def _runs(item: Mapping[str, Any], name: str) -> bool:

@@ -77,7 +77,7 @@ class Answers:
     def _create(self, request: Request, body: bytes) -> Answer:
         given = _decode(request, body)
         return self._answer_write(
-            request, self._objects.create(request.resource, request.namespace, given, request.dry_run)
+            request, self._objects.create(request.resource, request.namespace, given, dry_run=request.dry_run)
         )
 
     def _update(self, request: Request, body: bytes) -> Answer:
@@ -87,7 +87,7 @@ class Answers:
             if missing and request.resource.creates_on_update:
                 return self._create(request, body)
             written = self._objects.change(
-                request.resource, request.key, lambda _old: given, request.sub, request.dry_run, put=True
+                request.resource, request.key, lambda _old: given, request.sub, dry_run=request.dry_run, put=True
             )
         return self._answer_write(request, written)
 
@@ -101,7 +101,7 @@ class Answers:
             raise StatusError(415, "UnsupportedMediaType", message)
         patch = _json(body)
         written = self._objects.change(
-            request.resource, request.key, lambda old: apply(old, patch), request.sub, request.dry_run
+            request.resource, request.key, lambda old: apply(old, patch), request.sub, dry_run=request.dry_run
         )
         return self._answer_write(request, written)
 
@@ -115,20 +115,24 @@ class Answers:
         merge = patches.merge_patch if request.resource.custom else patches.strategic_merge_patch
 
         def change(old: Object) -> Object:
-            return server_side_apply(old, wanted, manager, force, merge)
+            return server_side_apply(old, wanted, manager, merge, force=force)
 
         with self._store.lock:
             if request.key not in self._store.collection(request.resource.storage).items and not request.sub:
                 new = change({})
-                written = self._objects.create(request.resource, request.namespace, new, request.dry_run)
+                written = self._objects.create(request.resource, request.namespace, new, dry_run=request.dry_run)
             else:
-                written = self._objects.change(request.resource, request.key, change, request.sub, request.dry_run)
+                written = self._objects.change(
+                    request.resource, request.key, change, request.sub, dry_run=request.dry_run
+                )
         return self._answer_write(request, written)
 
     def _delete(self, request: Request, body: bytes) -> Answer:
         options = _json(body) if body.strip() else {}
         dry_run = request.dry_run or options.get("dryRun") == ["All"]
-        item, gone = self._objects.delete(request.resource, request.key, options.get("preconditions") or {}, dry_run)
+        item, gone = self._objects.delete(
+            request.resource, request.key, options.get("preconditions") or {}, dry_run=dry_run
+        )
         if not dry_run:
             self.changes[request.verb, request.target] += 1
         if not gone:
@@ -143,7 +147,7 @@ class Answers:
         with self._store.lock:
             found = [item for item in self._store.snapshot(request.resource.storage).items if matches(item.object)]
             for item in found:
-                self._objects.delete(request.resource, item.key, {}, request.dry_run)
+                self._objects.delete(request.resource, item.key, {}, dry_run=request.dry_run)
         self.changes[request.verb, request.target] += bool(found and not request.dry_run)
         head = {"kind": f"{request.resource.kind}List", "apiVersion": request.resource.group_version, "metadata": {}}
         return 200, _bytes({**head, "items": [item.object for item in found]})
@@ -168,7 +172,9 @@ def _table(request: Request, items: list[Item], metadata: Object) -> bytes:
 
 def table(request: Request, shown: list[Object], metadata: Object) -> Object:
     """Build the Table that kubectl asked for, with the columns of the resource."""
-    return columns.table(request.resource.columns, shown, metadata, request.query.get("includeObject") == "Object")
+    return columns.table(
+        request.resource.columns, shown, metadata, whole=request.query.get("includeObject") == "Object"
+    )
 
 
 def _bytes(document: Object) -> bytes:

@@ -7,17 +7,18 @@ recorded (those that update or patch are not), and a list has one owner as a who
 
 from __future__ import annotations
 
-import datetime
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from cloudroute.lab.kube.status import Cause, Object, StatusError
+from cloudroute.types import timestamp
 
 Path = tuple[str, ...]
 Merge = Callable[[Any, Any], Any]
 
 
-def server_side_apply(current: Object, wanted: Object, manager: str, force: bool, merge: Merge) -> Object:
+def server_side_apply(current: Object, wanted: Object, manager: str, merge: Merge, *, force: bool) -> Object:
     """Return the object after `manager` applied `wanted`; `current` is {} for a new object.
 
     Raises StatusError 409 for a field that another manager has applied with another value, unless `force`.
@@ -73,7 +74,7 @@ def _without(item: Object, path: Path) -> Object:
 
 
 def _entry(manager: str, api_version: str, paths: set[Path]) -> Object:
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = timestamp(time.time())
     entry = {"manager": manager, "operation": "Apply", "apiVersion": api_version, "time": now, "fieldsType": "FieldsV1"}
     return _entry_with(entry, paths)
 

@@ -92,7 +92,7 @@ AGE = Column("Age", age)
 DEFAULT = (NAME, AGE)
 
 
-def table(columns: Sequence[Column], items: Sequence[Object], metadata: Object, whole: bool) -> Object:
+def table(columns: Sequence[Column], items: Sequence[Object], metadata: Object, *, whole: bool) -> Object:
     """Build a meta.k8s.io/v1 Table. With `whole` each row carries the full object, else its metadata only."""
     return {
         "kind": "Table",

@@ -1,6 +1,6 @@
 """A schedule of faults at the API server.
 
-Each fault names its verb and resource ("*" for any) and the number of requests it strikes. A resource is "nodes", a
+Each fault names its verb and resource ("*" for any) and the number of requests it affects. A resource is "nodes", a
 subresource "nodes/status"; the verbs are those of RBAC. Tests set faults while the server runs.
 """
 
@@ -22,7 +22,7 @@ _REASONS = {409: "Conflict", 410: "Expired", 429: "TooManyRequests", 500: "Inter
 
 @dataclass
 class Fault:
-    """One entry of the schedule; `count` requests are still to be struck."""
+    """One entry of the schedule; `count` more requests are affected."""
 
     kind: Kind
     verb: str
@@ -32,7 +32,7 @@ class Fault:
     seconds: float = 0
 
     def is_for(self, verb: str, resource: str) -> bool:
-        """Whether it strikes this request."""
+        """Whether it applies to this request."""
         return self.verb in ("*", verb) and self.resource in ("*", resource)
 
     def error(self) -> StatusError:
@@ -110,7 +110,7 @@ class Faults:
         return time.monotonic() < self._down_until
 
     def take(self, verb: str, resource: str) -> Fault | None:
-        """Return the fault that strikes this request, if any; it counts as used."""
+        """Return the fault that applies to this request, if any; it counts as used."""
         with self._lock:
             fault = next((fault for fault in self._schedule if fault.is_for(verb, resource)), None)
             if fault is not None:

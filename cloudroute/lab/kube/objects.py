@@ -6,11 +6,12 @@ them is atomic, and a patch never loses a race against another.
 
 from __future__ import annotations
 
-import datetime
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cloudroute import types
 from cloudroute.lab.kube import crd, rules
 from cloudroute.lab.kube.resources import Registry, Resource
 from cloudroute.lab.kube.status import (
@@ -31,7 +32,7 @@ _DROPPED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences",
 
 def timestamp() -> str:
     """Return the current time as metadata has it: UTC in whole seconds."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return types.timestamp(time.time())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Objects:
             raise not_found(resource.qualified, key[1])
         return item
 
-    def create(self, resource: Resource, namespace: str, given: Object, dry_run: bool = False) -> Written:
+    def create(self, resource: Resource, namespace: str, given: Object, *, dry_run: bool = False) -> Written:
         """Store a new object. `given` has the form that its resource shows."""
         with self._store.lock:
             new = self._prepared(resource, namespace, given)
@@ -68,7 +69,7 @@ class Objects:
             self._check(resource, new, None)
             if resource.storage == crd.STORAGE:
                 new = crd.established(new, timestamp())
-            return Written(self._store_it(resource, new, dry_run), created=True)
+            return Written(self._store_it(resource, new, dry_run=dry_run), created=True)
 
     def change(
         self,
@@ -76,6 +77,7 @@ class Objects:
         key: Key,
         change: Callable[[Object], Object],
         sub: str = "",
+        *,
         dry_run: bool = False,
         put: bool = False,
     ) -> Written:
@@ -87,7 +89,7 @@ class Objects:
         with self._store.lock:
             old = self.get(resource, key)
             given = change(resource.shown(old.object))
-            self._check_identity(resource, old.object, given, put)
+            self._check_identity(resource, old.object, given, put=put)
             new = self._merged(resource, old.object, resource.stored(given), sub)
             self._check(resource, new, old.object)
             if new == old.object:
@@ -98,9 +100,11 @@ class Objects:
                 return Written(Item(new) if dry_run else self._store.remove(resource.storage, new))
             if resource.storage == crd.STORAGE:
                 new = crd.established(new, timestamp())
-            return Written(self._store_it(resource, new, dry_run))
+            return Written(self._store_it(resource, new, dry_run=dry_run))
 
-    def delete(self, resource: Resource, key: Key, preconditions: Object, dry_run: bool = False) -> tuple[Item, bool]:
+    def delete(
+        self, resource: Resource, key: Key, preconditions: Object, *, dry_run: bool = False
+    ) -> tuple[Item, bool]:
         """Remove an object, or mark it deleted while it has finalizers. Returns it and whether it is gone."""
         with self._store.lock:
             item = self.get(resource, key)
@@ -110,7 +114,7 @@ class Objects:
                     why = f"the {name} in the precondition ({preconditions[field]}) does not match {metadata[field]}"
                     raise conflict(resource.qualified_kind, key[1], why)
             if resource.storage == crd.STORAGE:
-                return self._delete_definition(resource, item, dry_run)
+                return self._delete_definition(resource, item, dry_run=dry_run)
             if dry_run:
                 return item, "finalizers" not in metadata
             if "finalizers" not in metadata:
@@ -166,7 +170,7 @@ class Objects:
         if found:
             raise invalid(resource.qualified_kind, new["metadata"]["name"], found)
 
-    def _check_identity(self, resource: Resource, old: Object, given: Object, put: bool) -> None:
+    def _check_identity(self, resource: Resource, old: Object, given: Object, *, put: bool) -> None:
         metadata, name = given.get("metadata") or {}, old["metadata"]["name"]
         if metadata.get("name", name) != name:
             raise bad_request(
@@ -187,7 +191,7 @@ class Objects:
         if metadata.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
             raise conflict(resource.qualified, name)
 
-    def _store_it(self, resource: Resource, new: Object, dry_run: bool) -> Item:
+    def _store_it(self, resource: Resource, new: Object, *, dry_run: bool) -> Item:
         if dry_run:
             return Item(new)
         item = self._store.put(resource.storage, new)
@@ -204,7 +208,7 @@ class Objects:
         new = {**item.object, "metadata": marked}
         return self._store.put(resource.storage, _next_generation(new) if "generation" in metadata else new)
 
-    def _delete_definition(self, resource: Resource, item: Item, dry_run: bool) -> tuple[Item, bool]:
+    def _delete_definition(self, resource: Resource, item: Item, *, dry_run: bool) -> tuple[Item, bool]:
         """Delete the objects of a definition; `_finish_definition` removes it once the last is gone."""
         if dry_run:
             return item, False

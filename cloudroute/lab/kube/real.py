@@ -36,7 +36,8 @@ TOKENS = MappingProxyType({"admin": "admin-token", "controller": "controller-tok
 _PORTS = range(20000, 30000)
 """Ports below the kernel's ephemeral range: no client takes the server's port while it is stopped."""
 _ACCOUNT = "system:serviceaccount:"
-_NODE = "system:node:"
+NODE_USER = "system:node:"
+"""Prefix of a kubelet's user name."""
 _USERS = MappingProxyType({"admin": "admin", "controller": f"{_ACCOUNT}cloudroute:cloudroute-controller"})
 
 
@@ -230,7 +231,7 @@ class RealKubeApi(RemoteCluster):
 
 def _groups(identity: str) -> list[str]:
     """Return the groups that Kubernetes' own authenticators add to a name."""
-    if identity.startswith(_NODE):
+    if identity.startswith(NODE_USER):
         return ["system:nodes"]
     if identity.startswith(_ACCOUNT):
         namespace = identity.removeprefix(_ACCOUNT).partition(":")[0]

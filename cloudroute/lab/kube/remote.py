@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import urllib3
 
+from cloudroute.adapters.kube.transport import MERGE_PATCH
 from cloudroute.lab.kube.status import Object, StatusError
 
-MERGE_PATCH = "application/merge-patch+json"
 SERVED_SECONDS = 20.0
 """Seconds that a new CustomResourceDefinition may take until its objects can be created."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 
 from cloudroute.lab.kube import columns, events
 from cloudroute.lab.kube.columns import Column
@@ -21,6 +22,7 @@ class Resource:
     version: str
     plural: str
     kind: str
+    _: KW_ONLY
     namespaced: bool = False
     status: bool = False
     """Has a status subresource: `status` is written there and only there."""
@@ -101,25 +103,46 @@ _POD_FIELDS = frozenset(
     {f"spec.{name}" for name in ("nodeName", "restartPolicy", "schedulerName", "serviceAccountName", "hostNetwork")}
     | {f"status.{name}" for name in ("phase", "podIP", "podIPs", "nominatedNodeName")}
 )
-_RBAC = "rbac.authorization.k8s.io"
+_core, _rbac = partial(Resource, "", "v1"), partial(Resource, "rbac.authorization.k8s.io", "v1")
 
 BUILT_IN: tuple[Resource, ...] = (
-    Resource("", "v1", "nodes", "Node", False, True, ("no",), columns.NODES, frozenset({"spec.unschedulable"})),
-    Resource("", "v1", "pods", "Pod", True, True, ("po",), columns.PODS, _POD_FIELDS),
-    Resource(
-        "", "v1", "namespaces", "Namespace", False, True, ("ns",), columns.NAMESPACES, frozenset({"status.phase"})
+    _core(
+        "nodes",
+        "Node",
+        status=True,
+        short_names=("no",),
+        columns=columns.NODES,
+        fields=frozenset({"spec.unschedulable"}),
     ),
-    Resource("", "v1", "services", "Service", True, True, ("svc",), columns.SERVICES),
-    Resource("", "v1", "configmaps", "ConfigMap", True, False, ("cm",)),
-    Resource("", "v1", "serviceaccounts", "ServiceAccount", True, False, ("sa",)),
-    Resource("", "v1", "events", "Event", True, False, ("ev",), columns.EVENTS, _EVENT_FIELDS),
-    Resource("events.k8s.io", "v1", "events", "Event", True, False, ("ev",), columns.EVENTS, _REGARDING_FIELDS),
+    _core("pods", "Pod", namespaced=True, status=True, short_names=("po",), columns=columns.PODS, fields=_POD_FIELDS),
+    _core(
+        "namespaces",
+        "Namespace",
+        status=True,
+        short_names=("ns",),
+        columns=columns.NAMESPACES,
+        fields=frozenset({"status.phase"}),
+    ),
+    _core("services", "Service", namespaced=True, status=True, short_names=("svc",), columns=columns.SERVICES),
+    _core("configmaps", "ConfigMap", namespaced=True, short_names=("cm",)),
+    _core("serviceaccounts", "ServiceAccount", namespaced=True, short_names=("sa",)),
+    _core("events", "Event", namespaced=True, short_names=("ev",), columns=columns.EVENTS, fields=_EVENT_FIELDS),
+    Resource(
+        "events.k8s.io",
+        "v1",
+        "events",
+        "Event",
+        namespaced=True,
+        short_names=("ev",),
+        columns=columns.EVENTS,
+        fields=_REGARDING_FIELDS,
+    ),
     Resource(
         "coordination.k8s.io",
         "v1",
         "leases",
         "Lease",
-        True,
+        namespaced=True,
         columns=columns.LEASES,
         needs_version=True,
         creates_on_update=True,
@@ -136,10 +159,10 @@ BUILT_IN: tuple[Resource, ...] = (
         counts_generations=True,
     ),
     # RBAC kinds are stored so that manifests can be applied; permissions are never enforced.
-    Resource(_RBAC, "v1", "clusterroles", "ClusterRole"),
-    Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding"),
-    Resource(_RBAC, "v1", "roles", "Role", True),
-    Resource(_RBAC, "v1", "rolebindings", "RoleBinding", True),
+    _rbac("clusterroles", "ClusterRole"),
+    _rbac("clusterrolebindings", "ClusterRoleBinding"),
+    _rbac("roles", "Role", namespaced=True),
+    _rbac("rolebindings", "RoleBinding", namespaced=True),
 )
 
 

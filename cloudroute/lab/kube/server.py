@@ -1,6 +1,6 @@
 """The API over HTTP/1.1: a thread for each connection, chunked watch streams, and the schedule of faults.
 
-The order in a request is that of a real server under stress: it arrives and is counted, then a fault may strike it,
+The order in a request is that of a real server under stress: it arrives and is counted, then a fault may apply to it,
 then it is executed, then a fault may drop the answer.
 """
 

@@ -51,7 +51,10 @@ class Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection, self._context.wrap_socket(connection, True) if self._context else connection as plain:
+            with (
+                connection,
+                self._context.wrap_socket(connection, server_side=True) if self._context else connection as plain,
+            ):
                 while data := plain.recv(1 << 16):
                     self.received += data
                     if b"Action=" in data:  # the body, which is sent after the headers

@@ -63,7 +63,7 @@ def test_a_route_has_one_target_whatever_its_kind(raw: Any, route: Route) -> Non
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_static_route_wins_over_a_propagated_one(reverse: bool) -> None:
+def test_a_static_route_wins_over_a_propagated_one(*, reverse: bool) -> None:
     """Of two entries with one destination the static one is in force, in whatever order they come."""
     static = {"DestinationCidrBlock": "10.1.0.0/24", "NetworkInterfaceId": "eni-1", "Origin": "CreateRoute"}
     learned = {"DestinationCidrBlock": "10.1.0.0/24", "GatewayId": "vgw-1", "Origin": "EnableVgwRoutePropagation"}
@@ -146,7 +146,9 @@ def test_an_instance_has_its_interfaces_in_the_order_of_their_index() -> None:
             ),
         )
     )
-    assert parsed.primary == Interface("eni-a", 0, "subnet-1", True, ("10.0.0.4", "10.0.0.9", "2001:db8::4"))
+    assert parsed.primary == Interface(
+        "eni-a", 0, "subnet-1", ("10.0.0.4", "10.0.0.9", "2001:db8::4"), source_dest_check=True
+    )
     assert [interface.id for interface in parsed.interfaces] == ["eni-a", "eni-b", "eni-card"]
     assert not parsed.interfaces[1].source_dest_check
     assert (parsed.zone, parsed.vpc_id, parsed.state) == ("eu-central-1a", "vpc-1", "running")

@@ -1,10 +1,9 @@
-"""The adapter in front of the embedded API, and in front of a server that answers whatever a test says."""
+"""The adapter connected to the embedded API, and to a server with scripted answers."""
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,16 +21,8 @@ from cloudroute.lab.kube.kubeconfig import write_kubeconfig
 Json = dict[str, Any]
 
 
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for `condition`, and fail when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-
-
 def crd(kind: str, plural: str) -> Json:
-    """A CRD that accepts whatever a test writes."""
+    """A CRD that accepts any object."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     schema = {"type": "object", "properties": {"spec": anything, "status": anything}}
     version = {
@@ -77,7 +68,7 @@ def api() -> KubeApi:
 
 @pytest.fixture
 def kubeconfig(api: KubeApi, tmp_path: Path) -> Iterator[str]:
-    """A kubeconfig for the embedded API, which serves meanwhile."""
+    """A kubeconfig for the embedded API, which serves during the test."""
     server = api.serve()
     yield str(server.kubeconfig(tmp_path / "kubeconfig"))
     server.close()
@@ -111,7 +102,7 @@ def start(kubeconfig: str) -> Iterator[Callable[..., KubeCluster]]:
 
 @dataclass
 class Asked:
-    """One request that the scripted server got."""
+    """One request received by the scripted server."""
 
     method: str
     path: str
@@ -128,10 +119,10 @@ class Script:
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
-    """While cleared, an answer with status 0 is never given."""
+    """While cleared, a request whose scripted status is 0 gets no answer."""
 
     def transport(self, folder: Path) -> Transport:
-        """A connection to it, with the token "secret"."""
+        """A transport to this server, with the token "secret"."""
         return Transport(str(write_kubeconfig(self.url, "secret", None, "tester", folder / "scripted")))
 
     def then(self, status: int, body: Json | bytes, **headers: str) -> Script:
@@ -143,7 +134,7 @@ class Script:
 
 @pytest.fixture
 def script() -> Iterator[Script]:
-    """A server that answers whatever the test says."""
+    """A server with scripted answers."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -173,7 +164,7 @@ def script() -> Iterator[Script]:
         block_on_close = False
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Say nothing: a client that has gone is what some tests are about."""
+            """Log nothing: some tests disconnect on purpose."""
 
     server = Server(("127.0.0.1", 0), Handler)
     scripted = Script(f"http://127.0.0.1:{server.server_port}", [])

@@ -1,4 +1,4 @@
-"""Kubeconfigs as nodes have them are read here, all others by the `kubernetes` package: with the same result."""
+"""Kubeconfigs in the form of nodes' are parsed by our code, others by the `kubernetes` package, with equal results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong with the controller's writes. What goes right is in tests/contract, on both APIs."""
+"""Failures of the controller's writes. Successful writes are in tests/contract, on both APIs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.errors import LostRace, Refused, Throttled, Unreachable
 from cloudroute.lab.kube import KubeApi
 from cloudroute.types import Cidr, Condition, FamilyUse, NodeRouteSpec, RouteTableObject
-from tests.adapters.kube.conftest import node, until
+from tests.adapters.kube.conftest import node
+from tests.waiting import eventually
 
 SPEC = NodeRouteSpec((Cidr.parse("10.1.0.0/24"),), ("10.0.0.1",), "i-1", "eni-1", "", "rtb-1")
 FINE = Condition("False", "RouteCreated", "all is well")
@@ -48,11 +49,11 @@ def test_a_throttled_write_tells_how_long_to_wait(api: KubeApi, cluster: KubeClu
 
 
 def test_an_answer_lost_after_the_write_shows_by_watch(api: KubeApi, cluster: KubeCluster, client: KubeClient) -> None:
-    """Unreachable leaves open whether it was done; the watch tells, and a second attempt is a lost race."""
+    """Unreachable leaves open whether the write was done; the watch shows it, and a second attempt is a lost race."""
     api.faults.drop("create", "noderoutes")
     with pytest.raises(Unreachable):
         client.create_node_route("n1", SPEC)
-    until(lambda: "n1" in cluster.node_routes.items())
+    eventually(lambda: "n1" in cluster.node_routes.items(), "the NodeRoute is listed")
     with pytest.raises(LostRace):
         client.create_node_route("n1", SPEC)
     assert cluster.node_routes.items()["n1"].spec == SPEC
@@ -84,7 +85,7 @@ def test_only_writes_end_within_the_margin_of_the_lease(cluster: KubeCluster, mo
 def test_a_condition_for_a_predecessor_does_not_reach_its_successor(
     api: KubeApi, cluster: KubeCluster, client: KubeClient
 ) -> None:
-    """A Node of the same name but another uid is another Node."""
+    """A condition for a Node is not written to another one of the same name."""
     old = cluster.nodes.items()["n1"]
     api.delete("nodes", "n1")
     api.create(node("n1", 2))
@@ -97,7 +98,7 @@ def test_a_condition_for_a_predecessor_does_not_reach_its_successor(
 
 
 def test_only_a_change_of_status_is_a_transition(api: KubeApi, cluster: KubeCluster, client: KubeClient) -> None:
-    """lastTransitionTime stays where only reason or message change, as people expect of conditions."""
+    """lastTransitionTime changes with the status only, not with reason or message."""
     seen = client.set_condition(cluster.nodes.items()["n1"], FINE)
     (first,) = api.get("nodes", "n1")["status"]["conditions"]
     patched = api.get("nodes", "n1")["status"]["conditions"][0] | {"lastTransitionTime": "2020-01-01T00:00:00Z"}
@@ -113,7 +114,7 @@ def test_only_a_change_of_status_is_a_transition(api: KubeApi, cluster: KubeClus
 def test_a_status_that_failed_is_all_that_is_written_again(
     api: KubeApi, cluster: KubeCluster, client: KubeClient
 ) -> None:
-    """Where the spec went through and the status did not, the next attempt writes the status only."""
+    """After a successful spec and a failed status the next attempt writes the status only."""
     report = RouteTableObject("rtb-1", "", "vpc-1", (), {"ipv4": FamilyUse(50, None, 1, 0, 1)})
     api.faults.fail(503, "patch", "routetables/status")
     with pytest.raises(Unreachable):
@@ -125,7 +126,7 @@ def test_a_status_that_failed_is_all_that_is_written_again(
 
 
 def test_a_route_table_object_that_is_gone_already_is_no_error(api: KubeApi, client: KubeClient) -> None:
-    """Deleting twice, or after somebody else, ends in the same world."""
+    """Deleting a RouteTable object that is gone is no error."""
     report = client.write_route_table_object(None, RouteTableObject("rtb-1", "", "vpc-1", ()))
     api.delete("routetables", "rtb-1")
     client.delete_route_table_object(report)
@@ -134,7 +135,7 @@ def test_a_route_table_object_that_is_gone_already_is_no_error(api: KubeApi, cli
 
 
 def test_pods_are_found_by_any_of_their_addresses(api: KubeApi, client: KubeClient) -> None:
-    """By the second family too; a finished pod and a pod in the host's network are not at that address."""
+    """A pod is found by each of its addresses, unless it has finished or uses the host's network."""
     for name, phase, host, ips in (
         ("done", "Succeeded", False, ["10.1.0.9"]),
         ("host", "Running", True, ["10.0.0.1"]),

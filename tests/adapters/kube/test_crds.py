@@ -1,4 +1,4 @@
-"""A missing CRD is said at start, with the command that installs it."""
+"""A missing CRD is reported at start, with the command that installs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOTH = {"resources": [{"name": "noderoutes"}, {"name": "noderoutes/status"}, {"n
 
 
 def test_both_kinds_served_is_fine(script: Script, tmp_path: Path) -> None:
-    """One question, no complaint."""
+    """With both kinds served the check makes one request and succeeds."""
     script.then(200, BOTH)
     crds.check(script.transport(tmp_path), FakeClock())
     assert [asked.path for asked in script.asked] == ["/apis/cloudroute.io/v1alpha1"]
@@ -30,21 +30,21 @@ def test_a_missing_kind_is_named_with_the_remedy(script: Script, tmp_path: Path)
 
 
 def test_a_missing_group_is_both_kinds_missing(script: Script, tmp_path: Path) -> None:
-    """404 for the group is no error of its own."""
+    """404 for the group means that both kinds are missing."""
     script.then(404, {"message": "not found"})
     with pytest.raises(CloudrouteError, match=r"noderoutes.* and routetables"):
         crds.check(script.transport(tmp_path), FakeClock())
 
 
 def test_crds_that_were_just_applied_are_waited_for(script: Script, tmp_path: Path) -> None:
-    """The group appears a moment after `kubectl apply`."""
+    """The check waits for CRDs that were just applied: the group is served a moment later."""
     script.then(404, {}).then(200, {"resources": []}).then(200, BOTH)
     crds.check(script.transport(tmp_path), FakeClock())
     assert len(script.asked) == 3
 
 
 def test_a_refusal_is_not_mistaken_for_a_missing_crd(script: Script, tmp_path: Path) -> None:
-    """Bad credentials are said as what they are."""
+    """Refused credentials are reported as such, not as a missing CRD."""
     script.then(401, {"message": "Unauthorized"})
     with pytest.raises(Refused):
         crds.check(script.transport(tmp_path), FakeClock())

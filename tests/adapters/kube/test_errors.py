@@ -1,4 +1,4 @@
-"""One place decides what an HTTP status means."""
+"""The meaning of each HTTP status of the API server."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def error(code: int, status: dict[str, Any] | bytes = b"", **headers: str) -> Ap
     ],
 )
 def test_every_status_says_what_to_do_next(code: int, kind: type[ApiError]) -> None:
-    """The class of the error is the reaction: retry, read again, or ask a person."""
+    """The error's class tells the reaction: retry, read again, or report."""
     assert type(error(code)) is kind
     assert error(code).code == str(code)
 
 
 def test_a_refusal_names_the_verb_the_resource_the_user_and_the_remedy() -> None:
-    """Whoever reads a 403 knows what to allow, to whom, and how to check it."""
+    """The message of a 403 names the permission, the user, and the command that checks it."""
     text = str(error(403, {"message": 'nodes "n1" is forbidden: User "bob" cannot patch resource "nodes/status"'}))
     for words in (
         "patch nodes/status n1",
@@ -60,14 +60,14 @@ def test_a_refusal_names_the_verb_the_resource_the_user_and_the_remedy() -> None
 
 @pytest.mark.parametrize("resource", ["cloudroute/cloudroute", "in namespace cloudroute"])
 def test_the_remedy_asks_in_the_right_namespace(resource: str) -> None:
-    """kubectl would look into another namespace otherwise, and answer yes."""
+    """The remedy names the namespace: kubectl would check the permission in another one."""
     call = Call("create leases.coordination.k8s.io", resource)
     text = str(errors.from_status(call, 403, {"message": "no"}, "the pod's service account"))
     assert "`kubectl auth can-i create leases.coordination.k8s.io -n cloudroute`" in text
 
 
 def test_unaccepted_credentials_are_named() -> None:
-    """Whoever reads a 401 knows which credentials to renew."""
+    """The message of a 401 names the credentials to renew."""
     assert "the pod's service account" in str(error(401, {"message": "Unauthorized"}))
 
 
@@ -93,13 +93,13 @@ def test_retry_after_is_kept() -> None:
 def test_an_invalid_object_is_a_lost_race_only_where_somebody_was_faster(
     field: str, reason: str, kind: type[ApiError]
 ) -> None:
-    """422 means another object of that name, or pod CIDRs set meanwhile; else it is ours to mend."""
+    """422 is a lost race for another uid or for pod CIDRs set meanwhile; otherwise a refusal."""
     assert type(error(422, {"message": "invalid", "details": {"causes": [{"field": field, "reason": reason}]}})) is kind
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>", b"[1]", b'"text"', b"\xff\xfe", b'{"details": 3}'])
 def test_a_body_that_is_no_status_does_no_harm(body: bytes) -> None:
-    """Proxies answer whatever they like."""
+    """A body that is no Status, as of a proxy, raises the same class of error."""
     assert type(error(502, body)) is Unreachable
     assert type(error(422, body)) is Refused
 
@@ -116,7 +116,7 @@ def test_a_body_that_is_no_status_does_no_harm(body: bytes) -> None:
     ],
 )
 def test_a_request_is_named_in_the_words_of_rbac(
-    method: str, path: str, watch: bool, expected: tuple[str, str]
+    *, method: str, path: str, watch: bool, expected: tuple[str, str]
 ) -> None:
-    """Action and resource of an error are what a ClusterRole would say."""
+    """Action and resource of an error have the names of a ClusterRole."""
     assert Call.of(method, path, watch=watch) == expected

@@ -1,4 +1,4 @@
-"""The Lease as the fence needs it: fast to fail, and never written over somebody else."""
+"""The Lease as the fence needs it: requests time out soon, and a newer version is never overwritten."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def leases(api: KubeApi, transport: Transport) -> KubeLeases:
 
 
 def test_a_lease_that_is_not_there_is_none(leases: KubeLeases) -> None:
-    """Nobody has held it yet."""
+    """A missing Lease is read as None."""
     assert leases.read() is None
 
 
 def test_what_is_written_is_read(api: KubeApi, leases: KubeLeases) -> None:
-    """Create, renew and release come back as they went, with the microseconds printed."""
+    """Created, renewed and released records are read back equal, with microseconds."""
     created = leases.write(RECORD)
     assert leases.read() == created
     released = leases.write(LeaseRecord("", 1, RECORD.acquire_time, "2026-01-01T00:00:02.000000Z", 3, created.version))
@@ -37,13 +37,13 @@ def test_what_is_written_is_read(api: KubeApi, leases: KubeLeases) -> None:
 
 
 def test_a_missing_namespace_is_told_with_its_remedy(transport: Transport) -> None:
-    """Nobody can lead where the Lease can't be: that is no lost race but something to be done by a person."""
+    """A missing namespace is a refusal with its remedy, not a lost race."""
     with pytest.raises(Refused, match="kubectl create namespace nowhere"):
         KubeLeases(transport, "nowhere", "cloudroute", timeout=0.3).write(RECORD)
 
 
 def test_the_second_of_two_writers_loses(api: KubeApi, leases: KubeLeases) -> None:
-    """Creating over a Lease and replacing an old version of it are lost races; the first writer's words stay."""
+    """Creating over a Lease and replacing an old version of it are lost races; the first writer's record stays."""
     created = leases.write(RECORD)
     with pytest.raises(LostRace):
         leases.write(LeaseRecord("b", 15, "", "", 0))
@@ -55,7 +55,7 @@ def test_the_second_of_two_writers_loses(api: KubeApi, leases: KubeLeases) -> No
 
 
 def test_a_lease_without_a_spec_is_free(api: KubeApi, leases: KubeLeases) -> None:
-    """Whatever somebody made of it, it can be taken over."""
+    """A Lease without a spec counts as free, and can be acquired."""
     api.create(
         {
             "apiVersion": "coordination.k8s.io/v1",
@@ -70,7 +70,7 @@ def test_a_lease_without_a_spec_is_free(api: KubeApi, leases: KubeLeases) -> Non
 
 
 def test_a_server_that_hangs_costs_the_timeout_and_no_more(api: KubeApi, leases: KubeLeases) -> None:
-    """The renew deadline is three of these timeouts: none may take longer."""
+    """A request to a server that hangs ends with its timeout, a third of the renew deadline."""
     api.faults.hang("get", "leases")
     started = time.monotonic()
     with pytest.raises(Unreachable):

@@ -1,4 +1,4 @@
-"""JSON into types and back, whatever people write into their objects."""
+"""Conversion between JSON and types, for any JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def raw_node(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_whole_node_is_read() -> None:
-    """All that cloudroute reads of a Node ends in its fields."""
+    """Every field of a Node that cloudroute uses is read."""
     node = project.node(
         raw_node(
             metadata={"annotations": {project.PRIORITY: "-5"}},
@@ -60,7 +60,7 @@ def test_a_whole_node_is_read() -> None:
     ],
 )
 def test_every_form_of_a_provider_id_is_understood(provider_id: str, instance_id: str, zone: str) -> None:
-    """providerID names the instance with a zone, without one, or barely."""
+    """providerID is accepted with a zone, without one, and as a bare instance id."""
     node = project.node(raw_node(spec={"providerID": provider_id}))
     assert (node.instance_id, node.zone_hint, node.problem) == (instance_id, zone, "")
 
@@ -119,21 +119,21 @@ def test_host_bits_in_a_pod_cidr_are_dropped() -> None:
 
 
 def test_a_node_whose_pod_cidr_is_unreadable_takes_no_part() -> None:
-    """Without knowing its addresses no route can be right: no instance id, no CIDRs, and a sentence."""
+    """A Node with a malformed pod CIDR has no instance id, no CIDRs, and a problem: no route to it could be right."""
     node = project.node(raw_node(spec={"podCIDRs": ["10.1.0.0/24", "010.2.0.0/24"]}))
     assert (node.instance_id, node.pod_cidrs) == ("", ())
     assert "'010.2.0.0/24'" in node.problem
 
 
 def test_a_malformed_address_does_not_hide_the_good_ones() -> None:
-    """Each InternalIP is judged alone."""
+    """A malformed InternalIP is skipped, and the others are kept."""
     addresses = [{"type": "InternalIP", "address": text} for text in ("10.0.0.1", "10.0.0.256", "fd00:0::1")]
     node = project.node(raw_node(status={"addresses": addresses}))
     assert node.node_ips == ("10.0.0.1", "fd00::1")
     assert "10.0.0.256" in node.problem
 
 
-# The words that the projections look for, so that hostile values get where they could hurt.
+# Keys that the projections read, so that hostile values reach the parsing code.
 WORDS = [
     *("name", "uid", "resourceVersion", "annotations", "labels", "providerID", "podCIDRs", "podCIDR"),
     *("addresses", "conditions", "type", "address", "nodeIPs", "nativeIn", "subnets", "cidrs"),
@@ -190,7 +190,7 @@ def test_a_route_table_object_survives_the_way_to_json_and_back() -> None:
 
 
 def test_a_pod_is_read_with_all_its_addresses() -> None:
-    """podIPs in both families; podIP where that is all there is."""
+    """Addresses come from podIPs, in both families, else from podIP."""
     raw = {
         "metadata": {"namespace": "shop", "name": "web"},
         "spec": {"nodeName": "n1", "hostNetwork": True},

@@ -1,4 +1,4 @@
-"""What agents say of their nodes, as the controller reads it and as other agents do."""
+"""Agents' statuses as the controller and other agents read them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_status_and_generation_are_read_whole() -> None:
 
 
 def test_an_agent_keeps_its_own_status_and_the_specs_of_all() -> None:
-    """Of others neither words nor generation."""
+    """An agent keeps its own status, and of other NodeRoutes neither status nor generation."""
     mine, other = for_me(raw("mine")), for_me(raw("other"))
     assert mine == project.node_route(raw("mine"))
     assert (other.status, other.generation, other.version) == ({}, 0, "1")
@@ -52,14 +52,14 @@ def test_an_agent_keeps_its_own_status_and_the_specs_of_all() -> None:
 
 
 def counted(projection: Callable[[Any], NodeRoute]) -> tuple[Callable[[dict[str, Any]], None], list[int]]:
-    """A store's way in, and a list that grows with each change that it tells of."""
+    """A function that stores an object, and a list that grows with each reported change."""
     told: list[int] = []
     store: MemoryStore[NodeRoute] = MemoryStore(lambda: told.append(1))
     return lambda item: store.upsert(project.meta(item), projection(item)), told
 
 
 def test_counts_alone_do_not_wake_the_controller() -> None:
-    """They are stored all the same."""
+    """A change of counts alone is stored and does not wake the controller."""
     told: list[int] = []
     store: MemoryStore[NodeRoute] = MemoryStore(lambda: told.append(1), project.decided_upon)
     for item in (raw("n1"), raw("n1", 2, paths={"overlay": 1}, path="overlay")):
@@ -72,7 +72,7 @@ def test_counts_alone_do_not_wake_the_controller() -> None:
 
 
 def test_only_the_own_status_and_specs_wake_an_agent() -> None:
-    """5,000 agents that say how they stand wake nobody."""
+    """Statuses of other agents don't wake an agent; its own status and all specs do."""
     take, told = counted(for_me)
     for name in ("mine", "other"):
         take(raw(name))
@@ -86,7 +86,7 @@ def test_only_the_own_status_and_specs_wake_an_agent() -> None:
 
 
 def test_what_the_controller_decides_upon_is_the_spec_and_readiness() -> None:
-    """Counts, MTU and time of a status are no reason to plan anew; what holds a node back is."""
+    """Counts, MTU and time of a status don't wake the controller; readiness and its reason do."""
     before = project.decided_upon(project.node_route(raw("n1")))
     same = raw("n1", 2, 4, mtu=1451, path="overlay", since="2026-02-02T00:00:00Z", paths={"overlay": 1})
     assert project.decided_upon(project.node_route(same)) == before
@@ -97,7 +97,7 @@ def test_what_the_controller_decides_upon_is_the_spec_and_readiness() -> None:
 
 @pytest.mark.parametrize(("projection", "most"), [(project.node_route, 1500), (for_me, 1100)], ids=["all", "agent"])
 def test_thousands_take_little_memory(projection: Callable[[Any], NodeRoute], most: int) -> None:
-    """Bytes per NodeRoute, read page by page: what statuses have in common is there once."""
+    """NodeRoutes read page by page share equal strings, which bounds the bytes of each."""
     pages = [
         json.dumps([raw(f"ip-10-0-{page}-{one}.internal", since=f"2026-01-01T00:{one:02}:00Z") for one in range(50)])
         for page in range(20)
@@ -111,6 +111,6 @@ def test_thousands_take_little_memory(projection: Callable[[Any], NodeRoute], mo
 
 @given(st.fixed_dictionaries({"metadata": anything, "spec": anything, "status": anything}))
 def test_no_status_raises(item: dict[str, Any]) -> None:
-    """Whatever JSON it is."""
+    """No JSON value as a status raises."""
     assert project.decided_upon(project.node_route(item)) == project.decided_upon(project.node_route(item))
     assert for_me(item).spec == project.node_route(item).spec

@@ -1,4 +1,4 @@
-"""Which Nodes are ours: kubelets as EKS runs them, and labels that people chose."""
+"""Selection of Nodes: by the kubelet's data as EKS sets it, and by labels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.lab.kube import KubeApi
 from cloudroute.selector import EVERY, Selector
-from tests.adapters.kube.conftest import node, until
+from tests.adapters.kube.conftest import node
 from tests.adapters.kube.test_reflector import Start
+from tests.waiting import eventually
 
 INSTANCE = "aws:///us-west-2c/i-0123456789abcdef0"
 COMPUTE_TYPE = "eks.amazonaws.com/compute-type"
@@ -41,35 +42,35 @@ def raw(provider_id: str = INSTANCE, os: str = "", **labels: str) -> dict[str, A
     ],
 )
 def test_nodes_with_a_network_or_a_kernel_of_their_own_are_left_alone(node: dict[str, Any], why: str) -> None:
-    """By what their kubelets say of them; where they say nothing a node is ours."""
+    """Nodes with another network or kernel are left alone, by labels and nodeInfo; without these a node is served."""
     assert left_alone(node, EVERY) == why
 
 
 @pytest.mark.parametrize(("selector", "why"), [("pool=a", ""), ("pool=b", "not selected"), ("!pool", "not selected")])
 def test_the_selector_leaves_out_more(selector: str, why: str) -> None:
-    """Beside those that are left alone in any case."""
+    """The selector excludes nodes beside those that are left alone in any case."""
     assert left_alone(raw(pool="a"), Selector.parse(selector)) == why
     assert left_alone(raw(pool="a", **{COMPUTE_TYPE: "auto"}), Selector.parse(selector)) == "auto-mode"
 
 
 def test_a_node_comes_and_goes_with_its_labels(api: KubeApi, start: Start) -> None:
-    """In the first list as in the watch: one that leaves the selection is as one that is deleted."""
+    """In list and watch, a node that leaves the selection counts as deleted."""
     api.create(node("n1"))
     api.create({**node("n2"), "metadata": {"name": "n2", "labels": {"pool": "a"}}})
     cluster = start(selector=Selector.parse("pool=a"))
     assert set(cluster.nodes.items()) == {"n2"}
     api.patch("nodes", "n1", {"metadata": {"labels": {"pool": "a"}}})
-    until(lambda: set(cluster.nodes.items()) == {"n1", "n2"})
+    eventually(lambda: set(cluster.nodes.items()) == {"n1", "n2"}, "the two selected nodes are known")
     api.patch("nodes", "n2", {"metadata": {"labels": {"pool": "b"}}})
-    until(lambda: set(cluster.nodes.items()) == {"n1"})
+    eventually(lambda: set(cluster.nodes.items()) == {"n1"}, "the node that left the selection is forgotten")
 
 
 def test_the_answer_to_a_write_does_not_bring_back_a_node_that_has_left(api: KubeApi, start: Start) -> None:
-    """Its labels changed just before the write: the watch takes it out, and the answer leaves it as it is."""
+    """A node removed by the watch, since its labels changed, is not added again by the answer to an earlier write."""
     api.create({**node("n1"), "metadata": {"name": "n1", "labels": {"pool": "a"}}})
     cluster = start(selector=Selector.parse("pool=a"))
     left = api.patch("nodes", "n1", {"metadata": {"labels": {"pool": "b"}}})
-    until(lambda: not cluster.nodes.items())
+    eventually(lambda: not cluster.nodes.items(), "no node is left")
     left["metadata"]["resourceVersion"] = str(int(left["metadata"]["resourceVersion"]) + 1)
     assert cluster.put_node(left).name == "n1"
     assert not cluster.nodes.items()

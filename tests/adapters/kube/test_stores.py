@@ -1,4 +1,4 @@
-"""Own writes show at once, and a watch that lags behind does not undo them."""
+"""Own writes are visible at once, and a delayed watch does not undo them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def node(version: int, name: str = "n1", uid: str = "u1", priority: int = 0) -> 
 
 
 class Watched:
-    """A store and how often it told of a change."""
+    """A store, and the number of changes that it reported."""
 
     def __init__(self) -> None:
         self.changes = 0
@@ -35,7 +35,7 @@ def watched() -> Watched:
 
 
 def test_the_first_list_syncs_the_store_even_when_it_is_empty() -> None:
-    """An empty cluster is news too: the loop must learn that it may begin."""
+    """The first list syncs an empty store, and is reported: the loop may then begin."""
     watched = Watched()
     assert not watched.store.wait_synced(0)
     watched.store.replace(1, [])
@@ -61,7 +61,7 @@ def test_an_own_write_shows_before_the_watch_has_it(watched: Watched) -> None:
 
 
 def test_older_events_do_not_undo_an_own_write(watched: Watched) -> None:
-    """What the watch says of versions before our write is ignored; what comes after it counts."""
+    """Watch events of versions before an own write are ignored; later ones apply."""
     watched.store.put(*node(20, priority=7))
     watched.store.upsert(*node(15, priority=1))
     assert watched.priorities()["n1"] == 7
@@ -71,7 +71,7 @@ def test_older_events_do_not_undo_an_own_write(watched: Watched) -> None:
 
 
 def test_an_answer_that_the_watch_has_overtaken_is_dropped(watched: Watched) -> None:
-    """A slow answer may not bring back an older version, nor an object that was deleted meanwhile."""
+    """A delayed answer restores neither an older version nor an object deleted meanwhile."""
     watched.store.upsert(*node(21, priority=2))
     watched.store.put(*node(20, priority=7))
     assert watched.priorities()["n1"] == 2
@@ -88,7 +88,7 @@ def test_of_two_own_writes_the_newer_stays(watched: Watched) -> None:
 
 
 def test_a_list_that_was_taken_before_an_own_write_does_not_undo_it(watched: Watched) -> None:
-    """A relist keeps own writes that are newer than it, objects we created included."""
+    """A relist keeps own writes that are newer than the list, created objects included."""
     watched.store.put(*node(30, priority=7))
     watched.store.put(*node(31, "mine", "u9"))
     watched.store.replace(29, [node(12, priority=1), node(6, "n2", "u2")])
@@ -110,13 +110,13 @@ def test_an_own_delete_shows_at_once_and_stays(watched: Watched) -> None:
 
 
 def test_deleting_a_predecessor_leaves_the_present_object(watched: Watched) -> None:
-    """discard means that very object, by uid."""
+    """discard removes an object by uid, and leaves a newer one of its name."""
     watched.store.discard("n1", "u0")
     assert watched.store.uid("n1") == "u1"
 
 
 def test_an_object_created_anew_survives_the_late_deletion_of_its_predecessor(watched: Watched) -> None:
-    """The watch shows the old object's end after we have put the new one."""
+    """The deletion of a predecessor, watched after the new object was put, leaves that one."""
     watched.store.discard("n1", "u1")
     watched.store.put(*node(22, uid="u3"))
     watched.store.delete(Meta("n1", "u1", 20))
@@ -124,7 +124,7 @@ def test_an_object_created_anew_survives_the_late_deletion_of_its_predecessor(wa
 
 
 def test_only_what_matters_wakes_the_loop(watched: Watched) -> None:
-    """A new version with nothing new in it is stored and not told; so is a relist of the same objects."""
+    """A new version with equal used fields, and a relist of equal objects, are stored and not reported."""
     before = watched.changes
     watched.store.upsert(*node(11))
     watched.store.replace(12, [node(11), node(6, "n2", "u2")])

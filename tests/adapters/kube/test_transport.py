@@ -1,4 +1,4 @@
-"""Connections: one attempt each, a timeout each, an error that says what to do."""
+"""Requests: one attempt each, a timeout each, an error with a remedy."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
 from cloudroute.errors import Unreachable, UsageError
 from cloudroute.lab.kube import KubeApi
 from cloudroute.lab.kube.kubeconfig import write_kubeconfig
-from tests.adapters.kube.conftest import Script, node, until
+from tests.adapters.kube.conftest import Script, node
+from tests.waiting import eventually
 
 
 def test_a_request_carries_credentials_and_content_type(script: Script, tmp_path: Path) -> None:
-    """What goes out is the token of the kubeconfig, our name, and the patch type that was asked for."""
+    """A request has the kubeconfig's token, our User-Agent, and the given content type."""
     script.then(200, {"kind": "Node"})
     answer = script.transport(tmp_path).request("PATCH", "/api/v1/nodes/n1", {"a": 1}, {"b": 2}, MERGE_PATCH)
     assert answer == {"kind": "Node"}
@@ -52,7 +53,7 @@ def test_a_call_ends_within_its_timeout(script: Script, tmp_path: Path) -> None:
 
 
 def test_an_unreachable_server_is_named(tmp_path: Path) -> None:
-    """The error tells the address that did not answer, and what to check."""
+    """The error names the address that did not answer, and what to check."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -65,7 +66,7 @@ def test_an_unreachable_server_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"kind":'])
 def test_an_answer_that_is_no_object_is_unreachable(script: Script, tmp_path: Path, body: bytes) -> None:
-    """A proxy's page or a cut answer leaves unknown what was done."""
+    """A proxy's page or a cut answer is Unreachable: whether the request was done is unknown."""
     script.then(200, body)
     with pytest.raises(Unreachable):
         script.transport(tmp_path).request("GET", "/api/v1/nodes/n1")
@@ -83,7 +84,7 @@ def test_an_unusable_kubeconfig_is_a_usage_error(tmp_path: Path, content: str | 
 
 
 def test_without_kubeconfig_and_outside_of_a_pod_the_flag_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no service account to be found: the error says which flag to give."""
+    """Without a service account the error names the flag to give."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(UsageError, match="give --kubeconfig FILE"):
         Transport(None)
@@ -99,7 +100,7 @@ def test_a_watch_yields_events_as_they_happen(api: KubeApi, transport: Transport
 
 
 def test_closing_a_watch_wakes_its_blocked_reader(api: KubeApi, transport: Transport) -> None:
-    """close() from another thread ends a read that nothing would arrive for."""
+    """close() from another thread ends a read that waits for an event."""
     watch = transport.watch("/api/v1/nodes", {"resourceVersion": api.store.version}, 60)
     ended = threading.Event()
 
@@ -113,14 +114,14 @@ def test_closing_a_watch_wakes_its_blocked_reader(api: KubeApi, transport: Trans
 
     thread = threading.Thread(target=read)
     thread.start()
-    until(lambda: api.calls["watch", "nodes"])
+    eventually(lambda: api.calls["watch", "nodes"], "the nodes are watched")
     watch.close()
     assert ended.wait(1)
     thread.join()
 
 
 def test_a_watch_that_says_nothing_fails_after_the_silence(api: KubeApi, transport: Transport) -> None:
-    """A connection that died without a word is noticed."""
+    """A watch without any event fails after the silence timeout."""
     watch = transport.watch("/api/v1/nodes", {"resourceVersion": api.store.version}, 0.2)
     started = time.monotonic()
     with pytest.raises(Unreachable):
@@ -130,14 +131,14 @@ def test_a_watch_that_says_nothing_fails_after_the_silence(api: KubeApi, transpo
 
 @pytest.mark.parametrize("line", [b"no json\n", b"[]\n", b'{"type":"ADDED"}\n', b'{"type":"ADDED","object":3}\n'])
 def test_a_watch_that_sends_something_else_fails(script: Script, tmp_path: Path, line: bytes) -> None:
-    """What is no event is not passed on."""
+    """A watch that sends something other than events fails."""
     script.then(200, line)
     with pytest.raises(Unreachable):
         list(script.transport(tmp_path).watch("/api/v1/nodes", {}, 1))
 
 
 def test_an_error_event_is_raised_as_its_status(script: Script, tmp_path: Path) -> None:
-    """A version that the server has forgotten comes as an event, with the status of an answer."""
+    """An ERROR event, as for an expired version, is raised by its status code."""
     script.then(200, b'{"type":"ERROR","object":{"code":410,"message":"too old"}}\n')
     with pytest.raises(Exception, match="410: too old"):
         list(script.transport(tmp_path).watch("/api/v1/nodes", {}, 1))

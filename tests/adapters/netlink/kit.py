@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from cloudroute.dataplane import (
     GUARD_METRIC,
     METRIC,
@@ -19,8 +16,8 @@ from cloudroute.dataplane import (
 )
 
 VXLAN = Vxlan(1, 8472, packed("10.0.1.10"), "eth0")
-LINKS = {"cr0": Link("vxlan", bytes.fromhex("0a580af40100"), 8951, True, VXLAN)}
-SECOND = {"cr6": Link("vxlan", LINKS["cr0"].mac, 8931, True, VXLAN._replace(local=packed("fd01::10")))}
+LINKS = {"cr0": Link("vxlan", bytes.fromhex("0a580af40100"), mtu=8951, up=True, vxlan=VXLAN)}
+SECOND = {"cr6": LINKS["cr0"]._replace(mtu=8931, vxlan=VXLAN._replace(local=packed("fd01::10")))}
 """The second tunnel, with VNI and port of the first."""
 ADDRESSES = {
     AddressKey("cr0", packed("10.244.1.0"), 32): None,
@@ -84,11 +81,3 @@ class Peers:
                 self.routes[RouteKey(cidr, 24 if family == "ipv4" else 80, METRIC[family])] = Route(
                     1000 + 2 * number + offset, SOURCES[family]
                 )
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    """Whether it comes true within that time."""
-    end = time.monotonic() + seconds
-    while not (true := condition()) and time.monotonic() < end:
-        time.sleep(0.005)
-    return true

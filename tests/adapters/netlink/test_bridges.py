@@ -9,8 +9,8 @@ import pytest
 
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.types import Cidr
-from tests.adapters.netlink.kit import eventually
 from tests.hosts import Namespace
+from tests.waiting import eventually
 
 CIDRS = (Cidr.parse("10.244.1.0/24"), Cidr.parse("fd00:1::/80"))
 OLD, NEW = ("10.244.1.5", "fd00:1::5"), ("10.244.1.9", "fd00:1::9")
@@ -88,7 +88,7 @@ def test_a_new_pods_ipv6_address_is_told_and_answered_for_and_one_that_goes_is_n
     for change, answered in (("add", True), ("delete", False)):
         heard.clear()
         host.run("ip", "-6", "route", change, NEW[1], "dev", "new0")
-        assert eventually(lambda: heard == {"bridges"})
+        eventually(lambda: heard == {"bridges"}, "the bridge's event comes")
         assert netlink.bridges.read(CIDRS[1:]) == {}
         assert netlink.bridges.write({CIDRS[1]: None}, ()) == {}
         assert netlink.bridges.read(CIDRS[1:]) == {CIDRS[1]: None}
@@ -105,5 +105,5 @@ def test_without_such_a_bridge_nothing_is_to_be_done_and_no_pod_is_told(host: Na
     netlink.listen(heard.update)
     host.run("ip", "-6", "route", "add", NEW[1], "dev", "new0")
     host.run("ip", "route", "add", "unreachable", "198.51.100.0/24", "proto", "88")
-    assert eventually(lambda: heard == {"routes"})
+    eventually(lambda: heard == {"routes"}, "the route's event comes")
     assert host.run("sysctl", "-n", "net.ipv4.conf.docker0.proxy_arp") == "0\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.netlink.netlink import Netlink
-from cloudroute.dataplane import Link, packed
+from cloudroute.dataplane import packed
 from tests.adapters.netlink.kit import LINKS, NEIGHBOURS, VXLAN
 from tests.hosts import Namespace
 
@@ -96,6 +96,6 @@ def test_a_udp_port_that_a_program_has_is_named_with_its_flag(host: Namespace, n
 
 
 def test_a_kernel_without_the_kind_of_device_is_told_how_to_get_it(netlink: Netlink) -> None:
-    failed = netlink.links.write({"cr0": Link("vxlan9", CR0.mac, 1400, True)}, ())
+    failed = netlink.links.write({"cr0": CR0._replace(kind="vxlan9", vxlan=None)}, ())
     assert "this kernel has no vxlan9 devices" in failed["cr0"]
     assert "modprobe vxlan9" in failed["cr0"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.netlink import listen
-from cloudroute.adapters.netlink.addresses import Addresses
+from cloudroute.adapters.netlink.channel import Channel, Failure
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.dataplane import KINDS, AddressKey, Kind, packed
 from cloudroute.ports import KindDriver
@@ -28,9 +28,9 @@ from tests.adapters.netlink.kit import (
     ROUTES_BY_NIC,
     SECOND,
     Peers,
-    eventually,
 )
 from tests.hosts import Namespace
+from tests.waiting import eventually
 
 
 class Ear:
@@ -63,7 +63,7 @@ class Ear:
 
     def heard(self, kinds: Collection[Kind]) -> bool:
         """Whether all these have been heard since the last mark, or are within a moment."""
-        return eventually(lambda: set(kinds) <= self._heard)
+        return eventually(lambda: set(kinds) <= self._heard, "the events come")
 
     def _mark(self) -> set[Kind]:
         """All that was heard until now. Events come in order, so one more tells that those before have been taken."""
@@ -72,7 +72,7 @@ class Ear:
                 heard = set(self._heard)
                 self._heard.discard("routes")
             self._host.run("ip", "route", verb, "unreachable", "198.51.100.0/24", "proto", "88")
-            assert eventually(lambda: "routes" in self._heard)
+            eventually(lambda: "routes" in self._heard, "the marker's event comes")
             heard |= self._heard
         with self._lock:
             self._heard.clear()
@@ -206,14 +206,15 @@ def test_an_address_that_others_remove_while_it_is_being_written_is_told(
     remove = ("ip", "address", "delete", "fd00:1::/128", "dev", "cr0")
     host.run(*remove)
     full.addresses.read(())
-    put = Addresses._put
+    submit = Channel.submit
 
-    def put_in_vain(table: Addresses, keys: list[AddressKey]) -> dict[AddressKey, str]:
-        failed = put(table, keys)
-        host.run(*remove)
-        return failed
+    def submit_in_vain(channel: Channel, keys: list[Any], pack: Callable[[int], list[bytes]]) -> dict[Any, Failure]:
+        failures = submit(channel, keys, pack)
+        if keys:
+            host.run(*remove)
+        return failures
 
-    monkeypatch.setattr(Addresses, "_put", put_in_vain)
+    monkeypatch.setattr(Channel, "submit", submit_in_vain)
     with ear.hears_at_least("addresses"):
         full.addresses.write({AddressKey("cr0", packed("fd00:1::"), 128): None}, ())
 
@@ -292,7 +293,7 @@ def test_lost_events_name_all_kinds(host: Namespace, netlink: Netlink, monkeypat
     for _ in range(2):
         churn()
     go_on.set()
-    assert eventually(lambda: heard == set(KINDS))
+    eventually(lambda: heard == set(KINDS), "an event of each kind comes")
     other.close()
 
 
@@ -321,7 +322,7 @@ def test_the_thread_ends_when_told_and_is_missed_when_it_ends_otherwise(
     netlink.listen(broken)
     assert netlink.dead() == ""
     host.run("ip", "route", "add", "unreachable", "198.51.100.0/24", "proto", "88")
-    assert eventually(lambda: netlink.dead() == "netlink-events")
+    eventually(lambda: netlink.dead() == "netlink-events", "the listener's end is known")
     assert len(hooked) == 1
     netlink.close()
     assert not [thread for thread in threading.enumerate() if thread.name == listen.NAME]

@@ -6,7 +6,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 
 import pytest
@@ -17,6 +16,7 @@ from cloudroute.adapters.nft.events import is_foreign
 from cloudroute.dataplane import TABLE, Kind
 from tests.adapters.nft.kit import RULESET
 from tests.hosts import Namespace
+from tests.waiting import eventually
 
 SECONDS = 10.0
 MARK = f"add chain inet {TABLE} foreign"
@@ -157,10 +157,7 @@ def test_a_listener_that_failed_is_named(nft: Nft, monkeypatch: pytest.MonkeyPat
     nft.listen(fail)
     assert nft.dead() == ""
     subprocess.run(["nft", MARK], check=True)
-    deadline = time.monotonic() + SECONDS
-    while not nft.dead() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert nft.dead() == "nft-events"
+    eventually(lambda: nft.dead() == "nft-events", "the listener's end is known")
     nft.close()
 
 

@@ -1,4 +1,4 @@
-"""The table is written, read back as it was written, and changed by as little as can be."""
+"""The nftables table is written, read back as written, and changed by as few elements as possible."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudroute.adapters.nft.client import Nft
+from cloudroute.adapters.nft.command import Command
 from cloudroute.dataplane import TABLE, Ruleset, packed
 from cloudroute.types import BITS, FAMILIES, Cidr
 from tests.adapters.nft.kit import RULESET, cidrs
@@ -96,7 +97,7 @@ def test_foreign_tables_are_never_touched(nft: Nft, host: Namespace) -> None:
 
 
 def test_a_change_of_elements_keeps_the_counters_of_others(nft: Nft, host: Namespace) -> None:
-    """A peer more and a peer less: the remaining one goes on counting; a redefinition begins anew."""
+    """A peer comes and one goes: the counter of the remaining one goes on. A redefinition resets it."""
     nft.table.write({TABLE: RULESET}, ())
     host.run("nft", f"delete element inet {TABLE} routed4_24 {{ 10.244.8.0 }}")
     host.run("nft", f"add element inet {TABLE} routed4_24 {{ 10.244.8.0 counter packets 3 bytes 300 }}")
@@ -129,7 +130,7 @@ def test_what_others_removed_since_the_last_read_is_defined_in_full(
 
 
 def test_the_same_written_again_is_there_again(nft: Nft, host: Namespace) -> None:
-    """Who writes what was written before means that it is gone."""
+    """A request to write the same again means that the table is gone."""
     nft.table.write({TABLE: RULESET}, ())
     host.run("nft", f"delete table inet {TABLE}")
     assert nft.table.write({TABLE: RULESET}, ()) == {}
@@ -152,8 +153,8 @@ def test_five_thousand_peers(nft: Nft) -> None:
 
 
 def handles() -> list[tuple[str, int]]:
-    """What the kernel numbers anew when it is made anew."""
-    raw = Nft()._command.listing()
+    """Return kind and handle of each object: an object that is made anew has a new handle."""
+    raw = Command().listing()
     assert raw
     objects: list[dict[str, Any]] = json.loads(raw)["nftables"]
     return [(kind, body["handle"]) for entry in objects for kind, body in entry.items() if kind != "metainfo"]

@@ -1,4 +1,4 @@
-"""An account with a VPC, and time that only tests move."""
+"""An account with a VPC, and a clock that only tests move."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def ec2(aws: Aws) -> Any:
 
 
 def refused(call: Callable[..., Any], **arguments: Any) -> str:
-    """The code with which EC2 refuses the call."""
+    """Error code of EC2's refusal."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     return str(caught.value.response["Error"]["Code"])
 
 
 def answered(call: Callable[..., Any], **arguments: Any) -> tuple[str, int, str]:
-    """Code, HTTP status and message with which EC2 refuses the call."""
+    """Code, HTTP status and message of EC2's refusal."""
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     answer = caught.value.response

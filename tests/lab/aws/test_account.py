@@ -1,4 +1,4 @@
-"""Several accounts, many threads, and the scene."""
+"""Several accounts, many threads, and the builder of VPCs and instances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cloudroute.lab.aws import Aws
 
 
 def test_accounts_are_apart() -> None:
-    """Two accounts share nothing, and neither touches a session that is not its own."""
+    """Two accounts share nothing; each answers its own boto3 sessions only."""
     one, two = Aws(), Aws()
     vpc = one.scene.vpc(zones=1)
     known = {v["VpcId"] for v in two.session().client("ec2").describe_vpcs()["Vpcs"]}
@@ -51,7 +51,7 @@ def test_sixteen_threads() -> None:
 
 
 @pytest.mark.parametrize(("one_table", "tables"), [(True, 1), (False, 3)])
-def test_scene_vpc(one_table: bool, tables: int) -> None:
+def test_scene_vpc(*, one_table: bool, tables: int) -> None:
     """A VPC has a subnet per zone, with a table each or one for all, in both families."""
     aws = Aws()
     vpc = aws.scene.vpc(zones=3, ipv6=True, one_table=one_table, tags={"team": "net"})

@@ -1,4 +1,4 @@
-"""The describes: ids, filters, pages."""
+"""Describe actions: ids, filters, pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POD = "100.64.1.0/24"
 
 
 def filtered(call: Any, key: str, **values: str | list[str]) -> list[Any]:
-    """What a describe answers for filters, given as name=value with __ for a dot and _ for a dash."""
+    """Answer of a describe to filters given as name=value, with __ for a dot and _ for a dash."""
     filters = [
         {"Name": name.replace("__", ".").replace("_", "-"), "Values": [value] if isinstance(value, str) else value}
         for name, value in values.items()
@@ -44,7 +44,7 @@ def test_pages_of_route_tables(aws: Aws, ec2: Any) -> None:
 
 
 def test_pages_with_a_filter(aws: Aws, ec2: Any) -> None:
-    """Pages count what the filter lets through (API_DescribeRouteTables)."""
+    """A page counts matching objects only (API_DescribeRouteTables)."""
     vpc = aws.scene.vpc(zones=6)
     mine = {"Filters": [{"Name": "vpc-id", "Values": [vpc.id]}]}
     assert [len(page) for page in pages(ec2.describe_route_tables, "RouteTables", 5, **mine)] == [5, 2]
@@ -173,7 +173,7 @@ def test_tag_filters(aws: Aws, ec2: Any) -> None:
 
 
 def test_interface_filters(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """attachment.device-index and its kin filter interfaces (API_DescribeNetworkInterfaces)."""
+    """attachment.device-index and similar filters select interfaces (API_DescribeNetworkInterfaces)."""
     node = aws.scene.launch(vpc.zones[0], interfaces=2)[0]
 
     def ids(**values: str) -> list[str]:
@@ -235,7 +235,7 @@ def test_new_cidr_of_the_vpc(aws: Aws, ec2: Any, vpc: Vpc) -> None:
 
 
 def test_what_moto_shows_is_shown(aws: Aws, ec2: Any) -> None:
-    """The lab's own rendering lacks no field that moto fills, but for what moto makes up."""
+    """The lab renders every field that moto fills, except those that moto invents."""
     zone = aws.scene.vpc(zones=1, ipv6=True).zones[0]
     node = aws.scene.launch(zone)[0]
     instance = ec2.describe_instances(InstanceIds=[node.id])["Reservations"][0]["Instances"][0]

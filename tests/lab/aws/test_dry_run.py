@@ -1,4 +1,4 @@
-"""DryRun: the answer tells whether one may, and nothing is done."""
+"""DryRun: the answer tells whether the call is permitted, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def calls(ec2: Any, table: str, node: Machine, subnet: str) -> list[tuple[Any, d
 
 
 def world(ec2: Any) -> list[Any]:
-    """All that the calls could change."""
+    """All state that the calls could change."""
     return [
         ec2.describe_route_tables()["RouteTables"],
         ec2.describe_instances()["Reservations"],
@@ -57,7 +57,7 @@ def test_dry_run_does_nothing(aws: Aws, ec2: Any, vpc: Vpc, node: Machine) -> No
 
 
 def test_dry_run_of_existing_routes(aws: Aws, ec2: Any, vpc: Vpc, node: Machine) -> None:
-    """ReplaceRoute and DeleteRoute leave the route alone (API_ReplaceRoute, API_DeleteRoute: DryRun)."""
+    """ReplaceRoute and DeleteRoute leave the route unchanged (API_ReplaceRoute, API_DeleteRoute: DryRun)."""
     route = {"RouteTableId": vpc.zones[0].route_table_id, "DestinationCidrBlock": "100.64.1.0/24"}
     ec2.create_route(**route, NetworkInterfaceId=node.interface_id)
     before = world(ec2)

@@ -32,7 +32,7 @@ def route(aws: Aws, vpc: Vpc) -> dict[str, str]:
 
 
 def test_fail(aws: Aws, ec2: Any, route: dict[str, str]) -> None:
-    """A failing call does nothing, after so many that pass, so many times, and then works again."""
+    """A fault skips the first `after` calls, fails `times` calls, which do nothing, and then calls work again."""
     aws.faults.fail("CreateRoute", "InternalError", times=2, after=1)
     ec2.create_route(**route)
     other = {**route, "DestinationCidrBlock": "100.64.2.0/24"}
@@ -44,7 +44,7 @@ def test_fail(aws: Aws, ec2: Any, route: dict[str, str]) -> None:
 
 
 def test_fail_where_parameters_match(aws: Aws, ec2: Any, route: dict[str, str]) -> None:
-    """A fault may be for one route only, and forever."""
+    """A fault can be limited to one route, and last forever."""
     aws.faults.fail("CreateRoute", "Unavailable", times=None, match=lambda p: p["DestinationCidrBlock"] == POD)
     ec2.create_route(**{**route, "DestinationCidrBlock": "100.64.2.0/24"})
     for _ in range(3):
@@ -55,7 +55,7 @@ def test_fail_where_parameters_match(aws: Aws, ec2: Any, route: dict[str, str]) 
 
 
 def test_fail_is_retried_by_botocore(aws: Aws) -> None:
-    """botocore's own retries see an injected throttle as they see AWS's."""
+    """botocore retries an injected throttle as it retries AWS's."""
     aws.faults.throttle("DescribeVpcs", times=1)
     client = aws.session().client("ec2", config=Config(retries={"mode": "standard", "total_max_attempts": 2}))
     assert client.describe_vpcs()["Vpcs"]
@@ -63,7 +63,7 @@ def test_fail_is_retried_by_botocore(aws: Aws) -> None:
 
 
 def test_drop(aws: Aws, ec2: Any, route: dict[str, str]) -> None:
-    """A dropped answer is a cut connection after the deed was done."""
+    """A dropped answer is a connection cut after the change was made."""
     aws.faults.drop("CreateRoute")
     with pytest.raises(ConnectionClosedError):
         ec2.create_route(**route)
@@ -83,7 +83,7 @@ def test_hang(aws: Aws, ec2: Any, route: dict[str, str], clock: FakeClock) -> No
 
 
 def test_delay(aws: Aws, ec2: Any, route: dict[str, str], clock: FakeClock) -> None:
-    """A delayed answer takes that much longer; past the read timeout it is lost, though the deed is done."""
+    """A delayed answer takes that much longer; past the read timeout it is lost, though the change is made."""
     fault = aws.faults.delay("CreateRoute", 3)
     began = clock.time
     ec2.create_route(**route)
@@ -96,7 +96,7 @@ def test_delay(aws: Aws, ec2: Any, route: dict[str, str], clock: FakeClock) -> N
 
 
 def test_stale_route_tables(aws: Aws, ec2: Any, route: dict[str, str], clock: FakeClock) -> None:
-    """A stale read shows the table exactly as it was so many seconds ago (eventual consistency in the EC2 API)."""
+    """A stale read shows the table exactly as it was `seconds` ago (eventual consistency in the EC2 API)."""
     table = {"RouteTableIds": [route["RouteTableId"]]}
 
     def shown() -> list[str]:
@@ -117,7 +117,7 @@ def test_stale_route_tables(aws: Aws, ec2: Any, route: dict[str, str], clock: Fa
 
 
 def test_stale_instances(aws: Aws, ec2: Any, vpc: Vpc, clock: FakeClock) -> None:
-    """A stale read knows no new instance yet and shows old states; filters see the same world."""
+    """A stale read lacks new instances and shows old states; filters use the same old state."""
     old = aws.scene.launch(vpc.zones[0])[0]
     clock.sleep(60)
     new = aws.scene.launch(vpc.zones[0])[0]
@@ -139,7 +139,7 @@ def test_stale_instances(aws: Aws, ec2: Any, vpc: Vpc, clock: FakeClock) -> None
 
 
 def test_stale_source_dest_check(aws: Aws, ec2: Any, vpc: Vpc, clock: FakeClock) -> None:
-    """The check of an ENI is as stale as the rest."""
+    """A stale read shows the old source/dest check of an ENI."""
     node = aws.scene.launch(vpc.zones[0])[0]
     clock.sleep(60)
     ec2.modify_network_interface_attribute(NetworkInterfaceId=node.interface_id, SourceDestCheck={"Value": False})
@@ -157,7 +157,7 @@ def test_stale_source_dest_check(aws: Aws, ec2: Any, vpc: Vpc, clock: FakeClock)
 
 
 def test_stale_blackhole(aws: Aws, ec2: Any, route: dict[str, str], vpc: Vpc, clock: FakeClock) -> None:
-    """A state that changes by itself later is dated by when it was due, not by when somebody looked."""
+    """A delayed state change is dated with the time at which it was due, not with that of the next call."""
     slow = Aws(clock=clock, transition_seconds=10)
     zone = slow.scene.vpc(zones=1).zones[0]
     node = slow.scene.launch(zone)[0]

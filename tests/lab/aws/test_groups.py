@@ -1,4 +1,4 @@
-"""Security groups, as far as Terraform asks."""
+"""Security groups, as far as Terraform reads them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cloudroute.lab.aws import Vpc
     ],
 )
 def test_descriptions_of_rules(ec2: Any, vpc: Vpc, peer: dict[str, list[dict[str, str]]]) -> None:
-    """A rule keeps its description, whoever the peer is (API_SecurityGroupRule)."""
+    """A rule keeps its description, whatever its peer (API_SecurityGroupRule)."""
     group = ec2.create_security_group(GroupName="nodes", Description="nodes", VpcId=vpc.id)["GroupId"]
     for each in peer.get("UserIdGroupPairs", ()):
         each["GroupId"] = group

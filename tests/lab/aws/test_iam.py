@@ -33,7 +33,7 @@ def policy(*statements: dict[str, Any]) -> dict[str, Any]:
 
 
 def create(aws: Aws, vpc: Vpc, document: dict[str, Any]) -> Any:
-    """A call of CreateRoute by a user with the policy, to be made."""
+    """A CreateRoute call, not yet made, by a user with the policy."""
     interface = aws.scene.launch(vpc.zones[0])[0].interface_id
     client = aws.session(document).client("ec2")
 
@@ -44,7 +44,7 @@ def create(aws: Aws, vpc: Vpc, document: dict[str, Any]) -> Any:
 
 
 def test_refusal_names_action_and_resource(aws: Aws, vpc: Vpc) -> None:
-    """UnauthorizedOperation, 403, names who, what and on which resource (IAM guide, access denied messages)."""
+    """UnauthorizedOperation, 403, names user, action and resource (IAM guide, access denied messages)."""
     table = vpc.zones[0].route_table_id
     code, status, message = answered(create(aws, vpc, policy(allow("ec2:Describe*"))))
     assert (code, status) == ("UnauthorizedOperation", 403)
@@ -57,7 +57,7 @@ def test_refusal_names_action_and_resource(aws: Aws, vpc: Vpc) -> None:
 
 
 def test_describes_are_asked_on_everything(aws: Aws, vpc: Vpc) -> None:
-    """Describe actions know no resources: a policy must allow them on * (service authorization reference)."""
+    """Describe actions have no resources: a policy must allow them on * (service authorization reference)."""
     narrow = aws.session(policy(allow("ec2:DescribeRouteTables", "arn:aws:ec2:*:*:route-table/*"))).client("ec2")
     assert refused(narrow.describe_route_tables) == "UnauthorizedOperation"
     wide = aws.session(policy(allow("ec2:describeRouteTables"))).client("ec2")
@@ -100,7 +100,7 @@ def test_explicit_deny_wins(aws: Aws, vpc: Vpc) -> None:
 
 
 def test_interface_attribute(aws: Aws, vpc: Vpc) -> None:
-    """ModifyNetworkInterfaceAttribute is asked on network-interface/*, with the attribute as a condition key
+    """ModifyNetworkInterfaceAttribute is authorized on network-interface/*, with the attribute as a condition key
     (service authorization reference)."""
     interface = aws.scene.launch(vpc.zones[0])[0].interface_id
     only = {"StringEquals": {"ec2:Attribute": "SourceDestCheck"}}
@@ -130,7 +130,7 @@ def test_interface_attribute(aws: Aws, vpc: Vpc) -> None:
         ({"StringLike": {"ec2:Region": "*"}, "StringEquals": {"ec2:Region": "x"}}, False),
     ],
 )
-def test_condition_operators(aws: Aws, vpc: Vpc, condition: dict[str, Any], allowed: bool) -> None:
+def test_condition_operators(aws: Aws, vpc: Vpc, condition: dict[str, Any], *, allowed: bool) -> None:
     """Each operator as the IAM guide defines it, also for a key that is missing (Condition operators)."""
     call = create(aws, vpc, policy(allow("ec2:CreateRoute", Condition=condition)))
     if allowed:
@@ -168,14 +168,14 @@ def test_assumed_role(aws: Aws, vpc: Vpc) -> None:
 
 
 def test_service_quotas(aws: Aws) -> None:
-    """Service Quotas refuses in its own words (API_GetAWSDefaultServiceQuota: AccessDeniedException)."""
+    """Service Quotas refuses in its own format (API_GetAWSDefaultServiceQuota: AccessDeniedException)."""
     client = aws.session(policy(allow("ec2:*"))).client("service-quotas")
     code = {"ServiceCode": "vpc", "QuotaCode": "L-93826ACB"}
     assert refused(client.get_aws_default_service_quota, **code) == "AccessDeniedException"
 
 
 def test_unknown_key(aws: Aws) -> None:
-    """A key that no user has is AuthFailure, 401 (EC2 error codes)."""
+    """An unknown access key is AuthFailure, 401 (EC2 error codes)."""
     with aws.serve() as server:
         ec2 = boto3.Session("AKIANOBODY0000000000", "x", region_name=aws.region).client("ec2", endpoint_url=server.url)
         assert answered(ec2.describe_vpcs)[:2] == ("AuthFailure", 401)

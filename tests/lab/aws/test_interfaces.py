@@ -89,7 +89,7 @@ def test_new_enis_have_free_addresses(aws: Aws, ec2: Any) -> None:
 
 
 def test_a_nat_gateway_takes_its_interface_along(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """Once it is deleted its interface is gone, and a route to it is a blackhole (API_DeleteNatGateway)."""
+    """Deleting it deletes its interface, and a route to it becomes a blackhole (API_DeleteNatGateway)."""
     zone = vpc.zones[0]
     allocation = ec2.allocate_address(Domain="vpc")["AllocationId"]
     gateway = ec2.create_nat_gateway(SubnetId=zone.subnet_id, AllocationId=allocation)["NatGateway"]["NatGatewayId"]

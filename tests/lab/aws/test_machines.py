@@ -20,7 +20,7 @@ def described(ec2: Any, instance_id: str) -> Any:
 
 @pytest.fixture
 def slow(clock: FakeClock) -> Aws:
-    """An account whose instances take 30 s from state to state."""
+    """An account whose instances take 30 s for each state transition."""
     return Aws(clock=clock, transition_seconds=30)
 
 
@@ -97,7 +97,7 @@ def test_address_is_free_after_termination(aws: Aws, ec2: Any, vpc: Vpc) -> None
 
 
 def test_forgotten_instances_keep_no_address(aws: Aws, ec2: Any, vpc: Vpc, clock: FakeClock) -> None:
-    """An address that passed to another instance is not given away when its first owner is forgotten."""
+    """An address reused by another instance stays taken when its first owner is no longer described."""
     first = aws.scene.launch(vpc.zones[0])[0]
     aws.scene.terminate(first.id)
     second = aws.scene.launch(vpc.zones[0])[0]
@@ -159,7 +159,7 @@ def test_launch_makes_max_count(aws: Aws, ec2: Any, vpc: Vpc) -> None:
 
 
 def test_device_index_order(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """The ENI with device index 0 is the primary one, whatever order they were asked for in (API_RunInstances)."""
+    """The ENI with device index 0 is the primary one, whatever the order of the request (API_RunInstances)."""
     subnet = vpc.zones[0].subnet_id
     nics = [{"DeviceIndex": 1, "SubnetId": subnet}, {"DeviceIndex": 0, "SubnetId": subnet}]
     made = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, NetworkInterfaces=nics)["Instances"][0]
@@ -170,7 +170,7 @@ def test_device_index_order(aws: Aws, ec2: Any, vpc: Vpc) -> None:
 
 
 def test_ipv6_addresses(aws: Aws, ec2: Any) -> None:
-    """An ENI gets as many IPv6 addresses as asked for (API_InstanceNetworkInterfaceSpecification)."""
+    """An ENI gets the requested number of IPv6 addresses (API_InstanceNetworkInterfaceSpecification)."""
     zone = aws.scene.vpc(zones=1, ipv6=True).zones[0]
     node = aws.scene.launch(zone)[0]
     assert described(ec2, node.id)["Ipv6Address"] == node.addresses[1]
@@ -210,7 +210,7 @@ def test_source_dest_check_of_an_instance(aws: Aws, ec2: Any, vpc: Vpc) -> None:
 
 
 def test_source_dest_check_of_several_enis(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """It fails on an instance with several ENIs, and changes none (kubernetes#92783)."""
+    """ModifyInstanceAttribute fails on an instance with several ENIs, and changes none (kubernetes#92783)."""
     node = aws.scene.launch(vpc.zones[0], interfaces=2)[0]
     code, status, _ = answered(ec2.modify_instance_attribute, InstanceId=node.id, SourceDestCheck={"Value": False})
     assert (code, status) == ("InvalidInstanceID", 400)

@@ -1,4 +1,4 @@
-"""The quota of routes per route table, and what Service Quotas says of it."""
+"""The quota of routes per route table, and the answers of Service Quotas about it."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_limits_of_single_tables() -> None:
 
 
 def test_a_lowered_quota_removes_nothing(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """A table above a lowered quota keeps what it has and takes no more (Amazon VPC quotas)."""
+    """A table above a lowered quota keeps its entries and takes no more (Amazon VPC quotas)."""
     table = vpc.zones[0].route_table_id
     interface = aws.scene.launch(vpc.zones[0])[0].interface_id
     fill(ec2, table, interface, 5)

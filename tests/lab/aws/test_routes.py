@@ -63,7 +63,7 @@ def test_canonical_destination(aws: Aws, ec2: Any, table: str, node: Machine, gi
 
 @pytest.mark.parametrize("garbage", ["nonsense", "10.0.0.0/33", "300.1.1.0/24", "10.1.2.3", "fd00::/64", ""])
 def test_garbage_destination(aws: Aws, ec2: Any, table: str, node: Machine, garbage: str) -> None:
-    """What is no IPv4 CIDR is InvalidParameterValue, nothing at all MissingParameter (EC2 error codes)."""
+    """A malformed IPv4 CIDR is InvalidParameterValue, an absent one MissingParameter (EC2 error codes)."""
     before = aws.scene.routes(table)
     code = refused(
         ec2.create_route, RouteTableId=table, DestinationCidrBlock=garbage, NetworkInterfaceId=node.interface_id
@@ -178,7 +178,7 @@ def test_replace(aws: Aws, ec2: Any, vpc: Vpc, table: str, node: Machine) -> Non
 
 
 def test_replace_missing(ec2: Any, table: str, node: Machine) -> None:
-    """ReplaceRoute of no route is InvalidParameterValue, unlike DeleteRoute (as seen at AWS: moto PR 6425)."""
+    """ReplaceRoute of a missing route is InvalidParameterValue, unlike DeleteRoute (as seen at AWS: moto PR 6425)."""
     route = {"RouteTableId": table, "DestinationCidrBlock": POD}
     assert refused(ec2.replace_route, **route, NetworkInterfaceId=node.interface_id) == "InvalidParameterValue"
     assert refused(ec2.delete_route, **route) == "InvalidRoute.NotFound"

@@ -90,7 +90,7 @@ def test_not_aws(server: Server) -> None:
 
 
 def test_a_fault_of_the_lab(aws: Aws) -> None:
-    """What breaks inside the lab is an InternalError that says what (EC2 error codes), not a cut connection."""
+    """An exception inside the lab is an InternalError with its text (EC2 error codes), not a cut connection."""
 
     def broken(_: Request) -> Response:
         raise KeyError("vpc-1")
@@ -104,7 +104,7 @@ def test_a_fault_of_the_lab(aws: Aws) -> None:
 
 
 def test_unknown_action(ec2: Any) -> None:
-    """What neither the lab nor moto has is InvalidAction, and names it."""
+    """An action that neither the lab nor moto has is InvalidAction, and is named."""
     code, status, message = answered(ec2.describe_ipams)
     assert (code, status) == ("InvalidAction", 400)
     assert "DescribeIpams" in message
@@ -121,7 +121,7 @@ def test_wrong_region(server: Server) -> None:
 
 
 def test_drop(aws: Aws, ec2: Any) -> None:
-    """A dropped answer closes the socket after the deed was done."""
+    """A dropped answer closes the socket after the change was made."""
     aws.faults.drop("CreateVpc")
     before = len(ec2.describe_vpcs()["Vpcs"])
     with pytest.raises(ConnectionClosedError):
@@ -152,7 +152,7 @@ def test_close_ends_connections(aws: Aws) -> None:
 
 
 def test_serve_forever() -> None:
-    """It announces its endpoint and root key, serves a fresh account with the options, and ends when told to."""
+    """The server prints its endpoint and root key, serves a fresh account with the options, and ends on a signal."""
     announced: list[tuple[str, str]] = []
     ready, stop = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""What `cloudroute doctor` alone asks of AWS."""
+"""Calls that only `cloudroute doctor` makes."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def acl_of(ec2: Any, vpc: Vpc, **filters: str) -> Any:
 
 
 @pytest.mark.parametrize("egress", [True, False])
-def test_the_last_rule_of_an_acl_denies(aws: Aws, ec2: Any, egress: bool) -> None:
-    """Of each family that the VPC has; the default ACL alone allows anything before (Default network ACL)."""
+def test_the_last_rule_of_an_acl_denies(aws: Aws, ec2: Any, *, egress: bool) -> None:
+    """An ACL ends with a deny rule for each family; only the default ACL has allow rules (Default network ACL)."""
     plain, dual = aws.scene.vpc(zones=1), aws.scene.vpc("10.1.0.0/16", zones=1, ipv6=True)
     last, last6 = (32767, "deny", "0.0.0.0/0"), (32768, "deny", "::/0")
     assert rules(acl_of(ec2, plain), egress=egress) == [(100, "allow", "0.0.0.0/0"), last]
@@ -58,7 +58,7 @@ def test_the_last_rule_of_an_acl_denies(aws: Aws, ec2: Any, egress: bool) -> Non
 
 
 def test_ipv6_rules_come_with_the_first_ipv6_cidr(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """But not in a direction whose rules somebody has changed (Default network ACL)."""
+    """The default ACL gets them in each direction whose rules are unchanged (Default network ACL)."""
     acl = acl_of(ec2, vpc)["NetworkAclId"]
     ec2.delete_network_acl_entry(NetworkAclId=acl, RuleNumber=100, Egress=False)
     ec2.associate_vpc_cidr_block(VpcId=vpc.id, AmazonProvidedIpv6CidrBlock=True)
@@ -68,7 +68,7 @@ def test_ipv6_rules_come_with_the_first_ipv6_cidr(aws: Aws, ec2: Any, vpc: Vpc) 
 
 
 def test_subnets_of_an_acl(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """A subnet has the default ACL until another replaces it, and is forgotten when it is deleted."""
+    """A subnet has the default ACL until another replaces it; a deleted subnet is in no ACL."""
     first, second = (zone.subnet_id for zone in vpc.zones)
     (association,) = [one for one in acl_of(ec2, vpc)["Associations"] if one["SubnetId"] == first]
     other = ec2.create_network_acl(VpcId=vpc.id)["NetworkAcl"]["NetworkAclId"]
@@ -94,7 +94,7 @@ def test_metadata_options(aws: Aws, ec2: Any, vpc: Vpc) -> None:
 
 
 def test_instances_of_an_outpost(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """Subnet and instance show its ARN; those of a zone show none."""
+    """Subnet and instance of an Outpost show its ARN; others show none."""
     arn = f"arn:aws:outposts:{aws.region}:{aws.account}:outpost/op-0123456789abcdef0"
     rack = aws.scene.zone(vpc.id, vpc.zones[0].name, ("10.0.64.0/20",), outpost_arn=arn)
     machines = [aws.scene.launch(zone)[0] for zone in (rack, vpc.zones[0])]
@@ -115,8 +115,8 @@ def test_zones_beyond_the_region(aws: Aws, ec2: Any, vpc: Vpc, name: str) -> Non
     assert name not in {zone["ZoneName"] for zone in ec2.describe_availability_zones()["AvailabilityZones"]}
 
 
-def test_what_eks_makes(aws: Aws, ec2: Any, vpc: Vpc) -> None:
-    """Interfaces with the cluster's name in their description, and a group that admits itself alone."""
+def test_interfaces_and_security_group_of_eks(aws: Aws, ec2: Any, vpc: Vpc) -> None:
+    """EKS's interfaces have the cluster's name in their description, and a group that admits only its own members."""
     made = aws.scene.control_plane(vpc, "test")
     filters = [{"Name": "description", "Values": ["Amazon EKS test"]}]
     found = ec2.describe_network_interfaces(Filters=filters, MaxResults=1000)["NetworkInterfaces"]
@@ -126,7 +126,7 @@ def test_what_eks_makes(aws: Aws, ec2: Any, vpc: Vpc) -> None:
 
 
 def test_answers_tell_the_time(aws: Aws, clock: FakeClock) -> None:
-    """Each has a Date, as every answer of AWS, by the account's clock (RFC 9110, 6.6.1)."""
+    """Each answer has a Date by the account's clock, as those of AWS (RFC 9110, 6.6.1)."""
     answer = aws.session().client("sts").get_caller_identity()
     date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
     assert parsedate_to_datetime(date).timestamp() == int(clock.now())

@@ -24,7 +24,7 @@ def ec2(aws: Aws) -> Any:
 
 
 def burst(call: Any, **arguments: Any) -> int:
-    """How many calls pass before the bucket is empty."""
+    """Number of calls that pass before the bucket is empty."""
     for passed in range(1000):
         try:
             call(**arguments)
@@ -59,7 +59,7 @@ def test_writes(aws: Aws, ec2: Any, zone: Zone, clock: FakeClock) -> None:
 
 
 def test_buckets_are_per_action(ec2: Any, zone: Zone) -> None:
-    """An empty bucket of one action leaves the others alone; failed calls cost a token too (EC2 API throttling)."""
+    """Each action has its own bucket; failed calls cost a token too (EC2 API throttling)."""
     gone = {"RouteTableId": zone.route_table_id, "DestinationCidrBlock": "100.64.1.0/24"}
     assert burst(ec2.delete_route, **gone) == 50
     assert burst(ec2.replace_route, **gone, NetworkInterfaceId="eni-0") == 50
@@ -85,7 +85,7 @@ def test_reads(ec2: Any, clock: FakeClock) -> None:
 
 
 def test_no_throttling_by_default(clock: FakeClock) -> None:
-    """Only an account that was asked to throttle does."""
+    """An account throttles only with `throttle`."""
     ec2 = Aws(clock=clock).session().client("ec2")
     for _ in range(120):
         ec2.describe_route_tables()

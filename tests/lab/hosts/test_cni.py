@@ -1,4 +1,4 @@
-"""Pods get their network from the real plugins, as a container runtime would have it."""
+"""Pods get their network from the real plugins, run as a container runtime runs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANGES = ("100.64.1.0/24", "fd00:64:1::/80")
 
 
 class Machine:
-    """A host with nothing but a runtime."""
+    """A host with a container runtime and no agent."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.namespace = Namespace(PREFIX + name)
@@ -44,7 +44,7 @@ class Machine:
         return namespace
 
     def devices(self) -> set[str]:
-        """All but the loopback, without the names of the peers."""
+        """Names of all devices but the loopback, without those of their peers."""
         return {line.split()[0].partition("@")[0] for line in self.namespace.run("ip", "-br", "link").splitlines()[1:]}
 
 

@@ -1,4 +1,4 @@
-"""A lab that stays up: the commands as people type them, and the channel to its daemon."""
+"""A lab that stays up: its commands run as processes, and the channel to its daemon."""
 
 from __future__ import annotations
 
@@ -9,30 +9,23 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloudroute.commands import lab_hosts
-from cloudroute.commands.lab_break import WHATS
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.commands import hosts as lab_hosts
+from cloudroute.lab.commands.breaks import WHATS
 from cloudroute.lab.hosts import breaks, channel
 from cloudroute.lab.hosts.netns import Namespace, leftovers
 from tests.hosts import require_cni, require_netns
+from tests.waiting import eventually
 
 NAME = f"crtr{os.getpid() % 10**6}"
 PATIENCE = 60.0
 HOSTS = ["node-1", "node-2"]
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def started(*words: str) -> subprocess.Popen[str]:
@@ -42,7 +35,7 @@ def started(*words: str) -> subprocess.Popen[str]:
 
 
 def lab(*words: str, code: int = 0, stdin: str = "", name: str = NAME) -> str:
-    """Run `cloudroute lab WORDS`: what it printed, where it ended well, else what it complained of."""
+    """Run `cloudroute lab WORDS` and return its stdout, or its stderr where it fails as expected."""
     verb, *rest = words
     with started(verb, "--name", name, *rest) as process:
         out, err = process.communicate(stdin, timeout=120)
@@ -52,12 +45,12 @@ def lab(*words: str, code: int = 0, stdin: str = "", name: str = NAME) -> str:
 
 
 def status() -> Any:
-    """As the commands get it."""
+    """The lab's state, as the daemon answers the commands."""
     return channel.ask(NAME, {"do": "status"})
 
 
 def broken(what: str, word: str = "") -> None:
-    """As `lab break` does it."""
+    """Apply a fault as `lab break` does."""
     channel.ask(NAME, {"do": "break", "what": what, "word": word})
 
 
@@ -80,12 +73,12 @@ def need_all() -> None:
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[str]:
-    """What `lab up` says of two hosts in two zones with a pod each."""
+    """Output of `lab up` with two hosts in two zones, each with a pod."""
     need_all()
     try:
         said = lab("up", "--nodes", "2", "--zones", "2", "--pods", "1")
         # Ready by the overlay; the routes settle a second later.
-        eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"})
+        eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"}, "all hosts are native")
         yield said
     finally:
         lab("down")
@@ -95,7 +88,7 @@ def up() -> Iterator[str]:
 
 
 def test_up_says_what_to_do_next(up: str) -> None:
-    """Where the kubeconfig is, and commands that work as they stand."""
+    """`lab up` prints the path of the kubeconfig, and commands that work as printed."""
     assert "2 hosts, 2 pods" in up
     kubeconfig = up.split("KUBECONFIG=")[1].split()[0]
     assert Path(kubeconfig).exists()
@@ -103,7 +96,7 @@ def test_up_says_what_to_do_next(up: str) -> None:
 
 
 def test_status_shows_hosts_pods_and_tables(up: str) -> None:
-    """For programs and for people."""
+    """`lab status` prints JSON and a table."""
     shown = json.loads(lab("status", "-o", "json"))
     assert [host["name"] for host in shown["hosts"]] == HOSTS
     for one in shown["hosts"]:
@@ -130,8 +123,8 @@ def test_status_shows_hosts_pods_and_tables(up: str) -> None:
     ],
 )
 def test_ping_counts_and_names_the_path(up: str, source: str, target: str, path: str | None) -> None:
-    """Hosts and pods by either of their names, in both families, without a loss."""
-    eventually(lambda: answers(source, target))
+    """`lab ping` takes hosts and pods by either of their names, pings both families, and names the path."""
+    eventually(lambda: answers(source, target), "the pod answers")
     answer = json.loads(lab("ping", source, target, "--count", "3", "-o", "json"))
     assert answer["path"] == path
     assert [(one["sent"], one["received"], one["lossPercent"]) for one in answer["results"]] == [(3, 3, 0.0)] * 2
@@ -139,7 +132,7 @@ def test_ping_counts_and_names_the_path(up: str, source: str, target: str, path:
 
 
 def test_ping_that_gets_no_answer_fails(up: str) -> None:
-    """Exit code 1, and how much was lost."""
+    """A ping without an answer exits with 1 and prints the loss."""
     rules = "table inet crtr { chain c { type filter hook input priority 0; meta l4proto { icmp, icmpv6 } drop; }; }"
     lab("exec", "node-2", "--", "nft", "-f", "-", stdin=rules)
     shown = lab("ping", "node-1", "node-2", "--count", "2", code=1)
@@ -148,14 +141,14 @@ def test_ping_that_gets_no_answer_fails(up: str) -> None:
 
 
 def test_exec_is_the_command(up: str) -> None:
-    """Its input, output and exit code; in a pod as in a host; its flags are not ours."""
+    """`lab exec` passes on input, output, exit code and flags, in a host as in a pod."""
     assert lab("exec", "node-1", "--", "cat", "-", stdin="over\n") == "over\n"
     assert lab("exec", "node-1/a", "--", "sh", "-c", "exit 7", code=7) == ""
     assert host("node-1")["pods"][0]["addresses"][0] in lab("exec", "node-1/a", "--", "ip", "-o", "-4", "address")
 
 
 def test_agents_are_stopped_and_started(up: str) -> None:
-    """Killed, frozen, thawed: status shows what they are, and the packets go on."""
+    """Status shows each agent as stopped, frozen or running, and packets arrive meanwhile."""
     for what, state in (
         ("freeze-agent", "frozen"),
         ("thaw-agent", "running"),
@@ -165,7 +158,7 @@ def test_agents_are_stopped_and_started(up: str) -> None:
         ("start-agent", "running"),
     ):
         broken(what, "node-1")
-        eventually(lambda: host("node-1")["agent"] == state)  # noqa: B023 - asked before the next
+        eventually(lambda: host("node-1")["agent"] == state, "the agent is in that state")  # noqa: B023 - asked before the next
         assert answers("node-1/a", "node-2/a")
 
 
@@ -174,34 +167,34 @@ def test_agents_are_stopped_and_started(up: str) -> None:
     ["delete-device", "down-device", "set-mac", "flush-neighbours", "delete-routes", "flush-nexthops", "flush-nft"],
 )
 def test_what_is_broken_in_a_kernel_is_mended_by_its_agent(up: str, what: str) -> None:
-    """The packets go again a moment later."""
+    """An agent repairs each fault of its kernel: packets arrive again."""
     assert lab("break", what, "node-1") == f"{what} node-1: done\n"
-    eventually(lambda: answers("node-1/a", "node-2/a"))
+    eventually(lambda: answers("node-1/a", "node-2/a"), "the pods reach each other")
 
 
 def test_a_carrier_goes_and_comes(up: str) -> None:
-    """Without it no packet goes; with it all go again."""
+    """Without a carrier no packet arrives; with it they arrive again."""
     broken("drop-carrier", "node-2")
     assert not answers("node-1/a", "node-2/a")
     broken("restore-carrier", "node-2")
-    eventually(lambda: answers("node-1/a", "node-2/a"))
+    eventually(lambda: answers("node-1/a", "node-2/a"), "the pods reach each other")
 
 
 def test_the_limit_and_the_tunnel(up: str) -> None:
-    """With no entry for nodes their pods meet in the tunnel; when that is blocked they do not."""
+    """With no entry left, pods reach each other by the tunnel, unless that is blocked."""
     broken("limit", "2")
-    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"overlay"})
+    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"overlay"}, "all hosts are on the overlay")
     assert json.loads(lab("ping", "node-1/a", "node-2/a", "--count", "1", "-o", "json"))["path"] == "overlay"
     broken("block-tunnel", "node-2")
     assert not answers("node-1/a", "node-2/a")
     broken("unblock-tunnel", "node-2")
     assert answers("node-1/a", "node-2/a")
     broken("limit", "50")
-    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"})
+    eventually(lambda: {one["path"] for one in status()["hosts"]} == {"native"}, "all hosts are native")
 
 
 def test_the_api_and_the_controllers_go_and_come(up: str) -> None:
-    """Status says so; the packets go on."""
+    """Status shows the stopped API server or controllers; packets arrive meanwhile."""
     broken("stop-api")
     assert status()["api"] == "stopped"
     broken("start-api")
@@ -210,18 +203,18 @@ def test_the_api_and_the_controllers_go_and_come(up: str) -> None:
     assert status()["controller"] == "stopped"
     assert answers("node-1/a", "node-2/a")
     broken("start-controller")
-    eventually(lambda: bool(status()["controller"].endswith(" leads")))
+    eventually(lambda: bool(status()["controller"].endswith(" leads")), "one controller leads")
 
 
 def test_a_host_is_replaced_with_its_pods(up: str) -> None:
-    """Another instance under the same name."""
+    """A replaced host is another instance with the same name and new pods."""
     before = host("node-2")
     broken("replace", "node-2")
-    eventually(lambda: bool(host("node-2")["ready"]))
+    eventually(lambda: bool(host("node-2")["ready"]), "the host is ready")
     after = host("node-2")
     assert after["instanceID"] != before["instanceID"]
     assert [pod["name"] for pod in after["pods"]] == ["a"]
-    eventually(lambda: answers("node-1/a", "node-2/a"))
+    eventually(lambda: answers("node-1/a", "node-2/a"), "the pods reach each other")
 
 
 @pytest.mark.parametrize(
@@ -237,8 +230,8 @@ def test_a_host_is_replaced_with_its_pods(up: str) -> None:
         (("break", "limit", "many"), "limit many: expected a number of entries from 1 to 1000"),
     ],
 )
-def test_what_can_not_be_is_said(up: str, words: tuple[str, ...], says: str) -> None:
-    """In one sentence, with exit code 1."""
+def test_impossible_requests_are_refused_with_a_reason(up: str, words: tuple[str, ...], says: str) -> None:
+    """An impossible request fails with one sentence and exit code 1."""
     assert says in lab(*words, code=1)
 
 
@@ -246,7 +239,7 @@ def test_what_can_not_be_is_said(up: str, words: tuple[str, ...], says: str) -> 
 
 
 def test_after_a_crash_down_removes_everything() -> None:
-    """A daemon that was killed leaves namespaces and processes: `lab up` says so, `lab down` takes them away."""
+    """After SIGKILL of the daemon `lab up` reports leftover namespaces and processes, and `lab down` removes them."""
     need_all()
     name = f"{NAME}x"
     try:
@@ -269,13 +262,13 @@ def test_after_a_crash_down_removes_everything() -> None:
 
 
 def test_an_interrupted_up_leaves_nothing() -> None:
-    """Ctrl-C while it builds."""
+    """Ctrl-C during the build removes all namespaces."""
     need_all()
     name = f"{NAME}y"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what runs with &
     with started("up", "--name", name) as process:
         signal.signal(signal.SIGINT, before)
-        eventually(lambda: leftovers(f"cr-{name}-") != [])
+        eventually(lambda: leftovers(f"cr-{name}-") != [], "the lab has namespaces")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
@@ -301,7 +294,7 @@ def server() -> Iterator[channel.Server]:
 
 
 def test_garbage_is_answered_with_an_error(server: channel.Server) -> None:
-    """And the next one is served."""
+    """A malformed request gets an error, and the next request is served."""
     name = f"{NAME}z"
     for garbage in (b"nonsense\n", b"[]\n", b"{}\n", b"\xff\xfe\n", b"\n", b"\0" * 100_000 + b"\n"):
         with socket.socket(socket.AF_UNIX) as sock:
@@ -315,14 +308,14 @@ def test_garbage_is_answered_with_an_error(server: channel.Server) -> None:
 
 
 def test_a_second_lab_of_one_name_is_refused(server: channel.Server) -> None:
-    """The first stays reachable."""
+    """A second lab of the same name fails, and the first stays reachable."""
     with pytest.raises(CloudrouteError, match="is up already"):
         channel.Server(f"{NAME}z", lambda request: None)
     assert channel.ask(f"{NAME}z", {"do": "this"}) == {"do": "this"}
 
 
-def test_a_lab_that_hangs_is_told_of_and_can_be_killed() -> None:
-    """Whoever listens is found by the socket alone."""
+def test_a_lab_that_hangs_is_reported_and_can_be_killed() -> None:
+    """A daemon that hangs is reported, and its process is found by its socket and killed."""
     require_netns()
     name = f"{NAME}h"
     script = (
@@ -343,15 +336,15 @@ def test_a_lab_that_hangs_is_told_of_and_can_be_killed() -> None:
     channel.socket_path(name).unlink()
 
 
-def test_all_that_can_be_broken_is_documented() -> None:
-    """The help of `lab break` names what the daemon knows, and nothing else."""
+def test_every_fault_is_documented() -> None:
+    """The help of `lab break` names exactly the faults that the daemon has."""
     known = {*breaks.OF_HOST, *breaks.OF_LAB, *breaks.OF_MACHINE, "limit"}
     assert {what.split()[0] for what, _ in WHATS} == known
     assert {what.split()[0] for what, _ in WHATS if what.endswith(" HOST")} == {*breaks.OF_HOST, *breaks.OF_MACHINE}
 
 
 def test_only_root_on_linux_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody else is told what to do."""
+    """Without root on Linux the commands fail with the remedy."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(CloudrouteError, match="be root, or use sudo"):
         lab_hosts.demand_root()

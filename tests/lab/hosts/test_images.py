@@ -1,4 +1,4 @@
-"""Images made by hand are what container tools take, and always the same."""
+"""Image archives have the format of container tools, and the same bytes each time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_image_is_its_program_and_its_words(tmp_path: Path) -> None:
 
 
 def test_the_same_program_and_words_give_the_same_bytes(tmp_path: Path) -> None:
-    """Whenever, and wherever they are written; other words give others."""
+    """The archive depends on neither time nor folder; other arguments give another archive."""
     program = tmp_path / "serve"
     program.write_bytes(b"\x7fELF")
     first, second, other = (
@@ -48,7 +48,7 @@ def test_the_same_program_and_words_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_busybox_that_needs_libraries_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would not run in an image that has nothing else; nor would a script."""
+    """A dynamically linked busybox or a script is refused: the image has no libraries."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_busybox() is None
     busybox = tmp_path / "busybox"

@@ -1,4 +1,4 @@
-"""Real kubelets in network namespaces: they work as nodes do, and nothing is left of them."""
+"""Real kubelets in network namespaces: they work as nodes do, and are removed completely."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from cloudroute.lab.hosts.images import make_images
 from cloudroute.lab.hosts.kubelet import KubeletHost, missing, sweep
 from cloudroute.lab.hosts.netns import Namespace, execute
 from cloudroute.lab.hosts.relay import Relay
-from cloudroute.lab.hosts.workload import Pod, daemonset, node_ready, running, wait_for
+from cloudroute.lab.hosts.workload import Pod, daemonset, node_ready, running
 from cloudroute.lab.kube.kubeconfig import write_kubeconfig
 from cloudroute.lab.kube.real import CONTROL_PLANE, RealKubeApi, find_assets
 from tests.required import lacking
+from tests.waiting import eventually
 
 PREFIX = f"crkl-{os.getpid()}-"
 NODES = ("node-1", "node-2")
 NETWORK = "test"
-"""Of the conflist."""
+"""Name of the network in the conflist."""
 KERNEL_SETTINGS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
-"""What kubelets set on a machine of their own."""
+"""Kernel settings that a kubelet changes."""
 
 
 class Machine(NamedTuple):
-    """A host, and where its network comes from."""
+    """A host, its conflist and its pod CIDR."""
 
     kubelet: KubeletHost
     namespace: Namespace
@@ -54,17 +55,17 @@ class Site(NamedTuple):
         for name, machine in self.machines.items():
             if not machine.conflist.exists():
                 machine.conflist.write_text(conflist(machine.pod_cidr))
-            wait_for(partial(node_ready, self.kube, name), f"{name} is ready")
+            eventually(partial(node_ready, self.kube, name), f"{name} is ready")
 
     def pods(self) -> dict[str, Pod]:
-        """A DaemonSet's pods, when there is one on each node."""
+        """Pods of a DaemonSet by node, once each node runs one."""
         if not any(item["metadata"]["name"] == "web" for item in self.kube.list("daemonsets", "default")):
             self.kube.create(daemonset("web"))
-        wait_for(lambda: len(running(self.kube, "web")) == len(self.machines), "a pod runs on each node")
+        eventually(lambda: len(running(self.kube, "web")) == len(self.machines), "a pod runs on each node")
         return running(self.kube, "web")
 
     def hears(self, source: Pod, target: Pod) -> bool:
-        """Whether a pod gets another's answer, which is its name."""
+        """Whether a pod gets the answer of another one: its name."""
         pid = self.machines[source.node].kubelet.pod_pid(source.name)
         fetch = ("timeout", "2", "busybox", "wget", "-qO-", f"http://{target.addresses[0]}/hostname")
         return execute("nsenter", f"--target={pid}", "--net", *fetch, check=False).strip() == target.name
@@ -72,7 +73,7 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Archives of the lab's images, where kubelets can be had at all."""
+    """Archives of the lab's images; skips where kubelets can't run."""
     if problems := missing():
         lacking("kubelet", *problems)
     return make_images(tmp_path_factory.mktemp("images"))
@@ -156,7 +157,7 @@ def leases(machine: Machine) -> set[str]:
 
 
 def waits_for_network(kube: RealKubeApi, node: str) -> bool:
-    """Whether the Node is there and not ready, for want of a conflist."""
+    """Whether the Node exists and is not ready for lack of a conflist."""
     return any(
         "cni plugin not initialized" in condition["message"]
         for item in kube.list("nodes")
@@ -166,7 +167,7 @@ def waits_for_network(kube: RealKubeApi, node: str) -> bool:
 
 
 def wait_until_serving(kubelet: KubeletHost) -> None:
-    wait_for(lambda: kubelet.ready, f"the kubelet of {kubelet.node_name} serves")
+    eventually(lambda: kubelet.ready, f"the kubelet of {kubelet.node_name} serves")
 
 
 def settings() -> list[str]:
@@ -185,14 +186,14 @@ def test_a_node_is_ready_while_there_is_a_conflist(site: Site) -> None:
     """Kubelets register with their own identity; Ready comes with the conflist and goes with it."""
     for name, one in site.machines.items():
         one.conflist.unlink(missing_ok=True)
-        wait_for(partial(waits_for_network, site.kube, name), f"{name} is there, and not ready")
+        eventually(partial(waits_for_network, site.kube, name), f"{name} is there, and not ready")
     site.connect()
     first = site.machines[NODES[0]]
     node = site.kube.get("nodes", NODES[0])
     assert node["spec"]["providerID"] == f"aws:///eu-central-1a/i-{1:017}"
     assert {"type": "InternalIP", "address": "10.9.0.1"} in node["status"]["addresses"]
     first.conflist.unlink()
-    wait_for(partial(waits_for_network, site.kube, NODES[0]), "without a conflist it is not ready")
+    eventually(partial(waits_for_network, site.kube, NODES[0]), "without a conflist it is not ready")
     assert node_ready(site.kube, NODES[1])
     site.connect()
 
@@ -206,18 +207,18 @@ def test_pods_of_a_daemonset_run_and_answer_each_other(site: Site) -> None:
         NODES[1]: "10.8.2",
     }
     first, second = (pods[node] for node in NODES)
-    wait_for(lambda: site.hears(first, second), f"{second} answers")
-    wait_for(lambda: site.hears(second, first), f"{first} answers")
+    eventually(lambda: site.hears(first, second), f"{second} answers")
+    eventually(lambda: site.hears(second, first), f"{first} answers")
 
 
 def test_the_address_of_a_deleted_pod_is_free_again(site: Site) -> None:
-    """The lease goes with the pod, the pod's successor has another, and other nodes' are untouched."""
+    """Deleting a pod frees its address; its successor gets another, and other nodes' leases stay."""
     site.connect()
     first, second = (site.machines[node] for node in NODES)
     gone = site.pods()[NODES[0]]
     before = leases(second)
     site.kube.request("DELETE", f"/api/v1/namespaces/default/pods/{gone.name}")
-    wait_for(lambda: gone.addresses[0] not in leases(first), "the address is free")
+    eventually(lambda: gone.addresses[0] not in leases(first), "the address is free")
     successor = site.pods()[NODES[0]]
     assert successor.name != gone.name
     assert leases(first) == set(successor.addresses)
@@ -225,7 +226,7 @@ def test_the_address_of_a_deleted_pod_is_free_again(site: Site) -> None:
 
 
 def test_pods_come_back_after_a_power_failure(site: Site) -> None:
-    """What was killed in the middle of its work goes on with what is on its disk."""
+    """After SIGKILL of everything the kubelet runs the same pods again from its disk."""
     site.connect()
     before, other = (site.pods()[node] for node in NODES)
     first = site.machines[NODES[0]]
@@ -240,12 +241,12 @@ def test_pods_come_back_after_a_power_failure(site: Site) -> None:
         after = running(site.kube, "web").get(NODES[0])
         return after is not None and after.name == before.name and site.hears(other, after)
 
-    wait_for(restarted, "the pod answers again")
-    wait_for(lambda: len(leases(first)) == 1, "the lease of the former one is free")
+    eventually(restarted, "the pod answers again")
+    eventually(lambda: len(leases(first)) == 1, "the lease of the former one is free")
 
 
 def test_kubelets_go_on_after_an_outage_of_the_api(site: Site) -> None:
-    """The API server may go and come back: nodes and pods are as before, and new pods start."""
+    """After an outage of the API server nodes and pods are as before, and new pods start."""
     site.connect()
     first, second = (site.pods()[node] for node in NODES)
     site.kube.stop_server()
@@ -255,7 +256,7 @@ def test_kubelets_go_on_after_an_outage_of_the_api(site: Site) -> None:
     finally:
         site.kube.start_server()
     site.kube.delete("pods", second.name, "default")
-    wait_for(lambda: running(site.kube, "web").get(NODES[1], second) != second, "a new pod runs")
+    eventually(lambda: running(site.kube, "web").get(NODES[1], second) != second, "a new pod runs")
 
 
 def test_nothing_is_left_of_a_stopped_host(site: Site) -> None:
@@ -272,7 +273,7 @@ def test_nothing_is_left_of_a_stopped_host(site: Site) -> None:
     assert not [path for path in cgroups() if path.name == kubelet.namespace]
     assert str(kubelet.folder) not in mounts
     # A pod's end of its veth is in the pod's namespace: both ends go with that.
-    wait_for(lambda: not first.namespace.run("ip", "-o", "link", "show", "master", "cbr0"), "the pods' devices go")
+    eventually(lambda: not first.namespace.run("ip", "-o", "link", "show", "master", "cbr0"), "the pods' devices go")
     kubelet.start()
     wait_until_serving(kubelet)
     assert settings() == before
@@ -293,7 +294,7 @@ sys.stdin.read()
 """
 
 
-def test_a_host_ends_with_whoever_started_it(images: list[Path], tmp_path: Path) -> None:
+def test_a_host_ends_with_the_process_that_started_it(images: list[Path], tmp_path: Path) -> None:
     """SIGKILL of the lab ends its hosts; sweeping by prefix removes what it could not, and nothing of others."""
     namespace = Namespace(f"{PREFIX}crash")
     namespace.create()
@@ -305,7 +306,7 @@ def test_a_host_ends_with_whoever_started_it(images: list[Path], tmp_path: Path)
         pids = tuple(map(int, lab.stdout.readline().split()))
         lab.send_signal(signal.SIGKILL)
     try:
-        wait_for(lambda: not alive(pids), "its processes are gone")
+        eventually(lambda: not alive(pids), "its processes are gone")
         assert [path.name for path in cgroups() if path.name == namespace.name]
         assert sweep(namespace.name) == [namespace.name]
         assert not [path for path in cgroups() if path.name == namespace.name]
@@ -332,14 +333,14 @@ def test_sweeping_ends_hosts_that_still_run(images: list[Path], tmp_path: Path) 
         assert not alive(pids[1:])
         assert not [path for path in cgroups() if path.name == namespace.name]
         with pytest.raises(CloudrouteError, match="the kubelet of node-1 ended"):
-            wait_for(lambda: host.ready and False, "it is told", 10)
+            eventually(lambda: host.ready and False, "it is told", 10)
     finally:
         host.stop()
         namespace.delete()
 
 
 def test_a_kubelet_that_can_not_start_says_why(images: list[Path], tmp_path: Path) -> None:
-    """Its last words are in the error."""
+    """The error contains the end of the kubelet's log."""
     namespace = Namespace(f"{PREFIX}bad")
     namespace.create()
     kubeconfig = tmp_path / "kubeconfig"
@@ -350,7 +351,7 @@ def test_a_kubelet_that_can_not_start_says_why(images: list[Path], tmp_path: Pat
     try:
         host.start()
         with pytest.raises(CloudrouteError, match=r"(?s)the kubelet of node-1 ended.*kubeconfig"):
-            wait_for(lambda: host.ready, "it is told", 20)
+            eventually(lambda: host.ready, "it is told", 20)
     finally:
         host.stop()
         namespace.delete()
@@ -358,6 +359,6 @@ def test_a_kubelet_that_can_not_start_says_why(images: list[Path], tmp_path: Pat
 
 
 def test_sweeping_needs_a_prefix() -> None:
-    """It never removes everybody's hosts."""
+    """Sweeping without a prefix is refused: it would remove the hosts of every lab."""
     with pytest.raises(CloudrouteError, match="needs a prefix"):
         sweep("")

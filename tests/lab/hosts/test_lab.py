@@ -1,11 +1,10 @@
-"""A whole lab: nodes that join, break and go, and nothing that stays behind."""
+"""A whole lab: nodes join, fail and leave, and everything is removed in the end."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cloudroute.lab.hosts.nodes import condition
 from cloudroute.lab.hosts.teardown import folder_of, prefix_of
 from cloudroute.lab.kube import StatusError
 from tests.hosts import require_cni, require_netns
+from tests.waiting import eventually
 
 NAME = f"crlh{os.getpid()}"
 
@@ -228,7 +228,6 @@ def test_after_a_crash_a_lab_is_removed_by_its_name_alone(tmp_path: Path) -> Non
     assert f"namespace {prefix_of(name)}vpc" in removed
     assert leftovers(prefix_of(name)) == []
     assert not folder_of(name).exists()
-    deadline = time.monotonic() + 10
-    while name in (said := subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout):
-        assert time.monotonic() < deadline, said
+    ps = ["ps", "-eo", "args"]
+    eventually(lambda: name not in subprocess.run(ps, capture_output=True, text=True).stdout, "no process is left", 10)
     assert tear_down(name) == []

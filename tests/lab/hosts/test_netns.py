@@ -1,4 +1,4 @@
-"""Namespaces come and go, and nothing stays behind."""
+"""Namespaces are created, and removed completely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo of packets, played to its end as people do."""
+"""The packet demo, run to its end as a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.hosts import require_cni, require_netns
 
 
 def test_no_packet_between_living_pods_is_lost(tmp_path: Path) -> None:
-    """Paths change in both directions, a host dies, an agent is killed: each packet is counted, and none is missing."""
+    """Paths change both ways, a host is terminated and an agent killed: each packet is counted, and none is lost."""
     require_netns()
     require_cni()
     picture = tmp_path / "demo.svg"

@@ -1,4 +1,4 @@
-"""The way from a host to the API server: as if there were no relay."""
+"""Connections from a host to the API server behave as without a relay."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Upstream:
 
 
 def whole(connection: socket.socket) -> bytes:
-    """All up to the end of the stream."""
+    """All bytes up to the end of the stream."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
@@ -123,7 +123,7 @@ def test_who_does_not_read_holds_the_other_up_and_nothing_is_lost(host: Namespac
         heard.append(len(whole(connection)))
 
     with relayed(host, listen_late) as (upstream, _), connect(host, upstream.port) as client:
-        client.setblocking(False)
+        client.settimeout(0)
         sent = 0
         with contextlib.suppress(BlockingIOError):
             while sent < 64 * MUCH:

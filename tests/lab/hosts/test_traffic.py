@@ -1,10 +1,11 @@
-"""The measuring instrument, measured: two hosts and a router between them, all namespaces of the test's own."""
+"""Tests of the loss measurement: two hosts and a router between them, all in namespaces of the test."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -17,6 +18,7 @@ from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.hosts.traffic_udp import GRACE_NS, Ledger
 from cloudroute.types import Family
 from tests.hosts import require_netns, require_nftables
+from tests.waiting import eventually
 
 MTU = 1400
 NEAR: dict[Family, str] = {"ipv4": "10.77.1.2", "ipv6": "fd77:1::2"}
@@ -25,11 +27,10 @@ ROUTER: dict[Family, str] = {"ipv4": "10.77.2.1", "ipv6": "fd77:2::1"}
 SECOND: dict[Family, str] = {"ipv4": "10.77.3.3", "ipv6": "fd77:3::3"}
 """Another address of the far host."""
 FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
-PATIENCE = 10.0
 
 
 class Wire:
-    """near - router - far, with rules of nftables that a test puts into the router."""
+    """near - router - far, with nftables rules that a test adds to the router."""
 
     def __init__(self, prefix: str) -> None:
         self.near, self.router, self.far = (Namespace(f"{prefix}-{name}") for name in ("near", "router", "far"))
@@ -55,7 +56,10 @@ class Wire:
             self.router.run("ip", "route", "add", address, "via", FAR["ipv6" if ":" in address else "ipv4"])
         self.router.sysctl({"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"})
         # Addresses and neighbours of IPv6 need a moment.
-        eventually(lambda: "1 received" in self.near.run("ping", "-c1", "-W1", FAR["ipv6"], check=False))
+        eventually(
+            lambda: "1 received" in self.near.run("ping", "-c1", "-W1", FAR["ipv6"], check=False),
+            "the far side answers over IPv6",
+        )
 
     def rules(self, text: str) -> None:
         """Put a chain into the table of the test."""
@@ -65,7 +69,7 @@ class Wire:
         self.router.run("nft", "delete", "table", "inet", "test", check=False)
 
     def dropped(self) -> int:
-        """What the rule with a counter has dropped."""
+        """Number of packets dropped by the rule with a counter."""
         listed = json.loads(self.router.run("nft", "-j", "list", "table", "inet", "test"))["nftables"]
         return sum(
             part["counter"]["packets"]
@@ -84,13 +88,6 @@ class Wire:
 
 def _nodad(address: str) -> tuple[str, ...]:
     return ("nodad",) if ":" in address else ()
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +113,7 @@ NAT = "chain nat { type nat hook postrouting priority srcnat; oifname far masque
 
 
 def received(traffic: Traffic, more: int) -> Callable[[], bool]:
-    """Whether every flow has got so many more packets (bytes) than now."""
+    """Whether every flow has received that many more packets (TCP: bytes) than at the call."""
     before = {flow: result.received for flow, result in traffic.snapshot().items()}
     return lambda: all(result.received >= before[flow] + more for flow, result in traffic.snapshot().items())
 
@@ -129,7 +126,7 @@ def test_on_a_good_wire_every_packet_arrives_once(wire: Wire) -> None:
         *(Flow(wire.near.name, wire.far.name, SECOND[family]) for family in FAMILIES),
     ]
     with Traffic(flows) as traffic:
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         results = traffic.stop()
     for flow, result in results.items():
         assert result.received == result.sent >= 500
@@ -142,14 +139,14 @@ def test_on_a_good_wire_every_packet_arrives_once(wire: Wire) -> None:
 def test_a_cut_link_costs_exactly_the_packets_sent_meanwhile(wire: Wire) -> None:
     """As many are lost as the router says that it dropped, and the gap is as long as the cut."""
     with Traffic([wire.flow(family) for family in FAMILIES]) as traffic:
-        eventually(received(traffic, 50))
+        eventually(received(traffic, 50), "50 packets arrive")
         wire.rules(CUT)
         started = time.monotonic()
-        eventually(lambda: wire.dropped() >= 400)
+        eventually(lambda: wire.dropped() >= 400, "400 packets are dropped")
         cut_ms = (time.monotonic() - started) * 1e3
         wire.router.run("nft", "insert", "rule", "inet", "test", "cut", "accept")
         dropped = wire.dropped()
-        eventually(received(traffic, 50))
+        eventually(received(traffic, 50), "50 packets arrive")
         results = traffic.stop()
     assert sum(result.lost for result in results.values()) == dropped >= 400
     for result in results.values():
@@ -158,12 +155,12 @@ def test_a_cut_link_costs_exactly_the_packets_sent_meanwhile(wire: Wire) -> None
 
 
 def test_losses_show_while_the_traffic_goes_on(wire: Wire) -> None:
-    """Half a second later, and without counting what is merely under way."""
+    """Losses are counted half a second late, so that packets in flight don't count as lost."""
     with Traffic([wire.flow("ipv4")]) as traffic:
-        eventually(received(traffic, 700))
+        eventually(received(traffic, 700), "700 packets arrive")
         assert next(iter(traffic.snapshot().values())).lost == 0
         wire.rules(CUT)
-        eventually(lambda: next(iter(traffic.snapshot().values())).lost >= 100)
+        eventually(lambda: next(iter(traffic.snapshot().values())).lost >= 100, "100 packets are lost")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -171,7 +168,7 @@ def test_nat_on_the_way_shows(wire: Wire, family: Family) -> None:
     """The source that arrives is the router's, for packets and for connections."""
     wire.rules(NAT)
     with Traffic([wire.flow(family), wire.flow(family, "tcp")]) as traffic:
-        eventually(received(traffic, 100))
+        eventually(received(traffic, 100), "100 packets arrive")
         results = traffic.stop()
     assert [result.sources for result in results.values()] == [{ROUTER[family]}] * 2
 
@@ -181,7 +178,7 @@ def test_icmp_errors_are_counted(wire: Wire, family: Family, told: str) -> None:
     """The router says that it can't reach the address: all is lost, and the errors name who said so."""
     wire.rules("chain no { type filter hook forward priority 0; reject; }")
     with Traffic([wire.flow(family)]) as traffic:
-        eventually(lambda: next(iter(traffic.snapshot().values())).lost > 50)
+        eventually(lambda: next(iter(traffic.snapshot().values())).lost > 50, "more than 50 packets are lost")
         (result,) = traffic.stop().values()
     assert result.lost == result.sent
     (words,) = result.errors
@@ -193,10 +190,13 @@ def test_full_size_packets_are_not_fragmented(wire: Wire) -> None:
     """At the MTU they arrive in both families; one byte more, and the own kernel refuses each."""
     flows = [wire.flow(family) for family in FAMILIES]
     with Traffic(flows, size=MTU) as traffic:
-        eventually(received(traffic, 50))
+        eventually(received(traffic, 50), "50 packets arrive")
         assert all(result.lost == 0 for result in traffic.stop().values())
     with Traffic(flows, size=MTU + 1) as traffic:
-        eventually(lambda: all(result.lost > 50 for result in traffic.snapshot().values()))
+        eventually(
+            lambda: all(result.lost > 50 for result in traffic.snapshot().values()),
+            "each flow loses more than 50 packets",
+        )
         results = traffic.stop()
     for result in results.values():
         assert result.errors == {"not sent: Message too long": result.sent}
@@ -204,13 +204,15 @@ def test_full_size_packets_are_not_fragmented(wire: Wire) -> None:
 
 
 def test_a_connection_outlives_a_cut(wire: Wire) -> None:
-    """Every byte comes in the end; the segments that were sent again are counted."""
+    """All bytes arrive in the end; retransmitted segments are counted."""
     with Traffic([wire.flow(family, "tcp") for family in FAMILIES]) as traffic:
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         wire.rules("chain cut { type filter hook forward priority 0; counter drop; }")
-        eventually(lambda: all(result.retransmissions for result in traffic.snapshot().values()))
+        eventually(
+            lambda: all(result.retransmissions for result in traffic.snapshot().values()), "each flow retransmits"
+        )
         wire.clear()
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         results = traffic.stop()
     for result in results.values():
         assert result.received == result.sent
@@ -219,18 +221,20 @@ def test_a_connection_outlives_a_cut(wire: Wire) -> None:
 
 
 def test_a_broken_connection_is_told(wire: Wire) -> None:
-    """A reset, and one that never came to be."""
+    """A reset connection and a refused one are reported as broken."""
     with Traffic([wire.flow(family, "tcp") for family in FAMILIES]) as traffic:
-        eventually(received(traffic, 500))
+        eventually(received(traffic, 500), "500 packets arrive")
         wire.rules("chain no { type filter hook forward priority 0; meta l4proto tcp reject with tcp reset; }")
-        eventually(lambda: all(result.broken for result in traffic.snapshot().values()))
+        eventually(lambda: all(result.broken for result in traffic.snapshot().values()), "each flow breaks")
         assert {result.broken for result in traffic.stop().values()} == {"Connection reset by peer"}
     with Traffic([wire.flow("ipv4", "tcp")]) as traffic:
-        eventually(lambda: next(iter(traffic.snapshot().values())).broken == "Connection refused")
+        eventually(
+            lambda: next(iter(traffic.snapshot().values())).broken == "Connection refused", "the connection is refused"
+        )
 
 
-def test_what_can_not_be_is_said(wire: Wire) -> None:
-    """A namespace that is not there, no flow at all, and a process that was killed."""
+def test_impossible_requests_are_refused_with_a_reason(wire: Wire) -> None:
+    """A missing namespace, an empty list of flows and a killed process raise CloudrouteError."""
     with pytest.raises(CloudrouteError, match="no network namespace crtr-nowhere"), Traffic([_nowhere(wire)]):
         pass
     with pytest.raises(CloudrouteError, match="no network namespace crtr-nowhere"):
@@ -240,9 +244,8 @@ def test_what_can_not_be_is_said(wire: Wire) -> None:
     with pytest.raises(CloudrouteError, match="no flows"):
         Traffic([])
     with Traffic([wire.flow("ipv4")]) as traffic:
-        process = traffic._process
-        assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
+        ours = ["pgrep", "-P", str(os.getpid()), "-f", "traffic_process"]
+        os.kill(int(subprocess.run(ours, capture_output=True, text=True, check=True).stdout), signal.SIGKILL)
         with pytest.raises(CloudrouteError, match="the traffic process has ended with -9"):
             traffic.snapshot()
 
@@ -267,7 +270,7 @@ def test_an_answer_tells_the_address_it_saw(wire: Wire, family: Family, protocol
 
 
 def test_no_answer_has_a_reason(wire: Wire) -> None:
-    """Nobody listens; nothing comes; too large."""
+    """The error tells apart a refused connection, a timeout and a packet that is too large."""
     far = FAR["ipv4"]
     assert reach(wire.near.name, far, "tcp").error == "Connection refused"
     assert reach(wire.near.name, far, "udp").error == "Connection refused"
@@ -296,7 +299,7 @@ def counts(result: Result) -> Mapping[str, int]:
 
 
 def test_a_packet_twice_and_a_packet_of_somebody_else() -> None:
-    """The first is a duplicate, the second nothing."""
+    """A packet received twice is a duplicate; one of another program is ignored."""
     ledger, now = ledger_of(3)
     for number in (0, 1, 1, 2, 3, 10**15):
         ledger.arrive(number, now)
@@ -304,7 +307,7 @@ def test_a_packet_twice_and_a_packet_of_somebody_else() -> None:
 
 
 def test_a_late_packet_is_no_longer_lost() -> None:
-    """It was counted as lost while it was missing."""
+    """A late packet counts as lost only until it arrives."""
     ledger, now = ledger_of(100)
     for number in range(99):
         ledger.arrive(number, now)
@@ -314,7 +317,7 @@ def test_a_late_packet_is_no_longer_lost() -> None:
 
 
 def test_a_gap_that_has_not_ended_counts() -> None:
-    """Nothing has come since the tenth packet: the gap lasts until the last one sent."""
+    """Without an arrival since the tenth packet the gap lasts until the last packet sent."""
     ledger, now = ledger_of(100)
     for number in range(10):
         ledger.arrive(number, now - (99 - number) * MS)

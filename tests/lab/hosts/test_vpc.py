@@ -1,4 +1,4 @@
-"""The VPC does with packets what EC2 says: routes, source/dest checks, instances that end.
+"""The lab's VPC forwards packets by EC2's state: routes, source/dest checks, terminated instances.
 
 Hosts are programmed by hand, as an agent would. The "pod" of a host is an address of its pod CIDR on a bridge.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,18 +20,11 @@ from cloudroute.lab.hosts.resolver import ask
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.vpc import VpcNet
 from tests.hosts import require_netns
+from tests.waiting import eventually
 
 PREFIX = f"crlhv{os.getpid()}-"
-PATIENCE = 10.0
 FULL = 9001 - 28
 """The payload of a ping that fills a jumbo frame."""
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
 
 
 class World:
@@ -53,7 +45,7 @@ class World:
         self.a, self.b, self.c = (self.host(*words) for words in (("a", 0), ("b", 0), ("c", 1)))
 
     def host(self, name: str, zone: int) -> Vm:
-        """One more, with two addresses for pods."""
+        """Add a host with two pod addresses."""
         (machine,) = self.aws.scene.launch(self.vpc.zones[zone])
         host = self.hosts[name] = Vm(name, zone, machine, PREFIX)
         host.create()
@@ -76,7 +68,7 @@ class World:
                 target = host.machine.interface_id
                 self.ec2.create_route(RouteTableId=table, NetworkInterfaceId=target, **_named(cidr))
 
-    def check(self, host: Vm, on: bool) -> None:
+    def check(self, host: Vm, *, on: bool) -> None:
         eni = host.machine.interface_id
         self.ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": on})
 
@@ -108,7 +100,7 @@ class World:
         return self._answered(sender, [[*options, to]]) == {True}
 
     def pod_ping(self, sender: Vm, to: Vm) -> set[bool]:
-        """The same from pod to pod: the answers of both families."""
+        """Ping from pod to pod; the results of both families as a set."""
         pairs = zip(self.pods(sender), self.pods(to), strict=True)
         return self._answered(sender, [["-I", own, theirs] for own, theirs in pairs])
 
@@ -149,23 +141,23 @@ def test_hosts_reach_each_other_in_and_across_subnets_with_jumbo_frames(world: W
 def test_native_needs_the_route_in_both_tables_and_both_checks_off(world: World) -> None:
     a, c = world.a, world.c
     assert world.pod_ping(a, c) == {False}
-    world.check(a, False)
-    world.check(c, False)
+    world.check(a, on=False)
+    world.check(c, on=False)
     assert world.pod_ping(a, c) == {False}
     world.route(c, world.tables[0])
     assert world.pod_ping(a, c) == {False}
     world.route(a, world.tables[1])
     assert world.pod_ping(a, c) == {True}
     for host in (a, c):
-        world.check(host, True)
+        world.check(host, on=True)
         assert world.pod_ping(a, c) == {False}
-        world.check(host, False)
+        world.check(host, on=False)
     assert world.pod_ping(a, c) == {True}
 
 
 def test_a_route_table_binds_the_subnets_that_use_it_and_no_others(world: World) -> None:
     for host in world.hosts.values():
-        world.check(host, False)
+        world.check(host, on=False)
         world.route(host, world.tables[0])
     assert world.pod_ping(world.a, world.b) == {True}
     assert world.pod_ping(world.c, world.a) == {False}
@@ -176,15 +168,15 @@ def test_inside_a_subnet_a_frame_needs_no_route_but_both_checks_off(world: World
     world.direct(a, b)
     world.direct(b, a)
     assert world.pod_ping(a, b) == {False}
-    world.check(a, False)
+    world.check(a, on=False)
     assert world.pod_ping(a, b) == {False}
-    world.check(b, False)
+    world.check(b, on=False)
     assert world.pod_ping(a, b) == {True}
 
 
 def test_without_a_route_the_gateway_forwards_nothing_to_pods(world: World) -> None:
     for host in world.hosts.values():
-        world.check(host, False)
+        world.check(host, on=False)
     assert world.pod_ping(world.a, world.b) == {False}
     assert world.pod_ping(world.a, world.c) == {False}
 
@@ -210,7 +202,7 @@ def rules(world: World) -> str:
 
 
 def test_the_internet_answers_hosts_and_never_pods(world: World) -> None:
-    world.check(world.a, False)
+    world.check(world.a, on=False)
     world.route(world.a, *world.tables)
     for pod, address in zip(world.pods(world.a), world.net.internet.addresses, strict=True):
         assert world.ping(world.a, address)
@@ -227,7 +219,7 @@ def test_the_resolver_answers_addresses_of_the_vpc_from_every_subnet(world: Worl
 
 
 def test_the_resolver_never_answers_pods(world: World) -> None:
-    world.check(world.a, False)
+    world.check(world.a, on=False)
     world.route(world.a, *world.tables)
     for server in world.net.resolver_addresses:
         ipv6 = ":" in server
@@ -240,7 +232,7 @@ def test_the_resolver_never_answers_pods(world: World) -> None:
 
 
 def resolved(host: Vm, server: str) -> set[str]:
-    """What the Resolver says of a name by UDP and by TCP."""
+    """Answers of the Resolver for a name, by UDP and by TCP."""
 
     def answer(protocol: Protocol) -> str:
         try:
@@ -252,7 +244,7 @@ def resolved(host: Vm, server: str) -> set[str]:
 
 
 def test_a_host_of_an_ipv6_only_subnet_has_no_ipv4_and_is_handed_none(world: World) -> None:
-    """A route may lead IPv4 packets to it all the same; to IPv6 it is a host as any other."""
+    """The VPC forwards IPv4 packets to its pod by a route; in IPv6 it is a host as any other."""
     d = world.host("d", 2)
     (address,) = d.addresses
     for other in (world.a, world.c):
@@ -260,7 +252,7 @@ def test_a_host_of_an_ipv6_only_subnet_has_no_ipv4_and_is_handed_none(world: Wor
         assert world.ping(d, other.addresses[1])
     assert d.run("ip", "-4", "route", "show", "dev", "eth0") == ""
     world.route(d, *world.tables)
-    world.check(d, False)
+    world.check(d, on=False)
     assert [world.ping(world.a, pod) for pod in world.pods(d)] == [False, True]
 
 
@@ -273,8 +265,8 @@ def test_a_subnet_without_a_default_route_has_no_internet(world: World) -> None:
 
 
 def test_another_table_takes_effect_when_the_subnet_is_associated_with_it(world: World) -> None:
-    world.check(world.a, False)
-    world.check(world.c, False)
+    world.check(world.a, on=False)
+    world.check(world.c, on=False)
     world.route(world.c, world.tables[0])
     world.route(world.a, world.tables[0])
     assert world.pod_ping(world.a, world.c) == {False}
@@ -291,23 +283,29 @@ def test_another_table_takes_effect_when_the_subnet_is_associated_with_it(world:
 
 def test_a_stopped_instance_is_unplugged_and_its_route_a_blackhole_until_it_starts(world: World) -> None:
     for host in (world.a, world.c):
-        world.check(host, False)
+        world.check(host, on=False)
         world.route(host, *world.tables)
     assert world.pod_ping(world.a, world.c) == {True}
     world.aws.scene.stop(world.c.machine.id)
-    eventually(lambda: "eth0" not in world.c.run("ip", "-br", "link"))
+    eventually(lambda: "eth0" not in world.c.run("ip", "-br", "link"), "eth0 is unplugged")
     router = world.net.router
-    eventually(lambda: "blackhole 100.64.3.0/24" in router.run("ip", "route", "show", "table", "all"))
+    eventually(
+        lambda: "blackhole 100.64.3.0/24" in router.run("ip", "route", "show", "table", "all"),
+        "the route is a blackhole",
+    )
     assert not world.ping(world.a, world.c.addresses[0])
     world.aws.scene.start(world.c.machine.id)
     # Without its link-local address the host can't look for its gateway in a pod's name.
-    eventually(lambda: "fe80::" in world.c.run("ip", "-br", "-6", "address", "show", "dev", "eth0", "-tentative"))
+    eventually(
+        lambda: "fe80::" in world.c.run("ip", "-br", "-6", "address", "show", "dev", "eth0", "-tentative"),
+        "eth0 has its link-local address",
+    )
     assert world.pod_ping(world.a, world.c) == {True}
 
 
 def test_a_terminated_instance_is_gone_at_once_and_nobody_else_notices(world: World) -> None:
     world.aws.scene.terminate(world.b.machine.id)
-    eventually(lambda: "eth0" not in world.b.run("ip", "-br", "link"))
+    eventually(lambda: "eth0" not in world.b.run("ip", "-br", "link"), "eth0 is unplugged")
     assert not world.ping(world.a, world.b.addresses[0])
     assert world.ping(world.a, world.c.addresses[0])
 
@@ -334,7 +332,7 @@ def test_what_changes_by_the_dozen_and_at_once_ends_as_ec2_says(world: World) ->
         listed = world.net.router.run("ip", "-4", "route", "show", "table", "all").split()
         return {word for word in listed if word.startswith("100.65.")}
 
-    eventually(lambda: there() == wanted)
+    eventually(lambda: there() == wanted, "the other namespace has what is wanted")
     assert world.net.trouble == ""
 
 

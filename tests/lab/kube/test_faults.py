@@ -1,4 +1,4 @@
-"""What goes wrong at the embedded API when it is told to."""
+"""Faults of the embedded API."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from cloudroute.lab.kube import KubeApi, KubeServer
+from tests.waiting import eventually
 
 NODES = "/api/v1/nodes"
 
@@ -23,13 +24,6 @@ def kube() -> KubeApi:
     kube = KubeApi()
     kube.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}})
     return kube
-
-
-@pytest.fixture
-def server(kube: KubeApi) -> Iterator[KubeServer]:
-    server = kube.serve()
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -62,7 +56,7 @@ def events(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
 def test_a_failure_strikes_as_often_as_told(
     kube: KubeApi, server: KubeServer, http: urllib3.PoolManager, code: int
 ) -> None:
-    """The request is refused and nothing is done; other verbs and resources are spared."""
+    """A failing request is refused and changes nothing; other verbs and resources work."""
     kube.faults.fail(code, "patch", "nodes", count=2)
     assert get(http, server) == 200
     assert [label(http, server, "1") for _ in range(2)] == [code, code]
@@ -90,7 +84,7 @@ def test_an_expired_watch_is_told_so_in_its_first_event(
 
 
 def test_a_delay_delays(kube: KubeApi, server: KubeServer, http: urllib3.PoolManager) -> None:
-    """The answer comes, later."""
+    """A delayed request is answered, later."""
     kube.faults.delay(0.2, "list", "nodes")
     start = time.monotonic()
     assert get(http, server) == 200
@@ -114,7 +108,7 @@ def test_a_dropped_answer_leaves_the_write_done(kube: KubeApi, server: KubeServe
 
 
 def test_a_silent_watch_stays_open(kube: KubeApi, server: KubeServer, http: urllib3.PoolManager) -> None:
-    """It is told nothing, not even its end; a watch that begins later is."""
+    """A silent watch gets no event and no end; a watch that begins later works."""
     answer = watch(http, server, timeoutSeconds="1")
     stream = events(answer)
     assert next(stream) == "ADDED"
@@ -146,15 +140,12 @@ def test_a_server_that_is_down_comes_back_with_its_objects(
         next(stream)
     with pytest.raises(HTTPError):
         get(http, server)
-    deadline = time.monotonic() + 5
-    while kube.faults.is_down:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    eventually(lambda: not kube.faults.is_down, "the API server is up again")
     assert get(http, server, f"{NODES}/a") == 200
 
 
 def test_clear_ends_every_fault(kube: KubeApi, server: KubeServer, http: urllib3.PoolManager) -> None:
-    """Failures without end, and no server for an hour."""
+    """`clear` ends endless failures and an outage of an hour."""
     kube.faults.fail(500, count=math.inf)
     assert [get(http, server) for _ in range(5)] == [500] * 5
     kube.faults.down(3600)
@@ -163,7 +154,7 @@ def test_clear_ends_every_fault(kube: KubeApi, server: KubeServer, http: urllib3
 
 
 def test_a_closed_server_serves_again_at_its_port(kube: KubeApi, http: urllib3.PoolManager) -> None:
-    """A restart: watches end, objects and versions stay."""
+    """After a restart of the server watches have ended; objects and versions are the same."""
     first = kube.serve()
     answer = watch(http, first)
     assert next(events(answer)) == "ADDED"

@@ -1,4 +1,4 @@
-"""The real API server as a part of the lab: it can go and come back, and knows whom it was told of."""
+"""The real API server in the lab: it can be stopped and started, and knows the users it was given."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kube() -> Iterator[RealKubeApi]:
 
 
 def identity(kube: RealKubeApi, user: str) -> tuple[str, set[str]]:
-    """Whom the server takes the user for, and the groups."""
+    """User name and groups, as the server sees them."""
     asking = RemoteCluster(kube.url, kube.token_of(user), kube.ca_file)
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     info = asking.request("POST", REVIEW, body)["status"]["userInfo"]
@@ -36,7 +36,7 @@ def identity(kube: RealKubeApi, user: str) -> tuple[str, set[str]]:
 
 
 def test_a_stopped_server_comes_back_as_it_was(kube: RealKubeApi) -> None:
-    """Nobody answers meanwhile; then the same address, certificate, tokens and objects, and users added meanwhile."""
+    """After a restart it has the same address, certificate, tokens and objects, and the users added meanwhile."""
     kube.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}, "data": {"a": "b"}})
     before = kube.url, kube.ca_file.read_bytes(), kube.get("configmaps", "kept", "default")
     kube.stop_server()

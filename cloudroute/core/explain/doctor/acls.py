@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cloudroute.core.explain.doctor.facts import Acl, AclRule, Facts
-from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, failed, known, listed, ok, warning
+from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, graded, known, listed, ok
 from cloudroute.types import FAMILIES, Cidr, Family, Subnet
 
 _ALL = "-1"
@@ -102,25 +102,24 @@ def _one_subnet(places: Sequence[_Place]) -> Outcome:
 
 
 def _overlay(facts: Facts) -> Outcome:
-    if not facts.policy.overlay:
-        raise Lacking("not needed with --overlay off")
-    places, port = _places(facts), facts.vxlan_port
+    port, places = facts.tunnel_port(), _places(facts)
     if len(places) == 1:
         return _one_subnet(places)
-    closed = []
+    closed: list[str] = []
     for here in places:
         for there in places:
             cidrs = _outer(here, there) if here is not there else []
             for egress, words in ((True, "to"), (False, "from")):
                 rules = _rules(here.acl, _UDP, egress=egress)
                 if found := [one for cidr in cidrs for one in refused(rules, cidr, port, port)]:
-                    closed.append(f"{_at(here.acl, [here], egress)} {words} {there.subnet.id} ({_because(found)})")
-    if closed:
-        return failed(
-            f"UDP {port} is refused by {listed(closed)}",
-            f"allow UDP {port} between the nodes' subnets in their network ACLs, in both directions",
-        )
-    return ok(f"UDP {port} passes between the nodes' subnets, both ways")
+                    closed.append(
+                        f"{_at(here.acl, [here], egress=egress)} {words} {there.subnet.id} ({_because(found)})"
+                    )
+    return graded(
+        (f"UDP {port} is refused by", closed),
+        fine=f"UDP {port} passes between the nodes' subnets, both ways",
+        todo=f"allow UDP {port} between the nodes' subnets in their network ACLs, in both directions",
+    )
 
 
 def _outer(here: _Place, there: _Place) -> list[Cidr]:
@@ -130,10 +129,7 @@ def _outer(here: _Place, there: _Place) -> list[Cidr]:
 
 
 def _pods(facts: Facts) -> Outcome:
-    pools = facts.policy.pools
-    if not pools:
-        raise Lacking("no --cluster-cidr is given")
-    places = _places(facts)
+    pools, places = facts.pools(), _places(facts)
     if len(places) == 1:
         return _one_subnet(places)
     closed: list[str] = []
@@ -146,18 +142,19 @@ def _pods(facts: Facts) -> Outcome:
                 found = {p: list(refused(_rules(acl, p, egress=egress), pool, *_PORTS)) for p in _NAMES}
                 every = [one for refusals in found.values() for one in refusals]
                 if every:
-                    words = f"{_at(acl, behind, egress)} {'to' if egress else 'from'} {pool}: {_ports(found)}"
+                    words = f"{_at(acl, behind, egress=egress)} {'to' if egress else 'from'} {pool}: {_ports(found)}"
                     answers = any(one.first <= EPHEMERAL[1] and EPHEMERAL[0] <= one.last for one in every)
                     (closed if answers else partly).append(f"{words} ({_because(every)})")
-    todo = "allow the cluster CIDR with all protocols and ports in the network ACLs of the nodes' subnets, in and out"
-    if closed:
-        return failed(f"pods' addresses are refused by {listed(closed + partly)}", todo)
-    if partly:
-        return warning(f"some ports of pods are refused by {listed(partly)}", todo)
-    return ok(f"{listed(map(str, pools))}: passes between the nodes' subnets, both ways")
+    return graded(
+        ("pods' addresses are refused by", closed and closed + partly),
+        ("some ports of pods are refused by", partly),
+        fine=f"{listed(map(str, pools))}: passes between the nodes' subnets, both ways",
+        todo="allow the cluster CIDR with all protocols and ports in the network ACLs of the nodes' subnets, in "
+        "and out",
+    )
 
 
-def _at(acl: Acl, places: Sequence[_Place], egress: bool) -> str:
+def _at(acl: Acl, places: Sequence[_Place], *, egress: bool) -> str:
     return f"{acl.id} {'out of' if egress else 'into'} {listed(place.subnet.id for place in places)}"
 
 

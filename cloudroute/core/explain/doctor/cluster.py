@@ -129,8 +129,7 @@ def _left_alone(facts: Facts) -> str:
 
 def _pools(facts: Facts) -> Outcome:
     nodes, routes = known(facts.kubernetes.nodes), known(facts.kubernetes.node_routes)
-    if not facts.policy.pools:
-        raise Lacking("no --cluster-cidr is given")
+    facts.pools()
     if problems := outside_pools(nodes, routes, facts.policy):
         return failed("; ".join(problems), "give the settings that the nodes got their pod CIDRs by")
     return ok("the pod CIDR of each node lies in a pool")

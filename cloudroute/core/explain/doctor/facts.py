@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from cloudroute.core.cluster.model import Policy
-from cloudroute.core.explain.doctor.findings import Unknown
+from cloudroute.core.explain.doctor.findings import Lacking, Unknown
 from cloudroute.dataplane import Host
 from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, RouteTableObject, Subnet
 
@@ -240,3 +240,15 @@ class Facts:
     """Address of the API server, for people."""
     masquerade_always: Sequence[Cidr] = ()
     """--masquerade-always of the agents."""
+
+    def pools(self) -> Sequence[Cidr]:
+        """The cluster CIDRs. Raises Lacking without --cluster-cidr."""
+        if not self.policy.pools:
+            raise Lacking("no --cluster-cidr is given")
+        return self.policy.pools
+
+    def tunnel_port(self) -> int:
+        """The UDP port of the overlay. Raises Lacking with --overlay off."""
+        if not self.policy.overlay:
+            raise Lacking("not needed with --overlay off")
+        return self.vxlan_port

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeVar
 
@@ -59,6 +59,23 @@ def warning(found: str, todo: str) -> Outcome:
 def failed(found: str, todo: str) -> Outcome:
     """Outcome for a problem with which the network can't work."""
     return Outcome("failed", found, todo)
+
+
+def graded(
+    broken: tuple[str, Collection[str]],
+    degraded: tuple[str, Collection[str]] = ("", ()),
+    *,
+    fine: str,
+    todo: str,
+) -> Outcome:
+    """Outcome by the worst problem found: failed, else a warning, else ok with `fine`.
+
+    `broken` and `degraded` each begin a sentence and give the places that end it; without places there is no problem.
+    """
+    for make, (words, places) in ((failed, broken), (warning, degraded)):
+        if places:
+            return make(f"{words} {listed(places)}", todo)
+    return ok(fine)
 
 
 class Check(NamedTuple, Generic[F]):

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from cloudroute.core.explain.doctor.facts import Facts, Groups, Rule
-from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, failed, known, listed, ok, warning
+from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, graded, known, listed
 from cloudroute.types import FAMILIES, Cidr, Family
 
 _ALL = "-1"
@@ -54,10 +54,8 @@ def nodes_by_groups(facts: Facts) -> tuple[Groups, list[Members]]:
 
 
 def _overlay(facts: Facts) -> Outcome:
-    if not facts.policy.overlay:
-        raise Lacking("not needed with --overlay off")
+    port = facts.tunnel_port()
     groups, classes = nodes_by_groups(facts)
-    port = facts.vxlan_port
     closed: dict[str, None] = {}
     for here, there in _tunnels(classes):
         for rules, mine, peer, words in (
@@ -66,12 +64,11 @@ def _overlay(facts: Facts) -> Outcome:
         ):
             if not any(lets(rule, "udp", port) and fits(rule, peer) for rule in rules_of(rules, mine)):
                 closed[words] = None
-    if closed:
-        return failed(
-            f"UDP {port} is closed {listed(closed)}",
-            f"allow UDP {port} between the nodes' security groups: a rule that names the group itself is enough",
-        )
-    return ok(f"UDP {port} is open between all nodes, both ways")
+    return graded(
+        (f"UDP {port} is closed", closed),
+        fine=f"UDP {port} is open between all nodes, both ways",
+        todo=f"allow UDP {port} between the nodes' security groups: a rule that names the group itself is enough",
+    )
 
 
 def _tunnels(classes: Sequence[Members]) -> Iterator[tuple[Members, Members]]:
@@ -82,9 +79,7 @@ def _tunnels(classes: Sequence[Members]) -> Iterator[tuple[Members, Members]]:
 
 
 def _pods(facts: Facts) -> Outcome:
-    pools = facts.policy.pools
-    if not pools:
-        raise Lacking("no --cluster-cidr is given")
+    pools = facts.pools()
     groups, classes = nodes_by_groups(facts)
     closed, partly = [], []
     for one in (Members(names, ()) for names in dict.fromkeys(members.groups for members in classes)):
@@ -95,12 +90,12 @@ def _pods(facts: Facts) -> Outcome:
                     closed.append(f"{words} {pool}")
                 elif not any(rule.protocol == _ALL or rule.prefix_lists for rule in fitting):
                     partly.append(f"{words} {pool}")
-    todo = "allow all traffic from and to the cluster CIDR in the nodes' security groups: a group's id fits no pod"
-    if closed:
-        return failed(f"pods' addresses are closed {listed(closed)}", todo)
-    if partly:
-        return warning(f"only some protocols or ports are open {listed(partly)}", todo)
-    return ok(f"{listed(map(str, pools))}: open from and to pods")
+    return graded(
+        ("pods' addresses are closed", closed),
+        ("only some protocols or ports are open", partly),
+        fine=f"{listed(map(str, pools))}: open from and to pods",
+        todo="allow all traffic from and to the cluster CIDR in the nodes' security groups: a group's id fits no pod",
+    )
 
 
 def rules_of(by_group: Mapping[str, Sequence[Rule]], one: Members) -> Iterator[Rule]:

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from cloudroute.core.explain.doctor.facts import Facts, MachineFacts, Networkd
 from cloudroute.core.explain.doctor.findings import Check, Outcome, failed, known, listed, ok, warning
+from cloudroute.core.node.conflist import NEEDED_PLUGINS
 from cloudroute.dataplane import VXLAN_OVERHEAD, family_of_bytes
 
-NEEDED_PLUGINS = ("ptp", "host-local")
-"""The CNI plugins that the agent requires: a copy, since core can't import it; a test compares the two."""
 FEATURES = {
     "vxlan": "the overlay is a VXLAN device",
     "nexthop objects": "a change of path is the change of one nexthop object, which loses no packet",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 from cloudroute.core.cluster.model import Policy, Snapshot
-from cloudroute.core.cluster.tables import TableUse, known_interfaces, managed_tables, survey, table_by_subnet
+from cloudroute.core.cluster.tables import TableUse, managed_tables, select, table_by_subnet, table_uses
 from cloudroute.core.explain.doctor.facts import Facts
 from cloudroute.core.explain.doctor.findings import (
     Check,
@@ -131,15 +131,14 @@ def _room(use: TableUse, family: Family, reserve: int) -> int:
 
 def _uses(facts: Facts) -> Mapping[str, TableUse]:
     """Use of the managed tables, by id. Raises Lacking."""
-    if not facts.policy.pools:
-        raise Lacking("no --cluster-cidr is given")
+    facts.pools()
     known(facts.kubernetes.nodes)
     known(facts.aws.instances)
     snapshot = snapshot_of(facts)
     ids = [table.id for table in managed(snapshot, facts.policy)]
     if not ids:
         raise Lacking("no route table was found")
-    return survey(snapshot, facts.policy, ids, ids, table_by_subnet(snapshot), known_interfaces(snapshot))
+    return table_uses(snapshot, facts.policy, select(snapshot, facts.policy)._replace(table_ids=ids))
 
 
 def _foreign(facts: Facts) -> Outcome:
@@ -162,9 +161,7 @@ def _foreign(facts: Facts) -> Outcome:
 
 
 def _overlap(facts: Facts, ranges: Iterable[tuple[Cidr, str]], where: str) -> Outcome:
-    pools = facts.policy.pools
-    if not pools:
-        raise Lacking("no --cluster-cidr is given")
+    pools = facts.pools()
     every = list(ranges)
     hits = [f"{pool} and {cidr} of {whose}" for pool in pools for cidr, whose in every if pool.overlaps(cidr)]
     if hits:

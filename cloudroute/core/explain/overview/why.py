@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from cloudroute.core.cluster.members import Member
 from cloudroute.core.cluster.notices import agent_trouble
-from cloudroute.core.cluster.tables import TableUse, survey
+from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.tables import TableUse, table_uses
 from cloudroute.core.explain.overview.cycle import Cycle
 from cloudroute.core.explain.overview.pairs import Pairs
 from cloudroute.types import NodeRoute
@@ -22,14 +23,12 @@ class Reasons:
     def __init__(self, cycle: Cycle, pairs: Pairs) -> None:
         decision, snapshot = cycle.decision, cycle.snapshot
         self._snapshot, self._policy, self._pairs = snapshot, decision.policy, pairs
-        self.uses = survey(
-            snapshot, decision.policy, decision.uses, decision.managed, decision.table_of, decision.known
-        )
+        self.uses = table_uses(snapshot, decision.policy, decision.selection, decision.uses)
         """Use of the route tables at the end of the cycle."""
         self._managed = {use.table.id: use for use in self.uses.values() if use.managed}
         self._members = {member.name: (index, member) for index, member in enumerate(decision.membership.members)}
-        self._refused = {node.name: condition.message for node, condition in decision.membership.refused}
-        self._blocked = {member.name for member in decision.membership.blocked}
+        self._states = decision.membership.nodes
+        self._refused = {node.name: condition.message for node, condition in decision.membership.refusals}
         self._grants = {table_id: granted for table_id, granted in decision.grants.items() if granted}
         self._full = {table_id: self._is_full(use) for table_id, use in self._managed.items()}
         self._foreign = {table_id: frozenset(use.foreign) for table_id, use in self._managed.items()}
@@ -59,7 +58,7 @@ class Reasons:
             return node.problem or "its providerID names no EC2 instance"
         if name in self._refused:
             return self._refused[name]
-        if name in self._blocked:
+        if self._states.get(name) is State.BLOCKED:
             return "it waits until a node that has gone has given up its name or its pod CIDR"
         instance = self._snapshot.instances.get(node.instance_id)
         if instance is None:
@@ -70,10 +69,10 @@ class Reasons:
 
     def _of_itself(self, name: str, record: NodeRoute) -> Iterator[str]:
         """Reasons why the node can't be native in any table."""
-        found = self._members.get(name)
-        if found and found[1].dead:
+        state = self._states.get(name)
+        if state is State.DEAD:
             yield "its instance is terminated"
-        elif found and not found[1].known:
+        elif state is State.MISSING:
             yield "EC2 does not show its instance"
         elif self._checked(record):
             yield "its source/dest check is on"

@@ -6,8 +6,8 @@ import os
 import sys
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import LabName, demand_root, locate
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.commands.hosts import LabName, demand_root, locate
 
 
 def run(invocation: Invocation) -> int:

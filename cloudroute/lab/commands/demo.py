@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import demand_root
-from cloudroute.commands.serving import lab_extra
+from cloudroute.commands.ending import lab_extra
 from cloudroute.config import setting
 from cloudroute.config.values import matching, switch
+from cloudroute.lab.commands.hosts import demand_root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,17 +16,17 @@ class DemoOptions:
     """Options that are flags only, without an environment variable or a key in the file."""
 
     packets: bool = setting(
-        False,
         switch("on", "off"),
         "Demo",
         "Play the one with real packets between hosts; needs Linux and root.",
+        default=False,
         bare="on",
     )
     record: str = setting(
-        "",
         matching(r"[^\0\n]+\.svg", "a path that ends in .svg", "FILE.svg"),
         "Demo",
         "Where to save the last picture.",
+        default="",
     )
 
 

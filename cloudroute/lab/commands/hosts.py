@@ -19,10 +19,10 @@ class LabName:
     """Options that are flags only, without an environment variable or a key in the file."""
 
     name: str = setting(
-        DEFAULT_NAME,
         matching(r"[a-z][a-z0-9]{0,9}", "a name of up to 10 small letters and digits, a letter first", "NAME"),
         "Lab",
         "Which lab: several can be up at once.",
+        default=DEFAULT_NAME,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import LabName, demand_root
 from cloudroute.commands.output import Table, write_result
 from cloudroute.config import OutputSettings
+from cloudroute.lab.commands.hosts import LabName, demand_root
 
 
 def run(invocation: Invocation) -> int:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import LabName, Place, demand_root, locate
 from cloudroute.commands.output import Table, write_result
 from cloudroute.config import OutputSettings, setting
 from cloudroute.config.values import whole
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.commands.hosts import LabName, Place, demand_root, locate
 
 INTERVAL_SECONDS = 0.1
 WAIT_SECONDS = 1
@@ -22,7 +22,7 @@ WAIT_SECONDS = 1
 class LabPingOptions:
     """Options that are flags only, without an environment variable or a key in the file."""
 
-    count: int = setting(10, whole(1, 100_000), "Ping", "How many packets to each address.")
+    count: int = setting(whole(1, 100_000), "Ping", "How many packets to each address.", default=10)
 
 
 def run(invocation: Invocation) -> int:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import LabName, demand_root, named
+from cloudroute.commands.ending import lab_extra
 from cloudroute.commands.output import write_lines
-from cloudroute.commands.serving import lab_extra
 from cloudroute.config import setting
 from cloudroute.config.values import switch, whole
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.commands.hosts import LabName, demand_root, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,19 +28,19 @@ MOST_LOG_CHARACTERS = 2000
 class LabUpOptions:
     """Options that are flags only, without an environment variable or a key in the file."""
 
-    nodes: int = setting(6, whole(1, 300), "Lab", "How many hosts, spread over the zones.")
-    zones: int = setting(3, whole(1, 3), "Lab", "How many zones, each with a subnet and a route table.")
+    nodes: int = setting(whole(1, 300), "Lab", "How many hosts, spread over the zones.", default=6)
+    zones: int = setting(whole(1, 3), "Lab", "How many zones, each with a subnet and a route table.", default=3)
     route_limit: int = setting(
-        50, whole(2, 1000), "Lab", "Entries that each route table may hold, per family.", unit="entries"
+        whole(2, 1000), "Lab", "Entries that each route table may hold, per family.", default=50, unit="entries"
     )
-    pods: int = setting(2, whole(0, 20), "Lab", "How many pods on each host.")
-    ipv6: bool = setting(True, switch("on", "off"), "Lab", "Whether there is IPv6 besides IPv4.")
+    pods: int = setting(whole(0, 20), "Lab", "How many pods on each host.", default=2)
+    ipv6: bool = setting(switch("on", "off"), "Lab", "Whether there is IPv6 besides IPv4.", default=True)
     real: bool = setting(
-        False,
         switch("on", "off"),
         "Lab",
         "Real nodes: kubelet and containerd on each, a scheduler, pods in containers. Needs what "
         "tests/tools/kube-assets.sh builds, and Debian's containerd, runc and busybox-static.",
+        default=False,
         bare="on",
     )
 

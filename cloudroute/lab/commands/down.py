@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cloudroute.commands.command import Command, Invocation
-from cloudroute.commands.lab_hosts import LabName, demand_root
 from cloudroute.commands.output import write_lines
+from cloudroute.lab.commands.hosts import LabName, demand_root
 
 
 def run(invocation: Invocation) -> int:

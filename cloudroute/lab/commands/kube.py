@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.ending import lab_extra
 from cloudroute.commands.output import write_exactly
-from cloudroute.commands.serving import EVERY_ADDRESS, lab_extra, listening, stop_on_signal
+from cloudroute.commands.serving import EVERY_ADDRESS, listening, stop_on_signal
 from cloudroute.config import Address, setting
 from cloudroute.config.values import listen_address, matching
 
@@ -18,13 +19,13 @@ class LabKubeOptions:
     """Options that are flags only: a variable like CLOUDROUTE_KUBECONFIG is meant for the controller beside the lab."""
 
     listen: Address = setting(  # noqa: RUF009 - setting() makes a dataclass field
-        Address("127.0.0.1", 6443), listen_address(), "Lab", "Where to answer; port 0 takes any free one."
+        listen_address(), "Lab", "Where to answer; port 0 takes any free one.", default=Address("127.0.0.1", 6443)
     )
     kubeconfig: str = setting(
-        "",
         matching(r"[^\0\n]+", "a file's path", "FILE"),
         "Lab",
         "Where to write a kubeconfig for it; else into a new temporary file.",
+        default="",
     )
 
 

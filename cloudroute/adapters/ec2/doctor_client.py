@@ -7,7 +7,7 @@ others. This module loads botocore's whole model of EC2, which a command can aff
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ import boto3
 from botocore.config import Config
 
 from cloudroute.adapters.ec2 import errors
+from cloudroute.adapters.ec2.calls import chunks
+from cloudroute.adapters.ec2.parse import Raw
 from cloudroute.core.explain.doctor.facts import (
     Acl,
     AclRule,
@@ -28,10 +30,7 @@ from cloudroute.errors import ApiError, Forbidden, Retryable
 from cloudroute.ports import Clock
 from cloudroute.types import Cidr
 
-Raw = Mapping[str, Any]
-
 _SECONDS = 5
-_FILTER_VALUES = 200
 _IN_USE = ("active", "pending-acceptance", "provisioning")
 """States of a peering connection that carries traffic or soon may."""
 
@@ -43,7 +42,7 @@ class Identity(NamedTuple):
     seconds_ahead: float | None
 
 
-class Survey:
+class DoctorClient:
     """Reads, and DryRuns of writes. All methods raise errors.ApiError."""
 
     def __init__(self, session: boto3.Session, region: str, clock: Clock) -> None:
@@ -111,7 +110,7 @@ class Survey:
     def options(self, instance_ids: Collection[str]) -> Mapping[str, InstanceOptions]:
         """Options of each instance that only doctor reads."""
         found = {}
-        for chunk in _chunks(instance_ids):
+        for chunk in chunks(instance_ids):
             filters = [{"Name": "instance-id", "Values": chunk}]
             for page in self._pages("DescribeInstances", chunk[0], Filters=filters, MaxResults=1000):
                 for raw in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
@@ -121,7 +120,7 @@ class Survey:
     def groups(self, instance_ids: Collection[str], others: Collection[str]) -> Groups:
         """The security groups of the instances' primary interfaces; the rules of these, and of `others`."""
         of_instance = {}
-        for chunk in _chunks(instance_ids):
+        for chunk in chunks(instance_ids):
             filters = [
                 {"Name": "attachment.instance-id", "Values": chunk},
                 {"Name": "attachment.device-index", "Values": ["0"]},
@@ -130,7 +129,7 @@ class Survey:
                 for raw in page["NetworkInterfaces"]:
                     of_instance[raw["Attachment"]["InstanceId"]] = frozenset(g["GroupId"] for g in raw["Groups"])
         ingress, egress = {}, {}
-        for chunk in _chunks({*others, *(group for groups in of_instance.values() for group in groups)}):
+        for chunk in chunks({*others, *(group for groups in of_instance.values() for group in groups)}):
             filters = [{"Name": "group-id", "Values": chunk}]
             for page in self._pages("DescribeSecurityGroups", chunk[0], Filters=filters, MaxResults=1000):
                 for raw in page["SecurityGroups"]:
@@ -166,12 +165,6 @@ def _method(action: str) -> str:
 
 def _resource(params: Raw) -> str:
     return str(params.get("RouteTableId") or params.get("NetworkInterfaceId") or "*")
-
-
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    every = sorted(values)
-    for start in range(0, len(every), _FILTER_VALUES):
-        yield every[start : start + _FILTER_VALUES]
 
 
 def _cidrs(side: Raw | None) -> tuple[Cidr, ...]:

@@ -56,8 +56,8 @@ class Election(Protocol):
     def holder(self) -> str: ...
 
 
-class Status:
-    """Status of the process: written by the loop's thread, read by the threads of requests."""
+class StatusPage:
+    """State of the process for the page: written by the loop's thread, read by the threads of requests."""
 
     def __init__(self, cluster_name: str, election: Election, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._cluster_name, self._election, self._monotonic = cluster_name, election, monotonic

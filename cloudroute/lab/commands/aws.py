@@ -6,8 +6,9 @@ import threading
 from dataclasses import dataclass
 
 from cloudroute.commands.command import Command, Invocation
+from cloudroute.commands.ending import lab_extra
 from cloudroute.commands.output import write_exactly
-from cloudroute.commands.serving import EVERY_ADDRESS, lab_extra, listening, stop_on_signal
+from cloudroute.commands.serving import EVERY_ADDRESS, listening, stop_on_signal
 from cloudroute.config import Address, setting
 from cloudroute.config.values import listen_address, matching, switch, whole
 
@@ -17,22 +18,22 @@ class LabAwsOptions:
     """Options that are flags only: a variable like CLOUDROUTE_LISTEN is meant for the controller beside the lab."""
 
     listen: Address = setting(  # noqa: RUF009 - setting() makes a dataclass field
-        Address("127.0.0.1", 5000), listen_address(), "Lab", "Where to answer; port 0 takes any free one."
+        listen_address(), "Lab", "Where to answer; port 0 takes any free one.", default=Address("127.0.0.1", 5000)
     )
     region: str = setting(
-        "eu-central-1",
         matching(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region like eu-central-1", "REGION"),
         "Lab",
         "The region of the account.",
+        default="eu-central-1",
     )
     route_quota: int = setting(
-        50, whole(1, 1000), "Lab", "Entries that each route table may hold, per family.", unit="entries"
+        whole(1, 1000), "Lab", "Entries that each route table may hold, per family.", default=50, unit="entries"
     )
     throttle: bool = setting(
-        False, switch("on", "off"), "Lab", "Answer RequestLimitExceeded by AWS's own token buckets.", bare="on"
+        switch("on", "off"), "Lab", "Answer RequestLimitExceeded by AWS's own token buckets.", default=False, bare="on"
     )
     enforce_iam: bool = setting(
-        False, switch("on", "off"), "Lab", "Allow a caller only what its IAM policies do.", bare="on"
+        switch("on", "off"), "Lab", "Allow a caller only what its IAM policies do.", default=False, bare="on"
     )
 
 

@@ -1,0 +1,160 @@
+"""Route tables and instances as last described, with our own writes that no describe has shown yet.
+
+EC2 is eventually consistent: after a write, a describe may answer an older state for seconds to minutes (Amazon EC2
+Developer Guide, "Eventual consistency"). So a write is pending, and counts more than a describe, until one of these:
+
+    a describe shows the written value        from then on a change by another program is seen at once
+    a describe shows any other, later value   neither written by us nor there before: it can only be newer
+    EC2 refuses a write as contradictory      the next describe tells the state
+    a minute has passed
+
+Describes of one resource are assumed to go forward in time. Two writes to one resource that are both pending can't be
+told from the state before them (absent, created, deleted: which "absent" is shown?), so the second one stays pending
+for its minute even if a describe shows its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
+from typing import Generic, NamedTuple, TypeVar
+
+from cloudroute.types import Cidr, Instance, Route, RouteTable
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+PENDING_SECONDS = 60.0
+
+
+class _Write(NamedTuple, Generic[V]):
+    value: V
+    at: float
+    earlier: frozenset[V]
+    """Values that a describe may still show: those before this write, and before the pending ones that it replaced."""
+    alone: bool
+    """Whether no other value was pending: then a describe that shows this one proves that it has arrived."""
+
+
+class PendingWrites(Generic[K, V]):
+    """Values that we wrote and that no describe has shown yet, by resource. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._writes: dict[K, _Write[V]] = {}  # in the order of `at`: the oldest come first
+
+    def add(self, key: K, value: V, *, earlier: frozenset[V], now: float) -> None:
+        """Record a write that replaced one of the values `earlier`."""
+        self._expire(now)
+        old = self._writes.pop(key, None)
+        alone = old is None or (old.alone and old.value == value)
+        if old is not None:
+            earlier |= old.earlier | {old.value}
+        self._writes[key] = _Write(value, now, earlier, alone)
+
+    def drop(self, key: K) -> None:
+        """Forget a write because EC2 has contradicted it."""
+        self._writes.pop(key, None)
+
+    def keys(self, now: float) -> tuple[K, ...]:
+        """Resources with a pending write."""
+        self._expire(now)
+        return tuple(self._writes)
+
+    def merge(self, key: K, shown: V) -> V:
+        """Return the value of `key`, one of `keys`, now that a describe has shown `shown`."""
+        write = self._writes[key]
+        newer = shown != write.value and shown not in write.earlier
+        if newer or (write.alone and shown == write.value):
+            del self._writes[key]
+        return shown if newer else write.value
+
+    def _expire(self, now: float) -> None:
+        while self._writes:
+            oldest = next(iter(self._writes))
+            if now - self._writes[oldest].at < PENDING_SECONDS:
+                return
+            del self._writes[oldest]
+
+
+class KnownTables:
+    """Route tables by id: `current` is the last describe with our pending writes."""
+
+    def __init__(self) -> None:
+        self._described: Mapping[str, RouteTable] = {}
+        self.current: dict[str, RouteTable] = {}
+        self._pending: PendingWrites[tuple[str, Cidr], str | None] = PendingWrites()
+        """(table id, destination) -> the target; None means no route."""
+
+    def describe(self, tables: Iterable[RouteTable], now: float) -> None:
+        """Take a describe of all tables."""
+        self._described = {table.id: table for table in tables}
+        self.current = dict(self._described)
+        hidden: dict[str, dict[Cidr, str | None]] = {}
+        for table_id, destination in self._pending.keys(now):
+            if table := self._described.get(table_id):
+                shown = _target(table, destination)
+                target = self._pending.merge((table_id, destination), shown)
+                if target != shown:  # else the route keeps the state that is shown: it may be a blackhole
+                    hidden.setdefault(table_id, {})[destination] = target
+        for table_id, targets in hidden.items():
+            self.current[table_id] = _with_targets(self._described[table_id], targets)
+
+    def write(self, table_id: str, destination: Cidr, target: str | None, now: float) -> None:
+        """Take a write of ours to a described table that succeeded, or a deletion that found nothing to delete."""
+        table = self.current[table_id]
+        earlier = frozenset([_target(self._described[table_id], destination), _target(table, destination)])
+        self._pending.add((table_id, destination), target, earlier=earlier, now=now)
+        self.current[table_id] = _with_targets(table, {destination: target})
+
+    def contradict(self, table_id: str, destination: Cidr) -> None:
+        """Forget writes to a route because EC2 refused one as contradictory: the next describe tells its target."""
+        self._pending.drop((table_id, destination))
+
+
+class KnownInstances:
+    """Instances by id: `current` is the last describe of each with our pending writes."""
+
+    def __init__(self) -> None:
+        self.current: dict[str, Instance] = {}
+        self._pending: PendingWrites[tuple[str, str], bool] = PendingWrites()
+        """(instance id, ENI) -> its source/dest check."""
+
+    def describe(self, instances: Mapping[str, Instance], now: float) -> None:
+        """Take a describe of some instances."""
+        self.current |= instances
+        for instance_id, interface_id in self._pending.keys(now):
+            for interface in instances[instance_id].interfaces if instance_id in instances else ():
+                if interface.id == interface_id:
+                    check = self._pending.merge((instance_id, interface_id), interface.source_dest_check)
+                    self._set_check(instance_id, interface_id, on=check)
+
+    def disable_check(self, instance_id: str, interface_id: str, now: float) -> None:
+        """Take a source/dest check that we switched off."""
+        self._pending.add((instance_id, interface_id), False, earlier=frozenset([True]), now=now)
+        self._set_check(instance_id, interface_id, on=False)
+
+    def forget(self, instance_ids: Iterable[str]) -> None:
+        """Drop what was described of these."""
+        for id_ in instance_ids:
+            self.current.pop(id_, None)
+
+    def _set_check(self, instance_id: str, interface_id: str, *, on: bool) -> None:
+        if instance := self.current.get(instance_id):
+            interfaces = [replace(i, source_dest_check=on) if i.id == interface_id else i for i in instance.interfaces]
+            self.current[instance_id] = replace(instance, interfaces=tuple(interfaces))
+
+
+def _target(table: RouteTable, destination: Cidr) -> str | None:
+    route = table.routes.get(destination)
+    return route.target if route else None
+
+
+def _with_targets(table: RouteTable, targets: Mapping[Cidr, str | None]) -> RouteTable:
+    """Return the table with active routes to these targets, and without the destinations whose target is None."""
+    routes = dict(table.routes)
+    for destination, target in targets.items():
+        if target is None:
+            routes.pop(destination, None)
+        else:
+            routes[destination] = Route(destination, target)
+    return replace(table, routes=routes)

@@ -1,0 +1,117 @@
+"""Changes of route tables: routes of members that have a slot, and deletions of our routes without one.
+
+To native: the journal (NodeRoute) comes before the route. To overlay: the withdrawal and the drain come before the
+deletion. A deletion comes before the route that needs its entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from cloudroute.core.cluster.diff import Comparison
+from cloudroute.core.cluster.draining import Drain, StoppedAgents, drain, journal
+from cloudroute.core.cluster.members import Departure, Member
+from cloudroute.core.cluster.model import ChangeRoute, Key, Snapshot, WriteNodeRoute
+from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.tables import TableUse
+from cloudroute.types import Cidr
+
+Writes = Mapping[str, WriteNodeRoute]
+
+
+class RouteChanges(NamedTuple):
+    """Changes of all tables, and the timers of routes that drain."""
+
+    steps: tuple[ChangeRoute, ...]
+    drains: tuple[Drain, ...]
+
+
+def change_routes(
+    snapshot: Snapshot, found: Comparison, agents: StoppedAgents, writes: Writes, ready: Sequence[Departure]
+) -> RouteChanges:
+    """Create and replace routes of members; delete those of departures that are `ready`, and those without a slot.
+
+    `writes`: the writes of NodeRoutes in this plan, by name.
+    """
+    steps: list[ChangeRoute] = []
+    drains: list[Drain] = []
+    for table_id, use in found.uses.items():
+        deletions: list[ChangeRoute] = []
+        for cidr, member in _without_slot(found, use):
+            name = member.name if member else ""
+            if use.ours[cidr].blackhole or (member and member.state is State.DEAD):  # no packet arrives by it
+                deletions.append(_delete(table_id, cidr, name, journal(writes, name)))
+            elif member is None or _is_withdrawn(table_id, cidr, member):
+                words = f"the route {cidr} in {table_id} to drain"
+                drains.append(drain(snapshot, found.policy, agents, (table_id, cidr), words))
+                if not drains[-1].wait:
+                    deletions.append(_delete(table_id, cidr, name))
+        deletions += _of_departures(use, ready, writes)
+        steps += [*deletions, *_fill(found, use, deletions, writes)]
+    return RouteChanges(tuple(steps), tuple(drains))
+
+
+def _without_slot(found: Comparison, use: TableUse) -> list[tuple[Cidr, Member | None]]:
+    """Our routes that no member shall have in this table, each with the member that has its CIDR."""
+    membership, granted = found.membership, found.grants[use.table.id]
+    if not found.gaps[use.table.id] and len(use.ours) == sum([len(member.routed) for member in granted.values()]):
+        return []  # each entry is a granted one
+    rightful = {cidr for member in granted.values() for cidr in member.routed}
+    index_of, members = membership.index_of, membership.members
+    return [
+        (cidr, members[index_of[cidr]] if cidr in index_of else None)
+        for cidr in use.ours
+        if cidr not in rightful and cidr not in membership.held
+    ]
+
+
+def _is_withdrawn(table_id: str, cidr: Cidr, member: Member) -> bool:
+    """Whether no agent is told to use a route."""
+    return member.record is None or table_id not in member.record.spec.native_in or cidr not in member.routed
+
+
+def _of_departures(use: TableUse, ready: Sequence[Departure], writes: Writes) -> list[ChangeRoute]:
+    """Deletions of the routes of departures."""
+    # A node that was renamed and removed at once has two NodeRoutes with the same CIDR: the first one deletes.
+    names: dict[Cidr, str] = {}
+    for record, _, cidrs in ready:
+        for cidr in cidrs:
+            if cidr in use.ours:
+                names.setdefault(cidr, record.name)
+    return [_delete(use.table.id, cidr, name, journal(writes, name)) for cidr, name in names.items()]
+
+
+def _delete(table_id: str, cidr: Cidr, name: str, after: tuple[Key, ...] = ()) -> ChangeRoute:
+    return ChangeRoute("delete", table_id, cidr, "", name, after)
+
+
+def _fill(found: Comparison, use: TableUse, deletions: Sequence[ChangeRoute], writes: Writes) -> Iterator[ChangeRoute]:
+    """Add routes to the members, in their order, as far as entries are free now or freed by a deletion before."""
+    table_id, reserve = use.table.id, found.policy.route_reserve
+    gaps = found.gaps[table_id]
+    entries = {
+        family: _entries(use.free(family) - reserve, [s.key for s in deletions if s.destination.family == family])
+        for family in (use.families if gaps else ())
+    }
+    for index, gap in gaps.items():
+        member = found.grants[table_id][index]
+        if member.state in (State.MISSING, State.DEAD):
+            continue
+        # The journal comes before the route: after a crash in between, the route would count as foreign.
+        before = journal(writes, member.name)
+        for cidr in gap.astray:
+            yield ChangeRoute("replace", table_id, cidr, member.interface_id, member.name, before)
+        if all(entries[cidr.family] for cidr in gap.missing):
+            for cidr in gap.missing:
+                after = (*before, *entries[cidr.family].pop())
+                yield ChangeRoute("create", table_id, cidr, member.interface_id, member.name, after)
+
+
+def _entries(free: int, freed: Sequence[Key]) -> list[tuple[Key, ...]]:
+    """Entries that new routes can take, the last one first, each with the deletions that come before it.
+
+    `free`: entries that are free now; below 0 when the table holds more than it should: that many deletions come first.
+    """
+    over = max(0, -free)
+    return [*[(*freed[:over], key) for key in reversed(freed[over:])], *[()] * free]

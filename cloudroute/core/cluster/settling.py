@@ -1,0 +1,192 @@
+"""To native: NodeRoute, routes and source/dest check, `settle_seconds`, then the paths are published.
+
+They wait while the agent reports not ready. The timers are in `Carryover`; a controller that lost it (a restart) starts
+them anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cloudroute.core.cluster.diff import Comparison, Gap
+from cloudroute.core.cluster.members import Member
+from cloudroute.core.cluster.model import (
+    DeleteNodeRoute,
+    DisableSourceDestCheck,
+    Key,
+    Notice,
+    Policy,
+    Snapshot,
+    Wait,
+    WriteNodeRoute,
+)
+from cloudroute.core.cluster.notices import agent_trouble, held_back, is_stopped, withdrawn
+from cloudroute.core.cluster.states import State
+from cloudroute.types import NodeRouteSpec
+
+Lacking = Sequence[tuple[str, Gap]]
+"""Ids of the tables in which a member lacks routes, each with the gap."""
+
+
+class Publication(NamedTuple):
+    """Writes of the members' NodeRoutes, and all that a member needs before its paths are published."""
+
+    replaced: tuple[DeleteNodeRoute, ...]
+    """NodeRoutes of predecessors: they come before the writes of their names."""
+    writes: Mapping[str, WriteNodeRoute]
+    """By name: the NodeRoutes that differ from their members."""
+    checks: tuple[DisableSourceDestCheck, ...]
+    settling: Mapping[tuple[str, str], float]
+    """Timers, as in `Carryover`."""
+    waits: tuple[Wait, ...]
+    notices: tuple[Notice, ...]
+
+
+class _Settling(NamedTuple):
+    """Whether a member's new paths can be published: in place for long enough, and no further one about to follow."""
+
+    done: bool
+    timers: Mapping[tuple[str, str], float] = {}
+    wait: Wait | None = None
+    notice: Notice | None = None
+
+
+def publish_members(snapshot: Snapshot, found: Comparison) -> Publication:
+    """Write the NodeRoutes that differ from their members, and switch off the source/dest checks that are still on."""
+    membership = found.membership
+    replaced = [DeleteNodeRoute(member.predecessor) for member in membership.members if member.predecessor]
+    before = {step.node.name: (step.key,) for step in membership.assign}
+    before |= {step.old.name: (step.key,) for step in replaced}
+    writes: dict[str, WriteNodeRoute] = {}
+    settled: list[_Settling] = []
+    notices: list[Notice | None] = []
+    reached, lacking = _granted(found)
+    for index, member in enumerate(membership.members):
+        record = member.record
+        native, subnet = _paths(member, reached.get(index, ()), found.policy)
+        if record is None or record.spec.native_in != native or record.spec.subnet_id != subnet:
+            settling = _settle(snapshot, found, member, native, subnet, lacking.get(index, ()))
+            settled.append(settling)
+            notices.append(settling.notice)
+            if not settling.done:
+                native, subnet = _published(record.spec if record else None, native, subnet)
+        old = record if record and record.name == member.name else None
+        if old is None or not _is_published(old.spec, member, native, subnet):
+            spec = _spec(member, native, subnet)
+            writes[member.name] = WriteNodeRoute(member.name, old, spec, before.get(member.name, ()))
+            notices.append(withdrawn(member, record, spec, found.uses) if record else None)
+    return Publication(
+        tuple(replaced),
+        writes,
+        tuple([_check(member) for member in membership.members if member.state is State.JOINING]),
+        {key: since for settling in settled for key, since in settling.timers.items()},
+        tuple([settling.wait for settling in settled if settling.wait]),
+        tuple([notice for notice in notices if notice]),
+    )
+
+
+def _check(member: Member) -> DisableSourceDestCheck:
+    return DisableSourceDestCheck(member.interface_id, member.instance_id, member.name, member.table_id)
+
+
+def _granted(found: Comparison) -> tuple[dict[int, list[str]], dict[int, list[tuple[str, Gap]]]]:
+    """By member: the tables that have all its routes, in order, and the tables with a gap."""
+    reached: dict[int, list[str]] = {}
+    lacking: dict[int, list[tuple[str, Gap]]] = {}
+    for table_id in sorted(found.grants):
+        gaps = found.gaps[table_id]
+        for index in found.grants[table_id]:
+            if index in gaps:
+                lacking.setdefault(index, []).append((table_id, gaps[index]))
+            elif index in reached:
+                reached[index].append(table_id)
+            else:
+                reached[index] = [table_id]
+    return reached, lacking
+
+
+def _paths(member: Member, reached: Sequence[str], policy: Policy) -> tuple[tuple[str, ...], str]:
+    """Tables that lead to the member, and the subnet on which it can be reached directly; "" for none."""
+    if member.state is State.JOINING:
+        return (), ""
+    return tuple(reached), "" if policy.direct_routing == "off" else member.subnet_id
+
+
+def _published(old: NodeRouteSpec | None, native: tuple[str, ...], subnet: str) -> tuple[tuple[str, ...], str]:
+    """Those of the paths that are published already.
+
+    All changes of a node are published together: one write, not one for each table and the check.
+    """
+    if old is None:
+        return (), ""
+    native = tuple([table_id for table_id in native if table_id in old.native_in])
+    return native, subnet if subnet == old.subnet_id else ""
+
+
+def _spec(member: Member, native: tuple[str, ...], subnet: str) -> NodeRouteSpec:
+    return NodeRouteSpec(
+        member.cidrs, member.node.node_ips, member.instance_id, member.interface_id, subnet, member.table_id, native
+    )
+
+
+def _is_published(old: NodeRouteSpec, member: Member, native: Sequence[str], subnet: str) -> bool:
+    """Whether the NodeRoute has these paths and the member's ENI, route table, node IPs and pod CIDRs."""
+    return (
+        old.native_in == native
+        and old.subnet_id == subnet
+        and old.network_interface_id == member.interface_id
+        and old.route_table_id == member.table_id
+        and old.node_ips == member.node.node_ips
+        and old.pod_cidrs == member.cidrs
+    )
+
+
+def _settle(
+    snapshot: Snapshot, found: Comparison, member: Member, native: Sequence[str], subnet: str, lacking: Lacking
+) -> _Settling:
+    if member.state in (State.MISSING, State.DEAD):
+        return _Settling(False)  # the state of its source/dest check is not known either
+    old = member.record.spec if member.record else None
+    new = [table_id for table_id in native if old is None or table_id not in old.native_in]
+    if subnet and (old is None or old.subnet_id != subnet):
+        new.append("")
+    timers = {(what, member.instance_id): _since(snapshot, what, member.instance_id) for what in new}
+    until = max([since + found.policy.settle_seconds for since in timers.values()], default=0.0)
+    if any(_coming(snapshot, found, member, table_id, gap) for table_id, gap in lacking):
+        return _Settling(False, timers)
+    if until > snapshot.now:
+        return _Settling(False, timers, Wait(until, f"{member.name} to settle"))
+    return _ready(member, new, timers)
+
+
+def _since(snapshot: Snapshot, table_id: str, instance_id: str) -> float:
+    """Monotonic second since which a path is in place: now, unless an earlier plan found it."""
+    return snapshot.carryover.settling.get((table_id, instance_id), snapshot.now)
+
+
+def _ready(member: Member, new: Sequence[str], timers: Mapping[tuple[str, str], float]) -> _Settling:
+    """Let `new` paths wait while the node's own agent reports that it can't receive.
+
+    A missing report counts as ready: there may be no agent yet, or an older one. Published paths stay in any case.
+    """
+    status = member.record.status if member.record else {}
+    trouble = agent_trouble(status) if new else ""
+    if not trouble:
+        return _Settling(True, timers)
+    # An upgrade stops every agent for a moment: no Event for that.
+    silent = is_stopped(status)
+    return _Settling(False, timers, None, None if silent else held_back(member, [t for t in new if t], trouble))
+
+
+def _coming(snapshot: Snapshot, found: Comparison, member: Member, table_id: str, gap: Gap) -> bool:
+    """Whether a missing route will exist soon: it can be requested now and has not failed.
+
+    If it waits for another route to drain or for a back-off, the node's other paths do not wait for it.
+    """
+    keys: list[Key] = [("route", table_id, str(cidr)) for cidr in (*gap.missing, *gap.astray)]
+    if member.state is State.JOINING:
+        keys.append(("check", member.interface_id))
+    use, reserve = found.uses[table_id], found.policy.route_reserve
+    room = all(use.free(cidr.family) > reserve for cidr in gap.missing)
+    return bool(keys) and room and snapshot.held.isdisjoint(keys)
