@@ -181,6 +181,8 @@ class Pool:
 
     def __init__(self, api: Api, link: Link) -> None:
         self._api, self._link = api, link
+        self.freeze_seconds = 0.0
+        """Seconds for which the process freezes when its next write of the Lease has arrived, before the answer has."""
 
     def request(
         self,
@@ -206,6 +208,9 @@ class Pool:
         def serve() -> Answer:
             if not preload_content:
                 return api.watch(link, target, seconds)
+            if self.freeze_seconds and method != "GET" and "/leases" in target:
+                link.group.paused_until = link.scheduler.now + self.freeze_seconds
+                self.freeze_seconds = 0.0
             return api.handle(who, method, target, headers.get("Content-Type", ""), body or b"")
 
         try:

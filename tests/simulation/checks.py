@@ -23,6 +23,8 @@ FRESH_SECONDS = 8.0
 """Greatest age of the read on which a route is deleted, in seconds: 5 s, and the duration of the calls."""
 MEMORY_SECONDS = 60.0
 """Seconds for which a write of our own overrides describes that do not show it: core.cluster.pending."""
+LEASE_SECONDS = 15.0
+"""Duration of the Lease: the fence of a process that held it when it was deleted is closed after that."""
 NOTICE_SECONDS = 14.0
 """Seconds until a controller knows of a Node and its write has arrived: two messages over a slow link, and a cycle."""
 CYCLE_SECONDS = 5.0
@@ -96,6 +98,7 @@ class Checks:
         sim.scheduler.record(f"EC2: {request.action} {words} by {who}: {response.code}")
         self._of_our_pool(who, request.action)
         self._fenced(who, request.action)
+        sim.repeats.check(who, request)
         if response.status != 200:
             return
         self.writes += 1
@@ -126,6 +129,9 @@ class Checks:
         # A client that takes a held Lease without waiting (the fault "lease stolen") is no process of ours.
         other = holder != who and holder in self.sim.processes
         require(not other, 6, f"{action} by {who}, but {holder} holds the lease")
+        self._alone(who, action)
+
+    def _alone(self, who: str, action: str) -> None:
         for name, replica in self.sim.processes.items():
             open_too = name != who and replica.name == name and replica.group.alive and replica.may_write
             require(not open_too, 6, f"{action} by {who} while the fence of {name} is open")
@@ -184,6 +190,8 @@ class Checks:
         if who not in self.sim.processes:
             return
         self._of_our_pool(who, request.target)
+        if request.resource.plural == "leases" and self.sim.scheduler.now - self.sim.lease_deleted > LEASE_SECONDS:
+            self._alone(who, "write of the Lease")
         if request.resource.plural in ("events", "leases"):
             return
         plural, verb = request.target, request.verb

@@ -23,6 +23,7 @@ from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
 from cloudroute.lab.aws.wire import Request, Response
 from cloudroute.types import Family
+from tests.simulation.describes import Describes
 from tests.simulation.network import Link, Lost
 from tests.simulation.scheduler import START
 
@@ -164,20 +165,24 @@ ipaddress.ip_address = lru_cache(1 << 10)(ipaddress.ip_address)
 """Cached because they are called with few distinct arguments, and take a twentieth of the time each."""
 
 OnWrite = Callable[[str, Request, Response, Mapping[str, tuple[str, bool]]], None]
+OnConfirmed = Callable[[str, Request, Response], None]
 
 
 class Ec2Requests:
     """Sends the EC2 requests of one process over its link, and is the session that gives its clients.
 
-    `on_write` is called after each write, with the routes of the table before it. `shown` returns the time of the state
-    that describes show.
+    `on_write` is called after each write, with the routes of the table before it, and `on_confirmed` once its answer is
+    sure to reach the process.
     """
 
-    def __init__(self, cloud: Cloud, link: Link, on_write: OnWrite, shown: Callable[[], float]) -> None:
-        self._cloud, self._link, self._on_write, self._shown = cloud, link, on_write, shown
+    def __init__(
+        self, cloud: Cloud, link: Link, on_write: OnWrite, on_confirmed: OnConfirmed, describes: Describes
+    ) -> None:
+        self._cloud, self._link, self._describes = cloud, link, describes
+        self._on_write, self._on_confirmed = on_write, on_confirmed
         self._writer: Client
         self.seen_as_of = 0.0
-        """Time of the state that the last read of the tables has shown."""
+        """Time of the oldest state of a table that the last read of the tables has shown."""
         self.seen_at = 0.0
         """Time at which the answer of that read arrived."""
         self.lookup = 0.0
@@ -208,24 +213,27 @@ class Ec2Requests:
 
     def _ask(self, request: Request) -> Response:
         write = request.action in WRITES
+        who = self._link.group.name
         shown = 0.0
 
         def serve() -> Response:
             nonlocal shown
             table = request.get("RouteTableId")
             before = self._cloud.routes(table) if write and table else {}
-            shown = self._shown()
-            stale = not write and shown < self._link.scheduler.now
-            response = self._cloud.aws.answer(replace(request, as_of=shown) if stale else request)
+            response = self._cloud.aws.answer(request if write else replace(request, as_of=self._describes.as_of))
             if write:
-                self._on_write(self._link.group.name, request, response, before)
+                self._on_write(who, request, response, before)
+            elif request.action == "DescribeRouteTables":
+                shown = min(map(self._describes.shown, self._cloud.vpc.route_table_ids))
             return response
 
         try:
             response = self._link.ask(serve, WRITE_TIMEOUT if write else READ_TIMEOUT, write=write)
         except Lost:
             raise ReadTimeoutError(endpoint_url="ec2") from None
-        arrives = response.fate == "arrives" and response.delay < READ_TIMEOUT
+        arrives = response.fate == "arrives" and response.delay < (WRITE_TIMEOUT if write else READ_TIMEOUT)
+        if write and arrives:
+            self._on_confirmed(who, request, response)
         if request.action == "DescribeRouteTables" and response.status == 200 and arrives:
             self.seen_as_of, self.seen_at = shown, self._link.scheduler.now + response.delay
             self.delayed = 0.0

@@ -13,8 +13,10 @@ from cloudroute.types import Cidr
 from tests.simulation.api import Api, Pool
 from tests.simulation.checks import Checks
 from tests.simulation.cloud import Cloud
+from tests.simulation.describes import Describes
 from tests.simulation.fault_plan import PlannedFault
 from tests.simulation.node import SimNode
+from tests.simulation.repeats import Repeats
 from tests.simulation.replica import Replica
 from tests.simulation.scheduler import Scheduler, VirtualClock
 from tests.simulation.setup import Setup
@@ -43,9 +45,6 @@ class SimCluster:
         """Name of a Node with the pod CIDRs or the instance of another -> since when."""
         self.lease_deleted = 0.0
         """When somebody last deleted the Lease."""
-        self.stale_since = 0.0
-        self.lag = 0.0
-        """Age of the state that describes show, in seconds; at most back to `stale_since`."""
         self.lookup = 0.0
         """Duration of name lookups in seconds."""
         self.slow_since, self.slow_until = float("inf"), 0.0
@@ -59,7 +58,8 @@ class SimCluster:
             route_reserve=setup.reserve,
             resync_seconds=20.0,
         )
-        self.checks = Checks(self)
+        self.describes = Describes(self.scheduler)
+        self.checks, self.repeats = Checks(self), Repeats(self)
         self.replicas: list[Replica] = []
 
     def begin(self) -> None:
@@ -73,11 +73,6 @@ class SimCluster:
         self.api.on_write = self.checks.kube
         self.replicas = [Replica(self, slot) for slot in range(self.setup.replicas)]
 
-    def shown(self) -> float:
-        """Time of the state that EC2's describes show."""
-        now = self.scheduler.now
-        return max(self.stale_since, now - self.lag) if self.lag else now
-
     @property
     def tables(self) -> tuple[str, ...]:
         """Ids of the nodes' route tables."""
@@ -89,6 +84,7 @@ class SimCluster:
         for replica in self.replicas:
             replica.killed_at_write = replica.kube.lose_answers = 0
             replica.requests.freezes = None
+            self.pools[replica.name].freeze_seconds = 0.0
 
     # --- machines ---------------------------------------------------------------------------
 

@@ -71,6 +71,8 @@ EXTRA_DURATIONS = {
     "reads slow": (5, 40), "brownout": (5, 30), "lookups slow": (5, 40), "frozen in lookup": (8, 40),
 }  # fmt: skip
 """The same for kinds of which half of the plans have one in addition."""
+CONSISTENCY_DURATIONS = {"ec2 inconsistent": (5, 40), "instances left out": (2, 12), "frozen in renewal": (8, 40)}
+"""The same for kinds of which half of the plans have another one in addition."""
 CATCH_UP_SECONDS = 45.0
 """Seconds after slow describes until the last of them has ended, was asked again, and the next resync is due."""
 DRAWN_TWICE = (
@@ -97,11 +99,10 @@ def plan_of(seed: int) -> FaultPlan:
     if random.random() < 0.5:
         at = random.choice(faults).at + random.uniform(-5, 5)
         in_order.append(PlannedFault(at, "agent stop", random.random(), random.uniform(1, LONGEST_STOP), 1))
-    if random.random() < 0.5:
-        kind, at = random.choice(list(EXTRA_DURATIONS)), random.choice(faults).at + random.uniform(-5, 5)
-        in_order.append(
-            PlannedFault(at, kind, random.random(), random.uniform(*EXTRA_DURATIONS[kind]), random.randint(1, 6))
-        )
+    for extra in (EXTRA_DURATIONS, CONSISTENCY_DURATIONS):
+        if random.random() < 0.5:
+            kind, at = random.choice(list(extra)), random.choice(faults).at + random.uniform(-5, 5)
+            in_order.append(PlannedFault(at, kind, random.random(), random.uniform(*extra[kind]), random.randint(1, 6)))
     return FaultPlan(seed, setup, tuple(in_order))
 
 

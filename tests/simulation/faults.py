@@ -48,10 +48,20 @@ def _ec2_slow(sim: SimCluster, fault: PlannedFault) -> None:
 
 
 def _stale(sim: SimCluster, fault: PlannedFault) -> None:
-    """Describes show one moment for a while and then lag behind it; they never go back in time."""
-    if not sim.lag:
-        sim.stale_since, sim.lag = sim.scheduler.now, fault.size * 4.0
-        sim.scheduler.after(fault.seconds, lambda: setattr(sim, "lag", 0.0))
+    """Describes show one moment for a while and then lag behind."""
+    sim.describes.freeze(fault.seconds, fault.size * 4.0)
+
+
+def _inconsistent(sim: SimCluster, fault: PlannedFault) -> None:
+    """Each describe shows each resource as it was up to 12 s ago."""
+    sim.describes.spread(fault.seconds, fault.size * 2.0)
+
+
+def _left_out(sim: SimCluster, fault: PlannedFault) -> None:
+    """Describes leave out a living instance, or all of them."""
+    living = [node.machine.id for node in sim.nodes if node.running]
+    if one := pick(living, fault):
+        sim.describes.leave_out(fault.seconds, [one] if fault.size < 5 else living)
 
 
 def _ec2_down(sim: SimCluster, fault: PlannedFault) -> None:
@@ -91,6 +101,12 @@ def _frozen_in_lookup(sim: SimCluster, fault: PlannedFault) -> None:
     """A process freezes in the name lookup of a write: after the first check of the fence, before a byte is sent."""
     if replica := _leader_or_any(sim, fault):
         replica.requests.freezes = ((fault.size + 1) // 2, fault.seconds)
+
+
+def _frozen_in_renewal(sim: SimCluster, fault: PlannedFault) -> None:
+    """A process freezes in a write of the Lease: it reads the answer when another process may hold the Lease."""
+    if replica := _leader_or_any(sim, fault):
+        sim.pools[replica.name].freeze_seconds = fault.seconds
 
 
 def _for_a_while(sim: SimCluster, failing: Fault, fault: PlannedFault) -> None:
@@ -216,6 +232,7 @@ FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
     "ec2 hangs": lambda sim, fault: sim.cloud.aws.faults.hang(_action(fault), times=min(fault.size, 2)),
     "reads slow": _reads_slow, "brownout": _brownout,
     "lookups slow": _lookups_slow, "frozen in lookup": _frozen_in_lookup,
+    "ec2 inconsistent": _inconsistent, "instances left out": _left_out, "frozen in renewal": _frozen_in_renewal,
     "ec2 slow": _ec2_slow, "ec2 stale": _stale, "ec2 down": _ec2_down,
     "api slow": _slow, "api partitioned": _partitioned, "api answers lost": _answers_lost, "api down": _api_down,
     "api compacts": _compacts, "watches cut": lambda sim, _: sim.api.cut(),

@@ -5,12 +5,13 @@ A bug is put into the fork that runs a scenario, and ends with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import cloudroute.adapters.ec2.calls as calls
 import cloudroute.controller.reconciler as reconciler
+from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.controller.apply import Applier
@@ -23,11 +24,12 @@ from cloudroute.core.cluster.draining import Drain, StoppedAgents
 from cloudroute.core.cluster.ipam import Ipam
 from cloudroute.core.cluster.members import Departure
 from cloudroute.core.cluster.model import ChangeRoute, Snapshot, Step
+from cloudroute.core.cluster.pending import PendingWrites
 from cloudroute.core.cluster.states import State
 from cloudroute.core.cluster.tables import TableUse
 from cloudroute.dataplane import KINDS, Kind
 from cloudroute.ports import Ec2
-from cloudroute.types import Cidr, Condition, Family, Node, NodeRoute, RouteTable
+from cloudroute.types import Cidr, Condition, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable
 from tests.simulation.seams import put
 
 # --- the lease ------------------------------------------------------------------------------------
@@ -55,6 +57,17 @@ def fence_before_the_lookup() -> None:
     put(calls, "_fenced", lambda connection, _fence: connection)
 
 
+def fence_from_the_answer() -> None:
+    """The fence counts from the answer to a renewal and not from its request: a slow one is counted on for too long."""
+    original = Lease._write
+
+    def write(self: Lease, start: float, record: LeaseRecord) -> None:
+        original(self, start, record)
+        self._valid_until = self._clock.monotonic() + self._deadline
+
+    put(Lease, "_write", write)
+
+
 def lease_by_its_date() -> None:
     """A standby judges the lease by the date in it and not by its own monotonic clock: clocks differ."""
 
@@ -69,6 +82,24 @@ def lease_by_its_date() -> None:
         self.acquired.set()
 
     put(Lease, "_try", attempt)
+
+
+# --- what EC2 shows -------------------------------------------------------------------------------
+
+
+def own_writes_forgotten() -> None:
+    """A describe is believed even if it is older than a write of our own."""
+    put(PendingWrites, "keys", lambda _self, _now: ())
+
+
+def left_out_counts_as_dead() -> None:
+    """An instance that a describe leaves out is taken for a terminated one."""
+    original = Ec2Client.instances
+
+    def instances(self: Ec2Client, ids: Collection[str]) -> Mapping[str, Instance]:
+        return {**{id_: Instance(id_, "terminated", "", "", ()) for id_ in ids}, **original(self, ids)}
+
+    put(Ec2Client, "instances", instances)
 
 
 # --- routes ---------------------------------------------------------------------------------------
@@ -247,7 +278,8 @@ def drop_before_put() -> None:
 MUTATIONS: Mapping[str, Callable[[], None]] = {
     bug.__name__: bug
     for bug in (
-        no_fence, no_margin, fence_before_the_lookup, lease_by_its_date, delete_before_create,
+        no_fence, no_margin, fence_before_the_lookup, fence_from_the_answer, lease_by_its_date,
+        own_writes_forgotten, left_out_counts_as_dead, delete_before_create,
         ours_by_destination, limit_off_by_one, foreign_not_counted, no_drain, stopped_agents_not_awaited,
         no_settling, journal_after_the_route, deletes_on_old_tables, dependents_do_not_wait,
         deleted_node_counts_as_dead, freed_cidr_at_once, both_keep_a_duplicate, identified_by_name,

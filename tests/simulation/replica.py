@@ -63,7 +63,9 @@ class Replica:
         self.killed_at_write = 0
         """The write, counted from now, at which the process is killed; 0 for none."""
         self.killed_before_sending = False
-        self.requests = Ec2Requests(sim.cloud, self.ec2, sim.checks.ec2, sim.shown)
+        self.requests = Ec2Requests(
+            sim.cloud, self.ec2, sim.checks.ec2, on_confirmed=sim.repeats.confirm, describes=sim.describes
+        )
         self.requests.lookup = sim.lookup
         self.lease: Lease | None = None
         self.loop: Loop | None = None

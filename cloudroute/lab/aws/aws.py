@@ -114,7 +114,8 @@ class Aws:
             return self._work(request)
         verdict = self.faults.judge(request)
         if verdict.stale:
-            request = replace(request, as_of=self.clock.monotonic() - verdict.stale)
+            moment = self.clock.monotonic() - verdict.stale
+            request = replace(request, as_of=lambda _: moment)
         fault = verdict.terminal
         if fault is None:
             response = self._work(request)

@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
 Service = Literal["ec2", "iam", "sts", "servicequotas"]
+AsOf = Callable[[str], float]
+"""Id of a resource -> the monotonic time whose state is shown; one before its creation leaves the resource out."""
 
 _SCOPE = re.compile(r"Credential=([^/,]+)/\d*/([^/,]*)/([^/,]+)/aws4_request")
 _VERSIONS: Mapping[str, Service] = {"2016-11-15": "ec2", "2010-05-08": "iam", "2011-06-15": "sts"}
@@ -64,8 +66,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     own: bool = False
     """The lab's own call while it builds a scene: exempt from counting, throttling, faults and IAM."""
-    as_of: float | None = None
-    """Monotonic time whose world the answer shows; None is now."""
+    as_of: AsOf | None = None
+    """Time of the state that a describe shows of each resource; None is now."""
 
     def get(self, name: str) -> str:
         """Return a parameter, "" when absent."""

@@ -19,7 +19,7 @@ from cloudroute.lab.aws import acl_views, machine_views, views
 from cloudroute.lab.aws.backend import Backend
 from cloudroute.lab.aws.quotas import Quotas
 from cloudroute.lab.aws.views import Kind, TableView, View
-from cloudroute.lab.aws.wire import AwsError, Request, Response
+from cloudroute.lab.aws.wire import AsOf, AwsError, Request, Response
 from cloudroute.ports import Clock
 from cloudroute.types import FAMILIES, Family
 
@@ -93,17 +93,17 @@ class World:
 
     # --- reading ------------------------------------------------------------------------------
 
-    def views(self, kind: Kind, as_of: float | None = None) -> dict[str, View]:
+    def views(self, kind: Kind, as_of: AsOf | None = None) -> dict[str, View]:
         """Return all objects of a kind by id, in order of creation."""
-        found = ((id_, history.at(as_of)) for id_, history in self._histories[kind].items())
+        found = ((id_, history.at(as_of and as_of(id_))) for id_, history in self._histories[kind].items())
         return {id_: view for id_, view in found if view is not None}
 
-    def chosen(self, kind: Kind, ids: Iterable[str], as_of: float | None = None) -> dict[str, View]:
+    def chosen(self, kind: Kind, ids: Iterable[str], as_of: AsOf | None = None) -> dict[str, View]:
         """Return the objects with these ids. Raises AwsError naming all unknown ones."""
         histories = self._histories[kind]
         found, missing = {}, []
         for id_ in ids:
-            view = histories[id_].at(as_of) if id_ in histories else None
+            view = histories[id_].at(as_of and as_of(id_)) if id_ in histories else None
             if view is None:
                 missing.append(id_)
             else:
