@@ -53,7 +53,7 @@ def failing(copy: Path, tests: Sequence[str]) -> str:
             return "a hang"
     if process.returncode == 0 and " passed" in output:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
     if process.returncode in (0, 4, 5) or not found:
         raise Unusable(f"pytest {' '.join(tests)} ended with {process.returncode}:\n{output[-2000:]}")
     return found[1]

@@ -107,14 +107,14 @@ ADAPTERS = (
         f"{_KUBE}/client.py",
         'error.code != "404" and self._uid(path) == uid:',
         'error.code != "404":',
-        ("tests/adapters/kube/test_client.py",),
+        ("tests/contract/test_adapter.py",),
     ),
     Mutation(
         "`path` takes a pod on the host network for the owner of its node's address.",
         f"{_KUBE}/client.py",
         " and not pod.host_network:",
         ":",
-        ("tests/adapters/kube/test_client.py", "tests/contract/test_adapter.py"),
+        ("tests/adapters/kube/test_client.py",),
     ),
     Mutation(
         "A route of another type of service hides that ours is missing.",
@@ -156,7 +156,7 @@ ADAPTERS = (
         f"{_NFT}/ruleset.py",
         '{"masquerade": {"flags": "fully-random"}}',
         '{"masquerade": None}',
-        ("tests/adapters/nft/test_table.py",),
+        ("tests/adapters/nft/test_ruleset.py",),
     ),
     Mutation(
         "A masqueraded packet of a pod that comes by a tunnel's port is not tracked: its answer is lost.",
@@ -173,7 +173,7 @@ ADAPTERS = (
         ("tests/adapters/cni/test_installed.py",),
     ),
     Mutation(
-        "A node's own plugin that is a dangling link is replaced.",
+        "A node's own plugin that is a link to nowhere gets a program of ours, and a failure is told.",
         f"{_CNI}/install.py",
         "there = os.path.lexists(link)",
         "there = os.path.exists(link)",

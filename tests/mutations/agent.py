@@ -13,7 +13,7 @@ AGENT = (
         "tracker.found(self._kernel.tables[kind].read(tracker.wanted.keys()))",
         "tracker.found(self._kernel.tables[kind].read(tracker.wanted.keys()))\n"
         "                self._marked.discard(kind)",
-        ("tests/agent/test_sync.py", "tests/agent/test_loop.py"),
+        ("tests/agent/test_sync.py",),
     ),
     Mutation(
         "A pool becomes unreachable before the routes whose nexthops failed: their packets are dropped.",
@@ -55,21 +55,21 @@ AGENT = (
         f"{_AGENT}/loop.py",
         "self._served |= report.serves",
         "self._served = report.serves",
-        ("tests/agent/test_loop.py", "tests/agent/test_sync.py"),
+        ("tests/agent/test_loop.py",),
     ),
     Mutation(
         "After one long outage, each later failure waits for half a minute.",
         f"{_AGENT}/loop.py",
         'self._failures, self._retry_due = 0, float("inf")',
         'self._retry_due = float("inf")',
-        ("tests/agent/test_loop.py",),
+        ("tests/agent/test_sync.py",),
     ),
     Mutation(
         "Each change in a large cluster postpones the retry of a failed entry.",
         f"{_AGENT}/loop.py",
         'if self._retry_due == float("inf"):',
         "if self._retry_due:",
-        ("tests/agent/test_loop.py",),
+        ("tests/agent/test_sync.py",),
     ),
     Mutation(
         "Each turn of an agent tries a failing write of its status again: no back-off in an outage.",

@@ -10,7 +10,7 @@ EXPLAIN = (
         "cloudroute/core/paths.py",
         "here != there",
         "not (here and there)",
-        ("tests/core/test_paths.py", "tests/core/test_families.py"),
+        ("tests/core/test_paths.py",),
     ),
     Mutation(
         "The second node of a subnet does not count as a sender to the first.",
