@@ -76,6 +76,16 @@ def test_a_deleted_route_is_gone_before_the_api_drops_it() -> None:
     assert targets(own, table(v4="eni-1"), 30) == {}
 
 
+def test_a_route_that_was_created_and_deleted_stays_away_though_the_api_shows_each_state_late() -> None:
+    """Before the first write it was absent, too: an answer without it does not prove the second."""
+    own = OwnWrites()
+    assert targets(own, table(), 0) == {}
+    own.created("rtb", CIDR, "eni-1", 1)
+    own.deleted("rtb", CIDR, 2)
+    assert targets(own, table(), 3) == {}, "as it was before the creation"
+    assert targets(own, table(v4="eni-1"), 4) == {}, "as it was before the deletion"
+
+
 def test_a_replaced_route_has_its_new_target() -> None:
     """A stale describe does not bring the old target back, nor its blackhole."""
     own = OwnWrites()
