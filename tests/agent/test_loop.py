@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -343,6 +344,30 @@ def test_a_path_that_lasts_a_moment_is_not_told() -> None:
     node.turn()
     assert not pending(node)
     assert written(node) == 1
+
+
+def test_a_path_that_keeps_changing_is_told_as_soon_as_the_first_change_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(*PAIR)
+    node.settle()
+    written(node)
+    report, told, write = node.turn(), threading.Event(), node.agents.write_status
+
+    def tell(route: NodeRoute, said: Mapping[str, object]) -> None:
+        write(route, said)
+        told.set()
+
+    monkeypatch.setattr(node.agents, "write_status", tell)
+    reporter = Reporter(node.agents, node.clock)
+    reporter.start()
+    try:
+        for path in ("partial", "overlay", "direct"):
+            reporter.say(replace(report, path=path))
+            node.clock.time += 0.6 * LASTS_SECONDS
+        assert told.wait(5)
+    finally:
+        reporter.stop()
+        reporter.thread.join(5)
+    assert node.agents.written[1]["path"] in ("overlay", "direct")  # the thread may wake before the last change
 
 
 def test_what_keeps_a_node_from_being_programmed_is_said_once_and_taken_back() -> None:

@@ -104,6 +104,14 @@ def test_ids_are_unique_and_kept(texts: list[str], data: st.DataObject) -> None:
             assert ids[cidr] == known[cidr]
 
 
+def test_an_id_that_was_found_in_the_kernel_is_kept_when_nodes_join() -> None:
+    """Though another one would be chosen for that CIDR today."""
+    builder, peer = DesiredStateBuilder(POLICY), node_route(2)
+    builder.adopt({peer.spec.pod_cidrs[0]: 77})
+    for routes in ({"n2": peer}, {"n2": peer, "n3": node_route(3)}):
+        assert 77 in builder.compose(OWN, routes, {}, HOST).tables["nexthops"]
+
+
 NATIVE = st.sets(st.sampled_from(TABLES)).map(sorted)
 WORLDS = st.lists(
     st.builds(lambda number, native: node_route(number, native), st.integers(1, 9), NATIVE),

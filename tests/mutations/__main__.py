@@ -32,7 +32,7 @@ WHOLE = ("tests", "cloudroute", "--ignore=tests/mutations", "--ignore=tests/docs
 """All tests that run code of cloudroute, and not its pages and files."""
 LONGEST = 1800.0
 """Seconds after which tests count as hanging: a mutation may make a loop endless."""
-CAUGHT, SURVIVED, EXCUSED = "caught", "survived", "survived, with a reason"
+RESULTS = CAUGHT, EXCUSED, SURVIVED = ("caught", "survives for a reason", "survived")
 
 
 class Unusable(Exception):
@@ -94,11 +94,11 @@ def run(copy: Path, mutations: Sequence[Mutation], *, whole: bool) -> Counter[tu
 
 def table(results: Counter[tuple[str, str]]) -> Iterator[str]:
     """The results by part, as lines of Markdown."""
-    yield f"| part | mutations | {CAUGHT} | {EXCUSED} |"
-    yield "|---|---:|---:|---:|"
+    yield f"| part | mutations | {' | '.join(RESULTS)} |"
+    yield "|---|---:|---:|---:|---:|"
     for part in dict.fromkeys(part for part, _ in results):
-        counts = [results[part, result] for result in (CAUGHT, EXCUSED, SURVIVED)]
-        yield f"| `{part}` | {sum(counts)} | {counts[0]} | {counts[1]} |"
+        counts = [results[part, result] for result in RESULTS]
+        yield f"| `{part}` | {sum(counts)} | {' | '.join(map(str, counts))} |"
 
 
 def say(text: str) -> None:

@@ -61,6 +61,37 @@ ADAPTERS = (
         ("tests/adapters/ec2/test_parse.py",),
     ),
     Mutation(
+        "While an association is being made, its subnet's nodes are looked for in the main table.",
+        f"{_EC2}/parse.py",
+        'state in ("associated", "associating")',
+        'state == "associated"',
+        ("tests/adapters/ec2/test_parse.py",),
+    ),
+    Mutation(
+        "A CIDR that a subnet has lost counts as its own: pods keep an address toward it that has no way back.",
+        f"{_EC2}/parse.py",
+        '.get("State", "associated") == "associated"',
+        '.get("State", "associated") != ""',
+        ("tests/adapters/ec2/test_parse.py",),
+    ),
+    Mutation(
+        "A write whose connection broke is sent again, and refused as a conflict with itself.",
+        f"{_KUBE}/transport.py",
+        "retries=False,",
+        "retries=urllib3.Retry(3, allowed_methods=None),",
+        ("tests/adapters/kube/test_transport.py",),
+    ),
+    Mutation(
+        "A change of the CNI configuration while it is read is never seen.",
+        f"{_CNI}/files.py",
+        "            self._known |= {path: _look(path) for path in paths}\n"
+        "            return {path: content for path in paths if (content := _content(path)) is not None}",
+        "            found = {path: content for path in paths if (content := _content(path)) is not None}\n"
+        "            self._known |= {path: _look(path) for path in paths}\n"
+        "            return found",
+        ("tests/adapters/cni/test_files.py::test_a_change_while_a_file_is_read_is_seen",),
+    ),
+    Mutation(
         "A watch that was good does not end the back-off: after a few outages each one costs eight seconds.",
         f"{_KUBE}/reflector.py",
         "            if self._watch_succeeded:\n                delays = _delays()\n            else:",
@@ -184,7 +215,7 @@ ADAPTERS = (
         f"{_CNI}/files.py",
         "os.fsync(descriptor)  #",
         "pass  #",
-        ("tests/adapters/cni/test_files.py",),
+        ("tests/adapters/cni/test_files.py::test_a_file_is_on_the_disk_before_it_has_its_name",),
     ),
     Mutation(
         "A sysctl of a device that was made anew reads as missing.",

@@ -92,4 +92,11 @@ AGENT = (
         " and",
         ("tests/agent/test_loop.py",),
     ),
+    Mutation(
+        "A path that changes every few seconds is never reported.",
+        f"{_AGENT}/report.py",
+        "if delay == 0.0 or due is None:",
+        "if report is not due:",
+        ("tests/agent/test_loop.py",),
+    ),
 )

@@ -129,4 +129,18 @@ CONTROLLER = (
         "now - since < FRESH_SECONDS",
         ("tests/page/test_served.py",),
     ),
+    Mutation(
+        "A new leader that does not know of a pool withdraws the nodes that its predecessor gave CIDRs of it.",
+        f"{_CONTROLLER}/process.py",
+        "                loop.check()  # again",
+        "                pass  # again",
+        ("tests/controller/test_process.py::test_a_standby_that_does_not_know_a_new_pool_does_not_lead",),
+    ),
+    Mutation(
+        "`cleanup` is refused because a Node has a CIDR that cloudroute did not give it.",
+        f"{_CONTROLLER}/loop.py",
+        "nodes = {} if self.policy.leave else self._cluster.nodes.items()",
+        "nodes = self._cluster.nodes.items()",
+        ("tests/controller/test_settings.py",),
+    ),
 )

@@ -112,4 +112,11 @@ NODE = (
         'any(plugin["type"] in plugins for plugin in first)',
         ("tests/core/test_conflist.py",),
     ),
+    Mutation(
+        "A node that joins gives other peers new nexthop ids: each of their routes is replaced.",
+        f"{_NODE}/desired.py",
+        "self._known = dict(self._roster.ids)",
+        "self._known = {}",
+        ("tests/core/test_roster.py",),
+    ),
 )

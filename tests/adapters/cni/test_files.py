@@ -56,6 +56,20 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(conf_dir: Path, monkeypatc
     assert order == ["fsync", "rename"]
 
 
+def test_a_change_while_a_file_is_read_is_seen(conf_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the read itself, or by the next look at the file."""
+    assert put(conf_dir) == {}
+    files, ours, stat = Files(str(conf_dir)), conf_dir / CONFLIST, os.stat
+
+    def late(path: str) -> os.stat_result:
+        monkeypatch.undo()
+        ours.write_bytes(b"another program's")
+        return stat(path)
+
+    monkeypatch.setattr(os, "stat", late)
+    assert files.read(()) == {str(ours): b"another program's"} or files.altered()
+
+
 def test_ours_is_read_though_it_is_not_wanted(conf_dir: Path) -> None:
     """So that it is removed when it must go: by a process, too, that has not written it."""
     put(conf_dir)
