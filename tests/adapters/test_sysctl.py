@@ -65,6 +65,14 @@ def test_a_setting_of_a_device_with_a_dot_in_its_name_is_written(sysctls: Sysctl
     assert sysctls.read([VLAN]) == {VLAN: "2"}
 
 
+def test_a_setting_of_a_device_that_was_made_anew_is_read_at_once(sysctls: Sysctls) -> None:
+    """The former device's file is still open, and can't be read any more."""
+    assert sysctls.read([VLAN])
+    run("ip", "link", "del", "eth0.100")
+    run("ip", "link", "add", "eth0.100", "type", "bridge")
+    assert sysctls.read([VLAN]) == {VLAN: actual(VLAN)}
+
+
 def test_what_is_dropped_keeps_its_value(sysctls: Sysctls) -> None:
     """The value before ours is not known."""
     sysctls.write({VLAN: "2"}, ())

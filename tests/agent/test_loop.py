@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from cloudroute.agent.report import LASTS_SECONDS, Report
 from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.core.node.peers import vtep_mac
 from cloudroute.core.node.startup import AgentState, Obstacle
-from cloudroute.dataplane import VTEP, VTEP6, AddressKey, Kind, link_local, packed
+from cloudroute.dataplane import VTEP, VTEP6, AddressKey, Host, Kind, link_local, packed
 from cloudroute.errors import Unreachable
+from cloudroute.types import NodeRoute
 from tests.agent.world import CONFLIST, HOST, POLICY, TABLES, MemoryKernel, Node, node_route
 
 PAIR = (node_route(1, TABLES), node_route(2))
@@ -128,6 +130,20 @@ def test_a_failure_later_on_does_not_take_the_conflist_away() -> None:
     assert node.settle().ready
 
 
+def test_an_agent_that_has_served_goes_on_without_cr0_and_without_an_api_server() -> None:
+    """It knows whose NodeRoute it has, and that this machine has not booted since."""
+    node = Node(*PAIR)
+    node.settle()
+    node.agents.write_status(PAIR[0], {"ready": True})
+    node.agents.instance = Unreachable("get nodes", "n1", "503", "no leader")
+    node.kernel.refuse["links", VTEP] = ("no buffer space", 3)
+    node.kernel.break_("links", VTEP)
+    for _ in range(2):
+        assert status(node.turn()) == (False, "KernelFailed")
+        assert conflist(node)
+    assert node.settle().ready
+
+
 def test_a_second_tunnel_that_fails_keeps_the_node_from_none_but_its_peers() -> None:
     """Another program may have its VNI or port over IPv6."""
     narrow = node_route(3, ips=["fd01::3"])
@@ -198,6 +214,25 @@ def test_a_nic_that_gets_another_mtu_changes_device_and_conflist() -> None:
     assert node.settle().mtu == 1450
     assert node.kernel.state["links"][VTEP].mtu == 1450
     assert b'"mtu": 1450' in (conflist(node) or b"")
+
+
+def test_a_nic_that_changes_while_it_is_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message comes during the read, whose answer may be from before it."""
+    node = Node(*PAIR)
+    node.settle()
+    host = node.kernel.host
+
+    def late(interface: str) -> Host:
+        monkeypatch.undo()
+        found = host(interface)
+        node.kernel.facts = HOST._replace(mtu=1500)
+        node.kernel.told({"links"})
+        return found
+
+    monkeypatch.setattr(node.kernel, "host", late)
+    node.kernel.told({"links"})
+    node.turn()
+    assert node.turn().mtu == 1450
 
 
 def test_a_link_local_address_that_an_older_version_left_on_the_vtep_goes() -> None:
@@ -304,6 +339,19 @@ def test_a_path_that_lasts_a_moment_is_not_told() -> None:
     assert written(node) == 1
 
 
+def test_a_path_that_keeps_changing_is_reported_when_the_first_change_is_due() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    written(node)
+    report = node.turn()
+    node.reporter.say(replace(report, path="partial"))
+    due = node.reporter.due
+    for path in ("overlay", "direct"):
+        node.clock.time += 0.4 * LASTS_SECONDS
+        node.reporter.say(replace(report, path=path))
+        assert node.reporter.due == due
+
+
 def test_what_keeps_a_node_from_being_programmed_is_said_once_and_taken_back() -> None:
     node = Node(*PAIR, interface="eth7")
     node.settle()
@@ -336,12 +384,41 @@ def test_since_stays_while_path_and_readiness_do() -> None:
     assert node.agents.written[-1]["since"] == since
 
 
+def test_since_moves_with_readiness() -> None:
+    node = Node(*PAIR)
+    node.settle()
+    written(node)
+    node.clock.time += 100
+    node.kernel.refuse["nexthops", None] = ("no memory", 1_000_000)
+    node.publish(node_route(3))
+    assert status(node.turn()) == (False, "PeersFailed")
+    written(node)
+    said = node.agents.written
+    assert [one["path"] for one in said] == ["native"] * 2
+    assert said[0]["since"] != said[1]["since"] == node.clock.timestamp()
+
+
 def test_a_status_that_could_not_be_written_is_written_later() -> None:
     node = Node(*PAIR)
     node.agents.errors = [UNREACHABLE]
     node.settle()
     assert written(node) == 1
     assert node.agents.node_routes.objects["n1"].status["ready"] is True
+
+
+def test_a_status_that_changes_while_it_is_written_is_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(*PAIR)
+    report = node.settle()
+    write = node.agents.write_status
+
+    def late(route: NodeRoute, said: Mapping[str, object]) -> None:
+        monkeypatch.undo()
+        node.reporter.say(replace(report, reason="KernelFailed", message="no nftables"))
+        write(route, said)
+
+    monkeypatch.setattr(node.agents, "write_status", late)
+    written(node)
+    assert [said["reason"] for said in node.agents.written] == ["Ready", "KernelFailed"]
 
 
 def test_a_status_that_fails_backs_off_however_many_turns_there_are() -> None:

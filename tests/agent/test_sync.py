@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
@@ -141,6 +141,36 @@ def test_an_entry_that_somebody_removes_is_put_back(settled: Node, kind: Kind) -
         assert settled.kernel.state == before
 
 
+def test_an_entry_that_somebody_removes_while_the_kernel_is_read_is_put_back(
+    settled: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message comes during the read, which may have passed the entry already."""
+    before, table = settled.kernel.state, settled.kernel.tables["routes"]
+    read = table.read
+
+    def late(wanted: Collection[Any]) -> dict[Any, Any]:
+        monkeypatch.undo()
+        found = read(wanted)
+        settled.kernel.break_("routes", key(3))
+        return found
+
+    monkeypatch.setattr(table, "read", late)
+    settled.kernel.told({"routes"})
+    for _ in range(2):
+        settled.turn()
+    assert settled.kernel.state == before
+
+
+def test_a_device_that_is_made_anew_gets_its_entries_back(settled: Node) -> None:
+    """Another program has given it another VNI, which only a new device can change."""
+    before = settled.kernel.state
+    link = before["links"][VTEP]
+    settled.kernel.tables["links"].entries[VTEP] = link._replace(vxlan=link.vxlan._replace(vni=7))
+    settled.kernel.told({"links"})
+    settled.settle()
+    assert settled.kernel.state == before
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_fails_once_is_done_by_the_next_turns(kind: Kind) -> None:
     whole = Node(*WORLD)
@@ -192,6 +222,14 @@ def test_while_something_fails_a_change_reads_nothing_again_and_delays_no_retry(
     assert (second.report.reason, second.due) == ("PeersFailed", settled.clock.time + 1)
     settled.clock.time = second.due
     assert settled.turn().ready
+
+
+def test_a_failure_after_a_success_is_tried_again_as_soon_as_the_first_one(settled: Node) -> None:
+    for number, times in ((6, 5), (7, 1)):
+        settled.kernel.refuse["routes", key(number)] = ("EBUSY", times)
+        settled.publish(node_route(number))
+        assert settled.loop.turn().due == settled.clock.time + 0.5
+        assert settled.settle().ready
 
 
 @pytest.mark.parametrize("kind", ["links", "sysctls", "addresses", "nftables"])
@@ -336,6 +374,18 @@ def test_a_route_that_is_missing_holds_up_its_own_pools_unreachable_route_alone(
     node.publish(node_route(6))
     node.turn()
     assert guards_of(node.kernel.state["routes"]).count(True) == 4
+
+
+def test_a_nexthop_that_is_missing_holds_up_the_unreachable_route_of_its_pool() -> None:
+    """Its route is not even tried, and is missing all the same."""
+    whole = Node(*WORLD)
+    whole.settle()
+    node = Node(*WORLD)
+    node.kernel.refuse["nexthops", whole.kernel.state["routes"][key(3)].nexthop] = ("no memory", 1)
+    node.turn()
+    assert RouteKey(base(POOLS[0]), POOLS[0].length, GUARD_METRIC) not in node.kernel.state["routes"]
+    assert node.settle().ready
+    assert node.kernel.state == whole.kernel.state
 
 
 def guards_of(keys: Iterable[RouteKey]) -> list[bool]:

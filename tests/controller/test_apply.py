@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -206,10 +207,30 @@ def test_a_throttling_answer_says_how_long(world: World) -> None:
     assert world.applier.next_due() - world.clock.time == 30
 
 
+def test_a_throttling_answer_never_shortens_the_back_off(world: World) -> None:
+    """The sixth pause in a row is of 16 s at least, whatever the server asks for."""
+    world.fails("condition n1", Throttled("patch nodes/status", "n1", "429", "slow", 1))
+    for _ in range(6):
+        world.run(condition(1))
+        start, world.clock.time = world.clock.time, world.applier.next_due()
+    assert world.clock.time - start >= 16
+
+
+def test_a_node_made_anew_gets_its_condition_at_once(world: World) -> None:
+    """The same condition again within a minute is somebody's undoing; of another Node with that name it is not."""
+    again = replace(condition(1), node=replace(condition(1).node, uid="another"))
+    assert world.run(condition(1)).done
+    assert world.run(again).done
+    assert world.applier.held([again]) == frozenset()
+    assert world.run(again).done
+    assert world.applier.held([again]) == {again.key}
+
+
 def test_a_full_table_refuses_once(world: World) -> None:
     """After RouteLimitExceeded no other create is sent to that table; deletions and other tables go on."""
     world.fails("create rtb-1 100.64.1.0/24", error(LimitExceeded))
-    outcome = world.run(*(route(n) for n in range(1, 9)), route(20, verb="delete"), route(1, "rtb-2"))
+    deletion = route(20, verb="delete")  # later than the creates in its lane
+    outcome = world.run(*(route(n) for n in range(1, 9)), deletion, route(1, "rtb-2", after=(deletion.key,)))
     assert sorted(world.asked) == [
         "create rtb-1 100.64.1.0/24",
         "create rtb-2 100.64.1.0/24",
@@ -288,6 +309,24 @@ def test_once_stopped_no_step_starts(world: World) -> None:
     assert 1 <= len(world.asked) <= 16
     assert len(outcome.done) == len(world.asked)
     assert outcome.behind == 61 - len(outcome.done)
+
+
+def test_once_stopped_no_step_that_waits_for_a_thread_starts(world: World) -> None:
+    """All are handed to the sixteen threads before the stop; two rounds at most have begun by then."""
+    handed_over, release = threading.Event(), threading.Event()
+
+    def stopping() -> None:
+        assert handed_over.wait(5)
+        world.stop.set()
+        release.set()
+
+    for number in range(60):
+        world.answers[f"condition n{number}"] = lambda: cast(None, release.wait(5))
+    world.answers["condition n0"] = stopping
+    world.answers["condition n1"] = lambda: None  # whose end shows that the rest was handed over
+    outcome = world.applier.run([condition(n) for n in range(60)], world.stop, handed_over.set)
+    assert len(outcome.done) == len(world.asked) <= 17
+    assert outcome.behind == 60 - len(outcome.done)
 
 
 def test_a_lost_lease_ends_it_once_all_under_way_has_ended(world: World) -> None:

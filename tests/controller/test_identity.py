@@ -155,6 +155,20 @@ def test_recreated_with_another_instance(*, old_lives: bool, down: bool) -> None
         assert_nothing_else(world, names)
 
 
+def test_an_instance_whose_node_is_another_one_is_read_again_once() -> None:
+    """It may be gone. However many cycles its routes drain for, it is not asked for again before the resync."""
+    with any_lab(1) as world:
+        name = world.join(0)
+        world.run()
+        world.kube.delete("nodes", name)
+        world.join(0, name=name)
+        world.calls()
+        for _ in range(5):
+            world.turn()
+        calls = world.calls()
+        assert (calls["DescribeInstances"], calls["DescribeRouteTables"]) == (1, 1)
+
+
 @pytest.mark.parametrize("down", [False, True])
 def test_same_instance_under_another_name(*, down: bool) -> None:
     """An instance that registers under another name keeps its CIDR and its routes; the NodeRoute follows the name."""

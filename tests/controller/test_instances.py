@@ -34,6 +34,31 @@ def test_another_interface_of_the_node() -> None:
         assert world.changes() == {"ReplaceRoute": 1}
 
 
+def test_another_interface_of_a_new_node() -> None:
+    """All interfaces stay known when the check of the first is switched off: a second attempt can follow at once."""
+    with any_lab(1) as world:
+        machine = world.aws.scene.launch(world.vpc.zones[0], interfaces=2)[0]
+        world.foreign(world.table(), "100.64.0.0/24", NetworkInterfaceId=machine.interface_ids[1])
+        world.aws.faults.fail("ReplaceRoute", "RequestLimitExceeded", times=1, status=503)
+        world.join(machine=machine, pod_cidrs=("100.64.0.0/24",))
+        world.pass_seconds(30)
+        assert world.routes(world.table()) == {"100.64.0.0/24": machine.interface_id}
+
+
+def test_an_instance_that_ends_before_its_route_is_made_is_read_again() -> None:
+    """The refusal of the create shows it, and no second one is sent."""
+    with any_lab(1) as world:
+        world.join(0)
+        world.run()
+        name = world.join(0)
+        world.aws.faults.fail("CreateRoute", "RequestLimitExceeded", times=1, status=503)
+        world.turn()
+        world.aws.scene.terminate(world.instance(name))
+        world.calls()
+        world.pass_seconds(30)
+        assert world.calls()["CreateRoute"] == 1
+
+
 def test_routes_of_the_instance_before() -> None:
     """A node that takes over the CIDR of one whose routes are still there costs one ReplaceRoute per table."""
     with lab() as world:

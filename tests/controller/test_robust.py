@@ -38,6 +38,25 @@ def test_a_quota_that_cannot_be_read_after_a_restart_takes_no_route() -> None:
         assert world.aws.calls["GetAWSDefaultServiceQuota", "OK"] == 1
 
 
+def test_a_quota_that_cannot_be_read_takes_no_route_though_nothing_says_what_it_was() -> None:
+    """A table that holds more than every account's quota proves that this account's is higher."""
+    with lab(one_table=True, route_limit="auto", aws={"route_quota": 80}) as world:
+        gateway = world.gateway()
+        for number in range(48):
+            world.foreign(world.table(), f"172.16.{number}.0/24", GatewayId=gateway)
+        world.join_many(6)
+        world.run()
+        before = world.routes(world.table())
+        assert len(before) == 54
+        world.stop()
+        world.kube.delete("routetables", world.table())
+        for action in ("GetServiceQuota", "GetAWSDefaultServiceQuota"):
+            world.aws.faults.fail(action, "RequestLimitExceeded", times=None)
+        world.start()
+        world.pass_seconds(30)
+        assert world.routes(world.table()) == before
+
+
 def test_who_undoes_our_writes_is_not_fought_at_full_speed() -> None:
     """Another controller sets the condition back each time: we say it again ever more seldom."""
     with lab() as world:

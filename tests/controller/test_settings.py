@@ -41,3 +41,13 @@ def test_cleanup_does_not_mind() -> None:
         world.run()
         assert all(world.routes(table) == {} for table in world.tables())
         assert world.published() == {}
+
+
+def test_cleanup_does_not_mind_a_node_whose_cidr_is_in_no_pool() -> None:
+    """A controller refuses to start; a cleanup leaves Nodes their CIDRs, whatever they are."""
+    with lab(1) as world:
+        world.join(0, pod_cidrs=("10.99.0.0/24",))
+        world.sync()
+        with pytest.raises(UsageError, match=r"10\.99\.0\.0/24"):
+            world.loop.check()
+        world.start(leave=True).check()

@@ -55,3 +55,14 @@ def test_what_takes_no_route_does_not_wait_for_the_next_reading() -> None:
         assert world.pod_cidrs(young) != ()
         world.turn()
         assert world.calls() == {"DescribeRouteTables": 1, "DeleteRoute": 1}
+
+
+def test_what_takes_a_route_waits_for_a_reading_and_not_for_the_resync() -> None:
+    """Nothing else is left to do then that would have the loop look again."""
+    with lab(1) as world:
+        names = world.join_many(2)
+        world.run()
+        world.pass_seconds(20)
+        world.kube.delete("nodes", names[0])
+        world.pass_seconds(11)
+        assert len(world.routes(world.table())) == 1

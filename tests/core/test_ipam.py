@@ -208,6 +208,22 @@ def test_a_freed_address_rests() -> None:
     assert world.spec(fifth.name).pod_cidrs == cidrs("100.64.4.0/24")
 
 
+def test_a_freed_address_rests_though_the_youngest_node_has_gone_before_a_restart() -> None:
+    """The youngest NodeRoute, not the youngest Node, says where the last search has ended."""
+    world = World()
+    nodes = [world.join() for _ in range(4)]
+    world.settle()
+    del world.nodes[nodes[2].name]
+    world.settle()
+    youngest = world.records[nodes[3].name]
+    world.records[youngest.name] = replace(youngest, created=nodes[3].created)
+    del world.nodes[youngest.name]
+    world.restart()
+    late = world.join()
+    world.settle()
+    assert world.spec(late.name).pod_cidrs == cidrs("100.64.4.0/24")
+
+
 def test_addresses_that_still_drain_are_not_given() -> None:
     """A NodeRoute of a node that is gone keeps its CIDR as long as it exists."""
     world = World(replace(POLICY, pools=cidrs("100.64.0.0/24")))

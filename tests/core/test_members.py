@@ -209,6 +209,29 @@ def test_a_replaced_node_whose_predecessor_still_runs_waits_for_it() -> None:
     check_settled(world)
 
 
+def test_the_routes_of_a_predecessor_that_shuts_down_are_deleted_and_not_redirected() -> None:
+    """Its ENI still exists: without its NodeRoute, a controller that starts now would take them for foreign ones."""
+    world, (a, *_) = settled()
+    old = world.spec(a)
+    world.state(old.instance_id, "shutting-down")
+    del world.nodes[a]
+    world.join("a", name=a, cidrs=old.pod_cidrs)
+    world.settle()
+    assert (world.counts()["delete"], world.counts()["replace"]) == (3, 0)
+    check_settled(world)
+
+
+def test_a_forged_node_route_deletes_no_route_of_the_cidrs_that_it_names() -> None:
+    """It goes, like that of any node that is gone, and the node that has the CIDR keeps all it has."""
+    world, (a, *_) = settled()
+    record = world.records[a]
+    forged = replace(record.spec, instance_id="i-forged", network_interface_id="eni-forged", native_in=())
+    world.records["forged"] = replace(record, name="forged", uid="forged", spec=forged)
+    world.settle()
+    assert world.counts() == {"DeleteNodeRoute": 1}
+    check_settled(world)
+
+
 @pytest.mark.parametrize("crash", ["noderoute-gone", "noderoute", "route"])
 def test_a_replacement_survives_a_crash_in_the_middle(crash: str) -> None:
     """At each step the routes are still known for ours: no delete, no create, the same end."""
@@ -383,6 +406,21 @@ def test_an_unknown_instance_is_published_nowhere_new() -> None:
         world.cycle(snapshot=replace(snapshot, now=world.now, carryover=carryover, node_routes=records))
     assert world.spec(a).native_in == ()
     world.settle()
+    check_settled(world)
+
+
+def test_an_unknown_instance_of_both_families_keeps_the_route_that_is_left() -> None:
+    """Somebody removed the other family's; it comes back once EC2 shows the instance again."""
+    world, (a, *_) = settled(world=World(DUAL))
+    ipv4, ipv6 = world.spec(a).pod_cidrs
+    world.remove("rtb-b", str(ipv6))
+    instance = world.instances.pop(world.nodes[a].instance_id)
+    world.settle()
+    assert str(ipv4) in world.ours("rtb-b")
+    assert str(ipv6) not in world.ours("rtb-b")
+    world.instances[instance.id] = instance
+    world.settle()
+    assert world.counts()["create"] == 1
     check_settled(world)
 
 

@@ -10,8 +10,8 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.paths import Class, explain, node_paths, pair_path, path_counts
-from cloudroute.types import NODE_PATHS, PATHS, Cidr, NodeRouteSpec
+from cloudroute.core.paths import Class, explain, family_path, node_paths, pair_path, path_counts
+from cloudroute.types import NODE_PATHS, PATHS, Cidr, Family, NodeRouteSpec
 from tests.core.world import POLICY, World
 
 CLASSES = st.builds(
@@ -39,6 +39,14 @@ def test_a_pair_has_one_path_seen_from_both_ends(a: Class, b: Class) -> None:
     both = a.route_table_id in b.native_in and b.route_table_id in a.native_in
     assert (path == "native") == both
     assert (path == "direct") == (not both and a.subnet_id == b.subnet_id != "")
+
+
+def test_a_family_that_neither_kubelet_reports_goes_natively_where_routes_exist() -> None:
+    """And never directly: there is no address whose MAC a frame could be sent to."""
+    ipv4: set[Family] = {"ipv4"}
+    assert family_path("native", "ipv6", ipv4, ipv4) == "native"
+    assert family_path("native", "ipv6", ipv4, {"ipv4", "ipv6"}) == "overlay"
+    assert family_path("direct", "ipv6", ipv4, ipv4) == "overlay"
 
 
 @given(st.lists(CLASSES, min_size=2, max_size=6))

@@ -183,6 +183,13 @@ def test_local_on_one_node(source: str, target: str, seen_as: str, address: str)
     assert found.steps
 
 
+def test_of_two_tables_with_the_same_subnet_the_one_that_leads_to_the_node_counts() -> None:
+    """An association that has just moved is in both RouteTable objects for a moment."""
+    both = {"rtb-0": replace(REPORTS["rtb-b"], id="rtb-0"), **REPORTS}
+    found = trace(find("a1"), End("outside", "", ("10.1.0.99",)), SPECS, both)
+    assert found.reason == "10.1.0.99 is in subnet-b, whose rtb-b leads to a1: the pod keeps its address"
+
+
 # --- outside ------------------------------------------------------------------------------------
 
 

@@ -108,6 +108,15 @@ def test_a_deleted_route_is_gone_before_a_describe_drops_it() -> None:
     assert described(tables, table(v4="eni-1"), 30) == {}
 
 
+def test_a_route_that_was_created_and_deleted_stays_away_however_late_describes_are() -> None:
+    """Before the first write the route was absent, too: a describe without it does not prove the second."""
+    tables = known()
+    tables.write("rtb", CIDR, "eni-1", 1)
+    tables.write("rtb", CIDR, None, 2)
+    assert described(tables, table(), 3) == {}, "as it was before the creation"
+    assert described(tables, table(v4="eni-1"), 4) == {}, "as it was before the deletion"
+
+
 def test_a_replaced_route_has_its_new_target() -> None:
     """A stale describe does not bring the old target back, nor its blackhole."""
     stale = table_with("rtb", Route(CIDR, "eni-1", blackhole=True))

@@ -170,6 +170,22 @@ def test_a_check_switched_on_withdraws_the_node_until_it_is_off_and_settled() ->
     assert world.spec(node.name) == before
 
 
+def test_a_node_is_sent_to_directly_again_settle_seconds_after_its_check_is_off() -> None:
+    """Where no route is involved, too."""
+    world = World(replace(POLICY, direct_routing="always"), zones="a")
+    node, _ = world.join(), world.join()
+    world.settle()
+    world.switch_check(node.instance_id, on=True)
+    world.cycle()
+    assert world.spec(node.name).subnet_id == ""
+    start = world.now
+    turn(world, start)
+    turn(world, start + SETTLE - TICK)
+    assert world.spec(node.name).subnet_id == ""
+    turn(world, start + SETTLE)
+    assert world.spec(node.name).subnet_id == "subnet-a"
+
+
 def test_cleanup_withdraws_drains_and_leaves_only_what_is_others() -> None:
     """No route, NodeRoute or RouteTable of ours is left; Nodes, their CIDRs and conditions stay."""
     world = World(DUAL, limit=5)

@@ -284,6 +284,16 @@ def test_a_node_that_goes_is_no_news(how: str) -> None:
     assert not notices(decision, "RouteWithdrawn")
 
 
+def test_a_node_that_shuts_down_is_no_news_while_its_routes_are_still_active() -> None:
+    """EC2 shows its instance's state first, and blackholes later."""
+    world, (name, _) = native_world()
+    instance = world.nodes[name].instance_id
+    world.instances[instance] = replace(world.instances[instance], state="shutting-down")
+    decision = world.cycle()
+    assert world.spec(name).native_in == ()
+    assert not notices(decision, "RouteWithdrawn")
+
+
 def test_a_table_that_is_gone_is_named_alone() -> None:
     """Nothing is known of its subnets any more."""
     world, (name, _) = native_world()

@@ -98,6 +98,21 @@ def test_an_agent_that_stops_within_the_drain_is_waited_for() -> None:
     assert routes_after(world, DRAIN) == 2
 
 
+def test_an_agent_that_stops_after_the_drain_hides_none_that_stopped_before() -> None:
+    world, sender, _ = leaving()
+    other = world.join().name
+    world.settle()
+    assert len(world.ours("rtb-a")) == 2, "the leaver's drain is over"
+    leaver = world.join().name
+    world.settle()
+    del world.nodes[leaver]
+    world.say(sender, STOPPED)
+    routes_after(world, 0)
+    world.now += DRAIN
+    world.say(other, STOPPED)
+    assert routes_after(world, 0) == 3
+
+
 @pytest.mark.parametrize("state", ["stopping", "stopped", "terminated"])
 def test_an_instance_that_does_not_run_sends_nothing(state: str) -> None:
     world, sender, _ = leaving()

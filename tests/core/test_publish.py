@@ -66,6 +66,23 @@ def test_a_direct_node_is_ready_once_its_check_is_off() -> None:
     assert world.reason(node.name) == "RouteCreated"
 
 
+def test_a_plan_that_deletes_routes_foretells_the_tables_without_them() -> None:
+    """What `plan` prints is what a cycle that fails nowhere writes."""
+    world = World()
+    gone, *_ = [world.join("abc"[number % 3]) for number in range(4)]
+    world.settle()
+    del world.nodes[gone.name]
+    for _ in range(2):
+        world.cycle()
+    world.now += POLICY.drain_seconds
+    world.log.clear()
+    decision = decide(world.snapshot(), POLICY)
+    world.run(decision.plan.steps)
+    assert world.counts() == {"delete": 3, "DeleteNodeRoute": 1}
+    assert len(decision.plan.publish) == 3
+    assert decision.plan.publish == conclude(decision, world.snapshot())
+
+
 def test_nothing_is_said_of_a_node_recreated_in_the_middle_of_a_cycle() -> None:
     """The new Node of that name may be another instance: what was decided is not about it."""
     world = World()

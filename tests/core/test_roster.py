@@ -35,11 +35,18 @@ def test_the_older_of_two_that_overlap_is_used_and_the_other_is_said() -> None:
     }
 
 
+def test_the_older_is_used_though_its_name_comes_later() -> None:
+    young = node_route(2, cidrs=["100.64.8.0/23"], created="2026-02-01T00:00:00Z")
+    old = node_route(3, cidrs=["100.64.9.0/24"], created="2026-01-01T00:00:00Z")
+    assert names(young, old) == {"n3"}
+
+
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
         (node_route(2, cidrs=[]), "no valid pod CIDR"),
         (node_route(2, ips=["10.0.0.2", "nonsense"]), "'nonsense', which is no address"),
+        (node_route(2, ips=["10.0.0.254"]), "'10.0.0.254', which is no address of another node"),
         (node_route(2, cidrs=["100.64.1.128/25"]), "this node's own addresses, have 100.64.1.128/25 in common"),
         (node_route(2, cidrs=["10.0.0.0/24"]), "this node's own addresses"),
         (node_route(2, cidrs=["0.0.0.0/1"]), "this node's own addresses"),
@@ -106,6 +113,14 @@ def test_text_is_an_address_where_python_says_so(text: str) -> None:
     assert packed_or_none(text) == expected
 
 
+def test_an_id_that_was_found_in_the_kernel_is_kept_when_nodes_join() -> None:
+    """Though another one would be chosen for that CIDR today."""
+    builder, peer = DesiredStateBuilder(POLICY), node_route(2)
+    builder.adopt({peer.spec.pod_cidrs[0]: 77})
+    for routes in ({"n2": peer}, {"n2": peer, "n3": node_route(3)}):
+        assert 77 in builder.compose(OWN, routes, {}, HOST).tables["nexthops"]
+
+
 NATIVE = st.sets(st.sampled_from(TABLES)).map(sorted)
 WORLDS = st.lists(
     st.builds(lambda number, native: node_route(number, native), st.integers(1, 9), NATIVE),
@@ -148,6 +163,29 @@ def test_the_tunnel_starts_from_the_address_that_the_nic_has() -> None:
     assert wanted.tables["links"]["cr0"].vxlan.local == packed("10.0.0.1")
     with pytest.raises(NodeUnusable, match=r"eth0 has none of the node's addresses \(10.9.9.9\): name the NIC"):
         builder.compose(node_route(1, ips=["10.9.9.9"]), {}, {}, HOST)
+
+
+def test_the_tunnel_of_a_node_that_names_its_ipv6_address_first_runs_over_ipv4() -> None:
+    """As that of every other node, or the two ends would not fit."""
+    own, peer = (node_route(n, ips=node_route(n).spec.node_ips[::-1]) for n in (1, 2))
+    wanted = DesiredStateBuilder(POLICY).compose(own, {"n2": peer}, {}, HOST)
+    assert wanted.tables["links"]["cr0"].vxlan.local == packed("10.0.0.1")
+    assert list(wanted.tables["fdb"].values()) == [packed("10.0.0.2")]
+
+
+def test_a_peer_with_several_addresses_of_a_family_is_reached_by_its_first() -> None:
+    """The kubelet puts the primary one first."""
+    peer = node_route(2, ips=["10.0.0.2", "10.0.0.3"])
+    wanted = DesiredStateBuilder(POLICY).compose(OWN, {"n2": peer}, {}, HOST)
+    assert list(wanted.tables["fdb"].values()) == [packed("10.0.0.2")]
+
+
+def test_a_pod_cidr_has_four_addresses_at_least() -> None:
+    """Its base, the gateway, a pod, and one that host-local keeps."""
+    builder = DesiredStateBuilder(POLICY)
+    assert builder.compose(node_route(1, cidrs=["100.64.1.0/30"]), {}, {}, HOST).mtu
+    with pytest.raises(NodeUnusable, match=r"100.64.1.0/31 in its NodeRoute has less than 4 addresses"):
+        builder.compose(node_route(1, cidrs=["100.64.1.0/31"]), {}, {}, HOST)
 
 
 @pytest.mark.parametrize("underlay", ["ipv4", "ipv6"])

@@ -294,3 +294,13 @@ def test_a_node_without_an_ipv4_address_gets_ipv6_routes_alone_and_counts_as_rou
     world.settle()
     assert ipv4 not in world.tables["rtb-a"].routes
     assert world.spec(narrow) == spec
+
+
+def test_a_node_to_which_no_route_can_lead_has_no_slot_and_is_reached_by_the_overlay() -> None:
+    """An IPv4 pod CIDR on an ENI without an IPv4 address."""
+    world = World(zones="ac", ipv6_only="c")
+    world.join("a")
+    narrow = world.join("c").name
+    world.settle()
+    assert world.spec(narrow).native_in == ()
+    assert world.reason(narrow) == "OverlayFallback"

@@ -68,6 +68,14 @@ def test_a_subnet_without_an_association_uses_the_main_table() -> None:
     assert [subnet.id for subnet in world.reports["rtb-main"].subnets] == ["subnet-a", "subnet-b", "subnet-c"]
 
 
+def test_a_subnet_that_ec2_does_not_describe_yet_has_the_table_that_names_it() -> None:
+    """DescribeRouteTables shows a new subnet's association before DescribeSubnets shows the subnet."""
+    world = World()
+    del world.subnets["subnet-c"]
+    filled(world, 3)
+    assert {record.spec.route_table_id for record in world.records.values()} == {"rtb-a", "rtb-b", "rtb-c"}
+
+
 def test_a_retired_table_is_drained_and_emptied() -> None:
     """No longer named, it is withdrawn first, then loses our routes and its RouteTable object, nothing else."""
     world = filled(World(replace(POLICY, table_ids=("rtb-a", "rtb-b"))), 4, zones="ab")
@@ -149,6 +157,31 @@ def test_nothing_foreign_is_ever_changed() -> None:
     assert world.ours("rtb-a") == set()
     assert before == set(world.foreigners)
     check_always(world)  # each of them is as it was, but for the state that AWS gives it
+
+
+def test_a_propagated_route_is_never_ours() -> None:
+    """Not even one with a node as its target: nobody can delete it."""
+    world = filled(World(), 2, zones="a")
+    world.foreign(
+        "rtb-a", "100.64.200.0/24", next(iter(world.records.values())).spec.network_interface_id, propagated=True
+    )
+    world.settle()
+    assert not world.log
+    check_settled(world)
+
+
+def test_a_route_whose_target_aws_does_not_name_is_never_ours() -> None:
+    """Nor does a NodeRoute without an ENI, as one written by hand, make it ours."""
+    world = filled(World(), 1)
+    (known,) = world.records.values()
+    spec = replace(
+        known.spec, pod_cidrs=(Cidr.parse("100.64.201.0/24"),), instance_id="i-hand", network_interface_id=""
+    )
+    world.records["by-hand"] = replace(known, name="by-hand", uid="by-hand", spec=spec)
+    world.foreign("rtb-a", "100.64.200.0/24", "")
+    world.settle()
+    assert "by-hand" not in world.records
+    check_settled(world)
 
 
 def test_a_foreign_route_that_takes_a_nodes_cidr_is_left_and_told() -> None:
@@ -237,6 +270,33 @@ def test_a_limit_is_learned_from_one_refusal() -> None:
         sum(world.reason(name) == "OverlayFallback" for name in world.nodes) == 24 - 9
     )  # those of zone a are reached directly
     check_settled(world)
+
+
+def test_a_learned_limit_stays_while_the_table_holds_less() -> None:
+    """Entries that nodes leave free are used again, and AWS is not asked for more."""
+    world = filled(World(zones="ab", one_table=True, real_limit={("rtb-main", "ipv4"): 6}), 8)
+    for name in list(world.nodes)[:6]:
+        del world.nodes[name]
+    world.settle()
+    assert use(world, "rtb-main") == FamilyUse(50, 6, 3, 2, 1)
+    filled(world, 6)
+    assert use(world, "rtb-main") == FamilyUse(50, 6, 6, 5, 1)
+    assert world.asked == {("rtb-main", "ipv4"): 1}
+
+
+def test_a_learned_limit_is_reported_in_the_cycle_that_learned_it() -> None:
+    """The cycle after the refusal, which has read the table again: a restart right after it asks for nothing."""
+    world = World(real_limit={("rtb-a", "ipv4"): 4})
+    for _ in range(8):
+        world.join("a")
+    world.cycle()
+    assert world.asked == {("rtb-a", "ipv4"): 1}
+    assert use(world, "rtb-a").learned_limit is None
+    world.cycle()
+    assert use(world, "rtb-a").learned_limit == 4
+    world.restart()
+    world.settle()
+    assert world.asked == {("rtb-a", "ipv4"): 1}
 
 
 def test_a_refusal_before_the_report_could_be_written_is_remembered() -> None:

@@ -58,3 +58,16 @@ def test_entries_that_were_read_and_are_right_are_compared_once() -> None:
     tracker.want({**wanted, 7: Nexthop(b"\x0a\0\0\x07", "cr0")})
     assert tracker.puts().keys() == {7}
     assert compared - 100 == 2, "the one that differs, by the whole table and then by itself"
+
+
+def test_a_map_that_was_in_sync_is_compared_again_after_a_write_of_another() -> None:
+    """The very same map is wanted, then another one, then the first again."""
+    first, other = {1: 1}, {1: 2}
+    tracker: Tracker[int, int] = Tracker("routes")
+    tracker.want(first)
+    tracker.found({1: 1})
+    assert tracker.puts() == {}
+    tracker.want(other)
+    tracker.wrote(tracker.puts(), (), {})
+    tracker.want(first)
+    assert tracker.puts() == {1: 1}

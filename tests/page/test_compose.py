@@ -109,6 +109,15 @@ def test_an_overflow_is_explained() -> None:
     assert any(warning["reason"] == "free-entries" for warning in status["warnings"])
 
 
+def test_a_node_to_which_no_route_can_lead_lacks_no_entry() -> None:
+    """One entry is free; an ENI without an IPv4 address gets no IPv4 route."""
+    world = World(zones="ac", ipv6_only="c", limit=3)
+    world.join("a")
+    narrow = world.join("c").name
+    world.settle()
+    assert why(status_of(world))[narrow] == "no route is meant for it in rtb-a"
+
+
 def test_each_state_of_a_node_has_its_own_reason() -> None:
     """A new, settling, held-back, dead or vanished node, or one with its source/dest check on, has its own reason."""
     world = World(POLICY, "ab")

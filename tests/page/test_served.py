@@ -14,9 +14,10 @@ import pytest
 
 from cloudroute import telemetry
 from cloudroute.controller import NoLease
-from cloudroute.controller.status_page import REMEMBERED, StatusPage
+from cloudroute.controller.status_page import FRESH_SECONDS, REMEMBERED, StatusPage
 from cloudroute.core.explain.overview import Cycle, compose
 from cloudroute.telemetry import Telemetry
+from tests.clock import FakeClock
 from tests.core.world import World, settled_world
 from tests.page.stage import Election, served, shown
 from tests.page.test_compose import HOSTILE, cycle_of
@@ -115,6 +116,17 @@ def test_a_standby_says_who_leads() -> None:
         assert (status["leader"], status["holder"], status["identity"]) == (False, "other_1234", election.identity)
         assert "nodes" not in status
         assert ask(url, "/")[0].status == 200
+
+
+def test_a_leader_that_has_lost_the_lease_says_so_at_once() -> None:
+    """An answer is used again for a moment, but not across the end of a term."""
+    election, clock = Election(), FakeClock()
+    status = StatusPage("prod", election, clock.monotonic)
+    assert json.loads(status.answer().body)["leader"]
+    election.held, election.holder = False, "other_1234"
+    clock.time += FRESH_SECONDS / 2
+    said = json.loads(status.answer().body)
+    assert (said["leader"], said["holder"]) == (False, "other_1234")
 
 
 def test_a_leader_without_a_cycle_reports_its_problem() -> None:

@@ -187,6 +187,17 @@ def test_a_stopped_instance_counts_as_a_foreign_node() -> None:
         assert both.one.routes(both.one.table()) == before
 
 
+def test_a_controller_that_waits_for_its_first_node_sees_whose_routes_are_in_the_table_that_it_brings() -> None:
+    """All tables were read before; which of them the cluster uses is known with the node."""
+    with pair({}, {}, zones=1) as both:
+        (name,) = first_with_nodes(both, 1)
+        both.two.start(vpc_id=both.two.vpc.id)
+        both.two.run()
+        both.two.join(0)
+        assert both.one.instance(name) in said(both.two)
+        assert both.two.changes() == {}
+
+
 def test_cleanup_of_the_second_is_not_refused() -> None:
     """Cleanup of the second cluster owns nothing, so it ends without a change."""
     with pair({}, {}, zones=1) as both:

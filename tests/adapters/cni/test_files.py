@@ -37,6 +37,39 @@ def test_a_file_is_written_readable_for_all_and_its_directory_made(conf_dir: Pat
     assert (conf_dir / CONFLIST).stat().st_mode & 0o777 == 0o644
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(conf_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a crash of the machine a file that was renamed earlier may be empty."""
+    order: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        order.append("fsync")
+        fsync(descriptor)
+
+    def renamed(source: str, target: str) -> None:
+        order.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    assert put(conf_dir) == {}
+    assert order == ["fsync", "rename"]
+
+
+def test_a_change_while_a_file_is_read_is_seen(conf_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the read itself, or by the next look at the file."""
+    assert put(conf_dir) == {}
+    files, ours, stat = Files(str(conf_dir)), conf_dir / CONFLIST, os.stat
+
+    def late(path: str) -> os.stat_result:
+        monkeypatch.undo()
+        ours.write_bytes(b"another program's")
+        return stat(path)
+
+    monkeypatch.setattr(os, "stat", late)
+    assert files.read(()) == {str(ours): b"another program's"} or files.altered()
+
+
 def test_ours_is_read_though_it_is_not_wanted(conf_dir: Path) -> None:
     """A process that has not written it must be able to remove it."""
     put(conf_dir)

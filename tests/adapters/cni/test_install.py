@@ -77,6 +77,15 @@ def test_a_plugin_of_the_node_stays(node: Node) -> None:
     assert node.plugins() == {**whole("2"), **kept}
 
 
+def test_a_link_of_the_node_that_leads_nowhere_stays(node: Node) -> None:
+    """Its target may be mounted later; until then one plugin is missing, and that is told."""
+    node.bin.mkdir(parents=True)
+    (node.bin / "ptp").symlink_to("later")
+    assert node.install() == 1
+    assert os.readlink(node.bin / "ptp") == "later"
+    assert not (node.bin / FOLDER / "ptp").exists()
+
+
 def test_what_cloudroute_has_installed_follows_the_image(node: Node) -> None:
     """A new file replaces the old name, so that a runtime that executes the former one goes on."""
     node.install()

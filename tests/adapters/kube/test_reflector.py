@@ -133,6 +133,27 @@ def test_a_server_that_was_away_and_has_forgotten_the_version_is_listed_at_once(
     assert (drawn[-1], max(drawn) >= 4) == (0, True), drawn
 
 
+def test_a_good_watch_ends_the_back_off(api: KubeApi, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each outage begins with the shortest delay, however many there have been."""
+    drawn: list[int] = []
+
+    def delays() -> Iterator[float]:
+        for number in itertools.count():
+            drawn.append(number)
+            yield 0.01
+
+    monkeypatch.setattr(reflector, "_delays", delays)
+    cluster = start()
+    for number in range(3):
+        api.create(node(f"n{number}", number))
+        eventually(lambda: len(names(cluster)) == number + 1, f"node {number}")  # noqa: B023 - called at once
+        drawn.clear()
+        api.faults.fail(503, "watch", "nodes", 2)
+        assert api.faults.cut("nodes")
+        eventually(lambda: len(drawn) == 2, "two pauses")
+        assert drawn == [0, 1]
+
+
 @pytest.mark.parametrize("code", [403, 404, 429, 500])
 def test_a_server_that_keeps_refusing_is_not_hammered(api: KubeApi, start: Start, code: int) -> None:
     """Back-off doubles for any refusal; the store keeps its objects and recovers afterwards."""

@@ -109,6 +109,13 @@ def test_an_own_delete_shows_at_once_and_stays(watched: Watched) -> None:
     assert watched.store.items()["n1"].uid == "u3"
 
 
+def test_a_late_answer_does_not_bring_back_an_object_that_we_have_deleted(watched: Watched) -> None:
+    """Another thread's write of it was answered after the deletion."""
+    watched.store.discard("n1", "u1")
+    watched.store.put(*node(20))
+    assert "n1" not in watched.store.items()
+
+
 def test_deleting_a_predecessor_leaves_the_present_object(watched: Watched) -> None:
     """discard removes an object by uid, and leaves a newer one of its name."""
     watched.store.discard("n1", "u0")

@@ -196,6 +196,15 @@ def test_routes_of_ours_in_any_other_form_are_seen_and_replaced(host: Namespace,
     assert len(host.run("ip", "-6", "route", "show", "fd00:7::/80").splitlines()) == 1
 
 
+def test_a_route_for_one_type_of_service_is_another_route(host: Namespace, netlink: Netlink) -> None:
+    """It has our protocol number and the destination of ours, and is neither taken for it nor in its way."""
+    fill(netlink)
+    host.shell("ip route add 10.244.7.0/24 tos 0x10 via 10.0.1.1 proto 88; ip route del 10.244.7.0/24 tos 0 proto 88")
+    assert netlink.routes.read(()) == {key: route for key, route in ROUTES.items() if key != V4}
+    assert netlink.routes.write({V4: ROUTES[V4]}, ()) == {}
+    assert netlink.routes.read(()) == ROUTES
+
+
 def test_nexthops_of_ours_in_any_other_form_are_seen_and_replaced(host: Namespace, netlink: Netlink) -> None:
     fill(netlink)
     host.shell("ip nexthop replace id 41 via 10.0.1.1 dev eth0 proto 88; ip nexthop add id 9 blackhole proto 88")

@@ -1,0 +1,50 @@
+"""Mutations of paths and their explanations."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+EXPLAIN = (
+    Mutation(
+        "A pair whose kubelets have not reported their IPv6 addresses sends IPv6 by the overlay although routes exist.",
+        "cloudroute/core/paths.py",
+        "here != there",
+        "not (here and there)",
+        ("tests/core/test_paths.py",),
+    ),
+    Mutation(
+        "The second node of a subnet does not count as a sender to the first.",
+        "cloudroute/core/paths.py",
+        "if other != mine or size > 1",
+        "if other != mine",
+        ("tests/core/test_paths.py",),
+    ),
+    Mutation(
+        "`path` says that a pod keeps its address toward the VPC's Resolver.",
+        "cloudroute/core/explain/trace.py",
+        " and not _reserved(outside, served[1]):",
+        ":",
+        ("tests/core/test_paths_trace.py",),
+    ),
+    Mutation(
+        "`path` names a table without a route to the node although another one of that subnet leads to it.",
+        "cloudroute/core/explain/trace.py",
+        "key=lambda one: one[0].id not in spec.native_in",
+        "key=lambda one: one[0].id",
+        ("tests/core/test_paths_trace.py",),
+    ),
+    Mutation(
+        "doctor finds fault with a port that an ACL allows, next to one that it denies.",
+        "cloudroute/core/explain/doctor/acls.py",
+        "cidr, rule.ports[1] + 1, last)",
+        "cidr, rule.ports[1], last)",
+        ("tests/core/test_acls.py",),
+    ),
+    Mutation(
+        "The status page says that a table is full while it has one entry past the reserve.",
+        "cloudroute/core/explain/overview/why.py",
+        "use.free(family) <= reserve",
+        "use.free(family) <= reserve + 1",
+        ("tests/page/test_compose.py",),
+    ),
+)

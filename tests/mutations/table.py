@@ -1,0 +1,13 @@
+"""All mutations, by the part of cloudroute that they are in."""
+
+from __future__ import annotations
+
+from tests.mutations.adapters import ADAPTERS
+from tests.mutations.agent import AGENT
+from tests.mutations.cluster import CLUSTER
+from tests.mutations.controller import CONTROLLER
+from tests.mutations.explain import EXPLAIN
+from tests.mutations.mutation import Mutation
+from tests.mutations.node import NODE
+
+MUTATIONS: tuple[Mutation, ...] = (*CLUSTER, *NODE, *EXPLAIN, *CONTROLLER, *AGENT, *ADAPTERS)
