@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from cloudroute.core.cluster.model import DirectRouting, Step
-from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Cidr, Node
 from tests.core.history import History
 from tests.core.invariants import check_always, check_settled
@@ -187,7 +186,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule(done=st.integers(0, 12))
     def a_crash_in_the_middle_of_a_plan(self, done: int) -> None:
-        steps: tuple[Step, ...] = decide(self.world.snapshot(), self.world.policy).plan.steps[:done]
+        steps: tuple[Step, ...] = self.world.plan().plan.steps[:done]
         self.world.run(steps)
         self.world.restart()
 

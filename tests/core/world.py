@@ -97,7 +97,7 @@ class World:
     """Creates that were answered RouteLimitExceeded."""
     ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     watch: Callable[[Snapshot, Decision], None] = lambda _snapshot, _decision: None
-    """Called with each plan of a cycle."""
+    """Called with each plan whose steps may be done."""
 
     def __post_init__(self) -> None:
         names = ["rtb-main"] if self.one_table else [f"rtb-{zone}" for zone in self.zones]
@@ -237,11 +237,16 @@ class World:
         """Another process takes over: it knows what it reads, nothing else."""
         self.carryover, self.refused, self.held = Carryover(), set(), frozenset()
 
-    def cycle(self, fails: Callable[[Step], bool] = none_fails, snapshot: Snapshot | None = None) -> Decision:
-        """One turn of the loop: plan (from what is there, or from what was seen of it), do, conclude."""
+    def plan(self, snapshot: Snapshot | None = None) -> Decision:
+        """Decide from what is there, or from what was seen of it."""
         snapshot = snapshot or self.snapshot()
         decision = decide(snapshot, self.policy)
         self.watch(snapshot, decision)
+        return decision
+
+    def cycle(self, fails: Callable[[Step], bool] = none_fails, snapshot: Snapshot | None = None) -> Decision:
+        """One turn of the loop: plan (from what is there, or from what was seen of it), do, conclude."""
+        decision = self.plan(snapshot)
         subjects = [(one.kind, one.uid or one.name, one.reason, one.occasion) for one in decision.plan.notices]
         assert len(set(subjects)) == len(subjects), "two notices are about one thing: they would take turns in the log"
         self.carryover, self.refused = decision.plan.carryover, set()

@@ -90,6 +90,8 @@ class Claims:
 
     def _problem(self, cidrs: Sequence[Cidr]) -> str:
         """Reason why a node can't have `cidrs`, "" if it can."""
+        if self._holders.keys().isdisjoint(cidrs) and self._node_sized.issuperset(cidrs):
+            return ""
         for cidr in cidrs:
             if cidr in self._holders:
                 return f"pod CIDR {cidr} belongs to the node {self._holders[cidr]} already; recreate this Node"
@@ -129,4 +131,4 @@ class Claims:
 
 def _same(node: Node, record: NodeRoute) -> bool:
     spec = record.spec
-    return spec.instance_id == node.instance_id and (not node.pod_cidrs or spec.pod_cidrs == node.pod_cidrs)
+    return spec.instance_id == node.instance_id and (spec.pod_cidrs == node.pod_cidrs or not node.pod_cidrs)

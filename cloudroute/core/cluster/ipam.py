@@ -24,11 +24,17 @@ class NodeSized:
             self._pools.setdefault(pool.family, []).append((node_length[pool.family], pool.base, pool.end))
 
     def __contains__(self, cidr: Cidr) -> bool:
-        family, base, length = cidr
-        for node_length, start, end in self._pools.get(family, ()):
-            if length == node_length and start <= base < end:
-                return True
-        return False
+        return self.issuperset((cidr,))
+
+    def issuperset(self, cidrs: Iterable[Cidr]) -> bool:
+        """Whether a node can have each of `cidrs`."""
+        for family, base, length in cidrs:
+            for node_length, start, end in self._pools.get(family, ()):
+                if length == node_length and start <= base < end:
+                    break
+            else:
+                return False
+        return True
 
 
 class Ipam:

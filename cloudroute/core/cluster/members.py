@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cloudroute.core.cluster.claims import Claims
 from cloudroute.core.cluster.ipam import Ipam
 from cloudroute.core.cluster.model import AssignPodCidrs, Notice, Policy, Snapshot
-from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.states import JOINING, ROUTABLE, State
 from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute, family_of
 
 DEAD = ("shutting-down", "terminated")
@@ -184,7 +184,7 @@ def _member(
         return _as_published(node, cidrs, record, instance, claims)
     if node.node_ips != primary.addresses and not {*node.node_ips}.issubset(primary.addresses):
         node = _with_own_addresses(node, instance, claims)
-    state = State.JOINING if primary.source_dest_check else State.ROUTABLE
+    state = JOINING if primary.source_dest_check else ROUTABLE
     return Member(
         node.name, node, state, cidrs, _routed(cidrs, primary.addresses), instance.id, primary.id, primary.subnet_id,
         table_id, record,
@@ -230,7 +230,7 @@ def _routed(cidrs: tuple[Cidr, ...], addresses: Sequence[str]) -> tuple[Cidr, ..
     An ENI of an IPv6-only subnet has no IPv4 address. AWS does not document whether the VPC would deliver IPv4 packets
     to it, so the node's IPv4 pods use the overlay.
     """
-    if not addresses or "ipv4" in map(family_of, addresses):
+    if not addresses or ":" not in addresses[0] or "ipv4" in map(family_of, addresses):
         return cidrs
     return tuple([cidr for cidr in cidrs if cidr.family == "ipv6"])
 

@@ -6,6 +6,7 @@ They are right for the route tables of the moment, so that a failed step is neve
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 from cloudroute.core.cluster.diff import Comparison
 from cloudroute.core.cluster.model import (
@@ -15,9 +16,9 @@ from cloudroute.core.cluster.model import (
     Step,
     WriteRouteTableObject,
 )
-from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.states import JOINING, SHOWN
 from cloudroute.core.cluster.tables import reports
-from cloudroute.types import Condition
+from cloudroute.types import Condition, Node
 
 ROUTED = Condition("False", "RouteCreated", "every route table of the cluster leads to this node, or needs no route")
 OVERLAY = Condition("False", "OverlayFallback", "a route table has no entry for this node: VXLAN carries its traffic")
@@ -29,24 +30,20 @@ def publish(snapshot: Snapshot, found: Comparison) -> tuple[Step, ...]:
 
     `found` has the route tables of `snapshot`, compared with the slots that a plan granted.
     """
-    refusals = [_set(snapshot, node.name, node.uid, condition) for node, condition in found.membership.refusals]
-    steps = [step for step in (*refusals, *_conditions(snapshot, found)) if step]
-    return (*steps, *_reports(snapshot, found))
+    refusals = [
+        SetCondition(now, condition)
+        for node, condition in found.membership.refusals
+        if (now := snapshot.nodes.get(node.name)) and now.uid == node.uid and not _has(now, condition)
+    ]
+    return (*refusals, *_conditions(snapshot, found), *_reports(snapshot, found))
 
 
-def _set(snapshot: Snapshot, name: str, uid: str, wanted: Condition) -> SetCondition | None:
-    """Write a condition where the Node has another one."""
-    node = snapshot.nodes.get(name)
-    # A Node that was deleted and recreated meanwhile may be another instance, of which nothing is known yet.
-    if node is None or node.uid != uid:
-        return None
+def _has(node: Node, wanted: Condition) -> bool:
     now = node.condition
-    if now is not None and now.reason == wanted.reason and now.status == wanted.status:
-        return None
-    return SetCondition(node, wanted)
+    return now is not None and now.reason == wanted.reason and now.status == wanted.status
 
 
-def _conditions(snapshot: Snapshot, found: Comparison) -> list[SetCondition | None]:
+def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]:
     """Conditions of the members.
 
     Omits a member whose requested routes or source/dest check are not in place yet: its former condition stays right,
@@ -55,7 +52,7 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> list[SetCondition | No
     policy, members = found.policy, found.membership.members
     managed = [use for use in found.uses.values() if use.managed]
     if not managed:
-        return []
+        return
     neighbours: defaultdict[str, list[int]] = defaultdict(list)
     if policy.direct_routing != "off":
         for index, member in enumerate(members):
@@ -69,17 +66,18 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> list[SetCondition | No
         tables.update(routed.keys())
         tables.update(direct)
         missing.update([index for index, gap in found.gaps[use.table.id].items() if not gap.blackhole])
-        missing.update([index for index in direct if members[index].state is State.JOINING])
+        missing.update([index for index in direct if members[index].state is JOINING])
     if not policy.overlay:  # nothing else carries the node's traffic until its source/dest check is off
-        missing.update([index for index, member in enumerate(members) if member.state is State.JOINING])
-    less = OVERLAY if policy.overlay else LIMIT
-    return [
-        _set(snapshot, member.name, member.node.uid, ROUTED if tables[index] == len(managed) else less)
-        for index, member in enumerate(members)
-        if member.state in (State.JOINING, State.ROUTABLE)
-        and member.name in snapshot.node_routes
-        and index not in missing
-    ]
+        missing.update([index for index, member in enumerate(members) if member.state is JOINING])
+    less, count = OVERLAY if policy.overlay else LIMIT, len(managed)
+    for index, member in enumerate(members):
+        wanted = ROUTED if tables[index] == count else less
+        now = snapshot.nodes.get(member.name)
+        if now is None or _has(now, wanted) or index in missing:
+            continue
+        # A Node that was deleted and recreated meanwhile may be another instance, of which nothing is known yet.
+        if now.uid == member.node.uid and member.state in SHOWN and member.name in snapshot.node_routes:
+            yield SetCondition(now, wanted)
 
 
 def _reports(snapshot: Snapshot, found: Comparison) -> list[Step]:

@@ -13,7 +13,7 @@ from cloudroute.core.cluster.diff import Comparison
 from cloudroute.core.cluster.draining import Drain, StoppedAgents, drain, journal
 from cloudroute.core.cluster.members import Departure, Member
 from cloudroute.core.cluster.model import ChangeRoute, Key, Snapshot, WriteNodeRoute
-from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.states import SHOWN, State
 from cloudroute.core.cluster.tables import TableUse
 from cloudroute.types import Cidr
 
@@ -96,7 +96,7 @@ def _fill(found: Comparison, use: TableUse, deletions: Sequence[ChangeRoute], wr
     }
     for index, gap in gaps.items():
         member = found.grants[table_id][index]
-        if member.state in (State.MISSING, State.DEAD):
+        if member.state not in SHOWN:
             continue
         # The journal comes before the route: after a crash in between, the route would count as foreign.
         before = journal(writes, member.name)

@@ -16,13 +16,12 @@ from cloudroute.core.cluster.model import (
     DisableSourceDestCheck,
     Key,
     Notice,
-    Policy,
     Snapshot,
     Wait,
     WriteNodeRoute,
 )
 from cloudroute.core.cluster.notices import agent_trouble, held_back, is_stopped, withdrawn
-from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.states import JOINING, SHOWN
 from cloudroute.types import NodeRouteSpec
 
 Lacking = Sequence[tuple[str, Gap]]
@@ -62,24 +61,28 @@ def publish_members(snapshot: Snapshot, found: Comparison) -> Publication:
     settled: list[_Settling] = []
     notices: list[Notice | None] = []
     reached, lacking = _granted(found)
+    direct = found.policy.direct_routing != "off"
     for index, member in enumerate(membership.members):
         record = member.record
-        native, subnet = _paths(member, reached.get(index, ()), found.policy)
-        if record is None or record.spec.native_in != native or record.spec.subnet_id != subnet:
+        spec = record.spec if record else None
+        joining = member.state is JOINING
+        native = () if joining else tuple(reached.get(index, ()))
+        subnet = member.subnet_id if direct and not joining else ""
+        if spec is None or spec.native_in != native or spec.subnet_id != subnet:
             settling = _settle(snapshot, found, member, native, subnet, lacking.get(index, ()))
             settled.append(settling)
             notices.append(settling.notice)
             if not settling.done:
-                native, subnet = _published(record.spec if record else None, native, subnet)
+                native, subnet = _published(spec, native, subnet)
         old = record if record and record.name == member.name else None
         if old is None or not _is_published(old.spec, member, native, subnet):
-            spec = _spec(member, native, subnet)
-            writes[member.name] = WriteNodeRoute(member.name, old, spec, before.get(member.name, ()))
-            notices.append(withdrawn(member, record, spec, found.uses) if record else None)
+            wanted = _spec(member, native, subnet)
+            writes[member.name] = WriteNodeRoute(member.name, old, wanted, before.get(member.name, ()))
+            notices.append(withdrawn(member, record, wanted, found.uses) if record else None)
     return Publication(
         tuple(replaced),
         writes,
-        tuple([_check(member) for member in membership.members if member.state is State.JOINING]),
+        tuple([_check(member) for member in membership.members if member.state is JOINING]),
         {key: since for settling in settled for key, since in settling.timers.items()},
         tuple([settling.wait for settling in settled if settling.wait]),
         tuple([notice for notice in notices if notice]),
@@ -106,13 +109,6 @@ def _granted(found: Comparison) -> tuple[dict[int, list[str]], dict[int, list[tu
     return reached, lacking
 
 
-def _paths(member: Member, reached: Sequence[str], policy: Policy) -> tuple[tuple[str, ...], str]:
-    """Tables that lead to the member, and the subnet on which it can be reached directly; "" for none."""
-    if member.state is State.JOINING:
-        return (), ""
-    return tuple(reached), "" if policy.direct_routing == "off" else member.subnet_id
-
-
 def _published(old: NodeRouteSpec | None, native: tuple[str, ...], subnet: str) -> tuple[tuple[str, ...], str]:
     """Those of the paths that are published already.
 
@@ -131,22 +127,21 @@ def _spec(member: Member, native: tuple[str, ...], subnet: str) -> NodeRouteSpec
 
 
 def _is_published(old: NodeRouteSpec, member: Member, native: Sequence[str], subnet: str) -> bool:
-    """Whether the NodeRoute has these paths and the member's ENI, route table, node IPs and pod CIDRs."""
+    """Whether the NodeRoute, which has the member's instance and CIDRs, has these paths and all else of the member."""
     return (
         old.native_in == native
         and old.subnet_id == subnet
         and old.network_interface_id == member.interface_id
         and old.route_table_id == member.table_id
         and old.node_ips == member.node.node_ips
-        and old.pod_cidrs == member.cidrs
     )
 
 
 def _settle(
     snapshot: Snapshot, found: Comparison, member: Member, native: Sequence[str], subnet: str, lacking: Lacking
 ) -> _Settling:
-    if member.state in (State.MISSING, State.DEAD):
-        return _Settling(False)  # the state of its source/dest check is not known either
+    if member.state not in SHOWN:
+        return _Settling(done=False)  # the state of its source/dest check is not known either
     old = member.record.spec if member.record else None
     new = [table_id for table_id in native if old is None or table_id not in old.native_in]
     if subnet and (old is None or old.subnet_id != subnet):
@@ -154,9 +149,9 @@ def _settle(
     timers = {(what, member.instance_id): _since(snapshot, what, member.instance_id) for what in new}
     until = max([since + found.policy.settle_seconds for since in timers.values()], default=0.0)
     if any(_coming(snapshot, found, member, table_id, gap) for table_id, gap in lacking):
-        return _Settling(False, timers)
+        return _Settling(done=False, timers=timers)
     if until > snapshot.now:
-        return _Settling(False, timers, Wait(until, f"{member.name} to settle"))
+        return _Settling(done=False, timers=timers, wait=Wait(until, f"{member.name} to settle"))
     return _ready(member, new, timers)
 
 
@@ -173,10 +168,10 @@ def _ready(member: Member, new: Sequence[str], timers: Mapping[tuple[str, str], 
     status = member.record.status if member.record else {}
     trouble = agent_trouble(status) if new else ""
     if not trouble:
-        return _Settling(True, timers)
+        return _Settling(done=True, timers=timers)
     # An upgrade stops every agent for a moment: no Event for that.
-    silent = is_stopped(status)
-    return _Settling(False, timers, None, None if silent else held_back(member, [t for t in new if t], trouble))
+    notice = None if is_stopped(status) else held_back(member, [table_id for table_id in new if table_id], trouble)
+    return _Settling(done=False, timers=timers, notice=notice)
 
 
 def _coming(snapshot: Snapshot, found: Comparison, member: Member, table_id: str, gap: Gap) -> bool:
@@ -185,7 +180,7 @@ def _coming(snapshot: Snapshot, found: Comparison, member: Member, table_id: str
     If it waits for another route to drain or for a back-off, the node's other paths do not wait for it.
     """
     keys: list[Key] = [("route", table_id, str(cidr)) for cidr in (*gap.missing, *gap.astray)]
-    if member.state is State.JOINING:
+    if member.state is JOINING:
         keys.append(("check", member.interface_id))
     use, reserve = found.uses[table_id], found.policy.route_reserve
     room = all(use.free(cidr.family) > reserve for cidr in gap.missing)

@@ -8,35 +8,38 @@ families that can be routed, or none.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, filterfalse, islice
 
 from cloudroute.core.cluster.members import Member, Membership
 from cloudroute.core.cluster.model import Policy
-from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.states import SHOWN, State
 from cloudroute.core.cluster.tables import TableUse
-from cloudroute.types import Cidr, Family
+from cloudroute.types import Family
 
 Grants = Mapping[str, Mapping[int, Member]]
 """Table id -> index of a member -> member that shall have its routes there, in the order of the sort."""
 Families = tuple[Family, ...]
-_FAMILY = attrgetter("family")
 
 
 def grant(uses: Mapping[str, TableUse], membership: Membership, policy: Policy) -> Grants:
     """Choose the members that shall have their routes in each table."""
-    candidates = _Candidates(membership.members, membership.index_of)
+    candidates = _Candidates(membership, policy)
     return {table_id: _grant_in(use, candidates, policy) if use.managed else {} for table_id, use in uses.items()}
 
 
 class _Candidates:
     """Facts about the members that each table needs, by index; computed once."""
 
-    def __init__(self, members: Sequence[Member], index_of: Mapping[Cidr, int]) -> None:
-        self.members, self._index_of = members, index_of
-        self.families: list[Families] = [tuple(map(_FAMILY, member.routed)) for member in members]
+    def __init__(self, membership: Membership, policy: Policy) -> None:
+        self.members, self._index_of = membership.members, membership.index_of
+        members, every = membership.members, policy.families
+        self.families: list[Families] = [
+            every if len(member.routed) == len(every) else tuple([cidr.family for cidr in member.routed])
+            for member in members
+        ]
         self.kinds = set(self.families)
-        self._unsure = [index for index, member in enumerate(members) if member.state in (State.MISSING, State.DEAD)]
+        self._unsure = [index for index, member in enumerate(members) if member.state not in SHOWN]
         self._unrouted = [index for index, families in enumerate(self.families) if not families]
         self.on_subnet: defaultdict[str, set[int]] = defaultdict(set)
         for index, member in enumerate(members):
@@ -56,20 +59,22 @@ class _Candidates:
 def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[int, Member]:
     room = {family: use.room_for_ours(family) for family in use.families}
     barred = candidates.barred(use)
+    members, families = candidates.members, candidates.families
     granted: dict[int, Member] = {}
     for indexes, spare in _order(use, candidates, policy):
+        queue = filterfalse(barred.__contains__, indexes)
         sure = min(room.values(), default=0) - spare  # this many fit, whatever their families
-        for index in indexes:
-            families = candidates.families[index]
-            if sure <= 0 and not _fits(families, room, spare):
-                if not any(_fits(kind, room, spare) for kind in candidates.kinds):
-                    break  # no member fits any more: of 5,000 members a table of 50 checks 51
-                continue
-            if index not in barred:
-                granted[index] = candidates.members[index]
-                sure -= 1
-                for family in families:
+        first = list(islice(queue, max(0, sure)))
+        granted.update(zip(first, map(members.__getitem__, first), strict=True))
+        for family, entries in Counter(chain.from_iterable(map(families.__getitem__, first))).items():
+            room[family] -= entries
+        for index in queue:
+            if _fits(families[index], room, spare):
+                granted[index] = members[index]
+                for family in families[index]:
                     room[family] -= 1
+            elif not any(_fits(kind, room, spare) for kind in candidates.kinds):
+                break  # no member fits any more: of 5,000 members a table of 50 checks 51
     return granted
 
 

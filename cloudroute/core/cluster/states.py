@@ -60,3 +60,9 @@ class State(Enum):
     """Its Node is gone, and it is withdrawn: its routes are deleted after the drain, then itself."""
     GONE = "gone"
     """Its Node is gone and its instance terminated: its routes are deleted at once, then itself."""
+
+
+SHOWN = (State.ROUTABLE, State.JOINING)
+"""States of the members whose instance EC2 shows alive."""
+ROUTABLE, JOINING = SHOWN
+"""For code that is run for each member: in Python 3.11 `State.JOINING` takes as long as ten other attributes."""

@@ -145,8 +145,8 @@ def table_uses(
             ours, foreign = _split(table, node_sized, seen, selection)
             seen.update(ours)
             others = tuple([destination for destination in foreign if isinstance(destination, Cidr)])
-            counts, taken = Counter(map(_FAMILY, ours)), _entries(table, foreign, snapshot.prefix_lists)
-            entries = {family: (counts[family], taken[family]) for family in policy.families}
+            mine, taken = list(map(_FAMILY, ours)), _entries(table, foreign, snapshot.prefix_lists)
+            entries = {family: (mine.count(family), taken[family]) for family in policy.families}
         families = {family: _use(snapshot, table_id, family, *counted) for family, counted in entries.items()}
         subnets = tuple(sorted(users.get(table_id, ()), key=attrgetter("id")))
         result[table_id] = TableUse(table, table_id in selection.managed, subnets, ours, others, families)
