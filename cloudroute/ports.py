@@ -21,6 +21,7 @@ from cloudroute.types import (
     Node,
     NodeRoute,
     NodeRouteSpec,
+    Notice,
     PodAddress,
     RouteTable,
     RouteTableObject,
@@ -137,10 +138,8 @@ class Kube(Protocol):
 
     def delete_route_table_object(self, old: RouteTableObject) -> None: ...
 
-    def event(
-        self, *, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
-    ) -> None:
-        """An Event (events.k8s.io/v1) on an object of `kind` Node, NodeRoute or RouteTable. Never raises.
+    def event(self, notice: Notice) -> None:
+        """An Event (events.k8s.io/v1) on the object of the notice. Never raises.
 
         Recorded once for each object, reason and occasion.
         """

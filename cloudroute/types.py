@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -302,6 +302,22 @@ class RouteTable:
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message about an object, for people: becomes an Event, a log line and a warning in `status`."""
+
+    kind: Literal["Node", "RouteTable"]
+    name: str
+    uid: str
+    reason: str
+    """One CamelCase word."""
+    message: str
+    occasion: str = ""
+    """Tells repeat occurrences apart, each of which is reported once; empty for a lasting condition, reported once."""
+    _: KW_ONLY
+    warning: bool = True
 
 
 def timestamp(seconds: float) -> str:

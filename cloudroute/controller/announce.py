@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import structlog
 
 from cloudroute.controller.status_page import StatusPage
-from cloudroute.core.cluster.model import Notice, SetCondition
+from cloudroute.core.cluster.model import SetCondition
 from cloudroute.core.cluster.planner import Decision
 from cloudroute.core.explain.overview import Cycle
 from cloudroute.core.paths import path_counts
 from cloudroute.ports import Clock, Cluster, Kube
 from cloudroute.telemetry import ChangeLog, Telemetry
+from cloudroute.types import Notice
 
 log = structlog.get_logger()
 
@@ -30,18 +31,10 @@ class Announcer:
 
     def condition(self, step: SetCondition) -> None:
         """Announce a condition that was written, unless it only says that the node is routed."""
-        condition = step.condition
+        node, condition = step.node, step.condition
         if condition.reason != "RouteCreated":
-            self._event(
-                Notice(
-                    kind="Node",
-                    name=step.node.name,
-                    uid=step.node.uid,
-                    warning=condition.status == "True",
-                    reason=condition.reason,
-                    message=condition.message,
-                )
-            )
+            warning = condition.status == "True"
+            self._kube.event(Notice("Node", node.name, node.uid, condition.reason, condition.message, warning=warning))
 
     def cycle(self, cycle: Cycle) -> None:
         """Announce a cycle that has ended."""
@@ -49,7 +42,7 @@ class Announcer:
             about = {notice.kind.lower(): notice.name, "reason": notice.reason, "message": notice.message}
             key = (notice.kind, notice.name, notice.reason, notice.occasion)
             self._changes.say(key, "notice", warning=notice.warning, **about)
-            self._event(notice)
+            self._kube.event(notice)
         if cycle.did:
             waits = len(cycle.decision.plan.waits)
             log.info("cycle", did=cycle.did, left=cycle.left, waits=waits, seconds=round(cycle.seconds, 3))
@@ -74,17 +67,6 @@ class Announcer:
             nodes=paths.nodes,
             pairs=paths.pairs,
             ipam_free={str(pool): free for pool, free in decision.free.items()},
-        )
-
-    def _event(self, notice: Notice) -> None:
-        self._kube.event(
-            kind=notice.kind,
-            name=notice.name,
-            uid=notice.uid,
-            warning=notice.warning,
-            reason=notice.reason,
-            message=notice.message,
-            occasion=notice.occasion,
         )
 
 

@@ -20,7 +20,6 @@ from cloudroute.core.cluster.model import (
     DeleteRouteTableObject,
     DisableSourceDestCheck,
     Key,
-    Notice,
     SetCondition,
     Step,
     WriteNodeRoute,
@@ -28,6 +27,7 @@ from cloudroute.core.cluster.model import (
 )
 from cloudroute.errors import ApiError, Deferred, LeaseLost, LimitExceeded, LostRace, Unreachable
 from cloudroute.ports import Clock, Ec2, Fence, Kube
+from cloudroute.types import Notice
 
 WORKERS = 16
 

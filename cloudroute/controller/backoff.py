@@ -14,7 +14,6 @@ from cloudroute.core.cluster.model import (
     ChangeRoute,
     DisableSourceDestCheck,
     Key,
-    Notice,
     SetCondition,
     Step,
     WriteNodeRoute,
@@ -23,6 +22,7 @@ from cloudroute.core.cluster.model import (
 from cloudroute.errors import ApiError, Forbidden, LimitExceeded, LostRace, Refused, Throttled
 from cloudroute.ports import EC2_WRITES, Clock
 from cloudroute.telemetry import ChangeLog
+from cloudroute.types import Notice
 
 _chance = Random()
 
@@ -154,7 +154,6 @@ class BackOff:
                 kind="RouteTable",
                 name=table_id,
                 uid="",
-                warning=True,
                 reason=f"{action}Refused",
                 message=str(failure.error),
             )

@@ -16,10 +16,10 @@ from email.utils import formatdate
 from typing import Any, NamedTuple, Protocol
 
 from cloudroute import __version__
-from cloudroute.core.cluster.model import Notice
 from cloudroute.core.explain.overview import Cycle, compose, timestamp
 from cloudroute.page import HEADERS, page
 from cloudroute.telemetry import Answer
+from cloudroute.types import Notice
 
 REMEMBERED = 50
 """Number of changes in the history."""

@@ -19,7 +19,16 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.errors import LostRace
-from cloudroute.types import Cidr, Condition, FamilyUse, LeaseRecord, NodeRouteSpec, RouteTableObject, Subnet
+from cloudroute.types import (
+    Cidr,
+    Condition,
+    FamilyUse,
+    LeaseRecord,
+    NodeRouteSpec,
+    Notice,
+    RouteTableObject,
+    Subnet,
+)
 from tests.adapters.kube.conftest import node
 from tests.contract.conftest import Api
 from tests.waiting import eventually
@@ -224,9 +233,7 @@ def test_a_lease_has_one_writer(kube_api: Api, cluster: KubeCluster) -> None:
 
 def test_an_event_reaches_people(kube_api: Api, client: KubeClient, name: str) -> None:
     """It is accepted, regards the object, and can be read in the old API, which kubectl describe uses."""
-    client.event(
-        kind="Node", name=name, uid="u1", warning=True, reason="OverlayFallback", message="rtb-1 is full " + "x" * 2000
-    )
+    client.event(Notice("Node", name, "u1", "OverlayFallback", "rtb-1 is full " + "x" * 2000))
     assert client.events.flush(10)
     events = kube_api.list("events", "default")
     (event,) = [event for event in events if event["involvedObject"].get("name") == name]

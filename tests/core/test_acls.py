@@ -14,7 +14,9 @@ POOL, POOL6 = Cidr.parse("100.64.0.0/16"), Cidr.parse("fd64::/64")
 
 
 def rule(number: int, action: str, cidr: str, first: int = 0, last: int = 65535) -> AclRule:
-    return AclRule(number, False, action == "allow", "6", (first, last), Cidr.parse(cidr))
+    return AclRule(
+        number, egress=False, allow=action == "allow", protocol="6", ports=(first, last), cidr=Cidr.parse(cidr)
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,14 @@ def rules_within(draw: st.DrawFn, pool: Cidr) -> list[AclRule]:
         base = (pool.base + draw(st.integers(0, pool.size - 1))) // size * size
         first, last = sorted((draw(st.integers(0, 65535)), draw(st.integers(0, 65535))))
         made.append(
-            AclRule(number + 1, False, draw(st.booleans()), "6", (first, last), Cidr(pool.family, base, length))
+            AclRule(
+                number + 1,
+                egress=False,
+                allow=draw(st.booleans()),
+                protocol="6",
+                ports=(first, last),
+                cidr=Cidr(pool.family, base, length),
+            )
         )
     return made
 

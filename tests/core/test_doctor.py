@@ -136,7 +136,7 @@ def test_before_a_controller_has_run() -> None:
         ("kube-controller-manager", ["--allocate-node-cidrs=true", "--cloud-provider=aws"], True),
     ],
 )
-def test_when_a_route_controller_runs(name: str, arguments: list[str], writes: bool) -> None:
+def test_when_a_route_controller_runs(name: str, arguments: list[str], *, writes: bool) -> None:
     """Where node CIDRs are allocated and cloud routes are not switched off."""
     workload = Workload("Pod", "kube-system", f"{name}-node-1", 1, (f"/bin/{name}", *arguments))
     assert writes_routes(workload) == writes
@@ -281,8 +281,14 @@ def in_two_subnets(*addresses: str) -> Facts:
         instances[f"i-{name}"] = Instance(f"i-{name}", "running", "vpc-1", "a", (interface,))
         cidrs = (Cidr.parse(f"10.0.{number}.0/24"), Cidr.parse(f"fd00:{number}::/64"))
         subnets[f"subnet-{number}"] = Subnet(f"subnet-{number}", "vpc-1", "a", cidrs)
-        rules = [AclRule(100, egress, True, "-1", (0, 65535), OPEN) for egress in (True, False)]
-        rules += [AclRule(32768, egress, False, "-1", (0, 65535), SHUT) for egress in (True, False)]
+        rules = [
+            AclRule(100, egress=egress, allow=True, protocol="-1", ports=(0, 65535), cidr=OPEN)
+            for egress in (True, False)
+        ]
+        rules += [
+            AclRule(32768, egress=egress, allow=False, protocol="-1", ports=(0, 65535), cidr=SHUT)
+            for egress in (True, False)
+        ]
         acls.append(Acl(f"acl-{number}", frozenset({f"subnet-{number}"}), tuple(rules)))
     return replace(facts, aws=replace(facts.aws, instances=instances, subnets=subnets, acls=acls))
 
@@ -339,7 +345,7 @@ def test_how_long_packets_to_a_local_zone_can_be(zone: str, pool: str, todo: str
     """By the zone's name, less the tunnel; IPv6 can't do with what some leave to pods."""
     facts = grouped({}, n1="sg-a")
     instances = {"i-n1": replace(known(facts.aws.instances)["i-n1"], zone=zone)}
-    options = {"i-n1": InstanceOptions(True, True, 1)}
+    options = {"i-n1": InstanceOptions(metadata=True, token_required=True, hop_limit=1)}
     facts = replace(
         facts,
         policy=replace(facts.policy, pools=(Cidr.parse(pool),)),

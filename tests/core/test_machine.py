@@ -45,7 +45,7 @@ class ClusterMachine(RuleBasedStateMachine):
         ipv6_only=st.booleans(),
     )  # fmt: skip
     def start(
-        self, direct: DirectRouting, dual: bool, overlay: bool, reserve: int, zones: list[str], ipv6_only: bool
+        self, *, direct: DirectRouting, dual: bool, overlay: bool, reserve: int, zones: list[str], ipv6_only: bool
     ) -> None:
         base = DUAL if dual else POLICY
         pools = (SMALL, *base.pools[1:])
@@ -87,7 +87,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @precondition(some_nodes)
     @rule(number=st.integers(0, 99), other=st.integers(0, 99), old_goes=st.booleans())
-    def an_instance_gets_another_name(self, number: int, other: int, old_goes: bool) -> None:
+    def an_instance_gets_another_name(self, number: int, other: int, *, old_goes: bool) -> None:
         node, name = self.pick(number), self.names[other % len(self.names)]
         if old_goes:
             del self.world.nodes[node.name]
@@ -137,7 +137,7 @@ class ClusterMachine(RuleBasedStateMachine):
             self.world.switch_check(instance.id, on=True)
 
     @rule(table=TABLES, destination=FOREIGN, to=TARGETS, blackhole=st.booleans())
-    def somebody_adds_a_route(self, table: str, destination: str, to: str, blackhole: bool) -> None:
+    def somebody_adds_a_route(self, table: str, destination: str, to: str, *, blackhole: bool) -> None:
         if Cidr.parse(destination) not in self.world.tables[table].routes:
             self.world.foreign(table, destination, to, blackhole=blackhole and not to.startswith("eni"))
 
@@ -162,7 +162,7 @@ class ClusterMachine(RuleBasedStateMachine):
         self.world.limit = limit
 
     @rule(direct=DIRECT, overlay=st.booleans(), reserve=st.integers(0, 2), tables=st.sampled_from([(), ("rtb-a",)]))
-    def another_policy(self, direct: DirectRouting, overlay: bool, reserve: int, tables: tuple[str, ...]) -> None:
+    def another_policy(self, *, direct: DirectRouting, overlay: bool, reserve: int, tables: tuple[str, ...]) -> None:
         policy = replace(self.world.policy, direct_routing=direct, route_reserve=reserve, table_ids=tables)
         if overlay:  # switched off it would turn nodes unavailable at once: another test
             policy = replace(policy, overlay=True)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudroute.core.cluster.model import Notice, Step, WriteNodeRoute
+from cloudroute.core.cluster.model import Step, WriteNodeRoute
 from cloudroute.core.cluster.notices import agent_trouble
 from cloudroute.core.cluster.planner import Decision, decide
+from cloudroute.types import Notice
 from tests.core.invariants import check_always, check_settled
 from tests.core.test_phases import turn
 from tests.core.test_properties import outcome

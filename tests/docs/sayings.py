@@ -34,7 +34,7 @@ def sentences() -> tuple[str, ...]:
 def reasons_in(tree: ast.AST) -> Iterator[str]:
     """Reasons in a file.
 
-    >>> list(reasons_in(ast.parse('Notice("Node", name, "", True, "OtherVPC", words); print("Nothing")')))
+    >>> list(reasons_in(ast.parse('Notice("Node", name, "", "OtherVPC", words); print("Nothing")')))
     ['OtherVPC']
     """
     for node in ast.walk(tree):

@@ -49,7 +49,7 @@ class RouteController:
             cidrs: Sequence[str] = node["spec"].get("podCIDRs", ())
             missing = [cidr for cidr in cidrs if routes.get(cidr, {}).get("InstanceId") != instance]
             if cidrs:
-                self._condition(node, not [cidr for cidr in missing if not self._create(cidr, instance)])
+                self._condition(node, created=not [cidr for cidr in missing if not self._create(cidr, instance)])
 
     def _create(self, cidr: str, instance: str) -> bool:
         self._ask("modify_instance_attribute", InstanceId=instance, SourceDestCheck={"Value": False})
@@ -65,7 +65,7 @@ class RouteController:
         self.did[action, code] += 1
         return code == "OK"
 
-    def _condition(self, node: Mapping[str, Any], created: bool) -> None:
+    def _condition(self, node: Mapping[str, Any], *, created: bool) -> None:
         """Written where it is not so already, whoever wrote it."""
         others = node.get("status", {}).get("conditions", [])
         wanted = "False" if created else "True"

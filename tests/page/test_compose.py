@@ -10,12 +10,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudroute.core.cluster.model import Notice
 from cloudroute.core.cluster.planner import decide
 from cloudroute.core.explain.overview import Cycle, compose
 from cloudroute.core.explain.overview.pairs import OTHERS, count_pairs
 from cloudroute.core.paths import Class, node_paths, pair_path
-from cloudroute.types import NodeRouteSpec
+from cloudroute.types import NodeRouteSpec, Notice
 from tests.core.test_properties import worlds
 from tests.core.world import POLICY, World, settled_world
 
@@ -182,7 +181,7 @@ def test_whatever_an_agent_or_a_node_says_is_data(words: str, agent: dict[str, o
     world.records[node.name] = replace(world.records[node.name], status=agent)
     stranger = replace(world.join("a", name="stranger" + words), instance_id="", problem=words)
     world.nodes[stranger.name] = stranger
-    status = status_of(world, Notice("Node", words, "", warning=True, reason="Said", message=words * 10))
+    status = status_of(world, Notice("Node", words, "", "Said", words * 10))
     assert {node["name"] for node in status["nodes"]} == {node.name, stranger.name}
     assert all(len(warning["message"]) <= 600 for warning in status["warnings"] if warning["reason"] == "Said")
     assert all(len(node["agent"]) <= 300 for node in status["nodes"])

@@ -18,7 +18,16 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.project import Meta
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.lab.kube.store import FIRST_VERSION
-from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject
+from cloudroute.types import (
+    Cidr,
+    Condition,
+    Node,
+    NodeRoute,
+    NodeRouteSpec,
+    Notice,
+    PodAddress,
+    RouteTableObject,
+)
 from tests.clock import FakeClock
 
 
@@ -163,10 +172,8 @@ class LightCluster:
     def delete_route_table_object(self, old: RouteTableObject) -> None:
         raise NotImplementedError
 
-    def event(
-        self, *, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
-    ) -> None:
-        self.said[reason] += 1
+    def event(self, notice: Notice) -> None:
+        self.said[notice.reason] += 1
 
     def service_cidrs(self) -> Sequence[Cidr]:
         return [Cidr.parse("10.96.0.1/32")]

@@ -12,10 +12,20 @@ from urllib.parse import quote
 
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES, KubeCluster
-from cloudroute.adapters.kube.events import Event, EventWriter
+from cloudroute.adapters.kube.events import EventWriter
 from cloudroute.adapters.kube.transport import JSON, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Json, Transport
 from cloudroute.errors import LostRace, Refused
-from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject, timestamp
+from cloudroute.types import (
+    Cidr,
+    Condition,
+    Node,
+    NodeRoute,
+    NodeRouteSpec,
+    Notice,
+    PodAddress,
+    RouteTableObject,
+    timestamp,
+)
 
 _PODS = "/api/v1/pods"
 _SERVICE_CIDRS = "/apis/networking.k8s.io/v1/servicecidrs"
@@ -118,10 +128,8 @@ class KubeClient:
 
     # --- the rest ---------------------------------------------------------------------------------
 
-    def event(
-        self, *, kind: str, name: str, uid: str, warning: bool, reason: str, message: str, occasion: str = ""
-    ) -> None:
-        self.events.say(Event(kind, name, uid, reason, message, occasion, warning=warning))
+    def event(self, notice: Notice) -> None:
+        self.events.say(notice)
 
     def service_cidrs(self) -> Sequence[Cidr]:
         try:

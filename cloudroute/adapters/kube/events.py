@@ -11,7 +11,6 @@ import socket
 import threading
 import uuid
 from collections import OrderedDict
-from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +19,7 @@ from cloudroute.adapters.kube.transport import Transport
 from cloudroute.core.words import one_line
 from cloudroute.errors import ApiError, LostRace
 from cloudroute.ports import Clock
+from cloudroute.types import Notice
 
 PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
 """The namespace of Events on cluster-scoped objects is default."""
@@ -36,25 +36,6 @@ _NAMES = uuid.UUID("8c1c6f6e-6a55-4d0c-9d6b-5a2f3f0b7d11")
 """UUID namespace of the names of our Events; any constant would do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An Event to write; its fields are those of `ports.Kube.event`."""
-
-    kind: str
-    name: str
-    uid: str
-    reason: str
-    message: str
-    occasion: str = ""
-    _: KW_ONLY
-    warning: bool
-
-    @property
-    def subject(self) -> tuple[str, ...]:
-        subject = self.kind, self.uid or self.name, self.reason
-        return (*subject, self.occasion) if self.occasion else subject
-
-
 class EventWriter:
     """Writes Events in a thread of its own, which starts with the first one: a standby has none."""
 
@@ -62,23 +43,23 @@ class EventWriter:
         self._transport = transport
         self._clock = clock
         self._instance = socket.gethostname()[:128]
-        self._queue: queue.Queue[Event] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[Notice] = queue.Queue(QUEUED)
         self._lock = threading.Lock()
         self._said: OrderedDict[tuple[str, ...], None] = OrderedDict()
         self._thread: threading.Thread | None = None
 
-    def say(self, event: Event) -> None:
+    def say(self, notice: Notice) -> None:
         """Queue an Event unless that object has had one for that reason and occasion, or too many are waiting.
 
         Never raises.
         """
         with self._lock:
-            if event.subject in self._said or self._queue.full():
+            if _subject(notice) in self._said or self._queue.full():
                 return
-            self._said[event.subject] = None
+            self._said[_subject(notice)] = None
             if len(self._said) > REMEMBERED:
                 self._said.popitem(last=False)
-            self._queue.put_nowait(event)
+            self._queue.put_nowait(notice)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="events", daemon=True)
                 self._thread.start()
@@ -93,44 +74,50 @@ class EventWriter:
     def _run(self) -> None:
         tokens, at = float(BURST), self._clock.monotonic()
         while True:
-            event = self._queue.get()
+            notice = self._queue.get()
             now = self._clock.monotonic()
             tokens, at = min(float(BURST), tokens + (now - at) * PER_SECOND), now
             if tokens < 1:
                 self._clock.sleep((1 - tokens) / PER_SECOND)
             tokens -= 1
             try:
-                self._transport.request("POST", PATH, body=self._body(event))
+                self._transport.request("POST", PATH, body=self._body(notice))
             except ApiError as error:
                 if isinstance(error, LostRace) and error.code == "409":
                     continue
                 with self._lock:  # the next cycle that finds the reason queues it again
-                    self._said.pop(event.subject, None)
+                    self._said.pop(_subject(notice), None)
             finally:
                 self._queue.task_done()
 
-    def _body(self, event: Event) -> dict[str, Any]:
+    def _body(self, notice: Notice) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        name = event.name[:_LONGEST_NAME].rstrip(".-")
+        name = notice.name[:_LONGEST_NAME].rstrip(".-")
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             # The same subject gives the same name, so that an Event of an earlier leader is not written again (409).
             "metadata": {
-                "name": f"{name}.{uuid.uuid5(_NAMES, '/'.join(event.subject)).hex[:16]}",
+                "name": f"{name}.{uuid.uuid5(_NAMES, '/'.join(_subject(notice))).hex[:16]}",
                 "namespace": "default",
             },
             "eventTime": now,
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
             "action": "Reconcile",
-            "reason": event.reason,
-            "type": "Warning" if event.warning else "Normal",
-            "note": one_line(event.message).encode()[:_LONGEST_NOTE].decode(errors="ignore"),
+            "reason": notice.reason,
+            "type": "Warning" if notice.warning else "Normal",
+            "note": one_line(notice.message).encode()[:_LONGEST_NOTE].decode(errors="ignore"),
             "regarding": {
-                "apiVersion": "v1" if event.kind == "Node" else GROUP_VERSION,
-                "kind": event.kind,
-                "name": event.name,
-                "uid": event.uid,
+                "apiVersion": "v1" if notice.kind == "Node" else GROUP_VERSION,
+                "kind": notice.kind,
+                "name": notice.name,
+                "uid": notice.uid,
             },
         }
+
+
+def _subject(notice: Notice) -> tuple[str, ...]:
+    """What is written once: the object, the reason and the occasion."""
+    subject = notice.kind, notice.uid or notice.name, notice.reason
+    return (*subject, notice.occasion) if notice.occasion else subject

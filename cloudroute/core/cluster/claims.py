@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from cloudroute.core.cluster.ipam import NodeSized
-from cloudroute.core.cluster.model import Notice, Policy, Snapshot
+from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.states import State
-from cloudroute.types import Cidr, Condition, Node, NodeRoute
+from cloudroute.types import Cidr, Condition, Node, NodeRoute, Notice
 
 OLDEST_FIRST = attrgetter("created", "name")
 
@@ -126,7 +126,7 @@ class Claims:
 
     def notify(self, node: Node, reason: str, text: str) -> None:
         """Tell people about the node."""
-        self.notices.append(Notice("Node", node.name, node.uid, True, reason, text))
+        self.notices.append(Notice("Node", node.name, node.uid, reason, text))
 
 
 def _same(node: Node, record: NodeRoute) -> bool:

@@ -17,7 +17,6 @@ from cloudroute.core.cluster.model import (
     ChangeRoute,
     DeleteNodeRoute,
     Key,
-    Notice,
     Policy,
     Snapshot,
     Wait,
@@ -25,7 +24,10 @@ from cloudroute.core.cluster.model import (
 )
 from cloudroute.core.cluster.notices import agent_missing, is_stopped
 from cloudroute.core.cluster.states import State
-from cloudroute.types import Cidr
+from cloudroute.types import (
+    Cidr,
+    Notice,
+)
 
 ABSENCE_SECONDS = 300.0
 """Longest wait of a deletion for a stopped agent: enough to pull an image, and a bound for an agent that never

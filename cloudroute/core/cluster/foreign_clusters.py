@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cloudroute.core.cluster.ipam import NodeSized
-from cloudroute.core.cluster.model import Notice, Policy, Snapshot
+from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.tables import known_interfaces, known_tables, managed_tables, table_by_subnet
-from cloudroute.types import CLUSTER_TAG, Cidr
+from cloudroute.types import CLUSTER_TAG, Cidr, Notice
 
 
 class ForeignRoute(NamedTuple):
@@ -35,7 +35,7 @@ def notices(snapshot: Snapshot, policy: Policy) -> list[Notice]:
     for route in _foreign_routes(snapshot, policy):
         by_table.setdefault(route.table_id, []).append(route)
     return [
-        Notice("RouteTable", table_id, "", True, "SameClusterName", _sentence(found, policy.cluster_name))
+        Notice("RouteTable", table_id, "", "SameClusterName", _sentence(found, policy.cluster_name))
         for table_id, found in by_table.items()
     ]
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from cloudroute.core.cluster.claims import Claims
 from cloudroute.core.cluster.ipam import Ipam
-from cloudroute.core.cluster.model import AssignPodCidrs, Notice, Policy, Snapshot
+from cloudroute.core.cluster.model import AssignPodCidrs, Policy, Snapshot
 from cloudroute.core.cluster.states import JOINING, ROUTABLE, State
-from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute, family_of
+from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute, Notice, family_of
 
 DEAD = ("shutting-down", "terminated")
 

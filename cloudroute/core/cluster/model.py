@@ -21,6 +21,7 @@ from cloudroute.types import (
     Node,
     NodeRoute,
     NodeRouteSpec,
+    Notice,
     RouteTable,
     RouteTableObject,
     Subnet,
@@ -230,19 +231,6 @@ Step = (
     | WriteRouteTableObject
     | DeleteRouteTableObject
 )
-
-
-class Notice(NamedTuple):
-    """A message about an object, for people: becomes an Event, a log line and a warning in `status`."""
-
-    kind: Literal["Node", "RouteTable"]
-    name: str
-    uid: str
-    warning: bool
-    reason: str
-    message: str
-    occasion: str = ""
-    """Tells repeat occurrences apart, each of which is reported once; empty for a lasting condition, reported once."""
 
 
 class Wait(NamedTuple):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cloudroute.core.cluster.members import Member
-from cloudroute.core.cluster.model import Notice
 from cloudroute.core.cluster.states import State
 from cloudroute.core.cluster.tables import TableUse
-from cloudroute.types import Node, NodeRoute, NodeRouteSpec
+from cloudroute.types import Node, NodeRoute, NodeRouteSpec, Notice
 
 LONGEST = 1024
 """Most characters of an agent's message: the CRD takes no more."""
@@ -53,7 +52,7 @@ def held_back(member: Member, table_ids: Sequence[str], trouble: str) -> Notice:
     """Warning for a node that only its agent keeps from being native from these tables (or direct, without any)."""
     what = f"native from {', '.join(table_ids)}" if table_ids else "direct"
     words = f"not {what} yet: it will be when its agent is ready, which says {trouble}"
-    return Notice("Node", member.name, member.node.uid, True, "AgentNotReady", words)
+    return Notice("Node", member.name, member.node.uid, "AgentNotReady", words)
 
 
 def agent_missing(node: Node, seconds: float) -> Notice:
@@ -62,7 +61,7 @@ def agent_missing(node: Node, seconds: float) -> Notice:
         f"its agent has been stopped for {seconds:g} s: routes that other nodes no longer use are deleted without "
         "waiting for it, and what its pods send by them is lost until an agent runs on this node"
     )
-    return Notice("Node", node.name, node.uid, True, "AgentStopped", words)
+    return Notice("Node", node.name, node.uid, "AgentStopped", words)
 
 
 def withdrawn(member: Member, old: NodeRoute, spec: NodeRouteSpec, uses: Mapping[str, TableUse]) -> Notice | None:
@@ -80,7 +79,7 @@ def withdrawn(member: Member, old: NodeRoute, spec: NodeRouteSpec, uses: Mapping
         "the pod's own address, new ones from the pods are masqueraded. Withdrawn from "
         f"{', '.join(_served(table_id, uses.get(table_id)) for table_id in lost)}"
     )
-    return Notice("Node", member.name, member.node.uid, True, "RouteWithdrawn", words, f"{old.uid}/{old.generation}")
+    return Notice("Node", member.name, member.node.uid, "RouteWithdrawn", words, f"{old.uid}/{old.generation}")
 
 
 def _stopped(member: Member, use: TableUse | None) -> bool:

@@ -130,7 +130,7 @@ class KnownInstances:
 
     def disable_check(self, instance_id: str, interface_id: str, now: float) -> None:
         """Take a source/dest check that we switched off."""
-        self._pending.add((instance_id, interface_id), False, earlier=frozenset([True]), now=now)
+        self._pending.add((instance_id, interface_id), value=False, earlier=frozenset([True]), now=now)
         self._set_check(instance_id, interface_id, on=False)
 
     def forget(self, instance_ids: Iterable[str]) -> None:

@@ -15,14 +15,16 @@ from cloudroute.core.cluster.model import (
     DeleteNodeRoute,
     DisableSourceDestCheck,
     Key,
-    Notice,
     Snapshot,
     Wait,
     WriteNodeRoute,
 )
 from cloudroute.core.cluster.notices import agent_trouble, held_back, is_stopped, withdrawn
 from cloudroute.core.cluster.states import JOINING, SHOWN
-from cloudroute.types import NodeRouteSpec
+from cloudroute.types import (
+    NodeRouteSpec,
+    Notice,
+)
 
 Lacking = Sequence[tuple[str, Gap]]
 """Ids of the tables in which a member lacks routes, each with the gap."""

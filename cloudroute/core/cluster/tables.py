@@ -13,8 +13,19 @@ from operator import attrgetter
 from typing import NamedTuple, cast
 
 from cloudroute.core.cluster.ipam import NodeSized
-from cloudroute.core.cluster.model import Notice, Policy, Snapshot
-from cloudroute.types import CLUSTER_TAG, Cidr, Family, FamilyUse, Instance, Route, RouteTable, RouteTableObject, Subnet
+from cloudroute.core.cluster.model import Policy, Snapshot
+from cloudroute.types import (
+    CLUSTER_TAG,
+    Cidr,
+    Family,
+    FamilyUse,
+    Instance,
+    Notice,
+    Route,
+    RouteTable,
+    RouteTableObject,
+    Subnet,
+)
 
 _FAMILY = attrgetter("family")
 
@@ -259,5 +270,5 @@ def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tup
                     "NoFreeEntry",
                     f"{fill.foreign} foreign {family} routes leave no entry for a node (limit {use.limit(family)})",
                 )
-        result += [Notice("RouteTable", table_id, "", True, why, "; ".join(words)) for why, words in said.items()]
+        result += [Notice("RouteTable", table_id, "", why, "; ".join(words)) for why, words in said.items()]
     return result

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.kube import events
-from cloudroute.adapters.kube.events import Event, EventWriter
+from cloudroute.adapters.kube.events import EventWriter
 from cloudroute.adapters.kube.transport import Transport
 from cloudroute.clock import SystemClock
 from cloudroute.lab.kube import KubeApi
+from cloudroute.types import Notice
 from tests.waiting import eventually
 
 
@@ -35,8 +36,8 @@ def writer(transport: Transport) -> EventWriter:
     return EventWriter(transport, SystemClock())
 
 
-def event(**about: Any) -> Event:
-    return replace(Event("Node", "n1", "u1", "NoPodCIDR", "none left", warning=True), **about)
+def event(**about: Any) -> Notice:
+    return replace(Notice("Node", "n1", "u1", "NoPodCIDR", "none left"), **about)
 
 
 def test_an_event_regards_its_object_and_has_reason_and_message(api: KubeApi, writer: EventWriter) -> None:

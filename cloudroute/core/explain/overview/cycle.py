@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from cloudroute.core.cluster.model import Notice, Snapshot
+from cloudroute.core.cluster.model import Snapshot
 from cloudroute.core.cluster.planner import Decision
+from cloudroute.types import Notice
 
 
 class Cycle(NamedTuple):
