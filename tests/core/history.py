@@ -19,6 +19,8 @@ OF_NODES: Mapping[State, set[State]] = {
     State.DEAD: {State.MISSING},
 }
 """The drawn transitions of a Node whose NodeRoute is written, or that has no network."""
+TAKES_OVER = {State.MISSING, State.DEAD}
+"""Also drawn for a Node without network whose instance has a NodeRoute under another name."""
 ALONE = {State.LEAVING, State.DRAINING, State.GONE, State.SUPERSEDED, State.REPLACED}
 ENDS = {State.DRAINING, State.GONE, State.SUPERSEDED, State.REPLACED}
 """States in which a NodeRoute is deleted."""
@@ -42,8 +44,11 @@ class History:
         }
         assert set(membership.node_routes.values()) <= ALONE
         own = snapshot.node_routes.keys() - membership.node_routes.keys()
+        published = {record.spec.instance_id for record in snapshot.node_routes.values()}
         for node, old in self._nodes.items():
             drawn = OF_NODES[old] if node[0] in own else OF_NODES[old] | WITHOUT_NETWORK
+            if old in WITHOUT_NETWORK and node in nodes and snapshot.nodes[node[0]].instance_id in published:
+                drawn = drawn | TAKES_OVER
             assert nodes.get(node, old) in {old, *drawn}, f"{node}: {old} to {nodes[node]}"
         for route, old in self._routes.items():
             if route not in routes:

@@ -18,8 +18,9 @@ A NodeRoute with the name, the instance and the pod CIDRs of a Node is the Node'
             ├─▶ SUPERSEDED ────────────▶ deleted  its instance has a Node of another name
             └─▶ REPLACED ──────────────▶ deleted  its instance is terminated, a new one has its name and CIDRs
 
-A NodeRoute that is not deleted yet changes between these four, or returns to its Node's state, as its Node and instance
-change; but what is DRAINING is not LEAVING again.
+A Node that takes over a NodeRoute of its instance, under another name, can be MISSING or DEAD from its first accepted
+plan on. A NodeRoute that is not deleted yet changes between these four, or returns to its Node's state, as its Node
+and instance change; but what is DRAINING is not LEAVING again.
 """
 
 from __future__ import annotations
