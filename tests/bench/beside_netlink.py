@@ -28,7 +28,7 @@ from tests.bench.nodes import GATEWAYS, NIC, OWN, POOLS, manifest
 from tests.measure.rows import Row, say
 
 ROUNDS, CHANGES = 9, 21
-TARGET_RATIO, DECIDING_RATIO, TARGET_MS = 1.2, 3.0, 20.0
+TARGET_RATIO, DECIDING_RATIO, TARGET_MS = 1.2, 2.5, 20.0
 
 
 def measure(peers: int) -> Iterator[Row]:

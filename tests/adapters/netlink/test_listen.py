@@ -115,6 +115,9 @@ def ear(host: Namespace, full: Netlink) -> Ear:
     return Ear(host, full)
 
 
+NO_CARRIER = "lacks() { until ip link show $1 | grep -q NO-CARRIER; do :; done; }; lacks"
+"""Wait: the kernel takes a change of carrier up in a work queue, and one that is over by then changes nothing
+(net/core/link_watch.c)."""
 DAMAGE: list[tuple[str, Kind]] = [
     ("ip route delete 10.244.7.0/24", "routes"),
     ("ip -6 route delete fd00:7::/80", "routes"),
@@ -152,9 +155,9 @@ DAMAGE: list[tuple[str, Kind]] = [
     ("ip link set eth0 down; ip link set eth0 up", "routes"),
     ("ip link delete eth0", "nexthops"),
     ("ip link set far down", "nexthops"),
-    ("ip link set far down; ip link set far up", "nexthops"),
+    (f"ip link set far down; {NO_CARRIER} eth0; ip link set far up", "nexthops"),
     ("ip link set cr0 protodown on", "nexthops"),
-    ("ip link set cr0 protodown on; ip link set cr0 protodown off", "nexthops"),
+    (f"ip link set cr0 protodown on; {NO_CARRIER} cr0; ip link set cr0 protodown off", "nexthops"),
     ("ip netns add away; ip link set eth0 netns away; ip netns delete away", "nexthops"),
     ("ip netns add away; ip link set cr0 netns away; ip -n away link set cr0 netns $$; ip link set cr0 up;"
      "ip netns delete away", "nexthops"),
