@@ -19,9 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lanes.sort(items)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> lanes.Lanes:
-    """Which worker gets which test, for `pytest -n`."""
-    return lanes.Lanes(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> lanes.Lanes | None:
+    """Which worker gets which test: with `--dist loadscope` by lanes, else as xdist does."""
+    return lanes.Lanes(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudroute.core.cluster.model import Step, WriteNodeRoute
@@ -166,6 +166,7 @@ def reporting(draw: st.DrawFn) -> Reporting:
     return world
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(reporting(), st.data(), st.randoms(use_true_random=False), st.sampled_from([0.0, 0.4]))
 def test_nothing_new_is_published_of_a_node_whose_agent_is_not_ready(
     world: Reporting, data: st.DataObject, chance: random.Random, share: float

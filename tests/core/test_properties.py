@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cloudroute.core.cluster.model import Step
 from cloudroute.core.cluster.planner import decide
 from cloudroute.types import NodeRouteSpec
+from tests.core.history import History
 from tests.core.invariants import check_always, check_settled
 from tests.core.world import DUAL, POLICY, World
 
@@ -61,7 +62,8 @@ def outcome(world: World) -> tuple[dict[str, NodeRouteSpec], dict[str, set[str]]
 
 @given(worlds())
 def test_every_world_settles(world: World) -> None:
-    """Applying and planning again gives nothing, and then everything is as it should be."""
+    """Applying and planning again gives nothing, then everything is as it should be, and states change as drawn."""
+    world.watch = History().see
     world.settle()
     check_settled(world)
 

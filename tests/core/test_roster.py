@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudroute.core.node.desired import DesiredStateBuilder
@@ -129,6 +129,7 @@ WORLDS = st.lists(
 )
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(st.lists(WORLDS, min_size=1, max_size=5), NATIVE)
 def test_what_is_remembered_changes_no_result(worlds: list[list[NodeRoute]], native: list[str]) -> None:
     """A builder that has composed other states before returns the same as a fresh one."""

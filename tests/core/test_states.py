@@ -1,4 +1,4 @@
-"""Each Node and each NodeRoute is in exactly one state, and only the drawn transitions happen."""
+"""States of a Node and of a NodeRoute. test_properties.py and test_machine.py see that they change as drawn."""
 
 from __future__ import annotations
 
@@ -8,26 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
 
 from cloudroute.core.cluster import states
 from cloudroute.core.cluster.planner import Decision, decide
 from cloudroute.core.cluster.states import State
-from tests.core.history import History
-from tests.core.test_properties import worlds
 from tests.core.world import World
 
 
 def seen(world: World) -> Decision:
     """A plan for the world as it is; no step is done."""
     return decide(world.snapshot(), world.policy)
-
-
-@given(worlds())
-def test_every_node_and_node_route_is_in_one_state_and_changes_as_drawn(world: World) -> None:
-    """test_machine.py has longer histories."""
-    world.watch = History().see
-    world.settle()
 
 
 def test_the_drawing_in_the_docs_is_that_of_the_code() -> None:
