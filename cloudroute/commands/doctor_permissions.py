@@ -85,7 +85,7 @@ def _targets(facts: Facts) -> Callable[[str], list[dict[str, Any]] | Unknown]:
 def _unused(facts: Facts) -> Cidr:
     """Return the pod CIDR that is allocated last: an endpoint that ignores DryRun must not hit a route in use."""
     for pool in facts.policy.pools:
-        length = facts.policy.node_length[pool.family]
+        length = facts.policy.node_mask[pool.family]
         size = Cidr(pool.family, pool.base, length).size
         return Cidr(pool.family, pool.end - size, length)
     return _SOMEWHERE

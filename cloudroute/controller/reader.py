@@ -22,7 +22,7 @@ def policy_of(settings: ControllerSettings, *, leave: bool = False) -> Policy:
     return Policy(
         cluster_name=settings.cluster_name,
         pools=settings.cluster_cidr,
-        node_length={family: settings.node_mask(family) for family in settings.families},
+        node_mask={family: settings.node_mask(family) for family in settings.families},
         reserved=settings.reserved_cidr,
         table_ids=settings.route_table,
         route_reserve=settings.route_reserve,

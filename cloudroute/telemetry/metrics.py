@@ -89,7 +89,7 @@ class Telemetry(Health, Collector):
         now = self._gauges
         yield _family("routes", "Entries of a route table.", ("table", "family", "state"), now.routes)
         yield _family("route_limit", "Entries a route table may have.", ("table", "family"), now.limits)
-        yield _family("nodes", "Nodes by path.", ("path",), now.nodes)
+        yield _family("nodes", "Published nodes by path.", ("path",), now.nodes)
         yield _family("pairs", "Pairs of nodes by the path between them.", ("path",), now.pairs)
         yield _family("ipam_free", "Pod CIDRs left in a cluster CIDR.", ("cidr",), now.ipam_free)
 

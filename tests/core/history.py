@@ -36,14 +36,14 @@ class History:
     def see(self, snapshot: Snapshot, decision: Decision) -> None:
         """The next plan. `cleanup` looks at no Node."""
         membership = decision.membership
-        assert membership.nodes.keys() == (set() if decision.policy.leave else snapshot.nodes.keys())
-        nodes = {(name, snapshot.nodes[name].uid): state for name, state in membership.nodes.items()}
+        assert membership.node_states.keys() == (set() if decision.policy.leave else snapshot.nodes.keys())
+        nodes = {(name, snapshot.nodes[name].uid): state for name, state in membership.node_states.items()}
         routes = {
             (name, record.spec.instance_id): membership.state_of_route(name)
             for name, record in snapshot.node_routes.items()
         }
-        assert set(membership.node_routes.values()) <= ALONE
-        own = snapshot.node_routes.keys() - membership.node_routes.keys()
+        assert set(membership.node_route_states.values()) <= ALONE
+        own = snapshot.node_routes.keys() - membership.node_route_states.keys()
         published = {record.spec.instance_id for record in snapshot.node_routes.values()}
         for node, old in self._nodes.items():
             drawn = OF_NODES[old] if node[0] in own else OF_NODES[old] | WITHOUT_NETWORK

@@ -41,8 +41,8 @@ BOTH = tuple(map(str, DUAL.pools))
         (pools("10.99.0.0/16"), ["--cluster-cidr 10.99.0.0/16: "], 8),
         (pools(BOTH[0]), ["--cluster-cidr 100.64.0.0/16: "], 4),
         (pools("100.64.0.0/23", BOTH[1]), ["--cluster-cidr 100.64.0.0/23 fd00:64::/64: "], 2),
-        (replace(DUAL, node_length={"ipv4": 25, "ipv6": 80}), ["--node-mask-v4 25: "], 4),
-        (replace(DUAL, node_length={"ipv4": 25, "ipv6": 96}), ["--node-mask-v4 25: ", "--node-mask-v6 96: "], 4),
+        (replace(DUAL, node_mask={"ipv4": 25, "ipv6": 80}), ["--node-mask-v4 25: "], 4),
+        (replace(DUAL, node_mask={"ipv4": 25, "ipv6": 96}), ["--node-mask-v4 25: ", "--node-mask-v6 96: "], 4),
     ],
 )
 def test_each_setting_that_does_not_fit_is_named(policy: Policy, starts: list[str], count: int) -> None:

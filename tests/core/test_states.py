@@ -81,21 +81,21 @@ def test_the_state_of_a_new_node(change: Callable[[World, str], None], state: St
     world.settle()
     world.join(name="new")
     change(world, "new")
-    assert seen(world).membership.nodes["new"] is state
+    assert seen(world).membership.node_states["new"] is state
 
 
 def test_the_states_of_a_node_that_is_published() -> None:
     world = World()
     instance_id = world.join(name="node").instance_id
     world.settle()
-    assert seen(world).membership.nodes == {"node": State.ROUTABLE}
+    assert seen(world).membership.node_states == {"node": State.ROUTABLE}
     world.switch_check(instance_id, on=True)
-    assert seen(world).membership.nodes == {"node": State.JOINING}
+    assert seen(world).membership.node_states == {"node": State.JOINING}
     instance = world.instances.pop(instance_id)
-    assert seen(world).membership.nodes == {"node": State.MISSING}
+    assert seen(world).membership.node_states == {"node": State.MISSING}
     world.instances[instance_id] = instance
     world.state(instance_id, "terminated")
-    assert seen(world).membership.nodes == {"node": State.DEAD}
+    assert seen(world).membership.node_states == {"node": State.DEAD}
 
 
 # --- NodeRoutes -----------------------------------------------------------------------------------
@@ -123,4 +123,7 @@ def test_the_node_route_of_a_renamed_node_is_superseded() -> None:
     del world.nodes["node"]
     world.join(name="renamed", instance=instance_id)
     membership = seen(world).membership
-    assert (membership.nodes, membership.node_routes) == ({"renamed": State.ROUTABLE}, {"node": State.SUPERSEDED})
+    assert (membership.node_states, membership.node_route_states) == (
+        {"renamed": State.ROUTABLE},
+        {"node": State.SUPERSEDED},
+    )

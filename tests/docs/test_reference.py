@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from cloudroute.core.explain.doctor.examine import CHECKS
 from tests.docs import reference
+from tests.docs.pages import ROOT
 from tests.docs.reference import FOLDER, PAGES
 
 
@@ -40,3 +44,9 @@ def test_no_page_is_left() -> None:
 def test_holds_what_a_reader_looks_up(name: str, words: str) -> None:
     """Flags, series, fields and values are listed with their descriptions."""
     assert words in reference.PAGES[name]()
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/start.md"])
+def test_the_number_of_doctors_checks_is_that_of_the_code(name: str) -> None:
+    said = re.findall(r"(\d+) checks", (ROOT / name).read_text(encoding="utf-8"))
+    assert said == [str(len(CHECKS))]

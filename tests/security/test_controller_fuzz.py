@@ -61,7 +61,7 @@ def check_harmless(world: World, before: dict[str, NodeRoute], routes: dict[str,
         assert set(spec.node_ips) <= addresses(world, spec.instance_id)
         for cidr in spec.pod_cidrs:
             assert any(pool.covers(cidr) for pool in POLICY.pools)
-            assert cidr.length == POLICY.node_length[cidr.family]
+            assert cidr.length == POLICY.node_mask[cidr.family]
             assert not any(cidr.overlaps(reserved) for reserved in POLICY.reserved)
     for step in world.log:
         match step:

@@ -25,7 +25,7 @@ class Claims:
         self._nodes = sorted(sorted(snapshot.nodes.values(), key=attrgetter("name")), key=attrgetter("created"))
         self._routes = snapshot.node_routes
         self._policy = policy
-        self._node_sized = NodeSized(policy.pools, policy.node_length)
+        self._node_sized = NodeSized(policy.pools, policy.node_mask)
         self._instances: dict[str, str] = {}
         self._holders: dict[Cidr, str] = {}
         self.own: dict[str, NodeRoute] = {}
@@ -97,7 +97,7 @@ class Claims:
                 return f"pod CIDR {cidr} belongs to the node {self._holders[cidr]} already; recreate this Node"
             if cidr not in self._node_sized:
                 pools = ", ".join(map(str, self._policy.pools))
-                mask = self._policy.node_length.get(cidr.family)
+                mask = self._policy.node_mask.get(cidr.family)
                 wanted = f"/{mask} of" if mask else f"part of any {cidr.family}"
                 return f"pod CIDR {cidr} is no {wanted} --cluster-cidr {pools}; recreate the Node to get one"
         return ""

@@ -85,7 +85,7 @@ def _unknown_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, C
     """Table, destination and target of each node-sized route to an unknown ENI."""
     selected = managed_tables(snapshot, policy, table_by_subnet(snapshot)) | known_tables(snapshot)
     known = known_interfaces(snapshot)
-    node_sized = NodeSized(policy.pools, policy.node_length)
+    node_sized = NodeSized(policy.pools, policy.node_mask)
     for table_id in selected & set(snapshot.tables):
         for destination, target, _, propagated in snapshot.tables[table_id]:
             if (

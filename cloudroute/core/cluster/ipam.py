@@ -18,10 +18,10 @@ from cloudroute.types import BITS, Cidr, Family
 class NodeSized:
     """The set of CIDRs that a node can have, for use with `in`: parts of a pool, of the node's prefix length."""
 
-    def __init__(self, pools: Iterable[Cidr], node_length: Mapping[Family, int]) -> None:
+    def __init__(self, pools: Iterable[Cidr], node_mask: Mapping[Family, int]) -> None:
         self._pools: dict[Family, list[tuple[int, int, int]]] = {}
         for pool in pools:
-            self._pools.setdefault(pool.family, []).append((node_length[pool.family], pool.base, pool.end))
+            self._pools.setdefault(pool.family, []).append((node_mask[pool.family], pool.base, pool.end))
 
     def __contains__(self, cidr: Cidr) -> bool:
         return self.issuperset((cidr,))
@@ -29,8 +29,8 @@ class NodeSized:
     def issuperset(self, cidrs: Iterable[Cidr]) -> bool:
         """Whether a node can have each of `cidrs`."""
         for family, base, length in cidrs:
-            for node_length, start, end in self._pools.get(family, ()):
-                if length == node_length and start <= base < end:
+            for node_mask, start, end in self._pools.get(family, ()):
+                if length == node_mask and start <= base < end:
                     break
             else:
                 return False
@@ -47,14 +47,14 @@ class Ipam:
     def __init__(
         self,
         pools: Iterable[Cidr],
-        node_length: Mapping[Family, int],
+        node_mask: Mapping[Family, int],
         used: set[Cidr],
         excluded: Sequence[Cidr],
         cursors: Mapping[Family, Cidr],
     ) -> None:
         self.cursors: dict[Family, Cidr] = dict(cursors)
         self._pools = tuple(pools)
-        self._length = node_length
+        self._length = node_mask
         self._used = used
         self._excluded = excluded
 

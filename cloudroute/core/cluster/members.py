@@ -58,9 +58,9 @@ class Membership:
     members: tuple[Member, ...]
     """In the order of preference for slots: by priority (high first), then age (old first), then name."""
     departures: tuple[Departure, ...]
-    nodes: Mapping[str, State]
+    node_states: Mapping[str, State]
     """State of each Node by name."""
-    node_routes: Mapping[str, State]
+    node_route_states: Mapping[str, State]
     """State of each NodeRoute by name, except those with the state of their Node."""
     index_of: Mapping[Cidr, int]
     """Index of a member by its pod CIDR."""
@@ -74,14 +74,14 @@ class Membership:
 
     def state_of_route(self, name: str) -> State:
         """State of the NodeRoute `name`."""
-        return self.node_routes.get(name) or self.nodes[name]
+        return self.node_route_states.get(name) or self.node_states[name]
 
 
 def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of: Mapping[str, str]) -> Membership:
     """Join Nodes, NodeRoutes and instances. `excluded`: CIDRs that no node may get; `table_of`: table id by subnet."""
     claims = Claims(snapshot, policy)
     accepted = claims.settle()
-    ipam = Ipam(policy.pools, policy.node_length, claims.used(), excluded, _cursors(snapshot, policy))
+    ipam = Ipam(policy.pools, policy.node_mask, claims.used(), excluded, _cursors(snapshot, policy))
     adoptable = _adoptable(snapshot, accepted, claims.own)
     members: list[Member] = []
     assign: list[AssignPodCidrs] = []
@@ -155,7 +155,7 @@ def _cursors(snapshot: Snapshot, policy: Policy) -> dict[Family, Cidr]:
         return cursors
     held = [(node.created, cidr) for node in snapshot.nodes.values() for cidr in node.pod_cidrs]
     held += [(record.created, cidr) for record in snapshot.node_routes.values() for cidr in record.spec.pod_cidrs]
-    youngest = {cidr.family: cidr for _, cidr in sorted(held) if cidr.length == policy.node_length.get(cidr.family)}
+    youngest = {cidr.family: cidr for _, cidr in sorted(held) if cidr.length == policy.node_mask.get(cidr.family)}
     return {**youngest, **cursors}
 
 

@@ -38,7 +38,7 @@ class Policy:
     cluster_name: str
     pools: tuple[Cidr, ...]
     """--cluster-cidr, in the order given: a node's first pod CIDR has the family of the first pool."""
-    node_length: Mapping[Family, int]
+    node_mask: Mapping[Family, int]
     reserved: tuple[Cidr, ...] = ()
     table_ids: tuple[str, ...] = ()
     """--route-table; () finds the tables by tag, else by the nodes' subnets."""

@@ -29,14 +29,14 @@ class _Held(NamedTuple):
 
 def outside_pools(nodes: Mapping[str, Node], node_routes: Mapping[str, NodeRoute], policy: Policy) -> list[str]:
     """A sentence for each setting that does not fit the cluster's pod CIDRs: the CIDRs, their holders, the remedy."""
-    node_sized = NodeSized(policy.pools, policy.node_length)
+    node_sized = NodeSized(policy.pools, policy.node_mask)
     elsewhere: list[_Held] = []
     resized: dict[Family, list[_Held]] = {family: [] for family in FAMILIES}
     for one in sorted({one for one in _held(nodes, node_routes) if one.cidr not in node_sized}):
         inside = any(pool.covers(one.cidr) for pool in policy.pools)
         (resized[one.cidr.family] if inside else elsewhere).append(one)
     problems = [
-        f"{_mask(family)} {policy.node_length[family]}: expected the prefix length of every node's pod CIDR, but "
+        f"{_mask(family)} {policy.node_mask[family]}: expected the prefix length of every node's pod CIDR, but "
         f"{_listed(held)} {'has' if len(held) == 1 else 'have'} another; set the former one, {_OTHERWISE}"
         for family, held in resized.items()
         if held

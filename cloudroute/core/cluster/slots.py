@@ -1,8 +1,8 @@
 """Slots for nodes in a route table that may be too small for all.
 
-One sort, and the first that fit: nodes that senders of this table can't reach directly come before nodes that they can;
-then nodes that already have their routes; then by priority, age and name. A slot is for a whole node: all of its
-families that can be routed, or none.
+One sort, and the first that fit: nodes that senders of this table can't reach directly come before nodes that they
+can; then holders, which have all of their routes in the table; then by priority, age and name. A slot is for a whole
+node: all of its families that can be routed, or none.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[in
     barred = candidates.barred(use)
     members, families = candidates.members, candidates.families
     granted: dict[int, Member] = {}
-    for indexes, spare in _order(use, candidates, policy):
+    for indexes, spare in _groups(use, candidates, policy):
         queue = filterfalse(barred.__contains__, indexes)
         sure = min(room.values(), default=0) - spare  # this many fit, whatever their families
         first = list(islice(queue, max(0, sure)))
@@ -78,9 +78,10 @@ def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[in
     return granted
 
 
-def _order(use: TableUse, candidates: _Candidates, policy: Policy) -> Iterator[tuple[Iterable[int], int]]:
-    """The sort, as up to four groups of indexes, each with the number of entries that its members must leave free.
+def _groups(use: TableUse, candidates: _Candidates, policy: Policy) -> Iterator[tuple[Iterable[int], int]]:
+    """Up to four groups of indexes, best first, each with the number of entries that its members must leave free.
 
+    Inside a group the order is that of `Membership.members`.
     The reserve holds back new routes only, except that nodes which are reached directly yield their entries to it.
     """
     direct = use.only_subnet if policy.direct_routing != "off" else ""

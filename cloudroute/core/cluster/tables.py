@@ -146,7 +146,7 @@ def table_uses(
     seen: set[Cidr] = set()
     """Destinations known to be node-sized: all tables have mostly the same ones."""
     result = {}
-    node_sized = NodeSized(policy.pools, policy.node_length)
+    node_sized = NodeSized(policy.pools, policy.node_mask)
     for table_id in sorted(set(selection.table_ids) & set(snapshot.tables)):
         table, old = snapshot.tables[table_id], before.get(table_id) if before else None
         if old and old.table is table:

@@ -183,7 +183,7 @@ def _max_pods(facts: Facts) -> Outcome:
     short: list[str] = []
     fine: list[str] = []
     for name, node in sorted(nodes.items()):
-        expected = [Cidr(family, 0, facts.policy.node_length[family]) for family in facts.policy.families]
+        expected = [Cidr(family, 0, facts.policy.node_mask[family]) for family in facts.policy.families]
         room = min(map(usable_addresses, node.pod_cidrs or expected), default=None)
         if room is None or name not in max_pods:
             continue

@@ -65,7 +65,7 @@ def compose(cycle: Cycle) -> dict[str, Any]:
 
 def _parts(cycle: Cycle, family: Family, length: int) -> int:
     """Number of pod CIDRs in a pool, used or free."""
-    return 1 << max(0, cycle.decision.policy.node_length[family] - length)
+    return 1 << max(0, cycle.decision.policy.node_mask[family] - length)
 
 
 def _paths(pairs: Pairs, nodes: int) -> dict[str, int]:

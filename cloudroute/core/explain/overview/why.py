@@ -27,7 +27,7 @@ class Reasons:
         """Use of the route tables at the end of the cycle."""
         self._managed = {use.table.id: use for use in self.uses.values() if use.managed}
         self._members = {member.name: (index, member) for index, member in enumerate(decision.membership.members)}
-        self._states = decision.membership.nodes
+        self._states = decision.membership.node_states
         self._refused = {node.name: condition.message for node, condition in decision.membership.refusals}
         self._grants = {table_id: granted for table_id, granted in decision.grants.items() if granted}
         self._full = {table_id: self._is_full(use) for table_id, use in self._managed.items()}
