@@ -151,6 +151,20 @@ CONTROLLER = (
         ("tests/controller/test_slow_reads.py",),
     ),
     Mutation(
+        "A table that was full once never holds more entries than it held last.",
+        f"{_CONTROLLER}/reconciler.py",
+        "self._reader.cache.refused.clear()",
+        "pass",
+        ("tests/controller/test_limit.py::test_a_freed_entry_of_a_table_with_a_learned_limit_is_given_on",),
+    ),
+    Mutation(
+        "`--once` gives up after five reads that failed, whatever was done between them.",
+        f"{_CONTROLLER}/reconciler.py",
+        "        self._blind = 0\n        decision",
+        "        decision",
+        ("tests/controller/test_permissions.py::test_once_does_not_give_up_for_reads_that_fail_now_and_then",),
+    ),
+    Mutation(
         "Tables that must be read again are read at the next resync where a cycle has done nothing.",
         f"{_CONTROLLER}/reconciler.py",
         "elif done or self._reader.cache.tables_stale:",
