@@ -9,7 +9,7 @@ import pytest
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.controller.ec2_cache import Ec2Cache
 from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck
-from cloudroute.errors import LostRace
+from cloudroute.errors import LimitExceeded, LostRace
 from cloudroute.lab.aws.scene import Machine, Vpc
 from cloudroute.types import Cidr, Subnet
 from tests.adapters.ec2.kit import World
@@ -157,3 +157,60 @@ def test_a_doubted_instance_is_read_again_once_per_resync() -> None:
         known.cache.doubt([known.machine.id])
         known.refresh(after=1)
     assert known.world.calls() == {"DescribeRouteTables": 1, "DescribeInstances": 1}
+
+
+def test_an_instance_may_be_doubted_again_after_a_resync() -> None:
+    """Its Node may have become another instance once more."""
+    known = Known()
+    for _ in range(2):
+        known.refresh(after=RESYNC)
+        known.world.calls()
+        known.cache.doubt([known.machine.id])
+        known.refresh(after=1)
+        assert known.world.calls() == {"DescribeRouteTables": 1, "DescribeInstances": 1}
+
+
+def test_an_instance_that_a_resync_does_not_show_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last state proves nothing any more."""
+    known = Known()
+    monkeypatch.setattr(known.world.ec2, "instances", lambda _ids: {})
+    known.refresh(after=RESYNC - 1)
+    assert known.cache.instances.keys() == {known.machine.id}
+    known.refresh(after=1)
+    assert known.cache.instances == {}
+
+
+def test_no_read_is_due_for_an_instance_that_is_not_wanted_any_more() -> None:
+    """A time of the past would have the loop run without a rest."""
+    known = Known()
+    known.wanted |= {"i-0123456789abcdef0"}
+    known.refresh()
+    assert known.cache.next_due < known.cache.next_resync
+    known.wanted = {known.machine.id}
+    known.refresh(after=RESYNC)
+    assert known.cache.next_due == known.cache.next_resync
+
+
+def test_no_read_is_due_for_a_subnet_that_is_shown_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Likewise."""
+    known = Known()
+    shown = known.cache.subnets
+    known.cache = cache_of(known.world.ec2, known.world, known.vpc.id)
+    monkeypatch.setattr(known.world.ec2, "subnets", lambda _vpc_id: {})
+    known.refresh()
+    assert known.cache.next_due < known.cache.next_resync
+    monkeypatch.setattr(known.world.ec2, "subnets", lambda _vpc_id: shown)
+    known.refresh(after=RESYNC)
+    assert known.cache.next_due == known.cache.next_resync
+
+
+def test_a_full_table_is_read_again_and_no_instance() -> None:
+    """The node is as it was."""
+    known = Known()
+    step = ChangeRoute("create", known.table_id, V4, known.machine.interface_id, "")
+    known.cache.failed(
+        step, LimitExceeded("CreateRoute", known.table_id, "RouteLimitExceeded", "full"), known.machine.id
+    )
+    known.refresh()
+    assert known.world.calls() == {"DescribeRouteTables": 1}
+    assert known.cache.refused == {(known.table_id, "ipv4")}

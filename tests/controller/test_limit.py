@@ -93,6 +93,22 @@ def test_a_lower_limit_is_learned(pools: tuple[str, ...]) -> None:
         assert world.use(world.table())["learnedLimit"] == 8
 
 
+def test_a_freed_entry_of_a_table_with_a_learned_limit_is_given_on() -> None:
+    """A refusal counts in the cycle after it, and not in a later one, when the table holds less."""
+    with lab(one_table=True) as world:
+        world.aws.set_route_quota(5, world.table())
+        world.join_many(5)
+        world.run()
+        for name in world.native(world.table())[:2]:
+            world.terminate(name)
+        world.run()
+        assert len(world.native(world.table())) == 3
+        world.join(0)
+        world.run()
+        assert len(world.native(world.table())) == 4
+        assert _refusals(world) == 1
+
+
 def test_a_learned_limit_is_forgotten() -> None:
     """A learned limit holds for the configured one alone: with another, the table is filled until it refuses again."""
     with lab(one_table=True, route_limit=20) as world:

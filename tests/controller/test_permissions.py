@@ -218,3 +218,15 @@ def test_once_gives_up_when_ec2_can_not_be_read() -> None:
             assert not turn.settled
             world.clock.time = max(world.clock.time, turn.next_at)
         assert world.clock.time < START + 300
+
+
+def test_once_does_not_give_up_for_reads_that_fail_now_and_then() -> None:
+    """Only five in a row are enough."""
+    with lab(zones=1) as world:
+        world.join()
+        for _ in range(6):
+            world.aws.faults.fail("*", "Unavailable", times=None, status=503)
+            assert not world.turn().stuck
+            world.aws.faults.clear()
+            world.run()
+            world.clock.time += RESYNC

@@ -173,6 +173,18 @@ def test_reserved_ranges_and_foreign_routes_are_avoided() -> None:
     assert sorted(world.reason(name) for name in world.nodes) == ["NoPodCIDR", *["RouteCreated"] * 3]
 
 
+def test_a_new_node_with_a_reserved_cidr_is_refused_and_one_with_a_node_route_keeps_its_own() -> None:
+    """A range that is reserved later harms no node that is there."""
+    world = World()
+    old = world.join(cidrs=cidrs("100.64.0.0/24"))
+    world.settle()
+    world.policy = replace(POLICY, reserved=cidrs("100.64.0.0/23"))
+    new = world.join(cidrs=cidrs("100.64.1.0/24"))
+    world.settle()
+    assert (world.reason(old.name), world.reason(new.name)) == ("RouteCreated", "NoPodCIDR")
+    assert set(world.records) == {old.name}
+
+
 def test_an_exhausted_pool_refuses_the_node_until_there_is_another() -> None:
     """NetworkUnavailable with NoPodCIDR and what to do; a further pool serves it."""
     world = World(replace(POLICY, pools=cidrs("100.64.0.0/24")))

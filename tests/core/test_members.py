@@ -47,6 +47,18 @@ def test_of_two_nodes_with_one_cidr_the_older_keeps_it() -> None:
     check_settled(world)
 
 
+def test_of_two_nodes_whose_node_routes_have_one_cidr_the_older_keeps_it() -> None:
+    """Somebody wrote the NodeRoute of the younger one."""
+    world, (a, *_) = settled()
+    twin = world.join("b", cidrs=world.nodes[a].pod_cidrs)
+    forged = replace(world.spec(a), instance_id=twin.instance_id, native_in=())
+    world.records[twin.name] = replace(world.records[a], name=twin.name, spec=forged)
+    world.settle()
+    assert (world.reason(a), world.reason(twin.name)) == ("RouteCreated", "NoPodCIDR")
+    assert set(world.records) == set(world.nodes) - {twin.name}
+    assert not world.counts().keys() & {"create", "replace", "delete"}
+
+
 def test_of_two_unknown_nodes_with_one_cidr_the_older_gets_it() -> None:
     """Without a journal age decides, then the name."""
     world = World()
@@ -94,6 +106,19 @@ def test_a_renamed_instance_keeps_its_cidrs_and_routes(policy: Policy) -> None:
     assert world.spec("new") == old
     assert set(world.records) == set(world.nodes)
     assert world.counts() == {"AssignPodCidrs": 1, "WriteNodeRoute": 1, "DeleteNodeRoute": 1, "SetCondition": 1}
+
+
+def test_while_the_node_route_of_a_new_name_cannot_be_written_the_former_one_stays() -> None:
+    """Without either, the routes would have no owner."""
+    world, (a, *_) = settled()
+    instance = world.nodes[a].instance_id
+    del world.nodes[a]
+    world.join(name="new", instance=instance)
+    for _ in range(3):
+        world.cycle(lambda step: step.key == ("noderoute", "new"))
+    assert a in world.records
+    world.settle()
+    assert set(world.records) == set(world.nodes)
 
 
 def test_a_rename_survives_a_crash_in_the_middle() -> None:
@@ -299,6 +324,41 @@ def test_a_terminated_instance_goes_at_once() -> None:
     assert a not in world.records
 
 
+def test_an_instance_that_shuts_down_loses_its_routes_at_once_though_they_are_still_active() -> None:
+    """EC2 shows its state first, and blackholes later."""
+    world, (a, *_) = settled()
+    instance = world.nodes[a].instance_id
+    world.instances[instance] = replace(world.instances[instance], state="shutting-down")
+    world.cycle()
+    assert all(len(world.ours(table)) == 2 for table in world.tables)
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["its Node is there", "its Node is gone"])
+def test_while_a_terminated_node_cannot_be_withdrawn_its_routes_stay(*, leaves: bool) -> None:
+    """A NodeRoute never names a table that has no route of ours."""
+    world, (a, *_) = settled()
+    world.state(world.nodes[a].instance_id, "terminated")
+    if leaves:
+        del world.nodes[a]
+    world.cycle(lambda step: step.key == ("noderoute", a))
+    assert all(len(world.ours(table)) == 3 for table in world.tables)
+    world.settle()
+    assert all(len(world.ours(table)) == 2 for table in world.tables)
+
+
+def test_while_a_route_of_a_node_that_left_cannot_be_deleted_its_node_route_stays() -> None:
+    """Nothing else says whose route it is."""
+    world, (a, *_) = settled()
+    world.state(world.nodes[a].instance_id, "terminated")
+    del world.nodes[a]
+    for _ in range(3):
+        world.cycle(lambda step: step.key[:2] == ("route", "rtb-b"))
+    assert [len(world.ours(table)) for table in world.tables] == [2, 3, 2]
+    assert a in world.records
+    world.settle()
+    assert a not in world.records
+
+
 def test_an_instance_stopped_and_started_costs_no_write_to_ec2() -> None:
     """Its blackholes stay and count; it is withdrawn meanwhile, settles again and stays as available as it was."""
     world, (a, *_) = settled()
@@ -326,6 +386,40 @@ def test_a_replaced_interface_is_one_replace_per_route(policy: Policy) -> None:
     assert world.spec(a).network_interface_id == eni
     assert len(world.spec(a).native_in) == 3
     check_settled(world)
+
+
+def test_an_interface_that_is_replaced_on_a_node_without_routes_is_published() -> None:
+    """Its neighbours reach it directly, and its source/dest check is off: nothing but the ENI has changed."""
+    world = World(replace(POLICY, direct_routing="always"), zones="a")
+    node = world.join()
+    world.settle()
+    world.log.clear()
+    eni = world.replace_interface(node.instance_id, checked=False)
+    world.settle()
+    assert (world.spec(node.name).network_interface_id, world.counts()) == (eni, {"WriteNodeRoute": 1})
+
+
+def test_an_address_that_changes_is_published() -> None:
+    """Peers' tunnels lead to it."""
+    world, (a, *_) = settled()
+    (primary,) = world.instances[world.nodes[a].instance_id].interfaces
+    moved = replace(primary, addresses=("10.0.9.9",))
+    world.instances[world.nodes[a].instance_id] = replace(
+        world.instances[world.nodes[a].instance_id], interfaces=(moved,)
+    )
+    world.nodes[a] = replace(world.nodes[a], node_ips=moved.addresses)
+    world.settle()
+    assert (world.spec(a).node_ips, world.counts()) == (("10.0.9.9",), {"WriteNodeRoute": 1})
+
+
+def test_another_table_of_a_nodes_subnet_is_published() -> None:
+    """Its agent's peers see by that whether it sends to them natively."""
+    world, (a, *_) = settled()
+    for name, subnet_ids in (("rtb-a", ()), ("rtb-b", ("subnet-a", "subnet-b"))):
+        world.tables[name] = replace(world.tables[name], subnet_ids=subnet_ids)
+    world.settle()
+    assert world.spec(a).route_table_id == "rtb-b"
+    assert world.counts() == {"WriteNodeRoute": 1, "WriteRouteTableObject": 2}
 
 
 def test_several_interfaces_are_routed_by_the_first() -> None:
@@ -381,6 +475,22 @@ def test_an_instance_that_ec2_does_not_know_yet_is_waited_for() -> None:
     world.instances[instance.id] = instance
     world.settle()
     assert world.reason(node.name) == "RouteCreated"
+
+
+def test_a_node_on_a_subnet_without_a_known_route_table_is_waited_for() -> None:
+    """EC2 shows a new subnet and its association a moment after the instance."""
+    world = World()
+    world.join("b")
+    world.settle()
+    tables, subnets = dict(world.tables), dict(world.subnets)
+    world.tables["rtb-a"] = replace(tables["rtb-a"], subnet_ids=())
+    del world.subnets["subnet-a"]
+    new = world.join("a")
+    world.settle()
+    assert new.name not in world.records
+    world.tables, world.subnets = tables, subnets
+    world.settle()
+    assert world.spec(new.name).route_table_id == "rtb-a"
 
 
 def test_an_instance_that_ec2_forgets_keeps_what_it_has() -> None:

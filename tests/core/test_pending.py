@@ -117,6 +117,15 @@ def test_a_route_that_was_created_and_deleted_stays_away_however_late_describes_
     assert described(tables, table(v4="eni-1"), 4) == {}, "as it was before the deletion"
 
 
+def test_a_describe_may_show_any_state_before_three_pending_writes() -> None:
+    """Created, deleted and created again: the first target is no change by another program."""
+    tables = known()
+    for now, target in enumerate(("eni-1", None, "eni-2"), 1):
+        tables.write("rtb", CIDR, target, now)
+    for now, stale in enumerate((table(), table(v4="eni-1"), table()), 4):
+        assert described(tables, stale, now) == {"10.1.0.0/24": "eni-2"}
+
+
 def test_a_replaced_route_has_its_new_target() -> None:
     """A stale describe does not bring the old target back, nor its blackhole."""
     stale = table_with("rtb", Route(CIDR, "eni-1", blackhole=True))

@@ -231,6 +231,15 @@ def test_a_live_node_that_loses_a_route_is_told_which_and_whose_connections_brea
     assert not notices(world.cycle(), "RouteWithdrawn")
 
 
+def test_an_agent_that_is_not_ready_is_no_news_where_a_node_only_loses_a_route() -> None:
+    """Nothing new waits for the agent."""
+    world, names = native_world(zones="abab")
+    for name in names:
+        world.say(name, FAILED)
+    world.limit = 4
+    assert {notice.reason for notice in world.cycle().plan.notices} == {"RouteWithdrawn"}
+
+
 def test_several_tables_are_one_notice() -> None:
     """A check that was switched on takes all of them."""
     world, (name, _) = native_world()

@@ -93,6 +93,20 @@ def test_nothing_is_said_of_a_node_recreated_in_the_middle_of_a_cycle() -> None:
     assert not [step for step in conclude(decision, world.snapshot()) if isinstance(step, SetCondition)]
 
 
+def test_a_node_recreated_in_the_middle_of_a_cycle_is_not_refused_as_the_former_one() -> None:
+    """The former Node claimed the CIDR of another one; the new Node claims none."""
+    world = World()
+    first = world.join()
+    world.settle()
+    twin = world.join(cidrs=world.spec(first.name).pod_cidrs)
+    decision = decide(world.snapshot(), world.policy)
+    assert [
+        step.condition.reason for step in conclude(decision, world.snapshot()) if isinstance(step, SetCondition)
+    ] == ["NoPodCIDR"]
+    world.join("b", name=twin.name)
+    assert not [step for step in conclude(decision, world.snapshot()) if isinstance(step, SetCondition)]
+
+
 def test_what_others_wrote_into_the_condition_is_put_right_once() -> None:
     """The cloud provider's NodeCreated gives way to ours; the words alone are no difference."""
     world = World()

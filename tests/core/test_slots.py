@@ -10,7 +10,7 @@ import pytest
 from cloudroute.core.cluster.model import ChangeRoute, Policy
 from cloudroute.core.cluster.planner import decide
 from cloudroute.core.paths import Class, pair_path
-from cloudroute.types import Route
+from cloudroute.types import Cidr, Route
 from tests.core.invariants import check_settled
 from tests.core.world import DUAL, POLICY, World
 
@@ -236,6 +236,38 @@ def test_a_slot_is_all_families_or_none() -> None:
     assert world.used("rtb-main", "ipv6") == 6
     assert world.used("rtb-main", "ipv4") == 3
     check_settled(world)
+
+
+def waiting_world() -> tuple[World, Cidr, Cidr, str]:
+    """A dual-stack world whose table is full; the CIDRs of the node in it, which has left; and a node that waits."""
+    world = World(DUAL, "ab", one_table=True, limit=2)
+    first, late = world.join("a").name, world.join("b").name
+    world.settle()
+    v4, v6 = world.spec(first).pod_cidrs
+    del world.nodes[first]
+    world.cycle()  # withdraws
+    world.cycle()  # sees it: the drain starts
+    return world, v4, v6, late
+
+
+def test_a_node_gets_no_route_while_only_one_family_has_an_entry_for_it() -> None:
+    """Somebody removed one of the two routes of the node that leaves; the other one drains."""
+    world, v4, v6, late = waiting_world()
+    world.remove("rtb-main", str(v4))
+    world.cycle()
+    assert world.ours("rtb-main") == {str(v6)}
+    world.settle()
+    assert routed(world, "rtb-main") == {late}
+
+
+def test_a_deletion_in_one_family_frees_no_entry_of_the_other() -> None:
+    """While one of the two routes of a node that has left can't be deleted, no route takes its entry."""
+    world, _, v6, late = waiting_world()
+    world.now += DUAL.drain_seconds
+    world.cycle(lambda step: step.key == ("route", "rtb-main", str(v6)))
+    assert world.ours("rtb-main") == {str(world.spec(late).pod_cidrs[0]), str(v6)}
+    world.settle()
+    assert routed(world, "rtb-main") == {late}
 
 
 def test_half_a_slot_takes_no_slot_from_one_that_is_whole() -> None:

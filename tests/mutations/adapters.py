@@ -12,20 +12,6 @@ _CNI = "cloudroute/adapters/cni"
 
 ADAPTERS = (
     Mutation(
-        "Of two writes to one route, an old answer ends the memory of both.",
-        f"{_EC2}/memory.py",
-        "alone = old is None or (old.alone and old.value == value)",
-        "alone = True",
-        ("tests/adapters/ec2/test_memory.py",),
-    ),
-    Mutation(
-        "A route that EC2 has contradicted is believed for a minute.",
-        f"{_EC2}/client.py",
-        "            self._own.contradicted(table_id, destination)\n",
-        "",
-        ("tests/adapters/ec2/test_client.py", "tests/adapters/ec2/test_memory.py"),
-    ),
-    Mutation(
         "After a throttling answer the model is ahead of AWS's bucket, and is throttled again.",
         f"{_EC2}/budget.py",
         "min(level, -BUCKETS[action].margin)",

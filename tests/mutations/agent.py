@@ -32,8 +32,8 @@ AGENT = (
     Mutation(
         "The address of a VXLAN device that was made anew is missing until the next resync.",
         f"{_AGENT}/sync.py",
-        'fell = kind == "links" or not',
-        "fell = not",
+        'was_missing = kind == "links" or not',
+        "was_missing = not",
         ("tests/agent/test_sync.py",),
     ),
     Mutation(
@@ -46,15 +46,15 @@ AGENT = (
     Mutation(
         "An agent whose cr0 was deleted stops serving while the API server is away.",
         f"{_AGENT}/loop.py",
-        "if not own.status or self._served or self.sync.programmed():",
+        "if not own.status or not self._first_since_boot():",
         "if not own.status or self.sync.programmed():",
         ("tests/agent/test_loop.py",),
     ),
     Mutation(
         "A node that has once served removes its CNI configuration when cr0 is deleted and can't be made.",
         f"{_AGENT}/loop.py",
-        "self._served |= report.serves",
-        "self._served = report.serves",
+        "        if obstacle is None:\n            self._served = True\n",
+        "        self._served = obstacle is None\n        if obstacle is None:\n",
         ("tests/agent/test_loop.py",),
     ),
     Mutation(

@@ -52,7 +52,7 @@ NODE = (
     Mutation(
         "Entries of a peer that has left stay.",
         f"{_NODE}/desired.py",
-        " or len(routes) != len(then)",
+        " or len(routes) != len(then.routes)",
         "",
         ("tests/agent/test_sync.py",),
     ),
