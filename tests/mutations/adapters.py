@@ -108,7 +108,7 @@ ADAPTERS = (
     Mutation(
         "An Event that the API server refused once is never written.",
         f"{_KUBE}/events.py",
-        "self._said.pop(event.subject, None)",
+        "self._said.pop(_subject(notice), None)",
         "pass",
         ("tests/adapters/kube/test_events.py",),
     ),
