@@ -150,7 +150,7 @@ def _settle(
         new.append("")
     timers = {(what, member.instance_id): _since(snapshot, what, member.instance_id) for what in new}
     until = max([since + found.policy.settle_seconds for since in timers.values()], default=0.0)
-    if any(_coming(snapshot, found, member, table_id, gap) for table_id, gap in lacking):
+    if any(_coming(snapshot, found, table_id, gap) for table_id, gap in lacking):
         return _Settling(done=False, timers=timers)
     if until > snapshot.now:
         return _Settling(done=False, timers=timers, wait=Wait(until, f"{member.name} to settle"))
@@ -176,14 +176,12 @@ def _ready(member: Member, new: Sequence[str], timers: Mapping[tuple[str, str], 
     return _Settling(done=False, timers=timers, notice=notice)
 
 
-def _coming(snapshot: Snapshot, found: Comparison, member: Member, table_id: str, gap: Gap) -> bool:
+def _coming(snapshot: Snapshot, found: Comparison, table_id: str, gap: Gap) -> bool:
     """Whether a missing route will exist soon: it can be requested now and has not failed.
 
     If it waits for another route to drain or for a back-off, the node's other paths do not wait for it.
     """
     keys: list[Key] = [("route", table_id, str(cidr)) for cidr in (*gap.missing, *gap.astray)]
-    if member.state is JOINING:
-        keys.append(("check", member.interface_id))
     use, reserve = found.uses[table_id], found.policy.route_reserve
     room = all(use.free(cidr.family) > reserve for cidr in gap.missing)
     return bool(keys) and room and snapshot.held.isdisjoint(keys)
