@@ -49,7 +49,7 @@ def test_only_the_tables_and_instances_of_steps_are_new_objects() -> None:
     after = apply_steps(snapshot, [ChangeRoute("delete", "rtb-a", cidr, "", node.name)])
     assert cidr not in after.tables["rtb-a"].routes
     assert after.tables["rtb-b"] is snapshot.tables["rtb-b"]
-    assert with_routes(snapshot.tables["rtb-a"], []) is snapshot.tables["rtb-a"]
+    assert with_routes(snapshot.tables["rtb-a"], {}) is snapshot.tables["rtb-a"]
     assert apply_steps(snapshot, ()) is snapshot
 
 

@@ -220,7 +220,7 @@ CLUSTER = (
     Mutation(
         "`plan` foretells a RouteTable object that still counts the routes to be deleted.",
         f"{_CLUSTER}/effects.py",
-        "routes.pop(step.destination, None)",
+        "routes.pop(destination, None)",
         "pass",
         ("tests/core/test_publish.py",),
     ),
@@ -254,9 +254,9 @@ CLUSTER = (
     ),
     Mutation(
         "Routes to a node's second ENI become foreign when the check of its first one is switched off.",
-        f"{_CLUSTER}/pending.py",
-        "else i for i in instance.interfaces]",
-        "else i for i in instance.interfaces if i.id == interface_id]",
+        f"{_CLUSTER}/effects.py",
+        "*instance.interfaces[1:]",
+        "",
         ("tests/controller/test_instances.py::test_another_interface_of_a_new_node",),
     ),
     Mutation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cloudroute.core.cluster.model import (
@@ -15,7 +15,7 @@ from cloudroute.core.cluster.model import (
     Step,
     WriteNodeRoute,
 )
-from cloudroute.types import Instance, NodeRoute, Route, RouteTable
+from cloudroute.types import Cidr, Instance, NodeRoute, Route, RouteTable
 
 
 def apply_steps(snapshot: Snapshot, steps: Sequence[Step]) -> Snapshot:
@@ -26,7 +26,7 @@ def apply_steps(snapshot: Snapshot, steps: Sequence[Step]) -> Snapshot:
     if not steps:
         return snapshot
     nodes, node_routes, instances = dict(snapshot.nodes), dict(snapshot.node_routes), dict(snapshot.instances)
-    changes: defaultdict[str, list[ChangeRoute]] = defaultdict(list)
+    targets: defaultdict[str, dict[Cidr, str | None]] = defaultdict(dict)
     for step in steps:
         match step:
             case AssignPodCidrs():
@@ -39,20 +39,20 @@ def apply_steps(snapshot: Snapshot, steps: Sequence[Step]) -> Snapshot:
             case DisableSourceDestCheck():
                 instances[step.instance_id] = with_check_off(instances[step.instance_id], step.interface_id)
             case ChangeRoute():
-                changes[step.table_id].append(step)
-    tables = {id_: with_routes(table, changes[id_]) for id_, table in snapshot.tables.items()}
+                targets[step.table_id][step.destination] = step.interface_id or None
+    tables = {id_: with_routes(table, targets[id_]) for id_, table in snapshot.tables.items()}
     return replace(snapshot, nodes=nodes, node_routes=node_routes, instances=instances, tables=tables)
 
 
-def with_routes(table: RouteTable, steps: Sequence[ChangeRoute]) -> RouteTable:
-    """The route table after `steps`, all of this table; the same object without any. New routes count as active."""
-    if not steps:
+def with_routes(table: RouteTable, targets: Mapping[Cidr, str | None]) -> RouteTable:
+    """The route table with active routes to these targets, None for no route; the same object without any."""
+    if not targets:
         return table
     routes = dict(table.routes)
-    for step in steps:
-        routes.pop(step.destination, None)
-        if step.verb != "delete":
-            routes[step.destination] = Route(step.destination, step.interface_id)
+    for destination, target in targets.items():
+        routes.pop(destination, None)
+        if target is not None:
+            routes[destination] = Route(destination, target)
     return replace(table, routes=routes)
 
 

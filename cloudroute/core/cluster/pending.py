@@ -16,10 +16,10 @@ for its minute even if a describe shows its value.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
-from cloudroute.types import Cidr, Instance, Route, RouteTable
+from cloudroute.core.cluster.effects import with_check_off, with_routes
+from cloudroute.types import Cidr, Instance, RouteTable
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -97,14 +97,14 @@ class KnownTables:
                 if target != shown:  # else the route keeps the state that is shown: it may be a blackhole
                     hidden.setdefault(table_id, {})[destination] = target
         for table_id, targets in hidden.items():
-            self.current[table_id] = _with_targets(self._described[table_id], targets)
+            self.current[table_id] = with_routes(self._described[table_id], targets)
 
     def write(self, table_id: str, destination: Cidr, target: str | None, now: float) -> None:
         """Take a write of ours to a described table that succeeded, or a deletion that found nothing to delete."""
         table = self.current[table_id]
         earlier = frozenset([_target(self._described[table_id], destination), _target(table, destination)])
         self._pending.add((table_id, destination), target, earlier=earlier, now=now)
-        self.current[table_id] = _with_targets(table, {destination: target})
+        self.current[table_id] = with_routes(table, {destination: target})
 
     def contradict(self, table_id: str, destination: Cidr) -> None:
         """Forget writes to a route because EC2 refused one as contradictory: the next describe tells its target."""
@@ -124,37 +124,25 @@ class KnownInstances:
         self.current |= instances
         for instance_id, interface_id in self._pending.keys(now):
             for interface in instances[instance_id].interfaces if instance_id in instances else ():
-                if interface.id == interface_id:
-                    check = self._pending.merge((instance_id, interface_id), interface.source_dest_check)
-                    self._set_check(instance_id, interface_id, on=check)
+                key = instance_id, interface_id
+                if interface.id == interface_id and not self._pending.merge(key, interface.source_dest_check):
+                    self._switch_off(*key)
 
     def disable_check(self, instance_id: str, interface_id: str, now: float) -> None:
         """Take a source/dest check that we switched off."""
         self._pending.add((instance_id, interface_id), value=False, earlier=frozenset([True]), now=now)
-        self._set_check(instance_id, interface_id, on=False)
+        self._switch_off(instance_id, interface_id)
 
     def forget(self, instance_ids: Iterable[str]) -> None:
         """Drop what was described of these."""
         for id_ in instance_ids:
             self.current.pop(id_, None)
 
-    def _set_check(self, instance_id: str, interface_id: str, *, on: bool) -> None:
+    def _switch_off(self, instance_id: str, interface_id: str) -> None:
         if instance := self.current.get(instance_id):
-            interfaces = [replace(i, source_dest_check=on) if i.id == interface_id else i for i in instance.interfaces]
-            self.current[instance_id] = replace(instance, interfaces=tuple(interfaces))
+            self.current[instance_id] = with_check_off(instance, interface_id)
 
 
 def _target(table: RouteTable, destination: Cidr) -> str | None:
     route = table.routes.get(destination)
     return route.target if route else None
-
-
-def _with_targets(table: RouteTable, targets: Mapping[Cidr, str | None]) -> RouteTable:
-    """Return the table with active routes to these targets, and without the destinations whose target is None."""
-    routes = dict(table.routes)
-    for destination, target in targets.items():
-        if target is None:
-            routes.pop(destination, None)
-        else:
-            routes[destination] = Route(destination, target)
-    return replace(table, routes=routes)
