@@ -24,6 +24,7 @@ from cloudroute.adapters.netlink.devices import OWN, Device, Devices
 from cloudroute.adapters.netlink.host import read_host
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
+from cloudroute.adapters.nft.command import search_path
 from cloudroute.adapters.sysctl import writable_root
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown
@@ -150,7 +151,7 @@ def _complaint(write: Callable[[], Mapping[Any, str]]) -> str:
 
 def _forward_drop() -> Sequence[str] | Unknown:
     """Base chains for forwarded packets that drop by default, except ours."""
-    nft = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    nft = shutil.which("nft", path=search_path())
     if nft is None:
         return Unknown("there is no nft command to ask for firewalls")
     try:

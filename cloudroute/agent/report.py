@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -23,7 +22,7 @@ from cloudroute.core.node.startup import AgentState, Obstacle
 from cloudroute.errors import ApiError
 from cloudroute.ports import Agents, Clock
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import PATHS, NodePath, NodeRoute, Path
+from cloudroute.types import PATHS, NodePath, NodeRoute, Path, timestamp
 
 _chance = Random()
 
@@ -82,7 +81,7 @@ class Report:
         """Return the object's status. `since` moves with readiness or path; `now` is in seconds since the epoch."""
         assert self.own is not None  # noqa: S101 - a node without a NodeRoute has no status
         same = old.get("path") == self.path and old.get("ready") == self.ready and isinstance(old.get("since"), str)
-        since = old["since"] if same else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = old["since"] if same else timestamp(now)
         return {
             "ready": self.ready,
             "reason": self.reason,

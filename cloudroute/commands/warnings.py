@@ -11,8 +11,6 @@ from cloudroute.adapters.kube import events
 from cloudroute.adapters.kube.transport import Transport
 from cloudroute.errors import ApiError
 
-CONTROLLER = "cloudroute.io/controller"
-"""`reportingController` of our Events."""
 _PAGE = 500
 
 
@@ -33,7 +31,7 @@ def read(transport: Transport) -> list[Warned]:
     """
     found: dict[tuple[str, str, str], tuple[str, str]] = {}
     query: dict[str, str | int] = {
-        "fieldSelector": f"type=Warning,reportingController={CONTROLLER}",
+        "fieldSelector": f"type=Warning,reportingController={events.CONTROLLER}",
         "limit": _PAGE,
     }
     try:

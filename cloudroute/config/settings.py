@@ -12,6 +12,7 @@ from typing import Literal
 from cloudroute.config.declare import Settings, setting
 from cloudroute.config.values import (
     Address,
+    aws_region,
     choice,
     cidr,
     either,
@@ -28,7 +29,7 @@ from cloudroute.types import Cidr, Family
 MARGIN_SECONDS = 2.0
 """Seconds by which a lease must outlast the renew deadline: one write to AWS, with its timeouts, fits in them."""
 JITTER = 1.2
-"""Most retry periods between two attempts."""
+"""Most retry periods between two attempts: each is longer at random, so that standbys don't ask in step."""
 VXLAN_PORT = 8472
 """Default UDP port of the overlay."""
 
@@ -112,7 +113,7 @@ class ControllerSettings(SharedSettings):
     """Settings of the controller, and of the commands that read EC2 and the cluster as it does."""
 
     region: str = setting(
-        matching(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region like eu-central-1", "REGION"),
+        aws_region(),
         _AWS,
         "AWS region; else AWS_REGION, the instance's metadata, or the nodes' zones say it.",
         default="",

@@ -131,6 +131,11 @@ def matching(pattern: str, expected: str, metavar: str) -> Reader[str]:
     return Reader(read, metavar)
 
 
+def aws_region() -> Reader[str]:
+    """The name of an AWS region."""
+    return matching(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region like eu-central-1", "REGION")
+
+
 def cidr() -> Reader[Cidr]:
     """A network of either family, without host bits.
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Set
 import structlog
 
 from cloudroute.controller.lookups import Lookups
-from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, Step
+from cloudroute.core.cluster.model import FALLBACK_LIMIT, ChangeRoute, DisableSourceDestCheck, Step
 from cloudroute.core.cluster.pending import KnownInstances, KnownTables
 from cloudroute.errors import ApiError, LimitExceeded, LostRace
 from cloudroute.ports import Clock, Ec2
@@ -24,8 +24,6 @@ from cloudroute.types import Cidr, Family, Instance, InterfaceOwner, RouteTable,
 log = structlog.get_logger()
 
 HOUR = 3600.0
-FALLBACK_LIMIT = 50
-"""Routes per table where Service Quotas can't be asked: the quota that every account has always had."""
 RETRY_SECONDS = 1.0
 """Seconds until an instance or subnet that EC2 did not show is asked for again; doubled up to the resync."""
 UNRESOLVED = InterfaceOwner("", frozenset())

@@ -16,6 +16,7 @@ from random import Random
 
 import structlog
 
+from cloudroute.config.settings import JITTER
 from cloudroute.errors import ApiError, LeaseLost, LostRace
 from cloudroute.ports import Clock, Leases
 from cloudroute.telemetry import ChangeLog
@@ -26,8 +27,6 @@ _chance = Random()
 
 STANDBY_SECONDS = 0.75
 """Most seconds between two looks of a standby at the lease: an upgrade should not leave a gap of seconds."""
-JITTER = 0.2
-"""Largest fraction by which a retry period is extended at random, so that standbys don't ask in step."""
 
 
 class Lease:
@@ -151,7 +150,7 @@ class Lease:
         """
         while not self._released and not self.lost:
             period = self._period if self.acquired.is_set() else min(self._period, STANDBY_SECONDS)
-            due = self._clock.monotonic() + period * _chance.uniform(1, 1 + JITTER)
+            due = self._clock.monotonic() + period * _chance.uniform(1, JITTER)
             self.turn()
             beat()
             now = self._clock.monotonic()

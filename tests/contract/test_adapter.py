@@ -19,16 +19,7 @@ from cloudroute.adapters.kube.cluster import KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.errors import LostRace
-from cloudroute.types import (
-    Cidr,
-    Condition,
-    FamilyUse,
-    LeaseRecord,
-    NodeRouteSpec,
-    Notice,
-    RouteTableObject,
-    Subnet,
-)
+from cloudroute.types import Cidr, Condition, FamilyUse, LeaseRecord, NodeRouteSpec, Notice, RouteTableObject, Subnet
 from tests.adapters.kube.conftest import node
 from tests.contract.conftest import Api
 from tests.waiting import eventually

@@ -18,16 +18,7 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.project import Meta
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.lab.kube.store import FIRST_VERSION
-from cloudroute.types import (
-    Cidr,
-    Condition,
-    Node,
-    NodeRoute,
-    NodeRouteSpec,
-    Notice,
-    PodAddress,
-    RouteTableObject,
-)
+from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, Notice, PodAddress, RouteTableObject
 from tests.clock import FakeClock
 
 

@@ -18,9 +18,9 @@ from cloudroute.adapters.nft.command import Command
 from cloudroute.adapters.nft.ruleset import Json
 from cloudroute.core.node.conflist import conflist
 from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredStateBuilder
-from cloudroute.core.node.peers import SPECIAL, NodeUnusable, is_unicast
+from cloudroute.core.node.peers import NodeUnusable, is_unicast
 from cloudroute.dataplane import KINDS, TABLE, TUNNELS, Host, network
-from cloudroute.types import Cidr, NodeRoute
+from cloudroute.types import NEVER_ROUTED, Cidr, NodeRoute
 from tests.agent.world import HOST, POOLS, Node, node_route
 from tests.security import hostile
 
@@ -56,7 +56,7 @@ def check_kernel(wanted: DesiredState, pools: tuple[Cidr, ...]) -> None:
     for key, route in tables["routes"].items():
         destination = network(key.destination, key.length)
         assert any(pool.covers(destination) for pool in pools or EVERYWHERE)
-        assert not any(destination.overlaps(other) for other in (*NEAR, *SPECIAL))
+        assert not any(destination.overlaps(other) for other in (*NEAR, *NEVER_ROUTED))
         if route.nexthop:
             assert not any(destination.overlaps(own) for own in OWN.spec.pod_cidrs)
             assert route.nexthop in tables["nexthops"]
@@ -108,7 +108,7 @@ def test_a_hostile_node_route_of_its_own_stops_the_agent_in_words(
     near = [network(address, length) for address, length in host.addresses]
     for cidr in wanted.pod_cidrs:
         assert any(pool.covers(cidr) for pool in pools or EVERYWHERE)
-        assert not any(cidr.overlaps(other) for other in (*near, *SPECIAL))
+        assert not any(cidr.overlaps(other) for other in (*near, *NEVER_ROUTED))
         assert cidr.size >= 4, "host-local refuses it"
     content = json.loads(conflist(wanted.pod_cidrs, wanted.mtu, ()))
     assert content["plugins"][0]["type"] == "ptp"

@@ -22,6 +22,7 @@ from botocore.model import ServiceModel
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
 from cloudroute.lab.aws.wire import Request, Response
+from cloudroute.ports import EC2_WRITES
 from cloudroute.types import Family
 from tests.simulation.describes import Describes
 from tests.simulation.network import Link, Lost
@@ -39,7 +40,6 @@ LAYOUTS = {
 }  # fmt: skip
 """Name -> number of zones, whether they share a table, whether they have IPv6, how many have IPv6 alone."""
 URL = "https://ec2.eu-central-1.amazonaws.com/"
-WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 
 
 class SwitchedClock:
@@ -199,7 +199,7 @@ class Ec2Requests:
 
     def _send(self, request: Request, timeout: float) -> Response:
         """Send a request and wait for its answer. Raises what botocore does without one."""
-        if request.action in WRITES:
+        if request.action in EC2_WRITES:
             self._look_up()
         response = self._ask(request)
         if response.fate == "hang" or response.delay >= timeout:
@@ -212,7 +212,7 @@ class Ec2Requests:
         return response
 
     def _ask(self, request: Request) -> Response:
-        write = request.action in WRITES
+        write = request.action in EC2_WRITES
         who = self._link.group.name
         shown = 0.0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from cloudroute.lab.aws.faults import Fault
-from tests.simulation.cloud import WRITES
+from cloudroute.ports import EC2_WRITES
 from tests.simulation.fault_plan import PlannedFault
 from tests.simulation.machines import MACHINE_FAULTS, fraction, pick
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.simulation.node import SimNode
     from tests.simulation.replica import Replica
 
-ACTIONS = (*WRITES, "DescribeRouteTables", "DescribeInstances", "*")
+ACTIONS = (*EC2_WRITES, "DescribeRouteTables", "DescribeInstances", "*")
 
 
 def inject(sim: SimCluster, fault: PlannedFault) -> None:
@@ -81,7 +81,7 @@ def _brownout(sim: SimCluster, fault: PlannedFault) -> None:
     random, faults = sim.scheduler.random, sim.cloud.aws.faults
     _reads_slow(sim, fault)
     _for_a_while(sim, faults.fail("*", "Unavailable", times=None, match=lambda _: random.random() < 0.5), fault)
-    for write in WRITES:
+    for write in EC2_WRITES:
         _for_a_while(sim, faults.drop(write, times=None, match=lambda _: random.random() < 0.25), fault)
 
 

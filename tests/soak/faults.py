@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws.faults import Faults
 from cloudroute.lab.hosts.host import LabHost
+from cloudroute.ports import EC2_WRITES
 from tests.packets.damage import DAMAGE
 from tests.soak.live_lab import LiveLab
 from tests.soak.schedule import EC2, MOST_FOREIGN, Fault
-from tests.soak.writes import EC2_WRITES
 
 END_SECONDS = 15.0
 """For a controller that has lost its lease to end."""

@@ -10,8 +10,8 @@ import urllib3
 
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.ports import EC2_WRITES
 
-EC2_WRITES = ("CreateRoute", "ReplaceRoute", "DeleteRoute", "ModifyNetworkInterfaceAttribute")
 _OURS = ("noderoutes", "routetables", "nodes", "events", "leases")
 _VERBS = ("POST", "PUT", "PATCH", "DELETE", "APPLY")
 _LINE = re.compile(r"^apiserver_request_total\{(.*)\} ([0-9.e+]+)$", re.MULTILINE)

@@ -31,8 +31,8 @@ NOT_PERMITTED = (
     "(in a pod: hostNetwork and securityContext.capabilities.add: [NET_ADMIN])"
 )
 
-_SO_RCVBUFFORCE = 33
-_SOL_NETLINK = 270
+SO_RCVBUFFORCE = 33
+SOL_NETLINK = 270
 _CAP_ACK, _EXT_ACK, _GET_STRICT_CHK = 10, 11, 12
 _ACK_TLVS = 0x200
 _FLAGS = struct.Struct("=H")
@@ -61,7 +61,7 @@ def routing_socket(receive_buffer: int) -> socket.socket:
     """Return a bound socket of the present network namespace."""
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     try:
-        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, receive_buffer)
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
     except PermissionError:  # root of a user namespace: as much as any process may have
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     opened.bind((0, 0))
@@ -77,7 +77,7 @@ class Channel:
         self._next = 1
         self._socket = routing_socket(4 << 20)
         for option in (_CAP_ACK, _EXT_ACK, _GET_STRICT_CHK):
-            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", TIMEOUT_SECONDS, 0))
         self._window = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // ANSWER_SIZE
         self.port: int = self._socket.getsockname()[0]

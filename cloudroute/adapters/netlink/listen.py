@@ -22,7 +22,7 @@ from typing import NamedTuple
 from cloudroute.adapters.netlink import sieve, wire
 from cloudroute.adapters.netlink.addresses import Addresses
 from cloudroute.adapters.netlink.bridges import Bridges
-from cloudroute.adapters.netlink.channel import routing_socket
+from cloudroute.adapters.netlink.channel import SOL_NETLINK, routing_socket
 from cloudroute.adapters.netlink.devices import IFLA_IFNAME, LINK_HEADER, OWN, STATE, Device, Devices
 from cloudroute.adapters.netlink.links import Links
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
@@ -39,7 +39,6 @@ GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
 RECEIVE_BUFFER = 8 << 20
 """Bytes: the 5,000 events of 5,000 FDB entries that we write come back before the thread can read them."""
 
-_SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
 _NOTHING: frozenset[Kind] = frozenset()
 _ADDRESS = struct.Struct("=Bi")
@@ -92,7 +91,7 @@ class Listener:
         with self._lock:
             self._update_watched()  # before the first event can come
         for group in GROUPS:
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+            self._socket.setsockopt(SOL_NETLINK, _ADD_MEMBERSHIP, group)
         self._thread = threading.Thread(target=self._run, args=(changed,), name=NAME, daemon=True)
         self._thread.start()
 

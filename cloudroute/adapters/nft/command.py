@@ -27,13 +27,18 @@ _MISSING = "No such file or directory"
 _DENIED = "Operation not permitted"
 
 
+def search_path() -> str:
+    """$PATH and the folders of nft, which the PATH of a service may lack."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
 class Command:
     """Runs nft. Raises errors.KernelError where it is missing or not permitted."""
 
     def __init__(self) -> None:
         self.own: deque[int] = deque(maxlen=REMEMBERED)
         """Process ids of our own writes, the newest last."""
-        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        path = search_path()
         found = shutil.which("nft", path=path)
         if found is None:
             raise KernelError("there is no nft command: install it (the package is called nftables)")

@@ -16,13 +16,13 @@ import struct
 import threading
 from collections.abc import Callable, Collection
 
+from cloudroute.adapters.netlink.channel import SO_RCVBUFFORCE
 from cloudroute.dataplane import TABLE, Kind
 from cloudroute.errors import KernelError
 
 NETLINK_NETFILTER = 12
 NFNLGRP_NFTABLES = 7
 NFPROTO_INET = 1
-SO_RCVBUFFORCE = 33
 RECEIVE_BYTES = 8 << 20
 """Room for the announcements of our own table with 5,000 peers, so that defining it loses none."""
 DATAGRAM_BYTES = 64 << 10

@@ -13,21 +13,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from cloudroute.core.cluster.members import Departure, Membership
-from cloudroute.core.cluster.model import (
-    ChangeRoute,
-    DeleteNodeRoute,
-    Key,
-    Policy,
-    Snapshot,
-    Wait,
-    WriteNodeRoute,
-)
+from cloudroute.core.cluster.model import ChangeRoute, DeleteNodeRoute, Key, Policy, Snapshot, Wait, WriteNodeRoute
 from cloudroute.core.cluster.notices import agent_missing, is_stopped
 from cloudroute.core.cluster.states import State
-from cloudroute.types import (
-    Cidr,
-    Notice,
-)
+from cloudroute.types import Cidr, Notice
 
 ABSENCE_SECONDS = 300.0
 """Longest wait of a deletion for a stopped agent: enough to pull an image, and a bound for an agent that never

@@ -27,6 +27,9 @@ from cloudroute.types import (
     Subnet,
 )
 
+FALLBACK_LIMIT = 50
+"""Routes per table where Service Quotas can't be asked: the quota that every account has always had."""
+
 DirectRouting = Literal["auto", "always", "off"]
 Key = tuple[str, ...]
 

@@ -9,13 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from cloudroute.core.cluster.diff import Comparison
-from cloudroute.core.cluster.model import (
-    DeleteRouteTableObject,
-    SetCondition,
-    Snapshot,
-    Step,
-    WriteRouteTableObject,
-)
+from cloudroute.core.cluster.model import DeleteRouteTableObject, SetCondition, Snapshot, Step, WriteRouteTableObject
 from cloudroute.core.cluster.states import JOINING, SHOWN
 from cloudroute.core.cluster.tables import reports
 from cloudroute.types import Condition, Node

@@ -11,20 +11,10 @@ from typing import NamedTuple
 
 from cloudroute.core.cluster.diff import Comparison, Gap
 from cloudroute.core.cluster.members import Member
-from cloudroute.core.cluster.model import (
-    DeleteNodeRoute,
-    DisableSourceDestCheck,
-    Key,
-    Snapshot,
-    Wait,
-    WriteNodeRoute,
-)
+from cloudroute.core.cluster.model import DeleteNodeRoute, DisableSourceDestCheck, Key, Snapshot, Wait, WriteNodeRoute
 from cloudroute.core.cluster.notices import agent_trouble, held_back, is_stopped, withdrawn
 from cloudroute.core.cluster.states import JOINING, SHOWN
-from cloudroute.types import (
-    NodeRouteSpec,
-    Notice,
-)
+from cloudroute.types import NodeRouteSpec, Notice
 
 Lacking = Sequence[tuple[str, Gap]]
 """Ids of the tables in which a member lacks routes, each with the gap."""

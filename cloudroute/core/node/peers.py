@@ -28,7 +28,7 @@ from cloudroute.dataplane import (
     network,
     packed,
 )
-from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, Path
+from cloudroute.types import BITS, NEVER_ROUTED, Cidr, Family, NodeRouteSpec, Path
 
 _KUBENET = bytes.fromhex("0a58")
 """Prefix of a MAC that is made from an IPv4 address, as kubenet made them."""
@@ -39,13 +39,6 @@ LEAST_ADDRESSES = 4
 """Least size of a pod CIDR: its base, the pods' gateway, a pod, and one more that host-local requires."""
 LONGEST = 200
 """Most characters of untrusted text in a message."""
-SPECIAL = tuple(
-    Cidr.parse(text)
-    for text in (
-        "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8",
-    )
-)  # fmt: skip
-"""Ranges that no pod can have (and no host: see `is_unicast`)."""
 
 
 class NodeUnusable(Exception):
@@ -80,7 +73,7 @@ class LocalNode(NamedTuple):
                 raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute has less than {LEAST_ADDRESSES} addresses")
             if astray := outside(cidr, pools):
                 raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute {astray}")
-            for other in (*own_networks(host), *SPECIAL):
+            for other in (*own_networks(host), *NEVER_ROUTED):
                 if cidr.overlaps(other):
                     raise NodeUnusable("NoPodCIDR", f"{cidr} in its NodeRoute overlaps {other}, which is no pod's")
         return cls(

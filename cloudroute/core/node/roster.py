@@ -9,9 +9,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from cloudroute.core.node.peers import LONGEST, SPECIAL, assign_ids, is_unicast, outside, own_networks, packed_or_none
+from cloudroute.core.node.peers import LONGEST, assign_ids, is_unicast, outside, own_networks, packed_or_none
 from cloudroute.dataplane import Host
-from cloudroute.types import Cidr, NodeRoute
+from cloudroute.types import NEVER_ROUTED, Cidr, NodeRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _clashing(own: NodeRoute, routes: Iterable[NodeRoute], host: Host) -> dict[s
     by_name = {route.name: route for route in routes}
     claims = [(cidr, route.name) for route in by_name.values() for cidr in route.spec.pod_cidrs]
     claims += [(cidr, _OWN) for cidr in (*own.spec.pod_cidrs, *own_networks(host))]
-    claims += [(cidr, _SPECIAL) for cidr in SPECIAL]
+    claims += [(cidr, _SPECIAL) for cidr in NEVER_ROUTED]
     claims.sort()
     clashes: list[tuple[str, str, Cidr]] = []
     around: list[tuple[Cidr, str]] = []

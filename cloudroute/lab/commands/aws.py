@@ -10,7 +10,7 @@ from cloudroute.commands.ending import lab_extra
 from cloudroute.commands.output import write_exactly
 from cloudroute.commands.serving import EVERY_ADDRESS, listening, stop_on_signal
 from cloudroute.config import Address, setting
-from cloudroute.config.values import listen_address, matching, switch, whole
+from cloudroute.config.values import aws_region, listen_address, switch, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class LabAwsOptions:
         listen_address(), "Lab", "Where to answer; port 0 takes any free one.", default=Address("127.0.0.1", 5000)
     )
     region: str = setting(
-        matching(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region like eu-central-1", "REGION"),
+        aws_region(),
         "Lab",
         "The region of the account.",
         default="eu-central-1",

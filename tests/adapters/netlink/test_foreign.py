@@ -6,17 +6,7 @@ import pytest
 
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.dataplane import AddressKey, Route, RouteKey, packed, written
-from tests.adapters.netlink.kit import (
-    ADDRESSES,
-    FDB,
-    LINKS,
-    NEIGHBOURS,
-    NEXTHOPS,
-    ROUTES,
-    V4,
-    V6,
-    key,
-)
+from tests.adapters.netlink.kit import ADDRESSES, FDB, LINKS, NEIGHBOURS, NEXTHOPS, ROUTES, V4, V6, key
 from tests.hosts import Namespace
 
 

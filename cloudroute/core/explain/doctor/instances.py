@@ -7,7 +7,7 @@ import re
 from cloudroute.core.explain.doctor.facts import Facts, InstanceOptions
 from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, counted, known, listed, ok, warning
 from cloudroute.dataplane import VXLAN_OVERHEAD
-from cloudroute.types import Instance
+from cloudroute.types import LEAST_IPV6_MTU, Instance
 
 _AVAILABILITY_ZONE = re.compile(r"[a-z]+(?:-[a-z]+)+-\d+[a-z]")
 """Name of an Availability Zone: a region and a letter (eu-central-1a). In the name of a Local Zone (us-west-2-lax-1a)
@@ -31,8 +31,6 @@ _LARGER_MTU = {
 """MTU of Local Zones with a larger one ("How AWS Local Zones work", November 2026)."""
 _VPC_MTU = 9001
 """Largest packet, in bytes, between instances of a VPC in the region itself."""
-_LEAST_IPV6 = 1280
-"""Least MTU of a link (RFC 8200, 5)."""
 
 
 def _nodes(facts: Facts) -> list[tuple[str, Instance, InstanceOptions]]:
@@ -98,8 +96,10 @@ def _jumbo_frames(facts: Facts) -> Outcome:
     if said and max(said) <= largest:
         return ok(f"{where}, and pods' MTU is {max(said)}")
     todo = f"start all agents with --mtu {largest}, and restart the pods"
-    if largest < _LEAST_IPV6 and "ipv6" in facts.policy.families:
-        todo = f"keep such nodes out of the cluster: IPv6 needs {_LEAST_IPV6} bytes, and pods there can have {largest}"
+    if largest < LEAST_IPV6_MTU and "ipv6" in facts.policy.families:
+        todo = (
+            f"keep such nodes out of the cluster: IPv6 needs {LEAST_IPV6_MTU} bytes, and pods there can have {largest}"
+        )
     pods = f"pods' MTU is {max(said)}" if said else "no agent has said its pods' MTU yet"
     return warning(f"{where}, and {pods}", todo)
 

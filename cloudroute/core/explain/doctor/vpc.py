@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
-from cloudroute.core.cluster.model import Policy, Snapshot
+from cloudroute.core.cluster.model import FALLBACK_LIMIT, Policy, Snapshot
 from cloudroute.core.cluster.tables import TableUse, managed_tables, select, table_by_subnet, table_uses
 from cloudroute.core.explain.doctor.facts import Facts
 from cloudroute.core.explain.doctor.findings import (
@@ -20,12 +20,9 @@ from cloudroute.core.explain.doctor.findings import (
     ok,
     warning,
 )
-from cloudroute.types import Cidr, Family, RouteTable
+from cloudroute.types import CLUSTER_TAG, Cidr, Family, RouteTable
 
 T = TypeVar("T")
-
-_FALLBACK_LIMIT = 50
-"""Routes per table if Service Quotas can't be read: the controller's value."""
 
 
 def snapshot_of(facts: Facts) -> Snapshot:
@@ -34,7 +31,7 @@ def snapshot_of(facts: Facts) -> Snapshot:
     Raises Lacking.
     """
     kube, aws = facts.kubernetes, facts.aws
-    quota = aws.quota if isinstance(aws.quota, int) else _FALLBACK_LIMIT
+    quota = aws.quota if isinstance(aws.quota, int) else FALLBACK_LIMIT
     return Snapshot(
         now=0.0,
         nodes=_or_none(kube.nodes),
@@ -71,7 +68,7 @@ def _tables(facts: Facts) -> Outcome:
     found = listed(table.id for table in managed(snapshot, policy))
     if policy.table_ids:
         return _with_subnets(snapshot, policy, f"{found}: named by --route-table")
-    tag = f"kubernetes.io/cluster/{policy.cluster_name}"
+    tag = CLUSTER_TAG + policy.cluster_name
     if any(tag in table.tags for table in snapshot.tables.values()):
         return _with_subnets(snapshot, policy, f"{found}: tagged {tag}")
     known(facts.kubernetes.nodes)

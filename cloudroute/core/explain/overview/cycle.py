@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
+from cloudroute import types
 from cloudroute.core.cluster.model import Snapshot
 from cloudroute.core.cluster.planner import Decision
 from cloudroute.types import Notice
@@ -37,6 +37,6 @@ def timestamp(seconds: float) -> str:
     ('2026-09-21T14:13:20Z', '')
     """
     try:
-        return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return types.timestamp(int(seconds))
     except (ValueError, OverflowError, OSError):
         return ""
