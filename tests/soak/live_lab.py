@@ -15,7 +15,6 @@ from typing import Any
 from cloudroute.adapters.kube import project
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.errors import CloudrouteError
-from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.nodes import TROUBLE
 from cloudroute.lab.kube.real import RealKubeApi
@@ -85,10 +84,6 @@ class LiveLab:
             if time.monotonic() > deadline:
                 raise CloudrouteError(f"waited {seconds:g} s for {what}\n{self.lab.controllers.says()}")
             self.sleep(0.1)
-
-    def is_ready(self, host: LabHost) -> bool:
-        """Whether its agent has done all that the NodeRoute of its instance says."""
-        return _is_ready(self._routes().get(host.name, {}), host.machine.id)
 
     @contextmanager
     def controllers_held(self) -> Iterator[None]:
