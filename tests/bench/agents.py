@@ -22,6 +22,7 @@ from cloudroute.crds import manifests
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.kube import KubeApi
+from cloudroute.lab.replica import clean_environment
 from tests.bench import beside_netlink
 from tests.bench.nodes import NIC, OWN, POOLS, ZONES, bare_host, manifest, table
 from tests.measure.process import memory_mb
@@ -101,9 +102,8 @@ def _start(namespace: Namespace, folder: Path, kubeconfig: Path) -> subprocess.P
     pools = [word for pool in POOLS for word in ("--cluster-cidr", pool)]
     own = ["--node-name", OWN, "--interface", NIC, "--kubeconfig", str(kubeconfig), "--cni-conf-dir", str(conf)]
     command = [sys.executable, "-m", "cloudroute", "agent", *own, *pools, "--listen", "127.0.0.1:0"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
     with (folder / "log").open("wb") as output:
-        return namespace.popen(command, env=environment, stdout=output, stderr=output)
+        return namespace.popen(command, env=clean_environment(), stdout=output, stderr=output)
 
 
 def _cpu_seconds(pid: int) -> float:

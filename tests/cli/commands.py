@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+from cloudroute.lab.replica import clean_environment
 
 CLI = [sys.executable, "-m", "cloudroute"]
 PATIENCE = 20.0
@@ -23,8 +24,7 @@ def run(*words: str, env: Mapping[str, str] | None = None, code: int = 0) -> sub
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's, without what would configure cloudroute or AWS."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
-    return {**kept, "AWS_EC2_METADATA_DISABLED": "true", **extra}
+    return {**clean_environment(), "AWS_EC2_METADATA_DISABLED": "true", **extra}
 
 
 @contextmanager

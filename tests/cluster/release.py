@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from cloudroute.lab.kube import Object
+from cloudroute.lab.replica import clean_environment
 from tests.cluster.fleet import CNI_BIN_DIR, CNI_CONF_DIR, Fleet
 from tests.cluster.traces import take
 from tests.deploy.conftest import CHART, Run
@@ -91,10 +92,9 @@ class Release:
         return self._run([sys.executable, "-m", "cloudroute", *words, *flags])
 
     def _run(self, command: list[str]) -> str:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))}
         credentials = {name.upper(): value for name, value in self._credentials.items()}
         environment = {
-            **kept,
+            **clean_environment(),
             **credentials,
             "AWS_ENDPOINT_URL": self._fleet.account.url,
             "AWS_CONFIG_FILE": os.devnull,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.kube import Cluster, KubeApi
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
+from cloudroute.lab.replica import aws_environment, clean_environment
 from tests import accounts
 from tests.required import lacking
 
@@ -49,14 +49,7 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Clus
 
 def cloudroute(url: str, kubeconfig: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as an operator's shell would."""
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CLOUDROUTE_"))},
-        "AWS_ENDPOINT_URL": url,
-        "AWS_REGION": "eu-central-1",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
+    environment = {**clean_environment(), **aws_environment(url, "eu-central-1")}
     flags = ("--cluster-name", "test", "--cluster-cidr", POOL, "--kubeconfig", str(kubeconfig), "--settle-seconds", "0")
     command = [sys.executable, "-m", "cloudroute", *words, *flags]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -18,6 +18,7 @@ from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine
 from cloudroute.lab.kube import KubeApi
+from cloudroute.lab.replica import aws_environment, clean_environment
 from tests.controller.lab import POOL
 from tests.waiting import eventually
 
@@ -95,15 +96,10 @@ class Servers:
             self.kube.create(crd)
         self._ec2, self.api = self.aws.serve(), self.kube.serve()
         self.kubeconfig = self.api.kubeconfig(folder / "kubeconfig")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLOUDROUTE_"))}
         self.environment = {
-            **kept,
-            "AWS_ENDPOINT_URL": self._ec2.url,
-            "AWS_REGION": self.aws.region,
-            "AWS_ACCESS_KEY_ID": "dummy",
-            "AWS_SECRET_ACCESS_KEY": "dummy",
+            **clean_environment(),
+            **aws_environment(self._ec2.url, self.aws.region),
             "AWS_CONFIG_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
         }
         self._controllers: list[Controller] = []
 

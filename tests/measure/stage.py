@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from cloudroute.lab.aws import Aws, Machine, Server
 from cloudroute.lab.aws.wire import Request, Response
 from cloudroute.lab.kube import Cluster, KubeApi, StatusError
 from cloudroute.lab.kube.real import RealKubeApi
+from cloudroute.lab.replica import aws_environment, clean_environment
 
 NAMESPACE = LEASE = "cloudroute"
 POOL = "100.64.0.0/10"
@@ -110,7 +110,7 @@ class Stage:
             "--log-format": "json",
             **self._flags,
         }
-        environment = environment_of(self.aws.region, self._aws_server.url)
+        environment = {**clean_environment(), **aws_environment(self._aws_server.url, self.aws.region)}
         command = [sys.executable, "-m", "cloudroute", "controller", *(word for pair in flags.items() for word in pair)]
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -183,18 +183,6 @@ class Stage:
                 problem = "the controllers ended" if ended else f"nothing after {patience:g} s"
                 raise AssertionError(f"waiting for {what}: {problem}\n{said}")
             time.sleep(glance)
-
-
-def environment_of(region: str, endpoint: str) -> dict[str, str]:
-    """Environment of a command that finds the strict EC2 layer at `endpoint`, and no settings of this machine."""
-    return {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "CLOUDROUTE_", "KUBE"))},
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": region,
-        "AWS_ACCESS_KEY_ID": "measure",
-        "AWS_SECRET_ACCESS_KEY": "measure",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
 
 
 def _is_ours(condition: Mapping[str, Any]) -> bool:

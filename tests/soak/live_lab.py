@@ -18,9 +18,8 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.nodes import TROUBLE
 from cloudroute.lab.kube.real import RealKubeApi
-from cloudroute.lab.replica import flatten
+from cloudroute.lab.replica import aws_environment, clean_environment, flatten
 from cloudroute.types import Cidr, Path
-from tests.measure.stage import environment_of
 from tests.soak.exchange import Exchange
 from tests.soak.flapping import Tables
 from tests.soak.schedule import LIMIT
@@ -178,7 +177,7 @@ class LiveLab:
         """What `cloudroute plan` would still do or wait for; "" when it has nothing."""
         own = {"--lease-duration", "--renew-deadline", "--retry-period"}
         flags = {flag: value for flag, value in self.lab.controllers.flags.items() if flag not in own}
-        environment = environment_of(self.lab.aws.region, endpoint)
+        environment = {**clean_environment(), **aws_environment(endpoint, self.lab.aws.region)}
         argv = [sys.executable, "-m", "cloudroute", "plan", *flatten(flags), "-o", "json"]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode not in (0, 3):

@@ -16,6 +16,7 @@ import yaml
 from cloudroute.crds import manifests
 from cloudroute.lab.aws import ROOT_KEY, Aws
 from cloudroute.lab.kube import KubeApi
+from cloudroute.lab.replica import clean_environment
 from tests.terraform.kit import Terraform
 
 ROOT = "environments/test"
@@ -100,9 +101,8 @@ class Cluster:
             f"--kubeconfig={self._server.kubeconfig(folder / 'kubeconfig')}", "--listen=127.0.0.1:0",
             "--settle-seconds=0.1", "--drain-seconds=0.1",
         ]  # fmt: skip
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CLOUDROUTE_"))}
         self._environment = {
-            **kept,
+            **clean_environment(),
             **{name.upper(): value for name, value in credentials.items()},
             "AWS_ENDPOINT_URL": url,
             "AWS_CONFIG_FILE": os.devnull,
