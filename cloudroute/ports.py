@@ -23,6 +23,7 @@ from cloudroute.types import (
     NodeRouteSpec,
     Notice,
     PodAddress,
+    Pulse,
     RouteTable,
     RouteTableObject,
     Subnet,
@@ -168,6 +169,18 @@ class Store(Protocol[T_co]):
         ...
 
 
+class Heartbeats(Protocol):
+    """Renewals of the gateways' Leases, as heard so far: a value that never changes. Times are monotonic seconds."""
+
+    def judge(self, now: float) -> Pulse:
+        """Say which gateways renew their Leases."""
+        ...
+
+    def next_change(self, now: float) -> float:
+        """Earliest time at which `judge` answers otherwise unless a Lease is renewed before; infinity for none."""
+        ...
+
+
 class Cluster(Protocol):
     """The three kinds that the controller watches. Own writes are in the stores once the API server has answered."""
 
@@ -177,9 +190,16 @@ class Cluster(Protocol):
     def node_routes(self) -> Store[NodeRoute]: ...
     @property
     def route_table_objects(self) -> Store[RouteTableObject]: ...
+    @property
+    def heartbeats(self) -> Heartbeats:
+        """Heartbeats up to now; none where no gateways are configured."""
+        ...
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Start the reflectors; `changed` is called, from any thread, when a store has changed."""
+        """Start the reflectors; `changed` is called, from any thread, when a store has changed.
+
+        Of heartbeats only the first one of a gateway that was silent, or is new, calls it.
+        """
         ...
 
     @property
@@ -286,6 +306,13 @@ class Agents(Protocol):
 
     def write_status(self, route: NodeRoute, status: Mapping[str, object]) -> None:
         """Replace the status of the agent's own NodeRoute, exactly this object (by uid)."""
+        ...
+
+    def renew_gateway_lease(self, own: NodeRoute) -> None:
+        """Renew the Lease of this node as a gateway, owned by its NodeRoute; create it where there is none.
+
+        Takes less than a second. Raises errors.ApiError.
+        """
         ...
 
     @property

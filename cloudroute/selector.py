@@ -74,6 +74,7 @@ class Selector:
 
 
 EVERY = Selector()
+NOBODY = Selector((Requirement("", frozenset(), negated=False),))
 
 
 def _requirement(match: re.Match[str]) -> Requirement:

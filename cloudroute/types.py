@@ -102,6 +102,10 @@ class Condition:
     message: str
 
 
+GatewayRole = Literal["none", "candidate", "retiring"]
+"""Whether --gateway-nodes selects a Node. "retiring": selected, but cordoned, unready or being deleted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A Kubernetes Node, with the fields that cloudroute reads.
@@ -126,6 +130,7 @@ class Node:
     zone_hint: str = ""
     """Zone from providerID or topology.kubernetes.io/zone: tells the region if nothing else does."""
     problem: str = ""
+    gateway: GatewayRole = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,8 @@ class NodeRouteSpec:
     """The route table that the node's own subnet uses, managed or not."""
     native_in: tuple[str, ...] = ()
     """Sorted ids of the route tables whose senders may reach the node natively."""
+    gateway: bool = False
+    """Whether the node forwards packets of the VPC to all other nodes' pods, and renews a Lease that says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,13 @@ class Subnet:
         return tuple(Cidr(cidr.family, cidr.base, max(cidr.length, BITS[cidr.family] - 2)) for cidr in self.cidrs)
 
 
+class Aggregate(NamedTuple):
+    """A route for a whole pool, or for an equal part of one, and the gateway that it leads to."""
+
+    destination: Cidr
+    node: str
+
+
 @dataclass(frozen=True, slots=True)
 class FamilyUse:
     """Entries of one family in a route table: `used` = `ours` + `foreign`."""
@@ -188,6 +202,8 @@ class FamilyUse:
     used: int
     ours: int
     foreign: int
+    gateways: tuple[Aggregate, ...] = ()
+    """The journal of aggregates, by destination: written before their routes are created."""
 
     @property
     def capacity(self) -> int:
@@ -217,6 +233,34 @@ class PodAddress:
     node: str
     ips: tuple[str, ...]
     host_network: bool = field(kw_only=True)
+
+
+GATEWAY_LEASE = "gw-"
+"""Prefix of the name of a gateway's Lease; the name of its node follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLease:
+    """The Lease of a gateway. `renewed_at` is its renewTime, as text."""
+
+    node: str
+    version: str
+    renewed_at: str
+
+
+RENEW_SECONDS = 1.0
+"""Seconds between two renewals of a gateway's Lease."""
+
+
+class Pulse(NamedTuple):
+    """The gateways that renew their Leases, by the names of their nodes."""
+
+    fresh: frozenset[str] = frozenset()
+    judged: bool = False
+    """Whether the controller has listened for long enough to say that all other gateways are silent."""
+
+
+NO_PULSE = Pulse()
 
 
 @dataclass(frozen=True, slots=True)

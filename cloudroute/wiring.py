@@ -185,11 +185,12 @@ def connect(
     """
     from cloudroute import telemetry
     from cloudroute.adapters.kube import crds
-    from cloudroute.adapters.kube.cluster import KubeCluster
+    from cloudroute.adapters.kube.cluster import Gateways, KubeCluster
 
     telemetry.setup_logging(settings.log_format, settings.log_level)
     clock = SystemClock()
-    cluster = KubeCluster(settings.kubeconfig or None, clock, beat, selector=settings.node_selector)
+    gateways = Gateways(settings.gateway_nodes, settings.namespace, settings.gateway_lease_seconds)
+    cluster = KubeCluster(settings.kubeconfig or None, clock, beat, selector=settings.node_selector, gateways=gateways)
     crds.check(cluster.transport, clock)
     return cluster
 
@@ -224,5 +225,5 @@ def agent(settings: AgentSettings, kernel: HostKernel, telemetry: AgentTelemetry
     from cloudroute.adapters.kube.agents import KubeAgents
     from cloudroute.agent.process import Agent
 
-    agents = KubeAgents(settings.kubeconfig or None, settings.node_name, telemetry.beat)
+    agents = KubeAgents(settings.kubeconfig or None, settings.node_name, settings.namespace, telemetry.beat)
     return Agent(settings, agents, kernel, SystemClock(), telemetry)

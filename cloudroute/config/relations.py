@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from cloudroute.config.settings import JITTER, MARGIN_SECONDS, AgentSettings, ControllerSettings, SharedSettings
+from cloudroute.selector import NOBODY
 from cloudroute.types import LEAST_IPV6_MTU, NEVER_ROUTED, Cidr
 
 Said: TypeAlias = Callable[[str, int], str]
@@ -47,6 +48,18 @@ def _pools_hold_a_node(settings: SharedSettings, said: Said) -> Iterator[str]:
             yield (
                 f"{said('cluster_cidr', index)}: expected a pool at least as large as one node's pod CIDR, "
                 f"which {said(mask, 0)} makes a /{settings.node_mask(pool.family)}"
+            )
+
+
+def _pools_can_be_split(settings: ControllerSettings, said: Said) -> Iterator[str]:
+    if settings.gateway_nodes is NOBODY:
+        return
+    for index, pool in enumerate(settings.cluster_cidr):
+        nodes = 1 << max(0, settings.node_mask(pool.family) - pool.length)
+        if nodes <= settings.gateway_routes:
+            yield (
+                f"{said('gateway_routes', 0)}: expected parts of {said('cluster_cidr', index)} that hold more than "
+                f"one node's pod CIDR each, but it holds {nodes} in all"
             )
 
 
@@ -103,6 +116,11 @@ RULES = (
     Rule(SharedSettings, ("cluster_cidr", "node_mask_v4", "node_mask_v6"), _pools_hold_a_node),
     Rule(AgentSettings, ("node_name", "cleanup"), _agent_knows_its_node),
     Rule(AgentSettings, ("mtu", "cluster_cidr"), _mtu_carries_ipv6),
+    Rule(
+        ControllerSettings,
+        ("cluster_cidr", "node_mask_v4", "node_mask_v6", "gateway_nodes", "gateway_routes"),
+        _pools_can_be_split,
+    ),
     Rule(ControllerSettings, ("cluster_cidr", "reserved_cidr"), _reserved_lies_in_a_pool),
     Rule(ControllerSettings, ("route_limit", "route_reserve"), _reserve_leaves_routes),
     Rule(ControllerSettings, ("lease_duration", "renew_deadline"), _lease_outlasts_renewal),

@@ -22,8 +22,9 @@ from cloudroute.config.values import (
     seconds,
     switch,
     whole,
+    whole_of,
 )
-from cloudroute.selector import EVERY, Selector
+from cloudroute.selector import EVERY, NOBODY, Selector
 from cloudroute.types import Cidr, Family
 
 MARGIN_SECONDS = 2.0
@@ -35,7 +36,7 @@ VXLAN_PORT = 8472
 
 
 _CLUSTER, _AWS, _ROUTES, _LEADER, _PROCESS = "Cluster", "AWS", "Routes", "Leader election", "Process"
-_NODE = "Node"
+_GATEWAY, _NODE = "Gateways", "Node"
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
 
@@ -79,6 +80,12 @@ class SharedSettings(Settings):
         _CLUSTER,
         "File that says how to reach the Kubernetes API; without it the pod's service account does.",
         default="",
+    )
+    namespace: str = setting(
+        matching(_LABEL, "a namespace's name: up to 63 small letters, digits and '-'", "NAME"),
+        _CLUSTER,
+        "Namespace of the Leases: the leader's, and one for each gateway.",
+        default="cloudroute",
     )
     log_format: Literal["text", "json"] = setting(
         choice("text", "json"), _PROCESS, "Log lines for people or for programs, on stderr.", default="text"
@@ -200,6 +207,30 @@ class ControllerSettings(SharedSettings):
         default=EVERY,
         why="a node that leaves the selection loses its routes and its NodeRoute, as if its Node were gone",
     )
+    gateway_nodes: Selector = setting(  # noqa: RUF009 - setting() makes a dataclass field
+        label_selector(),
+        _GATEWAY,
+        "Label selector of the nodes that may be gateways: each table gets a route for the whole pool to one of them, "
+        "which sends on to the pods of all nodes. Without it there are no gateways.",
+        default=NOBODY,
+        why="what the VPC sends to pods past the limit then passes a gateway's security groups",
+    )
+    gateway_routes: int = setting(
+        whole_of(1, 2, 4, 8),
+        _GATEWAY,
+        "Aggregates: into how many equal parts each pool is split, each with a route and a gateway of its own.",
+        default=1,
+        why="a VPC route has one target, so a gateway's bandwidth is shared by all that it leads to",
+        unit="routes",
+    )
+    gateway_lease_seconds: float = setting(
+        seconds(2, 60),
+        _GATEWAY,
+        "How long a gateway may be silent before another one takes over its routes.",
+        default=3,
+        why="gateways renew their Leases each second",
+        unit="seconds",
+    )
     leader_elect: bool = setting(
         switch("true", "false"),
         _LEADER,
@@ -229,12 +260,6 @@ class ControllerSettings(SharedSettings):
         "How long between two attempts to get or renew the lease, up to a fifth more at random.",
         default=2,
         unit="seconds",
-    )
-    namespace: str = setting(
-        matching(_LABEL, "a namespace's name: up to 63 small letters, digits and '-'", "NAME"),
-        _LEADER,
-        "Namespace of the Lease.",
-        default="cloudroute",
     )
     status_page: bool = setting(
         switch("on", "off"),
@@ -308,6 +333,13 @@ class AgentSettings(SharedSettings):
         default=(),
         why="a peered VPC or an office that routes the pods' addresses back",
         repeatable=True,
+    )
+    gateway_keeps_source: bool = setting(
+        switch("on", "off"),
+        _NODE,
+        "Let pods keep their address also toward subnets whose table leads back to them by a gateway alone.",
+        default=False,
+        why="answers to such pods pass the gateway, those to a masqueraded one go straight to its node",
     )
     masquerade_always: tuple[Cidr, ...] = setting(
         cidr(),

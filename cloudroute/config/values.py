@@ -59,6 +59,18 @@ def whole(low: int, high: int) -> Reader[int]:
     return Reader(read, "N")
 
 
+def whole_of(*numbers: int) -> Reader[int]:
+    """One of the whole numbers.
+
+    >>> whole_of(1, 2, 4).read("3")
+    Traceback (most recent call last):
+    ...
+    ValueError: expected 1, 2 or 4
+    """
+    one_of = choice(*map(str, numbers))
+    return Reader(lambda text: int(one_of.read(text)), one_of.metavar)
+
+
 def seconds(low: float, high: float) -> Reader[float]:
     """A number of seconds, fractions allowed.
 

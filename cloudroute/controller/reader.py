@@ -11,6 +11,7 @@ from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.outside import outside_pools
 from cloudroute.errors import UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Kube
+from cloudroute.selector import NOBODY
 from cloudroute.telemetry import ChangeLog
 from cloudroute.types import Node, NodeRoute
 
@@ -30,6 +31,8 @@ def policy_of(settings: ControllerSettings, *, leave: bool = False) -> Policy:
         overlay=settings.overlay,
         settle_seconds=settings.settle_seconds,
         drain_seconds=settings.drain_seconds,
+        gateways=settings.gateway_nodes is not NOBODY,
+        gateway_routes=settings.gateway_routes,
         leave=leave,
     )
 
@@ -107,6 +110,7 @@ class Reader:
             limit=cache.limit,
             prefix_lists=dict(cache.prefix_lists),
             refused=frozenset(cache.refused),
+            pulse=cluster.heartbeats.judge(self._clock.monotonic()),
             unknown_owners=dict(cache.unknown_owners),
         )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube import gateways, project
 from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES
 from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Reflectors
 from cloudroute.adapters.kube.stores import MemoryStore
@@ -21,12 +22,13 @@ class KubeAgents:
         self,
         kubeconfig: str | None,
         node_name: str,
+        namespace: str = "cloudroute",
         beat: Callable[[str, float], None] = lambda _thread, _within: None,
         list_limit: int = 500,
         silence: float = SILENCE_SECONDS,
     ) -> None:
         self.transport = Transport(kubeconfig)
-        self._node_name = node_name
+        self._node_name, self._namespace = node_name, namespace
         self._changed: Callable[[], None] = lambda: None
         self._project = project.agent_node_route(node_name)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change)
@@ -60,6 +62,9 @@ class KubeAgents:
         path = f"{NODE_ROUTES}/{quote(route.name, safe='')}/status"
         raw = self.transport.request("PATCH", path, body=body, content_type=MERGE_PATCH)
         self.node_routes.put(project.meta(raw), self._project(raw))
+
+    def renew_gateway_lease(self, own: NodeRoute) -> None:
+        gateways.renew(self.transport, self._namespace, own, time.time())
 
     @property
     def trouble(self) -> str:

@@ -83,7 +83,8 @@ class KubeClient:
         return self._show_node_route(self._write("POST", NODE_ROUTES, body=body))
 
     def update_node_route(self, old: NodeRoute, spec: NodeRouteSpec) -> NodeRoute:
-        body = {"metadata": {"resourceVersion": old.version}, "spec": project.node_route_spec(spec)}
+        removed = {"gateway": None} if old.spec.gateway and not spec.gateway else {}
+        body = {"metadata": {"resourceVersion": old.version}, "spec": project.node_route_spec(spec) | removed}
         path = _path(NODE_ROUTES, old.name)
         return self._show_node_route(self._write("PATCH", path, body=body, content_type=MERGE_PATCH))
 

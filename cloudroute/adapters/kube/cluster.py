@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube.gateways import LABEL, gateway_lease
+from cloudroute.adapters.kube.leases import leases_path
 from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Reflectors
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.adapters.kube.transport import Json, Transport
+from cloudroute.core.cluster.heartbeats import Heartbeats
 from cloudroute.ports import Clock
-from cloudroute.selector import EVERY, Selector
-from cloudroute.types import Node, NodeRoute, RouteTableObject
+from cloudroute.selector import EVERY, NOBODY, Selector
+from cloudroute.types import GatewayLease, Node, NodeRoute, RouteTableObject
 
 NODES = "/api/v1/nodes"
 NODE_ROUTES = f"/apis/{project.GROUP_VERSION}/noderoutes"
 ROUTE_TABLES = f"/apis/{project.GROUP_VERSION}/routetables"
+
+
+class Gateways(NamedTuple):
+    """Nodes that may be gateways, and the namespace and duration of their Leases."""
+
+    selector: Selector = NOBODY
+    namespace: str = "cloudroute"
+    lease_seconds: float = 3.0
 
 
 class KubeCluster:
@@ -34,31 +46,39 @@ class KubeCluster:
         list_limit: int = 100,
         silence: float = SILENCE_SECONDS,
         selector: Selector = EVERY,
+        gateways: Gateways = Gateways(),  # noqa: B008 - a value
     ) -> None:
         self.clock = clock
-        self._selector = selector
+        self._selector, self._gateways = selector, gateways
+        self.heartbeats = Heartbeats(gateways.lease_seconds)
         self.transport = Transport(kubeconfig)
         self._changed: Callable[[], None] = lambda: None
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change, project.decided_upon)
         self.route_table_objects: MemoryStore[RouteTableObject] = MemoryStore(self._on_change)
+        self._gateway_leases: MemoryStore[GatewayLease] = MemoryStore(self._on_renewal)
         rest = (beat, list_limit, silence)
-        reflectors = (
+        reflectors: tuple[Reflector[Any], ...] = (
             Reflector(self.transport, NODES, self._our_node, self.nodes, *rest),
             Reflector(self.transport, NODE_ROUTES, project.node_route, self.node_routes, *rest),
             Reflector(self.transport, ROUTE_TABLES, project.route_table_object, self.route_table_objects, *rest),
         )
+        if gateways.selector is not NOBODY:
+            path = leases_path(gateways.namespace)
+            reflectors += (
+                Reflector(self.transport, path, gateway_lease, self._gateway_leases, *rest, labels=f"{LABEL}=true"),
+            )
         self._reflectors = Reflectors(self.transport, reflectors)
 
     def put_node(self, raw: Json) -> Node:
         """Store the answer to a write of ours. A Node that is left alone by now is removed by the watch."""
-        answer = project.node(raw)
+        answer = project.node(raw, self._gateways.selector)
         if not left_alone(raw, self._selector):
             self.nodes.put(project.meta(raw), answer)
         return answer
 
     def _our_node(self, raw: Json) -> Node | None:
-        return None if left_alone(raw, self._selector) else project.node(raw)
+        return None if left_alone(raw, self._selector) else project.node(raw, self._gateways.selector)
 
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -81,3 +101,11 @@ class KubeCluster:
 
     def _on_change(self) -> None:
         self._changed()
+
+    def _on_renewal(self) -> None:
+        now = self.clock.monotonic()
+        before = self.heartbeats.judge(now)
+        leases = self._gateway_leases.items().values()
+        self.heartbeats = self.heartbeats.see({lease.node: lease.renewed_at for lease in leases}, now)
+        if not self.heartbeats.judge(now).fresh <= before.fresh:
+            self._changed()

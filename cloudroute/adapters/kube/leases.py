@@ -10,6 +10,11 @@ from cloudroute.errors import LostRace, Refused
 from cloudroute.types import LeaseRecord
 
 
+def leases_path(namespace: str) -> str:
+    """Path of the Leases of a namespace."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"
+
+
 class KubeLeases:
     """ports.Leases for the Lease `namespace`/`name`; each call takes `timeout` seconds at most."""
 
@@ -18,7 +23,7 @@ class KubeLeases:
         self._namespace = namespace
         self._name = name
         self._timeout = timeout
-        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace, safe='')}/leases"
+        self._collection = leases_path(namespace)
         self._path = f"{self._collection}/{quote(name, safe='')}"
 
     def read(self) -> LeaseRecord | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from sys import intern
@@ -16,12 +16,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cloudroute.core.node.peers import is_unicast
+from cloudroute.selector import NOBODY, Selector
 from cloudroute.types import (
     FAMILIES,
+    Aggregate,
     Cidr,
     Condition,
     Family,
     FamilyUse,
+    GatewayRole,
     Node,
     NodeRoute,
     NodeRouteSpec,
@@ -60,8 +63,8 @@ def meta(raw: Json) -> Meta:
     return Meta(_text(data.get("name")), _text(data.get("uid")), int(version) if version.isdecimal() else 0)
 
 
-def node(raw: Json) -> Node:
-    """A core/v1 Node.
+def node(raw: Json, gateways: Selector = NOBODY) -> Node:
+    """A core/v1 Node. `gateways` selects those that may be gateways.
 
     A Node whose pod CIDRs can't be parsed gets no instance id: no route could be right for it.
     """
@@ -86,7 +89,19 @@ def node(raw: Json) -> Node:
         condition=_condition(status),
         zone_hint=intern(zone or _text(_dict(data.get("labels")).get(ZONE))),
         problem="; ".join(problems)[:_LONGEST_PROBLEM],
+        gateway=_gateway_role(data, spec, status) if gateways.matches(labels(raw)) else "none",
     )
+
+
+def labels(raw: Json) -> dict[str, str]:
+    """The labels of an object."""
+    return {key: str(value) for key, value in _dict(_dict(raw.get("metadata")).get("labels")).items()}
+
+
+def _gateway_role(data: Json, spec: Json, status: Json) -> GatewayRole:
+    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in _conditions(status))
+    leaves = bool(data.get("deletionTimestamp")) or spec.get("unschedulable") is True
+    return "candidate" if ready and not leaves else "retiring"
 
 
 def node_route(raw: Json) -> NodeRoute:
@@ -105,6 +120,7 @@ def node_route(raw: Json) -> NodeRoute:
             subnet_id=intern(_text(spec.get("subnetID"))),
             route_table_id=intern(_text(spec.get("routeTableID"))),
             native_in=tuple(sorted(map(intern, _texts(spec.get("nativeIn"))))),
+            gateway=spec.get("gateway") is True,
         ),
         status={intern(key): _shared(value) for key, value in _dict(raw.get("status")).items()},
         generation=_number(data.get("generation")),
@@ -144,6 +160,7 @@ def node_route_spec(spec: NodeRouteSpec) -> dict[str, Any]:
         "subnetID": spec.subnet_id,
         "routeTableID": spec.route_table_id,
         "nativeIn": list(spec.native_in),
+        **({"gateway": True} if spec.gateway else {}),
     }
 
 
@@ -190,6 +207,7 @@ def route_table_object_status(report: RouteTableObject) -> dict[str, Any]:
             "used": use.used,
             "ours": use.ours,
             "foreign": use.foreign,
+            "gateways": [{"destination": str(to), "node": node} for to, node in use.gateways] or None,
         }
         for family in FAMILIES
     }
@@ -272,8 +290,12 @@ def _quote(text: str) -> str:
     return ascii(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")
 
 
+def _conditions(status: Json) -> Iterable[Json]:
+    return map(_dict, _list(status.get("conditions")))
+
+
 def _condition(status: Json) -> Condition | None:
-    for one in map(_dict, _list(status.get("conditions"))):
+    for one in _conditions(status):
         if one.get("type") == CONDITION:
             words = (intern(_text(one.get(key))) for key in ("status", "reason", "message"))
             return Condition(*words)
@@ -288,6 +310,13 @@ def _family_use(raw: Json) -> FamilyUse:
         used=_number(raw.get("used")),
         ours=_number(raw.get("ours")),
         foreign=_number(raw.get("foreign")),
+        gateways=tuple(
+            sorted(
+                Aggregate(destination, _text(one.get("node")))
+                for one in map(_dict, _list(raw.get("gateways")))
+                for destination in cidrs([one.get("destination")])[0]
+            )
+        ),
     )
 
 

@@ -18,10 +18,10 @@ from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.adapters.kube.transport import Transport, Watch
 from cloudroute.errors import ApiError, Retryable, Throttled
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import Node, NodeRoute, RouteTableObject
+from cloudroute.types import GatewayLease, Node, NodeRoute, RouteTableObject
 
 _chance = Random()
-T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject)
+T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject | GatewayLease)
 
 SILENCE_SECONDS = 75.0
 """Seconds without an event after which a watch is dead: the API server sends a bookmark each minute."""
@@ -38,7 +38,7 @@ STEADY_SECONDS = 1.0
 class Reflector(Generic[T]):
     """Lists and watches `path` into `store`; an object that `project` turns into None is left out.
 
-    `beat(name, within_seconds)` tells that the thread is alive.
+    `labels` is a label selector, "" for all objects. `beat(name, within_seconds)` tells that the thread is alive.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Reflector(Generic[T]):
         beat: Callable[[str, float], None],
         list_limit: int,
         silence: float = SILENCE_SECONDS,
+        labels: str = "",
     ) -> None:
         self._transport = transport
         self._path = path
@@ -58,6 +59,7 @@ class Reflector(Generic[T]):
         self._beat = beat
         self._list_limit = list_limit
         self._silence = silence
+        self._selection = {"labelSelector": labels} if labels else {}
         self._version = ""
         """resourceVersion to watch from; "" while a list is due."""
         self._watch: Watch | None = None
@@ -112,7 +114,7 @@ class Reflector(Generic[T]):
             self._stopping.wait(min(delay, LONGEST_DELAY))
 
     def _list(self) -> None:
-        query: dict[str, str | int] = {"limit": self._list_limit}
+        query: dict[str, str | int] = {"limit": self._list_limit, **self._selection}
         objects: list[tuple[Meta, T]] = []
         while True:
             page = self._transport.request("GET", self._path, query, hook=self._project_item)
@@ -140,6 +142,7 @@ class Reflector(Generic[T]):
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": _chance.randint(*WATCH_SECONDS),
+            **self._selection,
         }
         self._watch = self._transport.watch(self._path, query, self._silence)
         opened = time.monotonic()

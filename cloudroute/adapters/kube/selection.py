@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cloudroute.adapters.kube import project
 from cloudroute.selector import Selector
 
 Json = Mapping[str, Any]
@@ -32,7 +33,7 @@ pkg/providers/v1/variant/fargate/fargate.go, `fargateNodeNamePrefix`."""
 
 def left_alone(raw: Json, selector: Selector) -> str:
     """Reason why a Node is not ours: windows, fargate, hybrid, auto-mode or "not selected"; "" where it is ours."""
-    labels = {key: str(value) for key, value in _dict(_dict(raw.get("metadata")).get("labels")).items()}
+    labels = project.labels(raw)
     info = _dict(_dict(raw.get("status")).get("nodeInfo"))
     provider_id = str(_dict(raw.get("spec")).get("providerID") or "")
     if "windows" in (labels.get(_OS), info.get("operatingSystem")):

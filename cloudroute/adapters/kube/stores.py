@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from cloudroute.adapters.kube.project import Meta
-from cloudroute.types import Node, NodeRoute, RouteTableObject
+from cloudroute.types import GatewayLease, Node, NodeRoute, RouteTableObject
 
-T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject)
+T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject | GatewayLease)
 
 
 class MemoryStore(Generic[T]):
@@ -153,5 +153,5 @@ class MemoryStore(Generic[T]):
         self._snapshot = None
 
 
-def _unversioned(obj: Node | NodeRoute | RouteTableObject) -> object:
+def _unversioned(obj: Node | NodeRoute | RouteTableObject | GatewayLease) -> object:
     return replace(obj, version="")

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from cloudroute.types import (
+    NO_PULSE,
     Cidr,
     Condition,
     Family,
@@ -22,6 +23,7 @@ from cloudroute.types import (
     NodeRoute,
     NodeRouteSpec,
     Notice,
+    Pulse,
     RouteTable,
     RouteTableObject,
     Subnet,
@@ -50,6 +52,10 @@ class Policy:
     overlay: bool = True
     settle_seconds: float = 2
     drain_seconds: float = 10
+    gateways: bool = False
+    """Whether --gateway-nodes selects any nodes."""
+    gateway_routes: int = 1
+    """Number of equal parts of each pool that have an aggregate of their own."""
     leave: bool = False
     """Set by `cleanup`: no node gets a network, and every table is emptied of our routes."""
 
@@ -99,6 +105,8 @@ class Snapshot:
     held: frozenset[Key] = frozenset()
     """Keys of failed steps in back-off: other steps need not wait for them."""
     carryover: Carryover = Carryover()
+    pulse: Pulse = NO_PULSE
+    """The gateways that renew their Leases."""
     unknown_owners: Mapping[str, InterfaceOwner] = field(default_factory=dict, hash=False)
     """By ENI: instances that are no nodes of ours, or have an owner that EC2 did not tell (`foreign_clusters`)."""
 

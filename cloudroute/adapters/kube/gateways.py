@@ -1,0 +1,50 @@
+"""Leases of gateways: an agent renews that of its own node, the controller hears all of them.
+
+A label tells them from other Leases of the namespace, so that the API server sends no others. Each is owned by the
+NodeRoute of its node, with which Kubernetes removes it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from cloudroute.adapters.kube import project
+from cloudroute.adapters.kube.leases import leases_path
+from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
+from cloudroute.errors import LostRace
+from cloudroute.types import GATEWAY_LEASE, RENEW_SECONDS, GatewayLease, NodeRoute
+
+LABEL = "cloudroute.io/gateway"
+"""Label of these Leases; its value is "true"."""
+DURATION_SECONDS = 3
+"""For people who read the Lease: each controller uses its own --gateway-lease-seconds."""
+
+
+def gateway_lease(raw: project.Json) -> GatewayLease | None:
+    """A Lease of a gateway; None for any other one."""
+    about = project.meta(raw)
+    if not about.name.startswith(GATEWAY_LEASE):
+        return None
+    renewed_at = str((raw.get("spec") or {}).get("renewTime") or "")
+    return GatewayLease(about.name.removeprefix(GATEWAY_LEASE), str(about.version), renewed_at)
+
+
+def renew(transport: Transport, namespace: str, own: NodeRoute, now: float) -> None:
+    """Renew the Lease of the node of `own`, or create it. `now`: seconds since the epoch. Raises ApiError."""
+    name = GATEWAY_LEASE + own.name
+    time = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    spec = {"holderIdentity": own.name, "leaseDurationSeconds": DURATION_SECONDS, "renewTime": time}
+    path, timeout = leases_path(namespace), RENEW_SECONDS / 2
+    try:
+        body: dict[str, Any] = {"spec": spec}
+        url = f"{path}/{quote(name, safe='')}"
+        transport.request("PATCH", url, body=body, content_type=MERGE_PATCH, timeout=timeout)
+    except LostRace as error:
+        if error.code != "404":
+            raise
+        owner = {"apiVersion": project.GROUP_VERSION, "kind": "NodeRoute", "name": own.name, "uid": own.uid}
+        about = {"name": name, "namespace": namespace, "labels": {LABEL: "true"}, "ownerReferences": [owner]}
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": about, "spec": spec}
+        transport.request("POST", path, body=body, timeout=timeout)
