@@ -75,7 +75,7 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
 
 
 def _reports(snapshot: Snapshot, found: Comparison) -> list[Step]:
-    wanted = reports(snapshot, found.uses)
+    wanted = reports(snapshot, found.uses, found.placement.journals)
     steps: list[Step] = [
         WriteRouteTableObject(snapshot.route_table_objects.get(table_id), report)
         for table_id, report in wanted.items()
