@@ -116,6 +116,8 @@ class Loop:
 
         What waits for the budget is not looked at for each write that shows, or each token would have its own cycle.
         """
+        if self._last.urgent:
+            return 0.0
         least = min(MOST_PACE_SECONDS, PACE_SECONDS * (len(self._cluster.nodes.items()) + self._last.left))
         return max(least, BUDGET_SECONDS) if self._last.deferred else least
 

@@ -27,8 +27,6 @@ class Placement(NamedTuple):
 
     holders: Mapping[str, Mapping[Cidr, Member]] = {}
     """By table and aggregate: the member that it shall lead to. Absent where it stays as it is."""
-    journals: Mapping[str, tuple[Aggregate, ...]] = {}
-    """By table: the aggregates as its RouteTable object shall have them."""
     published: frozenset[str] = frozenset()
     """Names of the members whose NodeRoutes say that they are gateways."""
     drains: tuple[Drain, ...] = ()
@@ -53,7 +51,6 @@ def place(snapshot: Snapshot, policy: Policy, membership: Membership, uses: Mapp
     }
     candidates = [member for member in concerned if _is_ready(member, snapshot)]
     holders = _holders(snapshot, policy, tables, by_interface, candidates)
-    journals = {table_id: _journal(snapshot, table_id, use, holders[table_id]) for table_id, use in tables.items()}
     released = [m.name for m in concerned if m.node.gateway == "none" and m.name not in holding]
     drains = tuple(
         [
@@ -65,7 +62,6 @@ def place(snapshot: Snapshot, policy: Policy, membership: Membership, uses: Mapp
     vacant = [id_ for id_, use in tables.items() if None in use.aggregates.values()] if not candidates else []
     return Placement(
         holders,
-        journals,
         frozenset([member.name for member in concerned]) - done,
         drains,
         (Wait(snapshot.now + LISTEN_SECONDS, "a gateway to be heard"),)
@@ -120,12 +116,29 @@ def _holders(
     return holders
 
 
-def _journal(snapshot: Snapshot, table_id: str, use: TableUse, holders: Mapping[Cidr, Member]) -> tuple[Aggregate, ...]:
-    """The aggregates that there are or shall be, each with its holder or the last that is known."""
-    last = dict(journal_of(snapshot, table_id))
-    kept = {to: last.get(to, "") for to, route in use.aggregates.items() if route}
-    names = kept | {to: holder.name for to, holder in holders.items()}
-    return tuple(sorted(Aggregate(to, name) for to, name in names.items() if name))
+def journals(
+    snapshot: Snapshot,
+    membership: Membership,
+    uses: Mapping[str, TableUse],
+    holders: Mapping[str, Mapping[Cidr, Member]],
+) -> dict[str, tuple[Aggregate, ...]]:
+    """The aggregates of each table that has any, as its RouteTable object shall have them, by destination.
+
+    Each names the node that its route leads to; the node that it shall lead to before there is one; or, where the route
+    leads to a node that has left, the last that was known.
+    """
+    tables = {table_id: use for table_id, use in uses.items() if use.aggregates}
+    names = {member.interface_id: member.name for member in membership.members} if tables else {}
+    result = {}
+    for table_id, use in tables.items():
+        last, planned = dict(journal_of(snapshot, table_id)), holders.get(table_id, {})
+        nodes = {
+            to: names.get(route.target, last.get(to, "")) if route else planned[to].name
+            for to, route in use.aggregates.items()
+            if route or to in planned
+        }
+        result[table_id] = tuple(sorted(Aggregate(to, name) for to, name in nodes.items() if name))
+    return result
 
 
 def unwritten(snapshot: Snapshot, table_id: str, destination: Cidr) -> bool:

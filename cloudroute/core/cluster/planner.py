@@ -43,14 +43,13 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     """Decide all steps for `snapshot`."""
     found = compare(snapshot, policy)
     agents = stopped_agents(snapshot)
-    journals = write_journals(snapshot, found.uses, found.placement)
     members = publish_members(snapshot, found)
     departures = withdraw(snapshot, policy, found.membership, agents)
     writes = {**members.writes, **departures.writes}
     routes = change_routes(snapshot, found, agents, writes, departures.ready)
     steps: tuple[Step, ...] = (
         *found.membership.assign,
-        *journals,
+        *write_journals(snapshot, found),
         *members.replaced,
         *writes.values(),
         *members.checks,

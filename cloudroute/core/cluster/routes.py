@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cloudroute.core.cluster.diff import Comparison
 from cloudroute.core.cluster.draining import Drain, StoppedAgents, drain, journal
-from cloudroute.core.cluster.gateways import Placement, unwritten
+from cloudroute.core.cluster.gateways import journals, unwritten
 from cloudroute.core.cluster.members import Departure, Member
 from cloudroute.core.cluster.model import ChangeRoute, Key, Snapshot, WriteNodeRoute, WriteRouteTableObject
 from cloudroute.core.cluster.states import SHOWN, State
@@ -56,19 +56,16 @@ def change_routes(
     return RouteChanges(tuple(steps), tuple(drains))
 
 
-def write_journals(
-    snapshot: Snapshot, uses: Mapping[str, TableUse], placement: Placement
-) -> list[WriteRouteTableObject]:
+def write_journals(snapshot: Snapshot, found: Comparison) -> list[WriteRouteTableObject]:
     """Write the aggregates that will be created into the RouteTable objects, where they are not there yet."""
+    planned = found.placement.holders
     due = {
-        table_id: uses[table_id]
-        for table_id, holders in placement.holders.items()
-        if any(uses[table_id].aggregates[to] is None and unwritten(snapshot, table_id, to) for to in holders)
+        table_id: use
+        for table_id, use in found.uses.items()
+        if any(use.aggregates[to] is None and unwritten(snapshot, table_id, to) for to in planned.get(table_id, ()))
     }
-    return [
-        WriteRouteTableObject(snapshot.route_table_objects.get(table_id), report)
-        for table_id, report in reports(snapshot, due, placement.journals).items()
-    ]
+    wanted = reports(snapshot, due, journals(snapshot, found.membership, due, planned))
+    return [WriteRouteTableObject(snapshot.route_table_objects.get(id_), report) for id_, report in wanted.items()]
 
 
 def _aggregates(
