@@ -2,7 +2,8 @@
 
     kinds                                 adapter           how changes by other programs are noticed
     links, addresses, bridges, fdb[6],
-    neighbours[6], nexthops, routes       netlink.Netlink   the kernel announces them
+    neighbours[6], nexthops, routes,
+    rules                                 netlink.Netlink   the kernel announces them
     nftables                              nft.Nft           the kernel announces them
     sysctls                               sysctl.Sysctls    the kernel announces some; all are polled each second
     files                                 cni.Files         polled each second
@@ -49,6 +50,7 @@ class HostKernel:
             "neighbours6": self._netlink.neighbours6,
             "nexthops": self._netlink.nexthops,
             "routes": self._netlink.routes,
+            "rules": self._netlink.rules,
             "nftables": self._nft.table,
             "files": self._files,
         }
