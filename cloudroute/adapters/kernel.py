@@ -24,7 +24,7 @@ from cloudroute.adapters.cni import Files, find_plugins, leases_of_others, shado
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.sysctl import Sysctls
-from cloudroute.dataplane import Host, Kind, PeerBytes
+from cloudroute.dataplane import Host, Kind, PeerBytes, TransitSource
 from cloudroute.ports import KindDriver
 
 _POLL_SECONDS = 1.0
@@ -92,6 +92,9 @@ class HostKernel:
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
         return self._nft.peer_bytes()
+
+    def transit_packets(self) -> Mapping[TransitSource, int]:
+        return self._nft.transit_packets()
 
     def dead(self) -> str:
         poller = self._poller

@@ -14,7 +14,7 @@ from cloudroute.agent.loop import Loop
 from cloudroute.agent.report import Report, Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.core.node.desired import AgentPolicy
-from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
+from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, TransitSource, packed
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, RouteTableObject, Subnet
@@ -168,6 +168,9 @@ class MemoryKernel:
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
         return ()
+
+    def transit_packets(self) -> Mapping[TransitSource, int]:
+        return {}
 
     def dead(self) -> str:
         return ""
