@@ -12,6 +12,12 @@ Path of one packet through these tables, from a pod to a pod on a peer that is r
 
 To reach that peer natively, nexthop 41 becomes "via the subnet's gateway dev eth0": one replacement. The neighbour and
 the FDB entry stay for a return to the overlay.
+
+A gateway forwards packets of the VPC to the pods of all nodes. Their path is never native: where the VPC's table leads
+back to the gateway, they would loop.
+
+    from eth0 to 10.244.7.9  ── rule "iif eth0 to 10.244.0.0/16 lookup 88" ──▶ table 88
+                             ── route 10.244.7.0/24 ──▶ nexthop 2147483689 ──▶ via 10.244.7.0 dev cr0
 """
 
 from __future__ import annotations
@@ -33,10 +39,19 @@ A VXLAN device takes FDB entries of one family (Linux, drivers/net/vxlan/vxlan_c
 LINK_LOCAL = bytes.fromhex("fe80000000000000")
 """First 8 bytes of an IPv6 link-local address (fe80::/64)."""
 PROTOCOL = 88
-"""Protocol number of our routes and nexthops (rtm_protocol, nh_protocol): 88 is unassigned, so it marks ours."""
+"""Protocol number of our routes, nexthops and rules (rtm_protocol, nh_protocol, FRA_PROTOCOL): 88 is unassigned, so it
+marks ours."""
 METRIC: dict[Family, int] = {"ipv4": 0, "ipv6": 1024}
 """Metric of the route to a peer: the kernel's default, so that another program's route to the same pods is reported as
 a clash, and does not silently win."""
+MAIN = 254
+"""The main table, which the kernel looks routes up in by default (RT_TABLE_MAIN)."""
+TRANSIT_TABLE = 88
+"""The table of a gateway for packets that the VPC sends to pods of other nodes."""
+TRANSIT_ID = 1 << 31
+"""The bit by which the id of a peer's nexthop in the transit table differs from that in the main table."""
+OWN_PODS_PRIORITY, TRANSIT_PRIORITY = 1087, 1088
+"""Priorities of a gateway's rules: its own pods are found in the main table, before all pods in the transit table."""
 GUARD_METRIC = 0xFFFF_FFF0
 """Metric of the `unreachable` routes that keep packets for unknown pods from leaving by the default route."""
 TAKEN = "this id is taken"
@@ -55,11 +70,11 @@ VXLAN_OVERHEAD: dict[Family, int] = {"ipv4": 50, "ipv6": 70}
 
 Kind = Literal[
     "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes",
-    "nftables", "files",
+    "rules", "nftables", "files",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = (
     "links", "sysctls", "addresses", "bridges", "fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes",
-    "nftables", "files",
+    "rules", "nftables", "files",
 )  # fmt: skip
 """All kinds in the order of writing: each depends on those before it. Removal goes in reverse.
 
@@ -74,6 +89,7 @@ Keys and values of their tables:
     neighbours[6]    address of a peer's VTEP    its MAC
     nexthops         id                          Nexthop
     routes           RouteKey                    Route
+    rules            Rule                        None
     nftables         TABLE, at most              Ruleset
     files            absolute path               content
 """
@@ -119,16 +135,17 @@ class Nexthop(NamedTuple):
 
 
 class RouteKey(NamedTuple):
-    """A route of the main table."""
+    """A route of the main or the transit table."""
 
     destination: bytes
     length: int
     metric: int
+    table: int = MAIN
 
     def covers(self, other: RouteKey) -> bool:
         """Whether this route would take the packets of `other` if `other` did not exist."""
         bits = 8 * len(self.destination)
-        if bits != 8 * len(other.destination) or self.length > other.length:
+        if self.table != other.table or bits != 8 * len(other.destination) or self.length > other.length:
             return False
         differ = int.from_bytes(self.destination, "big") ^ int.from_bytes(other.destination, "big")
         return not differ >> (bits - self.length)
@@ -141,8 +158,18 @@ class Route(NamedTuple):
     source: bytes
 
 
+class Rule(NamedTuple):
+    """`iif interface to destination lookup table`: how packets that come in by the NIC are routed."""
+
+    priority: int
+    interface: str
+    destination: bytes
+    length: int
+    table: int
+
+
 class Ruleset(NamedTuple):
-    """Content of our nftables table: masquerade, notrack for the tunnel, and the counters.
+    """Content of our nftables table: masquerade, notrack for the tunnel and for transit, and the counters.
 
     A pod's packet to one of `masqueraded` is masqueraded; any other one too, unless it goes to one of `hosts` or
     `networks` or leaves by the VXLAN device.
@@ -161,6 +188,11 @@ class Ruleset(NamedTuple):
     """Addresses of nodes, toward which a pod keeps its address."""
     peers: frozenset[Cidr] = frozenset()
     """Pod CIDRs of peers: bytes to each are counted by the device that they leave by."""
+    transit: frozenset[Cidr] = frozenset()
+    """On a gateway the cluster's pools: packets to pods of other nodes that come in by `interface` are counted and not
+    tracked."""
+    interface: str = ""
+    """The NIC of a gateway; "" on any other node."""
 
 
 class Host(NamedTuple):
@@ -176,6 +208,10 @@ class Host(NamedTuple):
     up: bool = True
     accepts_ra: bool = False
     """Whether the kernel accepts router advertisements on the NIC: the IPv6 default route may come from them."""
+
+
+TransitSource = Literal["pod", "vpc"]
+"""Source of a packet that a gateway forwards: a pod, which lacks a native route, or anything else."""
 
 
 class PeerBytes(NamedTuple):

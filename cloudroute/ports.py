@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from cloudroute.dataplane import Host, Kind, PeerBytes
+from cloudroute.dataplane import Host, Kind, PeerBytes, TransitSource
 from cloudroute.types import (
     Cidr,
     Condition,
@@ -279,6 +279,10 @@ class Kernel(Protocol):
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
         """The nftables counters; () while our table does not exist. Never raises."""
+        ...
+
+    def transit_packets(self) -> Mapping[TransitSource, int]:
+        """Packets that this node has forwarded as a gateway, by source; {} while it is none. Never raises."""
         ...
 
     def dead(self) -> str:

@@ -2,7 +2,8 @@
 
     kinds                                 adapter           how changes by other programs are noticed
     links, addresses, bridges, fdb[6],
-    neighbours[6], nexthops, routes       netlink.Netlink   the kernel announces them
+    neighbours[6], nexthops, routes,
+    rules                                 netlink.Netlink   the kernel announces them
     nftables                              nft.Nft           the kernel announces them
     sysctls                               sysctl.Sysctls    the kernel announces some; all are polled each second
     files                                 cni.Files         polled each second
@@ -23,7 +24,7 @@ from cloudroute.adapters.cni import Files, find_plugins, leases_of_others, shado
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.sysctl import Sysctls
-from cloudroute.dataplane import Host, Kind, PeerBytes
+from cloudroute.dataplane import Host, Kind, PeerBytes, TransitSource
 from cloudroute.ports import KindDriver
 
 _POLL_SECONDS = 1.0
@@ -49,6 +50,7 @@ class HostKernel:
             "neighbours6": self._netlink.neighbours6,
             "nexthops": self._netlink.nexthops,
             "routes": self._netlink.routes,
+            "rules": self._netlink.rules,
             "nftables": self._nft.table,
             "files": self._files,
         }
@@ -90,6 +92,9 @@ class HostKernel:
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
         return self._nft.peer_bytes()
+
+    def transit_packets(self) -> Mapping[TransitSource, int]:
+        return self._nft.transit_packets()
 
     def dead(self) -> str:
         poller = self._poller

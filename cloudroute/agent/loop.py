@@ -22,7 +22,7 @@ from cloudroute.core.node.conflist import conflist
 from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredStateBuilder
 from cloudroute.core.node.peers import NodeUnusable
 from cloudroute.core.node.startup import BASE, AgentState, Obstacle, pods_obstacle
-from cloudroute.dataplane import CONFLIST, KINDS, TAKEN, VTEP6, Host, Kind, network
+from cloudroute.dataplane import CONFLIST, KINDS, MAIN, TAKEN, VTEP6, Host, Kind, network
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.ports import Agents, Clock, Kernel
 from cloudroute.telemetry import AgentTelemetry, ChangeLog
@@ -74,6 +74,7 @@ class Loop:
                 exceptions=settings.masquerade_except,
                 always=settings.masquerade_always,
                 mtu=None if settings.mtu == "auto" else settings.mtu,
+                gateway_keeps_source=settings.gateway_keeps_source,
             )
         )
         self.sync = Sync(kernel)
@@ -211,7 +212,11 @@ class Loop:
         if not self._adopted:
             routes = self.sync.read("routes").actual
             self._builder.adopt(
-                {network(key.destination, key.length): to.nexthop for key, to in routes.items() if to.nexthop}
+                {
+                    network(key.destination, key.length): to.nexthop
+                    for key, to in routes.items()
+                    if to.nexthop and key.table == MAIN
+                }
             )
             self._adopted = True
 

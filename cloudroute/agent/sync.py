@@ -5,6 +5,9 @@ opposite order, so that no entry ever refers to a missing one. A failed entry st
 that is marked, because another program has changed it or because the kernel removes it along with another kind, is read
 before it is compared.
 
+A gateway's rules lead packets into the transit table. So the rule for all pods is added only when that table is
+complete and the node's own pods have theirs, and is removed first.
+
 Pods may run already, reached by the default route. So the `unreachable` route of a pool is added only when none of the
 routes that it covers is missing, and removed before them: it must not drop packets that have another way.
 """
@@ -17,12 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cloudroute.core.node.tracker import Tracker
-from cloudroute.dataplane import KINDS, VTEP, AddressKey, Kind, Route, RouteKey, written
+from cloudroute.dataplane import KINDS, MAIN, TRANSIT_TABLE, VTEP, AddressKey, Kind, Route, RouteKey, Rule, written
 from cloudroute.errors import KernelError
 from cloudroute.ports import Kernel
 
 _REMOVED_WITH: Mapping[Kind, tuple[Kind, ...]] = {
-    "links": KINDS[1:-2],
+    "links": KINDS[1 : KINDS.index("rules")],
     "addresses": ("neighbours", "nexthops", "routes"),
     "nexthops": ("routes",),
 }
@@ -115,6 +118,8 @@ class Sync:
             return
         if kind == "routes":
             self._put_routes(tracker, tracker.puts(), done)
+        elif kind == "rules":
+            self._put_rules(tracker, tracker.puts(), done)
         else:
             self._make(tracker, tracker.puts(), done)
 
@@ -128,6 +133,16 @@ class Sync:
         missing = [key for key in (*without, *failed) if key not in tracker.actual]
         harmless = {key: to for key, to in guards.items() if not any(map(key.covers, missing))}
         self._make(tracker, harmless, done)
+
+    def _put_rules(self, tracker: Tracker[Rule, None], put: dict[Rule, None], done: Done) -> None:
+        failed = self._make(tracker, {rule: None for rule in put if rule.table == MAIN}, done)
+        transit = {rule: None for rule in put if rule.table == TRANSIT_TABLE}
+        if transit and not failed and self._transit_is_complete():
+            self._make(tracker, transit, done)
+
+    def _transit_is_complete(self) -> bool:
+        missing = self.trackers["routes"].puts()
+        return "routes" not in self.broken and all(key.table != TRANSIT_TABLE for key in missing)
 
     def _make(self, tracker: Tracker[Any, Any], put: Mapping[Any, Any], done: Done) -> Mapping[Any, str]:
         if not put:
@@ -146,6 +161,8 @@ class Sync:
         if drop := tracker.drops():
             if kind == "routes":
                 drop.sort(key=lambda key: bool(tracker.actual[key].nexthop))
+            if kind == "rules":
+                drop.sort(key=lambda rule: rule.table == MAIN)
             failed = self._write(tracker, {}, drop)
             done.dropped[kind] += len(drop) - len(failed)
 
@@ -166,7 +183,10 @@ def describe(kind: Kind, key: object) -> str:
     if isinstance(key, AddressKey):
         return f"{written(key.address)}/{key.length} on {key.device}"
     if isinstance(key, RouteKey):
-        return f"route {written(key.destination)}/{key.length}"
+        table = "" if key.table == MAIN else f" in table {key.table}"
+        return f"route {written(key.destination)}/{key.length}{table}"
+    if isinstance(key, Rule):
+        return f"rule {key.priority} to {written(key.destination)}/{key.length}"
     return f"{kind} {key}"
 
 

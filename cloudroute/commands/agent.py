@@ -21,7 +21,7 @@ def run(invocation: Invocation) -> int:
         write_lines([str(clean(kernel)) or "nothing of cloudroute is here"])
         kernel.close()
         return 0
-    telemetry = AgentTelemetry(kernel.peer_bytes)
+    telemetry = AgentTelemetry(kernel.peer_bytes, transit=kernel.transit_packets)
     with listening(settings.listen):
         telemetry.serve(*settings.listen)
     agent = wiring.agent(settings, kernel, telemetry)

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from cloudroute.core.node.desired import DesiredState
-from cloudroute.dataplane import Kind, PeerBytes
+from cloudroute.dataplane import Kind, PeerBytes, TransitSource
 from cloudroute.telemetry.health import Health
 from cloudroute.types import PATHS, Cidr, NodePath, Path
 
@@ -98,17 +98,22 @@ class Telemetry(Health, Collector):
 
 
 class AgentTelemetry(Health, Collector):
-    """Metrics and health of an agent. `counters` reads the kernel's byte counters, at each scrape."""
+    """Metrics and health of an agent.
+
+    `counters` and `transit` read the kernel's counters of bytes by peer and of packets in transit, at each scrape.
+    """
 
     def __init__(
         self,
         counters: Callable[[], Sequence[PeerBytes]] = lambda: (),
         monotonic: Callable[[], float] = time.monotonic,
+        transit: Callable[[], Mapping[TransitSource, int]] = dict,
     ) -> None:
         super().__init__(monotonic)
         self._desired: DesiredState | None = None
         self._failures: Mapping[Kind, int] = {}
         self._bytes = _Bytes(counters)
+        self._transit = _Transit(transit)
         self._sync = Histogram(
             "cloudroute_agent_sync_seconds", "Duration of a turn that changed the kernel.", registry=self.registry
         )
@@ -149,6 +154,33 @@ class AgentTelemetry(Health, Collector):
         yield _family("agent_failed", "Entries that are not in place.", ("kind",), self._failures)
         yield _family("agent_peer_problems", "NodeRoutes that can't be used as they are.", (), problems)
         yield sent
+        forwarded = CounterMetricFamily(
+            "cloudroute_gateway_transit_packets",
+            "Packets that this node forwarded as a gateway; source is pod where a native route is missing, else vpc.",
+            labels=["source"],
+        )
+        for source, packets in self._transit.read().items():
+            forwarded.add_metric((source,), packets)
+        yield forwarded
+
+
+class _Transit:
+    """Counters of packets in transit that only grow, though the kernel's restart from 0 when the table is redefined."""
+
+    def __init__(self, counters: Callable[[], Mapping[TransitSource, int]]) -> None:
+        self._counters = counters
+        self._lock = threading.Lock()
+        """Each scrape runs in a thread of its own; two at once would count the same packets twice."""
+        self._last: dict[TransitSource, int] = {}
+        self._totals: dict[TransitSource, int] = {}
+
+    def read(self) -> Mapping[TransitSource, int]:
+        """Return the totals by source; {} on a node that has been no gateway since this process started."""
+        with self._lock:
+            for source, now in self._counters().items():
+                self._totals[source] = self._totals.get(source, 0) + _increase(self._last.get(source, 0), now)
+                self._last[source] = now
+            return dict(self._totals)
 
 
 class _Bytes:

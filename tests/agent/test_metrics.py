@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 
 from cloudroute.core.node.desired import DesiredStateBuilder
-from cloudroute.dataplane import PeerBytes
+from cloudroute.dataplane import PeerBytes, TransitSource
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr
 from tests.agent.world import HOST, POLICY, TABLES, Node, node_route
@@ -67,3 +67,18 @@ def test_counters_that_cannot_be_read_for_a_moment_are_not_counted_again() -> No
     assert series(telemetry, name) == {'{path="overlay",peer="n2"}': 100}
     counters.append(PeerBytes(TWO, 110, 0))
     assert series(telemetry, name) == {'{path="overlay",peer="n2"}': 110}
+
+
+def test_packets_in_transit_are_counted_by_source_and_go_on_where_the_kernels_begin_anew() -> None:
+    """A node that is no gateway has no such series."""
+    packets: dict[TransitSource, int] = {}
+    telemetry = AgentTelemetry(transit=lambda: packets)
+    name = "cloudroute_gateway_transit_packets_total"
+    assert series(telemetry, name) == {}
+    packets |= {"pod": 2, "vpc": 10}
+    for _ in range(2):
+        assert series(telemetry, name) == {'{source="pod"}': 2, '{source="vpc"}': 10}
+    packets |= {"pod": 0, "vpc": 1}
+    assert series(telemetry, name) == {'{source="pod"}': 2, '{source="vpc"}': 11}
+    packets.clear()
+    assert series(telemetry, name) == {'{source="pod"}': 2, '{source="vpc"}': 11}

@@ -127,7 +127,7 @@ def test_without_an_obstacle_one_turn_removes_the_old_conflist_then_programs_the
     assert booted.turn().state is AgentState.SERVING
     first, *programmed, last = take_kinds(booted)
     assert (first, last) == ("files", "files")
-    assert set(programmed) == {*BASE, *PEERS} - {"fdb6", "neighbours6"}, "no peer has IPv6 alone"
+    assert set(programmed) == {*BASE, *PEERS} - {"fdb6", "neighbours6", "rules"}, "no IPv6 alone, and no gateway"
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES[2:], ids=lambda obstacle: obstacle.reason)

@@ -14,7 +14,7 @@ from cloudroute.agent.loop import Loop
 from cloudroute.agent.report import Report, Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.core.node.desired import AgentPolicy
-from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, packed
+from cloudroute.dataplane import KINDS, TUNNELS, VTEP, AddressKey, Host, Kind, PeerBytes, TransitSource, packed
 from cloudroute.errors import ApiError, KernelError
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, RouteTableObject, Subnet
@@ -169,6 +169,9 @@ class MemoryKernel:
     def peer_bytes(self) -> Sequence[PeerBytes]:
         return ()
 
+    def transit_packets(self) -> Mapping[TransitSource, int]:
+        return {}
+
     def dead(self) -> str:
         return ""
 
@@ -198,6 +201,8 @@ class MemoryAgents:
         self.written: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
         """Errors of the next writes."""
+        self.renewed: list[str] = []
+        """Renewals of the gateway's Lease: the uid of the NodeRoute in each."""
         self.trouble = ""
         self.instance: str | ApiError = ""
         """Instance id in the Node, or the error of the request."""
@@ -218,6 +223,11 @@ class MemoryAgents:
         merged = {key: value for key, value in {**now.status, **status}.items() if value is not None}  # a merge patch
         self.node_routes.objects[route.name] = replace(now, status=merged)
 
+    def renew_gateway_lease(self, own: NodeRoute) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.renewed.append(own.uid)
+
     def dead(self) -> str:
         return ""
 
@@ -235,6 +245,7 @@ def node_route(
     created: str = "2026-01-01T00:00:00Z",
     generation: int = 1,
     ips: Sequence[str] | None = None,
+    gateway: bool = False,
 ) -> NodeRoute:
     """Node n<number>, by default in zone number % 3."""
     texts = cidrs if cidrs is not None else (f"100.64.{number}.0/24", f"fd00:64:0:0:{number:x}::/80")
@@ -246,6 +257,7 @@ def node_route(
         subnet or f"subnet-{number % 3 + 1}",
         table or TABLES[number % 3],
         tuple(native_in),
+        gateway=gateway,
     )
     return NodeRoute(f"n{number}", f"uid-{number}", "1", created, spec, {}, generation)
 

@@ -24,7 +24,7 @@ from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import Device, Devices
 from cloudroute.adapters.netlink.neighbours import HEADER, NDA_DST
 from cloudroute.adapters.sysctl import PROC_SYS, writable_root
-from cloudroute.dataplane import PROTOCOL, family_of_bytes, network
+from cloudroute.dataplane import MAIN, PROTOCOL, family_of_bytes, network
 from cloudroute.types import BITS, Cidr
 
 NTF_PROXY = 0x08
@@ -62,7 +62,7 @@ class Bridges:
     def concerned(self, data: bytes) -> bool:
         """Whether a route's event is about a pod for which a bridge must answer."""
         length, _, protocol, _, destination, _ = self._read_route(data, 0, len(data))
-        if length != BITS["ipv6"] or protocol == PROTOCOL or len(destination) != 16 or data[20] != wire.TABLE_MAIN:
+        if length != BITS["ipv6"] or protocol == PROTOCOL or len(destination) != 16 or data[20] != MAIN:
             return False
         return any(cidr.covers(network(destination, length)) for cidr in self._in)
 
@@ -87,7 +87,7 @@ class Bridges:
         """Addresses for which the bridge needs a proxy entry: the host has a route to each, by another device."""
         if cidr.family == "ipv4":
             return set()
-        body = routes.HEADER.pack(wire.AF_INET6, 0, 0, 0, wire.TABLE_MAIN, 0, 0, 0, 0)
+        body = routes.HEADER.pack(wire.AF_INET6, 0, 0, 0, MAIN, 0, 0, 0, 0)
         return {
             destination
             for length, _, protocol, kind, destination, device in self._channel.dump(

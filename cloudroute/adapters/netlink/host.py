@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cloudroute.adapters.netlink import addresses, routes, wire
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import Device, Devices
-from cloudroute.dataplane import Host
+from cloudroute.dataplane import MAIN, Host
 from cloudroute.errors import KernelError
 
 _TEMPORARY, _DADFAILED, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
@@ -83,7 +83,7 @@ def _address(data: bytearray, offset: int, length: int) -> tuple[tuple[int, byte
 
 def _defaults(channel: Channel, size: int) -> list[_Default]:
     """The default routes of the main table, the one in force first."""
-    body = routes.HEADER.pack(wire.FAMILY[size], 0, 0, 0, wire.TABLE_MAIN, 0, 0, 0, 0)
+    body = routes.HEADER.pack(wire.FAMILY[size], 0, 0, 0, MAIN, 0, 0, 0, 0)
     found = [route for answer in channel.dump(wire.RTM_GETROUTE, body, _default) for route in answer]
     return sorted(found, key=lambda route: route.metric)
 
@@ -93,7 +93,7 @@ def _default(data: bytearray, offset: int, length: int) -> list[_Default]:
     if data[offset + 17]:
         return []
     _, _, _, _, table, _, _, kind, flags = routes.HEADER.unpack_from(data, offset + 16)
-    if table != wire.TABLE_MAIN or kind != wire.UNICAST or flags & _RTNH_F_DEAD:
+    if table != MAIN or kind != wire.UNICAST or flags & _RTNH_F_DEAD:
         return []
     found = wire.attributes(data, offset + 28, offset + length)
     metric = _number(found.get(routes.RTA_PRIORITY, b""))

@@ -28,14 +28,16 @@ from cloudroute.adapters.netlink.links import Links
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
 from cloudroute.adapters.netlink.nexthops import Nexthops
 from cloudroute.adapters.netlink.routes import Routes
+from cloudroute.adapters.netlink.rules import Rules
 from cloudroute.dataplane import KINDS, PROTOCOL, TUNNELS, Kind
 
 NAME = "netlink-events"
 """Name of the thread."""
-ALL_ON_DEVICE: frozenset[Kind] = frozenset(KINDS) - {"nftables", "files"}
+ALL_ON_DEVICE: frozenset[Kind] = frozenset(KINDS) - {"rules", "nftables", "files"}
 """Kinds to read again after a device was down, without carrier, or made anew."""
-GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 32)
-"""RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NEXTHOP."""
+GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 24, 25, 32)
+"""RTNLGRP_: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF,
+IPV6_NETCONF, NEXTHOP."""
 RECEIVE_BUFFER = 8 << 20
 """Bytes: the 5,000 events of 5,000 FDB entries that we write come back before the thread can read them."""
 
@@ -57,6 +59,7 @@ class Drivers(NamedTuple):
     """By VXLAN device."""
     nexthops: Nexthops
     routes: Routes
+    rules: Rules
 
 
 class Listener:
@@ -147,6 +150,8 @@ class Listener:
             return self._neighbour(data, added=kind == wire.RTM_NEWNEIGH)
         if kind in (wire.RTM_NEWROUTE, wire.RTM_DELROUTE):
             return self._route(data)
+        if kind in (wire.RTM_NEWRULE, wire.RTM_DELRULE):
+            return frozenset({"rules"}) if self._drivers.rules.news(data) else _NOTHING
         if kind in (wire.RTM_NEWNETCONF, wire.RTM_DELNETCONF):
             return frozenset({"sysctls"})
         if kind in (wire.RTM_NEWNEXTHOP, wire.RTM_DELNEXTHOP) and self._drivers.nexthops.news(data):

@@ -16,7 +16,8 @@ from cloudroute.adapters.netlink.listen import Drivers, Listener
 from cloudroute.adapters.netlink.neighbours import Fdb, Neighbours
 from cloudroute.adapters.netlink.nexthops import Nexthops
 from cloudroute.adapters.netlink.routes import Routes
-from cloudroute.dataplane import TUNNELS, VTEP, VTEP6, AddressKey, Host, Kind, Link, Nexthop, Route, RouteKey
+from cloudroute.adapters.netlink.rules import Rules
+from cloudroute.dataplane import TUNNELS, VTEP, VTEP6, AddressKey, Host, Kind, Link, Nexthop, Route, RouteKey, Rule
 from cloudroute.errors import KernelError
 from cloudroute.ports import KindDriver
 from cloudroute.types import Cidr
@@ -41,6 +42,7 @@ class Netlink:
                 tunnels=tunnels,
                 nexthops=Nexthops(channel, devices),
                 routes=Routes(channel, devices),
+                rules=Rules(channel),
             )
             self._listener = Listener(channel.port, devices, drivers)
         except BaseException:
@@ -57,6 +59,7 @@ class Netlink:
         self.neighbours6: KindDriver[bytes, bytes] = tunnels[VTEP6][1]
         self.nexthops: KindDriver[int, Nexthop] = drivers.nexthops
         self.routes: KindDriver[RouteKey, Route] = drivers.routes
+        self.rules: KindDriver[Rule, None] = drivers.rules
 
     def host(self, interface: str) -> Host:
         """ports.Kernel.host. From then on `listen` watches that NIC."""

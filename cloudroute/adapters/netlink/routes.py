@@ -1,4 +1,4 @@
-"""Our routes in the main table: those with our protocol number.
+"""Our routes in the main table and in a gateway's transit table: those with our protocol number.
 
 The kernel looks a route up by destination and metric (and type of service, which we leave at 0), and NLM_F_REPLACE
 replaces the first route that it finds there, whoever made it: with IPv6 the first that is no multipath candidate, or
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cloudroute.adapters.netlink import wire
 from cloudroute.adapters.netlink.channel import Channel, Failure
 from cloudroute.adapters.netlink.devices import Devices
-from cloudroute.dataplane import PROTOCOL, Route, RouteKey, written
+from cloudroute.dataplane import MAIN, PROTOCOL, TRANSIT_TABLE, Route, RouteKey, written
 
 HEADER = struct.Struct("=BBBBBBBBI")
 """rtmsg: family, destination length, source length, TOS, table, protocol, scope, type, flags."""
@@ -44,7 +44,7 @@ class Routes:
         self._ours: set[RouteKey] = set()
         """Keys of our routes as last read or written: a foreign route with such a key has replaced ours."""
         wanted = {RTA_DST: "s", RTA_PRIORITY: "I", RTA_PREFSRC: "s", RTA_NH_ID: "I"}
-        self._read = wire.Reader("xBxBxBxB4x", wanted)  # length, TOS, protocol, type
+        self._read = wire.Reader("xBxBBBxB4x", wanted)  # length, TOS, table, protocol, type
         self._read_occupants = wire.Reader(
             "xBxBxBxB4x", {RTA_DST: "s", RTA_PRIORITY: "I", RTA_OIF: "I", RTA_GATEWAY: "s"}
         )
@@ -52,13 +52,14 @@ class Routes:
     def read(self, _wanted: Collection[RouteKey]) -> dict[RouteKey, Route]:
         found: dict[RouteKey, Route] = {}
         for size, family in wire.FAMILY.items():
-            body = HEADER.pack(family, 0, 0, 0, wire.TABLE_MAIN, PROTOCOL, 0, 0, 0)
-            for length, tos, _, kind, destination, metric, source, nexthop in self._channel.dump(
+            # Of all tables at once: for a transit table that does not exist there would be no answer but an error.
+            body = HEADER.pack(family, 0, 0, 0, 0, PROTOCOL, 0, 0, 0)
+            for length, tos, table, _, kind, destination, metric, source, nexthop in self._channel.dump(
                 wire.RTM_GETROUTE, body, self._read
             ):
-                if tos:
-                    continue  # another key, which a write without TOS does not reach
-                key = RouteKey(destination or bytes(size), length, metric or 0)
+                if tos or table not in (MAIN, TRANSIT_TABLE):
+                    continue  # another key, which a write without TOS does not reach, or another program's table
+                key = RouteKey(destination or bytes(size), length, metric or 0, table)
                 if key in found:  # a second route with this key, appended: only one can be wanted
                     found[key] = OTHER
                 elif nexthop and kind == wire.UNICAST:
@@ -95,8 +96,8 @@ class Routes:
 
     def news(self, data: bytes) -> bool:
         """Whether an event is about a route of ours: by its protocol, or because the route has replaced ours."""
-        length, _, protocol, _, destination, metric, _, _ = self._read(data, 0, len(data))
-        return protocol == PROTOCOL or RouteKey(destination, length, metric or 0) in self._ours
+        length, _, table, protocol, _, destination, metric, _, _ = self._read(data, 0, len(data))
+        return protocol == PROTOCOL or RouteKey(destination, length, metric or 0, table) in self._ours
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -107,13 +108,14 @@ class Routes:
             return [
                 _ROUTE[len(source)].pack(
                     _ROUTE[len(source)].size, wire.RTM_NEWROUTE, flags, number, 0,
-                    wire.FAMILY[len(source)], length, 0, 0, wire.TABLE_MAIN, PROTOCOL, 0, wire.UNICAST, 0,
+                    wire.FAMILY[len(source)], length, 0, 0, table, PROTOCOL, 0, wire.UNICAST, 0,
                     len(source) + 4, RTA_DST, destination, 8, RTA_PRIORITY, metric,
                     len(source) + 4, RTA_PREFSRC, source, 8, RTA_NH_ID, nexthop,
                 )
                 if nexthop and source
-                else _unusual(destination, length, metric, nexthop, flags, number)
-                for number, ((destination, length, metric), (nexthop, source)) in enumerate(put.items(), first)
+                else _unusual(key, nexthop, flags, number)
+                for number, (key, (nexthop, source)) in enumerate(put.items(), first)
+                for destination, length, metric, table in (key,)
             ]  # fmt: skip
 
         return self._channel.submit(list(put), pack)
@@ -129,7 +131,7 @@ class Routes:
                     number,
                     HEADER.pack(
                         wire.FAMILY[len(key.destination)], key.length, 0, 0,
-                        wire.TABLE_MAIN, PROTOCOL, wire.SCOPE_NOWHERE, 0, 0,
+                        key.table, PROTOCOL, wire.SCOPE_NOWHERE, 0, 0,
                     )
                     + wire.attribute(RTA_DST, key.destination)
                     + wire.number(RTA_PRIORITY, key.metric),
@@ -144,12 +146,12 @@ class Routes:
         """Existing routes with these keys, in the kernel's order."""
         asked = set(keys)
         there: dict[RouteKey, list[_Occupant]] = {}
-        for family, size in {(wire.FAMILY[len(key.destination)], len(key.destination)) for key in asked}:
-            body = HEADER.pack(family, 0, 0, 0, wire.TABLE_MAIN, 0, 0, 0, 0)
+        for size, table in {(len(key.destination), key.table) for key in asked}:
+            body = HEADER.pack(wire.FAMILY[size], 0, 0, 0, table, 0, 0, 0, 0)
             for length, tos, protocol, _, destination, metric, device, gateway in self._channel.dump(
                 wire.RTM_GETROUTE, body, self._read_occupants
             ):
-                key = RouteKey(destination or bytes(size), length, metric or 0)
+                key = RouteKey(destination or bytes(size), length, metric or 0, table)
                 if key in asked and not tos:
                     there.setdefault(key, []).append(_Occupant(protocol, device or 0, gateway))
         return there
@@ -170,11 +172,11 @@ def led_by(device: str, protocol: int, gateway: bytes) -> str:
     return f"{via}{dev} by another program (protocol {wire.protocol_name(protocol)})"
 
 
-def _unusual(destination: bytes, length: int, metric: int, nexthop: int, flags: int, number: int) -> bytes:
+def _unusual(key: RouteKey, nexthop: int, flags: int, number: int) -> bytes:
     """Pack a route that is `unreachable`, or that leaves the source address to the kernel."""
     kind = wire.UNICAST if nexthop else wire.UNREACHABLE
-    family = wire.FAMILY[len(destination)]
-    body = HEADER.pack(family, length, 0, 0, wire.TABLE_MAIN, PROTOCOL, 0, kind, 0)
-    body += wire.attribute(RTA_DST, destination) + wire.number(RTA_PRIORITY, metric)
+    family = wire.FAMILY[len(key.destination)]
+    body = HEADER.pack(family, key.length, 0, 0, key.table, PROTOCOL, 0, kind, 0)
+    body += wire.attribute(RTA_DST, key.destination) + wire.number(RTA_PRIORITY, key.metric)
     body += wire.number(RTA_NH_ID, nexthop) if nexthop else b""
     return wire.message(wire.RTM_NEWROUTE, flags & ~wire.REQUEST, number, body)

@@ -9,7 +9,7 @@ from cloudroute.adapters.nft import listing
 from cloudroute.adapters.nft.command import Command
 from cloudroute.adapters.nft.events import Events
 from cloudroute.adapters.nft.ruleset import Json, base, elements, text
-from cloudroute.dataplane import TABLE, Kind, PeerBytes, Ruleset
+from cloudroute.dataplane import TABLE, Kind, PeerBytes, Ruleset, TransitSource
 from cloudroute.errors import KernelError
 from cloudroute.ports import KindDriver
 
@@ -22,7 +22,8 @@ class Nft:
     def __init__(self) -> None:
         self._command = Command()
         self._events: Events | None = None
-        self.table: KindDriver[str, Ruleset] = RulesetTable(self._command)
+        self._table = RulesetTable(self._command)
+        self.table: KindDriver[str, Ruleset] = self._table
 
     def peer_bytes(self) -> Sequence[PeerBytes]:
         """The counters, which begin anew when the table is redefined; () while there is no table. Never raises."""
@@ -31,6 +32,13 @@ class Nft:
             return () if raw is None else listing.peer_bytes(raw)
         except (KernelError, ValueError):
             return ()
+
+    def transit_packets(self) -> Mapping[TransitSource, int]:
+        """The counters of packets in transit, which begin anew with the table; {} where there are none."""
+        try:
+            return listing.transit_packets(self._command.counters()) if self._table.has_transit else {}
+        except (KernelError, ValueError):
+            return {}
 
     def listen(self, changed: Callable[[Collection[Kind]], None]) -> None:
         """Call `changed` with {"nftables"}, from a thread, when others have changed our table."""
@@ -55,6 +63,11 @@ class RulesetTable:
         self._lock = threading.Lock()
         self._known = listing.ALTERED
         """The table as last read or written, from which a change of elements starts."""
+
+    @property
+    def has_transit(self) -> bool:
+        """Whether the table, as last read or written, has counters of packets in transit."""
+        return bool(self._known.transit)
 
     def read(self, wanted: Collection[str]) -> dict[str, Ruleset]:  # noqa: ARG002 - it is ours by its name
         """{} or {TABLE: the Ruleset}; listing.ALTERED for a table that others have altered."""

@@ -65,6 +65,13 @@ class Command:
             raise KernelError(_words(complaint, code))
         return output
 
+    def counters(self) -> bytes:
+        """The named counters of our table as JSON. Raises KernelError, also where there is no table."""
+        code, output, complaint = self._run(("list", "counters", "table", "inet", TABLE))
+        if code:
+            raise KernelError(_words(complaint, code))
+        return output
+
     def _run(self, arguments: Sequence[str], data: bytes = b"") -> tuple[int, bytes, str]:
         """Run nft. Returns exit code, stdout, stderr."""
         try:

@@ -15,8 +15,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cloudroute.adapters.nft.ruleset import WORDS, Json, Object, base, elements, set_name
-from cloudroute.dataplane import PeerBytes, Ruleset, family_of_bytes
+from cloudroute.adapters.nft.ruleset import TRANSIT, WORDS, Json, Object, base, elements, set_name
+from cloudroute.dataplane import PeerBytes, Ruleset, TransitSource, family_of_bytes
 from cloudroute.types import Cidr
 
 ALTERED = Ruleset(masquerade=False, pods=(), port=0)
@@ -27,15 +27,19 @@ _SOCKET = {words.type: words.socket for words in WORDS.values()}
 
 
 class Listing(NamedTuple):
-    """The objects of the table without the elements of its sets; and these, by the set's name, with their bytes."""
+    """The objects of the table without the elements of its sets and the counts of its counters.
+
+    `elements` are by the set's name, with their bytes; `packets` by the counter's.
+    """
 
     objects: list[Object]
     elements: dict[str, dict[bytes, int]]
+    packets: dict[str, int]
 
 
 def parse(raw: bytes) -> Listing:
     """Parse nft's output. Raises ValueError where it is no listing."""
-    result = Listing([], {})
+    result = Listing([], {}, {})
     try:
         for entry in json.loads(raw, object_hook=_reduce)["nftables"]:
             ((kind, body),) = entry.items()
@@ -68,6 +72,12 @@ def peer_bytes(raw: bytes) -> list[PeerBytes]:
     ]
 
 
+def transit_packets(raw: bytes) -> dict[TransitSource, int]:
+    """The counters of packets in transit, {} where there are none. Raises ValueError where `raw` is no listing."""
+    packets = parse(raw).packets
+    return {source: packets[name] for source, name in TRANSIT.items() if name in packets}
+
+
 def _reduce(raw: Json) -> Any:
     """Reduce an element with a counter to (address, bytes); any other stays as it is, and so differs from ours."""
     if raw.keys() == {"elem"}:
@@ -81,6 +91,9 @@ def _take(kind: str, body: Json, into: Listing) -> None:
     """Add an object. Elements that are no addresses stay in their set, which so differs from ours."""
     body.pop("handle", None)
     into.objects.append((kind, body))
+    if kind == "counter":
+        into.packets[body["name"]] = body.pop("packets")
+        del body["bytes"]
     if kind != "set":
         return
     family = _SOCKET.get(body["type"]) if isinstance(body["type"], str) else None
@@ -99,6 +112,7 @@ def _guess(listing: Listing) -> Ruleset:
     rules = [body for kind, body in listing.objects if kind == "rule"]
     hosts = [listing.elements[set_name("hosts", family)] for family in WORDS]
     (output,) = (body["expr"] for body in rules if body["chain"] == "output")
+    transit = [body["expr"] for body in rules if body["expr"][-1] == {"goto": {"target": "transit"}}]
     return Ruleset(
         masquerade=any(kind == "chain" and body.get("type") == "nat" for kind, body in listing.objects),
         pods=tuple(_cidr(body["expr"][0]["match"]["right"]) for body in rules if body["chain"] == "postrouting"),
@@ -107,6 +121,8 @@ def _guess(listing: Listing) -> Ruleset:
         networks=frozenset(cidr for cidr, _, _ in _networks(listing, "networks")),
         hosts=frozenset().union(*hosts),
         peers=frozenset(cidr for cidr, _, _ in _networks(listing, "overlay")),
+        transit=frozenset(_cidr(to["match"]["right"]) for _, to, _ in transit),
+        interface=str(transit[0][0]["match"]["right"]) if transit else "",
     )
 
 

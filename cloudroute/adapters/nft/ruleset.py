@@ -18,12 +18,13 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from cloudroute.dataplane import TABLE, TUNNELS, Ruleset, family_of_bytes
+from cloudroute.dataplane import TABLE, TUNNELS, Ruleset, TransitSource, family_of_bytes
 from cloudroute.types import BITS, FAMILIES, Cidr, Family
 
 Json: TypeAlias = dict[str, Any]
 Object: TypeAlias = tuple[str, Json]
-"""The kind ("table", "set", "chain", "rule"), and the body as nft lists it, without the handle."""
+"""The kind ("table", "set", "counter", "chain", "rule"), and the body as nft lists it, without the handle and the
+counts."""
 
 RAW, FILTER, SRCNAT = -300, 0, 100
 """Priorities of base chains."""
@@ -32,6 +33,10 @@ _TUNNELS: Json = {"set": list(TUNNELS)}
 """The VXLAN devices, whether they exist or not."""
 VXLAN_FLAGS = 0x0800_0000
 """The first 32 bits of the header of VXLAN (RFC 7348): a VNI is given, all else is 0."""
+
+
+TRANSIT: dict[TransitSource, str] = {"pod": "transit_pod", "vpc": "transit_vpc"}
+"""Counters of packets in transit, by their source."""
 
 
 class _Words(NamedTuple):
@@ -50,8 +55,14 @@ WORDS: dict[Family, _Words] = {
 
 
 def base(ruleset: Ruleset) -> list[Object]:
-    """The table, its sets (empty), its chains and their rules, in the order in which they can be made."""
-    return [("table", {"family": "inet", "name": TABLE}), *_sets(ruleset), *_chains(ruleset), *_rules(ruleset)]
+    """The table, its sets (empty), its counters, chains and rules, in the order in which they can be made."""
+    return [
+        ("table", {"family": "inet", "name": TABLE}),
+        *_sets(ruleset),
+        *_counters(ruleset),
+        *_chains(ruleset),
+        *_rules(ruleset),
+    ]
 
 
 def elements(ruleset: Ruleset) -> dict[str, set[bytes]]:
@@ -110,10 +121,18 @@ def _lengths(cidrs: Iterable[Cidr]) -> list[tuple[Family, int]]:
     return sorted({(cidr.family, cidr.length) for cidr in cidrs})
 
 
+def _counters(ruleset: Ruleset) -> Iterator[Object]:
+    if ruleset.transit:
+        for name in TRANSIT.values():
+            yield "counter", {"family": "inet", "name": name, "table": TABLE}
+
+
 def _chains(ruleset: Ruleset) -> Iterator[Object]:
     yield _chain("prerouting", type="filter", hook="prerouting", prio=RAW, policy="accept")
     yield _chain("output", type="filter", hook="output", prio=RAW, policy="accept")
     yield _chain("received")
+    if ruleset.transit:
+        yield _chain("transit")
     yield _chain("count", type="filter", hook="postrouting", prio=FILTER, policy="accept")
     yield _chain("leaving")
     # The chain exists without masquerade too, and then no rule jumps to it: a new process reads the pod CIDRs from it,
@@ -134,6 +153,7 @@ def _rules(ruleset: Ruleset) -> Iterator[Object]:
         _is({"payload": {"base": "th", "offset": 8 * UDP_HEADER_BYTES, "len": 32}}, VXLAN_FLAGS),
     )
     yield _rule("prerouting", *tunnel, {"goto": {"target": "received"}})
+    yield from _transit(ruleset)
     yield _rule("output", *tunnel, {"notrack": None})
     # No pod is the source of a tunnel: packets of pods to that port are tracked and masqueraded like all others.
     for pods in ruleset.pods:
@@ -143,6 +163,25 @@ def _rules(ruleset: Ruleset) -> Iterator[Object]:
     yield from _leaving(ruleset)
     for pods in ruleset.pods:
         yield _rule("postrouting", _inside("saddr", pods), {"goto": {"target": "leaving"}})
+
+
+def _transit(ruleset: Ruleset) -> Iterator[Object]:
+    """Rules for packets that come in by a gateway's NIC for pods of other nodes.
+
+    Their answers take another way. Connection tracking would see one direction alone, and take later packets of it for
+    invalid, which kube-proxy drops.
+    """
+    pools = sorted(ruleset.transit)
+    for pool in pools:
+        by_nic = _is(_meta("iifname"), ruleset.interface)
+        yield _rule("prerouting", by_nic, _inside("daddr", pool), {"goto": {"target": "transit"}})
+    if pools:
+        for pods in ruleset.pods:
+            yield _rule("transit", _inside("daddr", pods), {"return": None})
+        for pool in pools:
+            count = {"counter": TRANSIT["pod"]}
+            yield _rule("transit", _inside("saddr", pool), count, {"notrack": None}, {"return": None})
+        yield _rule("transit", {"counter": TRANSIT["vpc"]}, {"notrack": None})
 
 
 def _counting(ruleset: Ruleset) -> Iterator[Object]:

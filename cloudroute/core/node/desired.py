@@ -8,7 +8,7 @@ trackers find the difference. Entries whose input has not changed are reused, so
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -18,7 +18,12 @@ from cloudroute.core.node.roster import Roster, roster, same_membership, without
 from cloudroute.core.paths import node_path
 from cloudroute.dataplane import (
     GUARD_METRIC,
+    MAIN,
+    OWN_PODS_PRIORITY,
     TABLE,
+    TRANSIT_ID,
+    TRANSIT_PRIORITY,
+    TRANSIT_TABLE,
     TUNNELS,
     VTEP,
     VTEP6,
@@ -29,6 +34,7 @@ from cloudroute.dataplane import (
     Link,
     Route,
     RouteKey,
+    Rule,
     Ruleset,
     Vxlan,
 )
@@ -52,6 +58,8 @@ class AgentPolicy(NamedTuple):
     """Destinations toward which pods never keep their address."""
     mtu: int | None = None
     """MTU of the pods and of the tunnels, in bytes; None: the largest that the NIC allows."""
+    gateway_keeps_source: bool = False
+    """Whether pods keep their address toward subnets whose table leads back to them by a gateway alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +107,13 @@ class DesiredStateBuilder:
         self._bulk: dict[Kind, dict[Any, Any]] = {}
 
     def adopt(self, ids: Mapping[Cidr, int]) -> None:
-        """Keep the nexthop ids that were found in the kernel."""
-        self._known = {**ids}
+        """Keep the nexthop ids that were found in the kernel's main table."""
+        self._known = {cidr: id_ for cidr, id_ in ids.items() if not id_ & TRANSIT_ID}
         self._seen = None
 
     def avoid(self, ids: Collection[int]) -> None:
         """Never use these nexthop ids, which belong to other programs."""
-        self._taken |= frozenset(ids)
+        self._taken |= frozenset([id_ & ~TRANSIT_ID for id_ in ids])
         self._known = {cidr: id_ for cidr, id_ in self._known.items() if id_ not in self._taken}
         self._seen = None
 
@@ -137,7 +145,8 @@ class DesiredStateBuilder:
                 "addresses": _addresses(own),
                 "bridges": dict.fromkeys(own.spec.pod_cidrs),
                 **self._bulk,
-                "nftables": {TABLE: self._ruleset(own, reports)},
+                "rules": self._rules(me, own),
+                "nftables": {TABLE: self._ruleset(me, own, reports)},
             },
             pod_cidrs=own.spec.pod_cidrs,
             mtu=mtu,
@@ -218,15 +227,31 @@ class DesiredStateBuilder:
         By the default route, a packet to a deleted pod of this node would loop between node and VPC until its TTL
         expires.
         """
+        pools = self._pools(me)
+        guarded = [(cidr, MAIN) for cidr in (*pools, *own.spec.pod_cidrs)]
+        guarded += [(pool, TRANSIT_TABLE) for pool in pools if me.transit]
+        return {RouteKey(base(cidr), cidr.length, GUARD_METRIC, table): Route(0, b"") for cidr, table in guarded}
+
+    def _rules(self, me: LocalNode, own: NodeRoute) -> dict[Rule, None]:
+        """A gateway's rules for packets that come in by the NIC."""
+        if not me.transit:
+            return {}
+        to_own = [(OWN_PODS_PRIORITY, cidr, MAIN) for cidr in own.spec.pod_cidrs]
+        to_all = [(TRANSIT_PRIORITY, pool, TRANSIT_TABLE) for pool in self._pools(me)]
         return {
-            RouteKey(base(cidr), cidr.length, GUARD_METRIC): Route(0, b"")
-            for cidr in (*self._policy.pools, *own.spec.pod_cidrs)
-            if cidr.family in me.families
+            Rule(priority, me.interface, base(cidr), cidr.length, table): None
+            for priority, cidr, table in (*to_own, *to_all)
         }
 
-    def _ruleset(self, own: NodeRoute, reports: Mapping[str, RouteTableObject]) -> Ruleset:
+    def _pools(self, me: LocalNode) -> list[Cidr]:
+        """The cluster's pools of the families that the node's pods have."""
+        return [pool for pool in self._policy.pools if pool.family in me.families]
+
+    def _ruleset(self, me: LocalNode, own: NodeRoute, reports: Mapping[str, RouteTableObject]) -> Ruleset:
         native = [reports[table_id] for table_id in own.spec.native_in if table_id in reports]
         subnets = [cidr for report in native for subnet in report.subnets for cidr in subnet.cidrs]
+        if self._policy.gateway_keeps_source:
+            subnets += [cidr for report in reports.values() for cidr in _led_back(own, report)]
         # Without --cluster-cidr the pod CIDRs of all NodeRoutes are the cluster.
         cluster = self._policy.pools or (*self._roster.cidrs, *own.spec.pod_cidrs)
         reserved = [cidr for report in reports.values() for subnet in report.subnets for cidr in subnet.reserved]
@@ -238,7 +263,18 @@ class DesiredStateBuilder:
             networks=without_nested((*cluster, *subnets, *self._policy.exceptions)),
             hosts=self._roster.hosts,
             peers=self._roster.cidrs,
+            transit=frozenset(self._pools(me)) if me.transit else frozenset(),
+            interface=me.interface if me.transit else "",
         )
+
+
+def _led_back(own: NodeRoute, report: RouteTableObject) -> Iterator[Cidr]:
+    """Yield the CIDRs of a table's subnets in the families in which an aggregate of it leads to this node's pods."""
+    for pods in own.spec.pod_cidrs:
+        use = report.families.get(pods.family)
+        if use and any(aggregate.destination.covers(pods) for aggregate in use.gateways):
+            for subnet in report.subnets:
+                yield from (cidr for cidr in subnet.cidrs if cidr.family == pods.family)
 
 
 def _no_entries() -> dict[Kind, dict[Any, Any]]:
@@ -258,6 +294,11 @@ def sysctls(me: LocalNode, host: Host, tunnels: Sequence[str] = (VTEP,)) -> dict
     machine that forwards accepts router advertisements only where accept_ra is 2, else it loses its default route: so
     accept_ra comes before forwarding.
 
+    A gateway sends packets for direct peers out by the NIC that they came in by, which Linux answers by redirects: a
+    sender that obeys one keeps to that peer past any change. It sends them where `all` or the NIC has them on
+    (include/linux/inetdevice.h, IN_DEV_TX_REDIRECTS). IPv6 needs no setting: a redirect names the gateway of the route
+    if it is link-local, and is not sent otherwise; a peer's address never is (net/ipv6/ndisc.c, ndisc_send_redirect).
+
     New devices skip duplicate address detection. With it, the host's end of a new pod's veth pair would neither answer
     for the gateway nor ask for the pod for two seconds, since its link-local address may not be used before.
     """
@@ -266,6 +307,8 @@ def sysctls(me: LocalNode, host: Host, tunnels: Sequence[str] = (VTEP,)) -> dict
         wanted |= {f"net/ipv4/conf/{device}/rp_filter": "2" for device in (me.interface, *tunnels)}
         wanted["net/ipv4/ip_forward"] = "1"
         wanted |= {f"net/ipv4/conf/{device}/forwarding": "1" for device in (me.interface, *tunnels)}
+        if me.transit:
+            wanted |= {f"net/ipv4/conf/{device}/send_redirects": "0" for device in ("all", me.interface)}
     if "ipv6" in me.families:
         if host.accepts_ra:
             wanted[accept_ra(me.interface)] = "2"

@@ -5,6 +5,9 @@ All four exist on every path. Only the nexthop depends on the path, so that a ch
     overlay   via the peer's VTEP   dev cr0 (cr6: see `dataplane`)
     native    via the gateway       dev NIC
     direct    via the peer itself   dev NIC
+
+A gateway has one more nexthop and route of each family for packets in transit. Its path is direct on one subnet, else
+the overlay, whatever the route tables say: a change to native or back leaves it as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from typing import NamedTuple
 from cloudroute.core.paths import Class, family_path, node_families, pair_path, sends_by, tunnel_family
 from cloudroute.dataplane import (
     METRIC,
+    TRANSIT_ID,
+    TRANSIT_TABLE,
     VTEP,
     VTEP6,
     Host,
@@ -62,6 +67,8 @@ class LocalNode(NamedTuple):
     """The node's own addresses that are sources of tunnels, IPv4 first."""
     gateways: Mapping[Family, bytes]
     interface: str
+    transit: bool
+    """Whether it forwards packets of the VPC to pods of other nodes: it is a gateway, and the pools are known."""
 
     @classmethod
     def of(cls, spec: NodeRouteSpec, host: Host, pools: Sequence[Cidr] = ()) -> LocalNode:
@@ -84,6 +91,7 @@ class LocalNode(NamedTuple):
             _ends(spec, host),
             {family_of_bytes(gateway): gateway for gateway in host.gateways},
             host.interface,
+            spec.gateway and bool(pools),
         )
 
     @property
@@ -138,7 +146,7 @@ class Entries(NamedTuple):
 def peer_entries(me: LocalNode, spec: NodeRouteSpec, addresses: Sequence[bytes], ids: Mapping[Cidr, int]) -> Entries:
     """Entries for a usable peer, whose CIDRs all have a nexthop id in `ids`. `addresses` are its nodeIPs."""
     kind = Class.of(spec)
-    path = pair_path(me.kind, kind)
+    path, table = pair_path(me.kind, kind), sends_by(kind, me.kind)
     by_family = {family_of_bytes(address): address for address in reversed(addresses)}
     over = tunnel_family(me.ends, by_family)
     device = VTEP if over in (None, me.underlay) else VTEP6
@@ -158,8 +166,15 @@ def peer_entries(me: LocalNode, spec: NodeRouteSpec, addresses: Sequence[bytes],
             id_ = ids[cidr]
             nexthops.append((id_, nexthop))
             routes.append((RouteKey(base(cidr), length, METRIC[family]), Route(id_, me.sources[family])))
+        if me.transit:
+            nexthop, _ = _nexthop(me, "direct" if table is None else "overlay", family, by_family, tunnel)
+            if nexthop:
+                id_ = ids[cidr] | TRANSIT_ID
+                nexthops.append((id_, nexthop))
+                key = RouteKey(base(cidr), length, METRIC[family], TRANSIT_TABLE)
+                routes.append((key, Route(id_, me.sources[family])))
     return Entries(
-        _peer(path, sends_by(kind, me.kind), "; ".join(dict.fromkeys(problems))),
+        _peer(path, table, "; ".join(dict.fromkeys(problems))),
         device,
         ((mac, by_family[over]),) if over else (),
         tuple(neighbours),

@@ -44,7 +44,8 @@ from cloudroute.types import Cidr
 
 BASE: tuple[Kind, ...] = ("links", "sysctls", "addresses", "bridges", "nftables")
 """Kinds that the node's own pods need; entries of `cr6` among them serve only peers with IPv6 alone."""
-PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes")
+PEERS: tuple[Kind, ...] = ("fdb", "neighbours", "fdb6", "neighbours6", "nexthops", "routes", "rules")
+"""Kinds that lead to other nodes' pods."""
 
 
 class AgentState(Enum):

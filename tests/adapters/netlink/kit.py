@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from cloudroute.dataplane import (
     GUARD_METRIC,
+    MAIN,
     METRIC,
+    TRANSIT_ID,
+    TRANSIT_TABLE,
     AddressKey,
     Link,
     Nexthop,
     Route,
     RouteKey,
+    Rule,
     Vxlan,
     family_of_bytes,
     packed,
@@ -57,6 +61,19 @@ ROUTES = {
 ROUTES_BY_NIC = {
     key("10.244.8.0/24"): Route(43, SOURCES["ipv4"]),
     key("fd00:8::/80"): Route(44, SOURCES["ipv6"]),
+}
+
+TRANSIT_HOPS = {id_ | TRANSIT_ID: hop for id_, hop in NEXTHOPS.items()}
+TRANSIT_ROUTES = {
+    one._replace(table=TRANSIT_TABLE): Route(to.nexthop and to.nexthop | TRANSIT_ID, to.source)
+    for one, to in ROUTES.items()
+}
+"""A gateway's routes for packets in transit, to the destinations of `ROUTES`."""
+RULES = {
+    Rule(1087, "eth0", packed("10.244.1.0"), 24, MAIN): None,
+    Rule(1087, "eth0", packed("fd00:1::"), 80, MAIN): None,
+    Rule(1088, "eth0", packed("10.244.0.0"), 16, TRANSIT_TABLE): None,
+    Rule(1088, "eth0", packed("fd00::"), 16, TRANSIT_TABLE): None,
 }
 
 

@@ -26,7 +26,10 @@ from tests.adapters.netlink.kit import (
     ON_NIC,
     ROUTES,
     ROUTES_BY_NIC,
+    RULES,
     SECOND,
+    TRANSIT_HOPS,
+    TRANSIT_ROUTES,
     Peers,
 )
 from tests.hosts import Namespace
@@ -88,8 +91,9 @@ def full(node: Netlink) -> Netlink:
     assert node.links.write(SECOND, ()) == {}
     assert node.fdb6.write(FDB6, ()) == {}
     assert node.neighbours6.write(NEIGHBOURS6, ()) == {}
-    assert node.nexthops.write(NEXTHOPS | ON_NIC, ()) == {}
-    assert node.routes.write(ROUTES | ROUTES_BY_NIC, ()) == {}
+    assert node.nexthops.write(NEXTHOPS | ON_NIC | TRANSIT_HOPS, ()) == {}
+    assert node.routes.write(ROUTES | ROUTES_BY_NIC | TRANSIT_ROUTES, ()) == {}
+    assert node.rules.write(RULES, ()) == {}
     contents(node)
     node.host("")
     return node
@@ -106,6 +110,7 @@ def contents(netlink: Netlink) -> dict[Kind, dict[Any, Any]]:
         "neighbours6": netlink.neighbours6,
         "nexthops": netlink.nexthops,
         "routes": netlink.routes,
+        "rules": netlink.rules,
     }
     return {kind: table.read(()) for kind, table in tables.items()}
 
@@ -123,6 +128,13 @@ DAMAGE: list[tuple[str, Kind]] = [
     ("ip -6 route delete fd00:7::/80", "routes"),
     ("ip route replace 10.244.7.0/24 via 10.0.1.1", "routes"),
     ("ip -6 route replace unreachable fd00:7::/80", "routes"),
+    ("ip route delete 10.244.7.0/24 table 88", "routes"),
+    ("ip -6 route replace unreachable fd00:7::/80 table 88", "routes"),
+    ("ip route delete unreachable 10.244.0.0/16 table 88", "routes"),
+    ("ip rule delete priority 1087", "rules"),
+    ("ip -6 rule delete priority 1088", "rules"),
+    ("ip rule flush", "rules"),
+    ("ip rule add iif eth0 to 10.244.0.0/16 lookup 88 priority 7 protocol 88", "rules"),
     ("ip nexthop delete id 41", "routes"),
     ("ip nexthop delete id 42", "nexthops"),
     ("ip nexthop replace id 41 via 10.0.1.1 dev eth0 onlink proto 88", "nexthops"),
@@ -232,6 +244,7 @@ def test_own_writes_are_not_told(full: Netlink, ear: Ear) -> None:
             (full.neighbours6, NEIGHBOURS6),
             (full.nexthops, NEXTHOPS),
             (full.routes, ROUTES),
+            (full.rules, RULES),
         ]
         assert full.nexthops.write(NATIVE, ()) == {}
         assert full.nexthops.write(NEXTHOPS, ()) == {}
@@ -261,9 +274,11 @@ def test_what_means_nothing_to_us_is_not_told(host: Namespace, full: Netlink, ea
             "ip neigh add 10.0.1.7 lladdr 02:00:00:00:00:07 dev eth0 nud permanent; ip neigh flush dev eth0;"
             "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev inner; ip nexthop add id 7 via 10.0.1.1 dev eth0;"
             "ip nexthop delete id 7; ip route add 10.244.9.0/24 via 10.0.1.1;"
+            "ip rule add iif eth0 to 10.244.0.0/16 lookup 88 priority 9; ip rule delete priority 9;"
             "bridge fdb add 02:00:00:00:00:07 dev pod master static; ip link delete pod"
         )
-    assert full.routes.read(()) == ROUTES | ROUTES_BY_NIC
+    assert full.routes.read(()) == ROUTES | ROUTES_BY_NIC | TRANSIT_ROUTES
+    assert full.rules.read(()) == RULES
 
 
 def test_a_device_made_anew_by_us_is_looked_out_for(host: Namespace, full: Netlink, ear: Ear) -> None:

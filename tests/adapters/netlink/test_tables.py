@@ -187,7 +187,7 @@ def test_routes_of_ours_in_any_other_form_are_seen_and_replaced(host: Namespace,
         "ip route add 0.0.0.0/0 dev lo metric 9 proto 88",
     )
     there = netlink.routes.read(())
-    assert there.keys() - ROUTES.keys() == {(bytes(4), 0, 9)}
+    assert there.keys() - ROUTES.keys() == {RouteKey(bytes(4), 0, 9)}
     wrong = {key: route for key, route in ROUTES.items() if there[key] != route}
     assert len(wrong) == 3
     assert netlink.routes.write(wrong, [RouteKey(bytes(4), 0, 9)]) == {}

@@ -19,3 +19,4 @@ RULESET = Ruleset(
     peers=cidrs("10.244.8.0/24", "10.244.9.0/24", "fd00:0:0:0:8::/80", "fd00:0:0:0:9::/80"),
     port=8472,
 )
+GATEWAY_RULESET = RULESET._replace(transit=cidrs("10.244.0.0/16", "fd00::/48"), interface="eth0")

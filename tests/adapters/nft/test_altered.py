@@ -9,7 +9,7 @@ import pytest
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.nft.listing import ALTERED
 from cloudroute.dataplane import TABLE
-from tests.adapters.nft.kit import RULESET
+from tests.adapters.nft.kit import GATEWAY_RULESET, RULESET
 from tests.hosts import Namespace
 
 T = f"inet {TABLE}"
@@ -71,6 +71,26 @@ def test_an_alteration_is_seen_and_mended(nft: Nft, host: Namespace, alteration:
     nft.peer_bytes()
     assert nft.table.write({TABLE: RULESET}, ()) == {}
     assert Nft().table.read(()) == {TABLE: RULESET}
+
+
+OF_TRANSIT = {
+    "transit is tracked": f"replace rule {T} transit handle @transit ip daddr 10.244.7.0/24 notrack",
+    "own pods are in transit": f"delete rule {T} transit handle @transit",
+    "another NIC": f"replace rule {T} prerouting handle @prerouting iifname eth1 ip daddr 10.244.0.0/16 goto transit",
+    "a counter is added": f"add counter {T} mine",
+    "a rule counts for itself": f"add rule {T} transit counter notrack",
+    "no pool": f"flush chain {T} prerouting",
+}
+
+
+@pytest.mark.parametrize("alteration", OF_TRANSIT)
+def test_an_alteration_of_transit_is_seen_and_mended(nft: Nft, host: Namespace, alteration: str) -> None:
+    nft.table.write({TABLE: GATEWAY_RULESET}, ())
+    host.run("nft", with_handles(host, OF_TRANSIT[alteration]))
+    assert nft.table.read(()) == {TABLE: ALTERED}
+    assert nft.transit_packets() == {}
+    assert nft.table.write({TABLE: GATEWAY_RULESET}, ()) == {}
+    assert Nft().table.read(()) == {TABLE: GATEWAY_RULESET}
 
 
 def test_an_altered_table_can_be_dropped(nft: Nft, host: Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.nft.command import Command
 from cloudroute.dataplane import TABLE, Ruleset, packed
 from cloudroute.types import BITS, FAMILIES, Cidr
-from tests.adapters.nft.kit import RULESET, cidrs
+from tests.adapters.nft.kit import GATEWAY_RULESET, RULESET, cidrs
 from tests.hosts import Namespace
 
 
@@ -26,8 +27,12 @@ def networks(draw: st.DrawFn) -> Cidr:
 
 
 addresses = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
+transits = st.one_of(
+    st.just((frozenset[Cidr](), "")), st.tuples(st.frozensets(networks(), min_size=1, max_size=3), st.just("eth0"))
+)
 rulesets = st.builds(
-    Ruleset,
+    lambda transit, **fields: Ruleset(**fields, transit=transit[0], interface=transit[1]),
+    transits,
     masquerade=st.booleans(),
     pods=st.lists(networks(), max_size=3, unique=True).map(tuple),
     masqueraded=st.frozensets(networks(), max_size=5),
@@ -71,6 +76,17 @@ def test_nothing_is_there_before_the_first_write(nft: Nft) -> None:
     assert nft.peer_bytes() == ()
     assert nft.table.write({}, (TABLE,)) == {}
     assert nft.table.read(()) == {}
+
+
+def test_a_node_becomes_a_gateway_and_is_none_again(nft: Nft) -> None:
+    """The table of a node that is no gateway has nothing of it."""
+    assert nft.table.write({TABLE: RULESET}, ()) == {}
+    ordinary = shape()
+    assert nft.table.write({TABLE: GATEWAY_RULESET}, ()) == {}
+    assert nft.table.read(()) == {TABLE: GATEWAY_RULESET}
+    assert "transit" in shape()
+    assert nft.table.write({TABLE: RULESET}, ()) == {}
+    assert shape() == ordinary
 
 
 def test_the_table_is_dropped(nft: Nft, host: Namespace) -> None:
@@ -150,6 +166,11 @@ def test_five_thousand_peers(nft: Nft) -> None:
     assert nft.table.read(()) == {TABLE: wanted}
     assert handles() == before
     assert {peer.cidr for peer in nft.peer_bytes()} == wanted.peers
+
+
+def shape() -> str:
+    """The table as people see it."""
+    return subprocess.run(["nft", "list", "table", "inet", TABLE], check=True, capture_output=True, text=True).stdout
 
 
 def handles() -> list[tuple[str, int]]:
