@@ -92,6 +92,7 @@ class LabHost(Vm):
         self.agent_log = folder / "agent.log"
         self.pods: dict[str, LabPod] = {}
         self.pod_cidrs: tuple[str, ...] = ()
+        self.labels: dict[str, str] = {}
         """Pod CIDRs that its Node is registered with; () where the controller assigns them."""
         self._agent_flags = agent_flags
         self._agent: subprocess.Popen[bytes] | None = None

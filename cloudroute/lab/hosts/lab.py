@@ -81,12 +81,20 @@ class HostLab(Ground):
     # --- hosts ------------------------------------------------------------------------------------
 
     def join(
-        self, zone: int, count: int = 1, name: str = "", *, ipv6: bool = True, pod_cidrs: Sequence[str] = ()
+        self,
+        zone: int,
+        count: int = 1,
+        name: str = "",
+        *,
+        ipv6: bool = True,
+        pod_cidrs: Sequence[str] = (),
+        labels: Mapping[str, str] = {},
     ) -> list[LabHost]:
         """Launch instances in a zone, by index, and register them as Nodes; an agent starts on each.
 
         They are called `name` (several: with a number appended), or node-1, node-2 ... Without `ipv6` they have no IPv6
-        address though the subnet has a block. `pod_cidrs` are set on the Node at registration, as by another allocator.
+        address though the subnet has a block. `pod_cidrs` are set on the Node at registration, as by another allocator,
+        and so are `labels`.
         """
         names = [self._name(name, index, count) for index in range(count)]
         if taken := [one for one in names if one in self.hosts or one in self.vms]:
@@ -98,7 +106,7 @@ class HostLab(Ground):
             for one, machine in zip(names, machines, strict=True)
         ]
         for host in hosts:
-            host.pod_cidrs = tuple(pod_cidrs)
+            host.pod_cidrs, host.labels = tuple(pod_cidrs), dict(labels)
             host.create()
             self.hosts[host.name] = host
         self.net.attach_all({host.machine.id: host.namespace for host in hosts})

@@ -22,10 +22,10 @@ TROUBLE = (StatusError, urllib3.exceptions.HTTPError)
 """Errors that a client meets while the API server is stopped, or when it refuses."""
 
 
-def node_object(name: str, machine: Machine, pod_cidrs: Sequence[str] = ()) -> Object:
+def node_object(name: str, machine: Machine, pod_cidrs: Sequence[str] = (), labels: Mapping[str, str] = {}) -> Object:
     """Build a Node as a kubelet and the cloud provider register it, with all addresses of its machine."""
     addresses = [{"type": "InternalIP", "address": address} for address in machine.addresses]
-    labels = {"kubernetes.io/hostname": name, project.ZONE: machine.zone.name}
+    labels = {"kubernetes.io/hostname": name, project.ZONE: machine.zone.name, **labels}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -57,7 +57,7 @@ class NodeKeeper:
 
     def register(self, host: LabHost) -> None:
         """Create the Node."""
-        self._api.objects.create(node_object(host.name, host.machine, host.pod_cidrs))
+        self._api.objects.create(node_object(host.name, host.machine, host.pod_cidrs, host.labels))
 
     def remove(self, name: str) -> None:
         """Delete the Node: now, or once the API server is reachable again."""
