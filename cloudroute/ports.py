@@ -177,7 +177,10 @@ class Heartbeats(Protocol):
         ...
 
     def next_change(self, now: float) -> float:
-        """Earliest time at which `judge` answers otherwise unless a Lease is renewed before; infinity for none."""
+        """Earliest time at which a gateway may fall silent or be judged unless a Lease is renewed before.
+
+        Infinity when there is none.
+        """
         ...
 
 

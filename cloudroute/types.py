@@ -258,6 +258,8 @@ class Pulse(NamedTuple):
     fresh: frozenset[str] = frozenset()
     judged: bool = False
     """Whether the controller has listened for long enough to say that all other gateways are silent."""
+    settled: bool = False
+    """Whether each gateway that lives has been heard, if the API server was there."""
 
 
 NO_PULSE = Pulse()

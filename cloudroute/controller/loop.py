@@ -22,6 +22,7 @@ from cloudroute.controller.status_page import StatusPage
 from cloudroute.core.cluster.model import Snapshot
 from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
 from cloudroute.telemetry import Telemetry
+from cloudroute.types import Pulse
 
 DEBOUNCE_SECONDS = 0.01
 """A Node and its first status come as two events: one cycle for both."""
@@ -74,6 +75,8 @@ class Loop:
         )
         self._dirty = threading.Event()
         self._last = Turn()
+        self._pulse = Pulse()
+        """The gateways that renewed their Leases when the last cycle started."""
 
     def wake(self) -> None:
         """Request a cycle because something changed."""
@@ -95,6 +98,7 @@ class Loop:
         while not stop.is_set():
             self._dirty.clear()
             start = self._clock.monotonic()
+            self._pulse = self._cluster.heartbeats.judge(start)
             turn = self.turn(stop)
             if self._once and (turn.settled or turn.stuck):
                 return turn.settled
@@ -112,21 +116,28 @@ class Loop:
 
         What waits for the budget is not looked at for each write that shows, or each token would have its own cycle.
         """
+        if self._last.urgent:
+            return 0.0
         least = min(MOST_PACE_SECONDS, PACE_SECONDS * (len(self._cluster.nodes.items()) + self._last.left))
         return max(least, BUDGET_SECONDS) if self._last.deferred else least
 
     def _rest(self, until: float, soonest: float, stop: threading.Event) -> None:
-        """Until a time, or until something has changed; in any case until `soonest`, or told to stop."""
-        while not stop.is_set():
+        """Until a time, or until something has changed; in any case until `soonest`, a gateway's silence, or a stop."""
+        while not stop.is_set() and not self._gateway_changed():
             self._beat()
-            left = until - self._clock.monotonic()
-            if left <= 0:
+            now = self._clock.monotonic()
+            left = min(until, self._cluster.heartbeats.next_change(now)) - now
+            if until <= now:
                 break
             if self._dirty.wait(min(left, IDLE_SECONDS)):
                 self._clock.sleep(DEBOUNCE_SECONDS)
                 break
-        while (left := soonest - self._clock.monotonic()) > 0 and not stop.is_set():
-            stop.wait(left)
+        while (now := self._clock.monotonic()) < soonest and not stop.is_set() and not self._gateway_changed():
+            stop.wait(min(soonest, self._cluster.heartbeats.next_change(now)) - now)
+
+    def _gateway_changed(self) -> bool:
+        """Whether a gateway fell silent or was first heard since the last cycle started: a failover can't wait."""
+        return self._cluster.heartbeats.judge(self._clock.monotonic()) != self._pulse
 
     def _beat(self) -> None:
         self._telemetry.beat("loop", HANG_SECONDS)

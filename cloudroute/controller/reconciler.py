@@ -54,6 +54,8 @@ class Turn(NamedTuple):
     """Number of steps that could not be done."""
     deferred: bool = False
     """Whether steps wait for the call budget."""
+    urgent: bool = False
+    """Whether a gateway's failover waits for the next read of the tables."""
 
 
 class Reconciler:
@@ -123,7 +125,8 @@ class Reconciler:
         published = conclude(decision, tried)
         outcome += self._applier.run(published, stop, self._beat)
         self._held = self._applier.held((*decision.plan.steps, *published))
-        self._last = turn = self._turn(outcome, decision.plan.waits, postponed)
+        turn = self._turn(outcome, decision.plan.waits, postponed)
+        self._last = turn = turn._replace(urgent=bool(postponed) and self._fails_over(decision.plan.steps))
         now = self._clock.monotonic()
         self._announcer.cycle(
             Cycle(
@@ -146,6 +149,14 @@ class Reconciler:
         """Return the steps for which the last read of the tables is recent enough."""
         old = self._clock.monotonic() - self._reader.cache.tables_read > FRESH_SECONDS
         return safe_on_old_tables(steps) if old else steps
+
+    def _fails_over(self, steps: Sequence[Step]) -> bool:
+        """Return whether a gateway is replaced, whose routes lead to nowhere until then."""
+        aggregates = self._reader.policy.aggregates
+        return any(
+            isinstance(step, ChangeRoute) and step.verb == "replace" and step.destination in aggregates
+            for step in steps
+        )
 
     def _turn(self, outcome: Outcome, waits: Sequence[Wait], postponed: int) -> Turn:
         """Sum up a cycle; `postponed` steps wait for the next read of the tables."""

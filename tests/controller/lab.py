@@ -19,7 +19,7 @@ import boto3
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
-from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.adapters.kube.cluster import Gateways, KubeCluster
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.config import ControllerSettings
 from cloudroute.controller import Loop, NoLease
@@ -98,7 +98,14 @@ class Lab:
         if not beside:
             self.stop()
         self.settings = settings_of(self.settings, **changed)
-        self.cluster = KubeCluster(str(self.server.kubeconfig()), self.clock, selector=self.settings.node_selector)
+        self.cluster = KubeCluster(
+            str(self.server.kubeconfig()),
+            self.clock,
+            selector=self.settings.node_selector,
+            gateways=Gateways(
+                self.settings.gateway_nodes, self.settings.namespace, self.settings.gateway_lease_seconds
+            ),
+        )
         self.telemetry = Telemetry(self.clock.monotonic)
         fence = fence or NoLease()
         session = self.session or self.aws.session()
@@ -203,7 +210,8 @@ class Lab:
         addresses = [{"type": "InternalIP", "address": address} for address in machine.addresses]
         metadata: dict[str, Any] = {"name": name, "annotations": annotations, "labels": dict(labels)}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
-        self.kube.create({**node, "status": {"addresses": addresses}})
+        ready = [{"type": "Ready", "status": "True"}]
+        self.kube.create({**node, "status": {"addresses": addresses, "conditions": ready}})
         return name
 
     def join_many(self, count: int) -> list[str]:

@@ -33,12 +33,14 @@ from cloudroute.types import (
     Cidr,
     Condition,
     Family,
+    GatewayRole,
     Instance,
     InstanceState,
     Interface,
     Node,
     NodeRoute,
     NodeRouteSpec,
+    Pulse,
     Route,
     RouteTable,
     RouteTableObject,
@@ -91,6 +93,8 @@ class World:
     """The most entries that a table ever held."""
     unreported: set[tuple[str, Cidr | str]] = field(default_factory=set)
     """Routes created in a table that had no RouteTable object, and had none as long as their node's NodeRoute was."""
+    silent: set[str] = field(default_factory=set)
+    """Names of gateways that do not renew their Leases."""
     log: list[Step] = field(default_factory=list)
     """Every step that was tried, in order."""
     asked: Counter[tuple[str, Family]] = field(default_factory=Counter)
@@ -128,7 +132,13 @@ class World:
         return f"i-{number:04}"
 
     def join(
-        self, zone: str = "a", name: str = "", instance: str = "", cidrs: tuple[Cidr, ...] = (), priority: int = 0
+        self,
+        zone: str = "a",
+        name: str = "",
+        instance: str = "",
+        cidrs: tuple[Cidr, ...] = (),
+        priority: int = 0,
+        gateway: GatewayRole = "none",
     ) -> Node:
         """Register a Node, on a new instance unless one is named."""
         instance = instance or self.launch(zone)
@@ -138,7 +148,7 @@ class World:
         primary = known.primary if known else None
         ips = primary.addresses if primary else ()
         name = name or f"node-{number:04}"
-        node = Node(name, f"uid-{number}", str(number), created, instance, cidrs, ips, priority)
+        node = Node(name, f"uid-{number}", str(number), created, instance, cidrs, ips, priority, gateway=gateway)
         self.nodes[name] = node
         return node
 
@@ -226,8 +236,13 @@ class World:
         return Snapshot(
             self.now, dict(self.nodes), dict(self.records), dict(self.reports), VPC, dict(self.instances),
             tables, dict(self.subnets), self.limit, dict(self.prefix_lists), frozenset(self.refused), self.held,
-            self.carryover,
+            self.carryover, self.pulse(),
         )  # fmt: skip
+
+    def pulse(self) -> Pulse:
+        """Gateways renew their Leases once they were told, unless they are silent."""
+        told = {name for name, record in self.records.items() if record.spec.gateway}
+        return Pulse(frozenset(told - self.silent), judged=True, settled=True)
 
     def copy(self) -> World:
         """Another world that is the same so far."""

@@ -17,6 +17,7 @@ from typing import Any
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.project import Meta
 from cloudroute.adapters.kube.stores import MemoryStore
+from cloudroute.core.cluster.heartbeats import Heartbeats
 from cloudroute.lab.kube.store import FIRST_VERSION
 from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, Notice, PodAddress, RouteTableObject
 from tests.clock import FakeClock
@@ -29,6 +30,8 @@ class LightCluster:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
+        self.heartbeats = Heartbeats(seconds=3)
+        """None: it has no gateways."""
         self.dirty = False
         """Whether a store has changed since somebody has set it to False."""
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)

@@ -215,8 +215,10 @@ def node_route_before_its_routes() -> None:
 
     original = draining.delete_node_routes
 
-    def delete(membership: Any, writes: Any, ready: Sequence[Departure], _routes: Any) -> tuple[DeleteNodeRoute, ...]:
-        return (*original(membership, writes, (), ()), *[DeleteNodeRoute(departure.record) for departure in ready])
+    def delete(
+        membership: Any, writes: Any, ready: Sequence[Departure], _uses: Any, _routes: Any
+    ) -> tuple[DeleteNodeRoute, ...]:
+        return (*original(membership, writes, (), {}, ()), *[DeleteNodeRoute(departure.record) for departure in ready])
 
     put(planner, "delete_node_routes", delete)
 

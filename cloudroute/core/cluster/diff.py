@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cloudroute.core.cluster.gateways import Placement
 from cloudroute.core.cluster.members import Member, Membership
 from cloudroute.core.cluster.model import Policy
 from cloudroute.core.cluster.slots import Grants
@@ -45,6 +46,7 @@ class Comparison:
     """The selected tables by id, in the order of ids."""
     grants: Grants
     gaps: Gaps
+    placement: Placement
 
 
 def diff(uses: Mapping[str, TableUse], grants: Grants) -> Gaps:

@@ -16,6 +16,7 @@ from cloudroute.core.cluster.members import Departure, Membership
 from cloudroute.core.cluster.model import ChangeRoute, DeleteNodeRoute, Key, Policy, Snapshot, Wait, WriteNodeRoute
 from cloudroute.core.cluster.notices import agent_missing, is_stopped
 from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.tables import TableUse
 from cloudroute.types import Cidr, Notice
 
 ABSENCE_SECONDS = 300.0
@@ -32,6 +33,9 @@ class StoppedAgents(NamedTuple):
     """By route table ("": any): among the agents that send by it, the one stopped first: since when, and its node."""
     notices: tuple[Notice, ...]
     """Warnings of agents that have been stopped for too long: nothing waits for them."""
+
+
+NOTHING_STOPPED = StoppedAgents({}, {}, ())
 
 
 def stopped_agents(snapshot: Snapshot) -> StoppedAgents:
@@ -58,7 +62,7 @@ class Drain(NamedTuple):
     """The timer of something that no agent is told to use any more."""
 
     key: tuple[str, Cidr | str]
-    """Table id and destination of a route, or "" and the name of a NodeRoute."""
+    """Table id and destination of a route; "" and the name of a NodeRoute; "gateway" and the name of a former one."""
     since: float
     wait: Wait | None
     """None when it has drained."""
@@ -110,9 +114,15 @@ def delete_node_routes(
     membership: Membership,
     writes: Mapping[str, WriteNodeRoute],
     ready: Iterable[Departure],
+    uses: Mapping[str, TableUse],
     routes: Iterable[ChangeRoute],
 ) -> tuple[DeleteNodeRoute, ...]:
     """Delete superseded NodeRoutes after their Node's own is written, and departures after the last of their routes."""
+    aggregates: defaultdict[str, list[Key]] = defaultdict(list)
+    for table_id, use in uses.items():
+        for destination, route in use.aggregates.items():
+            if route:
+                aggregates[route.target].append(("route", table_id, str(destination)))
     superseded = [
         DeleteNodeRoute(record, journal(writes, member.name))
         for member in membership.members
@@ -123,7 +133,14 @@ def delete_node_routes(
         if step.verb == "delete":
             deletions[step.destination].append(step.key)
     departed = [
-        DeleteNodeRoute(record, (*journal(writes, record.name), *[key for cidr in cidrs for key in deletions[cidr]]))
+        DeleteNodeRoute(
+            record,
+            (
+                *journal(writes, record.name),
+                *[key for cidr in cidrs for key in deletions[cidr]],
+                *aggregates[record.spec.network_interface_id],
+            ),
+        )
         for record, _, cidrs in ready
     ]
     return (*superseded, *departed)

@@ -14,18 +14,20 @@ from cloudroute.core.cluster.model import (
     Snapshot,
     Step,
     WriteNodeRoute,
+    WriteRouteTableObject,
 )
 from cloudroute.types import Cidr, Instance, NodeRoute, Route, RouteTable
 
 
 def apply_steps(snapshot: Snapshot, steps: Sequence[Step]) -> Snapshot:
-    """The snapshot after all `steps` of a plan: pod CIDRs, NodeRoutes, routes and source/dest checks.
+    """The snapshot after all `steps` of a plan: pod CIDRs, NodeRoutes, journals, routes and source/dest checks.
 
     A new NodeRoute has no uid, version or time of creation.
     """
     if not steps:
         return snapshot
     nodes, node_routes, instances = dict(snapshot.nodes), dict(snapshot.node_routes), dict(snapshot.instances)
+    reports = dict(snapshot.route_table_objects)
     targets: defaultdict[str, dict[Cidr, str | None]] = defaultdict(dict)
     for step in steps:
         match step:
@@ -38,10 +40,14 @@ def apply_steps(snapshot: Snapshot, steps: Sequence[Step]) -> Snapshot:
                 del node_routes[step.old.name]
             case DisableSourceDestCheck():
                 instances[step.instance_id] = with_check_off(instances[step.instance_id], step.interface_id)
+            case WriteRouteTableObject():
+                reports[step.report.id] = step.report
             case ChangeRoute():
                 targets[step.table_id][step.destination] = step.interface_id or None
     tables = {id_: with_routes(table, targets[id_]) for id_, table in snapshot.tables.items()}
-    return replace(snapshot, nodes=nodes, node_routes=node_routes, instances=instances, tables=tables)
+    return replace(
+        snapshot, nodes=nodes, node_routes=node_routes, route_table_objects=reports, instances=instances, tables=tables
+    )
 
 
 def with_routes(table: RouteTable, targets: Mapping[Cidr, str | None]) -> RouteTable:

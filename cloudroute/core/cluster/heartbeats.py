@@ -44,11 +44,12 @@ class Heartbeats:
 
     def judge(self, now: float) -> Pulse:
         """Say which gateways renew their Leases."""
-        now = min(now, self.last + QUIET_SECONDS)
-        fresh = frozenset([name for name, at in self.heard.items() if now - at < self.seconds])
-        return Pulse(fresh, self.seen is not None and now - self.start >= self.seconds)
+        counted = min(now, self.last + QUIET_SECONDS)
+        fresh = frozenset([name for name, at in self.heard.items() if counted < at + self.seconds])
+        end = self.start + self.seconds if self.seen is not None else float("inf")
+        return Pulse(fresh, judged=counted >= end, settled=now >= end)
 
     def next_change(self, now: float) -> float:
-        """Earliest time at which `judge` answers otherwise unless a Lease is renewed before; infinity for none."""
+        """Earliest time at which a gateway may fall silent or be judged unless a Lease is renewed before."""
         ends = [at + self.seconds for at in (self.start, *self.heard.values())]
         return min([end for end in ends if now < end <= self.last + QUIET_SECONDS], default=float("inf"))

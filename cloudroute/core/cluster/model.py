@@ -64,6 +64,18 @@ class Policy:
         """The families of a node's pod CIDRs, in order."""
         return tuple(dict.fromkeys(pool.family for pool in self.pools))
 
+    @property
+    def aggregates(self) -> tuple[Cidr, ...]:
+        """Destinations that each managed table shall route to a gateway: every pool, or its equal parts."""
+        if not self.gateways or self.leave:
+            return ()
+        parts, bits = self.gateway_routes, self.gateway_routes.bit_length() - 1
+        return tuple(
+            Cidr(pool.family, pool.base + part * (pool.size // parts), pool.length + bits)
+            for pool in self.pools
+            for part in range(parts)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Carryover:
@@ -74,8 +86,8 @@ class Carryover:
     settling: Mapping[tuple[str, str], float] = field(default_factory=dict, hash=False)
     """(table id or "" for the source/dest check, instance id) -> monotonic second since which all is in place."""
     draining: Mapping[tuple[str, Cidr | str], float] = field(default_factory=dict, hash=False)
-    """(table id, destination), or ("", name) of a leaving NodeRoute -> monotonic second since which no agent is told to
-    use it."""
+    """(table id, destination), ("", name) of a leaving NodeRoute, or ("gateway", name) of a former gateway -> monotonic
+    second since which nobody is told to use it."""
     stopped: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Name of a NodeRoute whose agent has stopped -> monotonic second since which that is known."""
     learned: Mapping[tuple[str, Family], int] = field(default_factory=dict, hash=False)
@@ -181,7 +193,7 @@ class ChangeRoute:
     destination: Cidr
     interface_id: str
     node: str
-    """Name of the node with that pod CIDR; "" when no node has it."""
+    """Name of the node with that pod CIDR, or of the gateway that an aggregate leads to; "" when there is none."""
     after: tuple[Key, ...] = ()
 
     @property

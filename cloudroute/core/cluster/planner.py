@@ -1,6 +1,6 @@
 """One snapshot in, one plan out.
 
-    route tables (tables) ── members and pod CIDRs (members, claims, ipam) ── slots in the tables (slots)
+    route tables (tables) ── members and pod CIDRs (members, claims, ipam) ── gateways (gateways) ── slots (slots)
         ── missing routes (diff) ── NodeRoutes (settling, draining) and routes (routes), now or later
         ── conditions and reports (publish), right for the steps that succeeded, or for all (effects)
 
@@ -16,10 +16,11 @@ from cloudroute.core.cluster import foreign_clusters, tables
 from cloudroute.core.cluster.diff import Comparison, diff, diff_table
 from cloudroute.core.cluster.draining import delete_node_routes, stopped_agents, withdraw
 from cloudroute.core.cluster.effects import apply_steps
+from cloudroute.core.cluster.gateways import place
 from cloudroute.core.cluster.members import identify
 from cloudroute.core.cluster.model import Carryover, ChangeRoute, Plan, Policy, Snapshot, Step, WriteNodeRoute
 from cloudroute.core.cluster.publish import publish
-from cloudroute.core.cluster.routes import change_routes
+from cloudroute.core.cluster.routes import change_routes, write_journals
 from cloudroute.core.cluster.settling import publish_members
 from cloudroute.core.cluster.slots import grant
 from cloudroute.core.cluster.tables import TableUse
@@ -48,13 +49,14 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     routes = change_routes(snapshot, found, agents, writes, departures.ready)
     steps: tuple[Step, ...] = (
         *found.membership.assign,
+        *write_journals(snapshot, found),
         *members.replaced,
         *writes.values(),
         *members.checks,
         *routes.steps,
-        *delete_node_routes(found.membership, writes, departures.ready, routes.steps),
+        *delete_node_routes(found.membership, writes, departures.ready, found.uses, routes.steps),
     )
-    drains = (*departures.drains, *routes.drains)
+    drains = (*found.placement.drains, *departures.drains, *routes.drains)
     carryover = Carryover(
         found.membership.ipam.cursors,
         members.settling,
@@ -64,11 +66,12 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     )
     plan = Plan(
         steps,
-        (*members.waits, *[drain.wait for drain in drains if drain.wait]),
+        (*found.placement.waits, *members.waits, *[drain.wait for drain in drains if drain.wait]),
         (
             *found.membership.notices,
             *agents.notices,
             *members.notices,
+            *found.placement.notices,
             *tables.notices(policy, found.uses, snapshot.refused),
             *foreign_clusters.notices(snapshot, policy),
         ),
@@ -86,7 +89,8 @@ def compare(snapshot: Snapshot, policy: Policy) -> Comparison:
     nodes = {} if policy.leave else snapshot.nodes
     membership = identify(replace(snapshot, nodes=nodes), policy, excluded, selection.table_of)
     grants = grant(uses, membership, policy)
-    return Comparison(policy, selection, membership, uses, grants, diff(uses, grants))
+    placement = place(snapshot, policy, membership, uses)
+    return Comparison(policy, selection, membership, uses, grants, diff(uses, grants), placement)
 
 
 def conclude(decision: Decision, snapshot: Snapshot) -> tuple[Step, ...]:

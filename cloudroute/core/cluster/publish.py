@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from cloudroute.core.cluster.diff import Comparison
+from cloudroute.core.cluster.gateways import journals
 from cloudroute.core.cluster.model import DeleteRouteTableObject, SetCondition, Snapshot, Step, WriteRouteTableObject
 from cloudroute.core.cluster.states import JOINING, SHOWN
 from cloudroute.core.cluster.tables import reports
@@ -75,7 +76,8 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
 
 
 def _reports(snapshot: Snapshot, found: Comparison) -> list[Step]:
-    wanted = reports(snapshot, found.uses)
+    entries = journals(snapshot, found.membership, found.uses, found.placement.holders)
+    wanted = reports(snapshot, found.uses, entries)
     steps: list[Step] = [
         WriteRouteTableObject(snapshot.route_table_objects.get(table_id), report)
         for table_id, report in wanted.items()

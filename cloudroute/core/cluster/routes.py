@@ -6,15 +6,17 @@ deletion. A deletion comes before the route that needs its entry.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cloudroute.core.cluster.diff import Comparison
 from cloudroute.core.cluster.draining import Drain, StoppedAgents, drain, journal
+from cloudroute.core.cluster.gateways import journals, unwritten
 from cloudroute.core.cluster.members import Departure, Member
-from cloudroute.core.cluster.model import ChangeRoute, Key, Snapshot, WriteNodeRoute
+from cloudroute.core.cluster.model import ChangeRoute, Key, Snapshot, WriteNodeRoute, WriteRouteTableObject
 from cloudroute.core.cluster.states import SHOWN, State
-from cloudroute.core.cluster.tables import TableUse
+from cloudroute.core.cluster.tables import TableUse, reports
 from cloudroute.types import Cidr
 
 Writes = Mapping[str, WriteNodeRoute]
@@ -48,8 +50,55 @@ def change_routes(
                 if not drains[-1].wait:
                     deletions.append(_delete(table_id, cidr, name))
         deletions += _of_departures(use, ready, writes)
-        steps += [*deletions, *_fill(found, use, deletions, writes)]
+        redirected, created, removed = _aggregates(snapshot, found, use, deletions, ready)
+        nodes = _fill(found, use, deletions, created, writes)
+        steps += [*redirected, *deletions, *created, *removed, *nodes]
     return RouteChanges(tuple(steps), tuple(drains))
+
+
+def write_journals(snapshot: Snapshot, found: Comparison) -> list[WriteRouteTableObject]:
+    """Write the aggregates that will be created into the RouteTable objects, where they are not there yet."""
+    planned = found.placement.holders
+    due = {
+        table_id: use
+        for table_id, use in found.uses.items()
+        if any(use.aggregates[to] is None and unwritten(snapshot, table_id, to) for to in planned.get(table_id, ()))
+    }
+    wanted = reports(snapshot, due, journals(snapshot, found.membership, due, planned))
+    return [WriteRouteTableObject(snapshot.route_table_objects.get(id_), report) for id_, report in wanted.items()]
+
+
+def _aggregates(
+    snapshot: Snapshot, found: Comparison, use: TableUse, deletions: Sequence[ChangeRoute], ready: Sequence[Departure]
+) -> tuple[list[ChangeRoute], list[ChangeRoute], list[ChangeRoute]]:
+    """Redirect, create and delete aggregates: redirections first, since a gateway's failure costs packets until then.
+
+    The journal comes before the route: after a crash in between, the route could not be told from others' routes. An
+    aggregate that is not wanted any more goes once all those are there that take its place.
+    """
+    table_id, holders = use.table.id, found.placement.holders.get(use.table.id, {})
+    redirected: list[ChangeRoute] = []
+    created: list[ChangeRoute] = []
+    removed: list[ChangeRoute] = []
+    complete = None not in use.aggregates.values()
+    leaving = {departure.record.spec.network_interface_id: departure.record.name for departure in ready}
+    entries = {
+        family: _entries(use.free(family), [s.key for s in deletions if s.destination.family == family])
+        for family in (() if complete else use.families)
+    }
+    for to, route in use.aggregates.items():
+        holder = holders.get(to)
+        if route is None:
+            if holder and entries[to.family]:
+                before: tuple[Key, ...] = (("report", table_id),) if unwritten(snapshot, table_id, to) else ()
+                after = (*before, *entries[to.family].pop())
+                created.append(ChangeRoute("create", table_id, to, holder.interface_id, holder.name, after))
+        elif holder:
+            if route.target != holder.interface_id:
+                redirected.append(ChangeRoute("replace", table_id, to, holder.interface_id, holder.name))
+        elif route.target in leaving or (complete and to not in found.policy.aggregates) or not use.managed:
+            removed.append(_delete(table_id, to, leaving.get(route.target, "")))
+    return redirected, created, removed
 
 
 def _without_slot(found: Comparison, use: TableUse) -> list[tuple[Cidr, Member | None]]:
@@ -86,12 +135,25 @@ def _delete(table_id: str, cidr: Cidr, name: str, after: tuple[Key, ...] = ()) -
     return ChangeRoute("delete", table_id, cidr, "", name, after)
 
 
-def _fill(found: Comparison, use: TableUse, deletions: Sequence[ChangeRoute], writes: Writes) -> Iterator[ChangeRoute]:
-    """Add routes to the members, in their order, as far as entries are free now or freed by a deletion before."""
+def _fill(
+    found: Comparison,
+    use: TableUse,
+    deletions: Sequence[ChangeRoute],
+    aggregates: Sequence[ChangeRoute],
+    writes: Writes,
+) -> Iterator[ChangeRoute]:
+    """Add routes to the members, in their order, as far as entries are free now or freed by a deletion before.
+
+    `aggregates`: those that are created, which take entries first.
+    """
     table_id, reserve = use.table.id, found.policy.route_reserve
     gaps = found.gaps[table_id]
+    reserved = Counter(step.destination.family for step in aggregates)
     entries = {
-        family: _entries(use.free(family) - reserve, [s.key for s in deletions if s.destination.family == family])
+        family: _entries(
+            use.free(family) - reserve - reserved[family],
+            [s.key for s in deletions if s.destination.family == family],
+        )
         for family in (use.families if gaps else ())
     }
     for index, gap in gaps.items():

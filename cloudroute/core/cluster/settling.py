@@ -67,8 +67,9 @@ def publish_members(snapshot: Snapshot, found: Comparison) -> Publication:
             if not settling.done:
                 native, subnet = _published(spec, native, subnet)
         old = record if record and record.name == member.name else None
-        if old is None or not _is_published(old.spec, member, native, subnet):
-            wanted = _spec(member, native, subnet)
+        gateway = member.name in found.placement.published
+        if old is None or old.spec.gateway != gateway or not _is_published(old.spec, member, native, subnet):
+            wanted = _spec(member, native, subnet, gateway=gateway)
             writes[member.name] = WriteNodeRoute(member.name, old, wanted, before.get(member.name, ()))
             notices.append(withdrawn(member, record, wanted, found.uses) if record else None)
     return Publication(
@@ -112,10 +113,11 @@ def _published(old: NodeRouteSpec | None, native: tuple[str, ...], subnet: str) 
     return native, subnet if subnet == old.subnet_id else ""
 
 
-def _spec(member: Member, native: tuple[str, ...], subnet: str) -> NodeRouteSpec:
+def _spec(member: Member, native: tuple[str, ...], subnet: str, *, gateway: bool) -> NodeRouteSpec:
     return NodeRouteSpec(
-        member.cidrs, member.node.node_ips, member.instance_id, member.interface_id, subnet, member.table_id, native
-    )
+        member.cidrs, member.node.node_ips, member.instance_id, member.interface_id, subnet, member.table_id, native,
+        gateway,
+    )  # fmt: skip
 
 
 def _is_published(old: NodeRouteSpec, member: Member, native: Sequence[str], subnet: str) -> bool:

@@ -1,14 +1,16 @@
 """Route tables: the managed ones, the routes in them that are ours, and their free entries.
 
 A route is ours if its destination is a node-sized part of a cluster CIDR and its target is an ENI of a known node or of
-a NodeRoute, or a deleted ENI (a blackhole). A blackhole to a stopped instance that is no node of ours is not ours. All
-other routes are foreign: counted, never touched.
+a NodeRoute, or a deleted ENI (a blackhole). A blackhole to a stopped instance that is no node of ours is not ours. The
+destination may also be an aggregate that is wanted, or is in the journal of the table's RouteTable object. All other
+routes are foreign: counted, never touched.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Set
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple, cast
 
@@ -16,6 +18,7 @@ from cloudroute.core.cluster.ipam import NodeSized
 from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.types import (
     CLUSTER_TAG,
+    Aggregate,
     Cidr,
     Family,
     FamilyUse,
@@ -41,6 +44,8 @@ class TableUse(NamedTuple):
     foreign: tuple[Cidr, ...]
     """Destinations of foreign routes, without prefix lists."""
     families: Mapping[Family, FamilyUse]
+    aggregates: Mapping[Cidr, Route | None] = {}
+    """Our routes to gateways by destination, None for one that is wanted and missing."""
 
     def limit(self, family: Family) -> int:
         """Entries that the table can hold."""
@@ -51,8 +56,9 @@ class TableUse(NamedTuple):
         return self.limit(family) - self.families[family].used
 
     def room_for_ours(self, family: Family) -> int:
-        """Entries that our routes may take in total."""
-        return self.limit(family) - self.families[family].foreign
+        """Entries that routes to nodes may take in total: aggregates come first."""
+        aggregates = sum([destination.family == family for destination in self.aggregates])
+        return self.limit(family) - self.families[family].foreign - aggregates
 
     @property
     def only_subnet(self) -> str:
@@ -146,28 +152,37 @@ def table_uses(
     seen: set[Cidr] = set()
     """Destinations known to be node-sized: all tables have mostly the same ones."""
     result = {}
-    node_sized = NodeSized(policy.pools, policy.node_mask)
+    node_sized, wanted = NodeSized(policy.pools, policy.node_mask), policy.aggregates
     for table_id in sorted(set(selection.table_ids) & set(snapshot.tables)):
         table, old = snapshot.tables[table_id], before.get(table_id) if before else None
+        managed = table_id in selection.managed
         if old and old.table is table:
-            ours, others = old.ours, old.foreign
+            ours, others, aggregates = old.ours, old.foreign, old.aggregates
             entries = {family: (fill.ours, fill.foreign) for family, fill in old.families.items()}
         else:
-            ours, foreign = _split(table, node_sized, seen, selection)
+            journal = {one.destination for one in journal_of(snapshot, table_id)}
+            ours, present, foreign = _split(table, node_sized, seen, selection, journal.union(wanted))
             seen.update(ours)
             others = tuple([destination for destination in foreign if isinstance(destination, Cidr)])
-            mine, taken = list(map(_FAMILY, ours)), _entries(table, foreign, snapshot.prefix_lists)
+            aggregates = {to: present.get(to) for to in wanted if managed and to not in others} | present
+            mine, taken = list(map(_FAMILY, (*ours, *present))), _entries(table, foreign, snapshot.prefix_lists)
             entries = {family: (mine.count(family), taken[family]) for family in policy.families}
         families = {family: _use(snapshot, table_id, family, *counted) for family, counted in entries.items()}
         subnets = tuple(sorted(users.get(table_id, ()), key=attrgetter("id")))
-        result[table_id] = TableUse(table, table_id in selection.managed, subnets, ours, others, families)
+        result[table_id] = TableUse(table, managed, subnets, ours, others, families, aggregates)
     return result
 
 
+def journal_of(snapshot: Snapshot, table_id: str) -> tuple[Aggregate, ...]:
+    """The aggregates of a table as its RouteTable object has them."""
+    report = snapshot.route_table_objects.get(table_id)
+    return tuple([one for use in report.families.values() for one in use.gateways]) if report else ()
+
+
 def _split(
-    table: RouteTable, node_sized: NodeSized, seen: Set[Cidr], selection: Selection
-) -> tuple[Mapping[Cidr, Route], list[Cidr | str]]:
-    """Our routes by destination, and the destinations of all foreign routes.
+    table: RouteTable, node_sized: NodeSized, seen: Set[Cidr], selection: Selection, aggregates: Set[Cidr]
+) -> tuple[Mapping[Cidr, Route], dict[Cidr, Route], list[Cidr | str]]:
+    """Our routes by destination, those of them to `aggregates` apart, and the destinations of all foreign routes.
 
     `seen`: destinations already found to be `node_sized`.
     """
@@ -180,13 +195,15 @@ def _split(
     # Sets of all destinations: they know their hashes, which would be computed anew to look each one up.
     unsized = set(table.routes).difference(seen, foreign)
     unsized = {to for to in unsized if isinstance(to, str) or to not in node_sized}
+    ours = dict(table.routes)  # nearly all of a large table is ours
+    present = {cast("Cidr", to): ours.pop(to) for to in sorted(unsized & aggregates)}
+    unsized.difference_update(present)
     if unsized:
         unsized.update(foreign)
         foreign = [destination for destination in table.routes if destination in unsized]
-    ours = dict(table.routes)  # nearly all of a large table is ours
     for destination in foreign:
         del ours[destination]
-    return cast("dict[Cidr, Route]", ours), foreign
+    return cast("dict[Cidr, Route]", ours), present, foreign
 
 
 def _entries(
@@ -229,18 +246,33 @@ def _learned(snapshot: Snapshot, table_id: str, family: Family, used: int, forei
 
 
 def excluded_ranges(policy: Policy, uses: Mapping[str, TableUse]) -> list[Cidr]:
-    """CIDRs that no node may get: reserved ranges, the VPC's own (its local routes), destinations of foreign routes."""
-    return [*policy.reserved, *{cidr for use in uses.values() for cidr in use.foreign}]
+    """CIDRs that no node may get: reserved ranges, the VPC's own (its local routes), destinations of foreign routes.
+
+    A route to an aggregate bars none, whoever made it: the routes to nodes are more specific.
+    """
+    barred = {cidr for use in uses.values() for cidr in use.foreign}
+    return [*policy.reserved, *barred.difference(policy.aggregates)]
 
 
-def reports(snapshot: Snapshot, uses: Mapping[str, TableUse]) -> dict[str, RouteTableObject]:
-    """RouteTable objects, by table id, of the tables that are managed or still have routes of ours."""
+def reports(
+    snapshot: Snapshot, uses: Mapping[str, TableUse], journals: Mapping[str, Sequence[Aggregate]]
+) -> dict[str, RouteTableObject]:
+    """RouteTable objects, by table id, of the tables that are managed or still have routes of ours.
+
+    `journals`: the aggregates of each table that has any, by destination.
+    """
     result = {}
     for table_id, use in uses.items():
         if use.managed or any(fill.ours for fill in use.families.values()):
             old = snapshot.route_table_objects.get(table_id)
             version, created = (old.version, old.created) if old else ("", "")
-            result[table_id] = RouteTableObject(table_id, version, use.table.vpc_id, use.subnets, use.families, created)
+            families = use.families
+            if journal := journals.get(table_id):
+                families = {
+                    family: replace(fill, gateways=tuple([one for one in journal if one.destination.family == family]))
+                    for family, fill in families.items()
+                }
+            result[table_id] = RouteTableObject(table_id, version, use.table.vpc_id, use.subnets, families, created)
     return result
 
 
@@ -253,8 +285,12 @@ def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tup
         def say(reason: str, message: str, said: dict[str, list[str]] = said) -> None:
             said.setdefault(reason, []).append(message)
 
+        if taken := [str(cidr) for cidr in use.foreign if cidr in policy.aggregates]:
+            say("GatewayRouteTaken", f"{', '.join(taken)}: routed by somebody else, so not by a gateway; left alone")
         inside = sorted(
-            cidr for cidr in use.foreign if any(pool.covers(cidr) and pool != cidr for pool in policy.pools)
+            cidr
+            for cidr in use.foreign
+            if cidr not in policy.aggregates and any(pool.covers(cidr) and pool != cidr for pool in policy.pools)
         )
         if inside:
             names = ", ".join(map(str, inside[:5])) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")

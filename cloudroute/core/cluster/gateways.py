@@ -1,0 +1,154 @@
+"""Gateways: which node each table's aggregates lead to.
+
+An aggregate is a route for a whole pool, or for an equal part of it. It catches what the VPC sends to pods that the
+table has no route of their own for. Its holder keeps it while it lives. Only then another one is chosen, of the nodes
+that are ready: they renew their Leases, which says that their kernels forward. A holder without a successor stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cloudroute.core.cluster.draining import NOTHING_STOPPED, Drain, drain
+from cloudroute.core.cluster.members import Member, Membership
+from cloudroute.core.cluster.model import Policy, Snapshot, Wait
+from cloudroute.core.cluster.states import State
+from cloudroute.core.cluster.tables import TableUse, journal_of
+from cloudroute.types import Aggregate, Cidr, Notice, Route
+
+LISTEN_SECONDS = 5.0
+"""Longest wait for a first heartbeat; one that is heard ends it."""
+
+
+class Placement(NamedTuple):
+    """The gateways of a plan."""
+
+    holders: Mapping[str, Mapping[Cidr, Member]] = {}
+    """By table and aggregate: the member that it shall lead to. Absent where it stays as it is."""
+    published: frozenset[str] = frozenset()
+    """Names of the members whose NodeRoutes say that they are gateways."""
+    drains: tuple[Drain, ...] = ()
+    """Timers of nodes that are no gateways any more."""
+    waits: tuple[Wait, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+def place(snapshot: Snapshot, policy: Policy, membership: Membership, uses: Mapping[str, TableUse]) -> Placement:
+    """Choose the gateway of each aggregate."""
+    members = membership.members
+    concerned = [m for m in members if m.node.gateway != "none" or (m.record and m.record.spec.gateway)]
+    tables = {table_id: use for table_id, use in uses.items() if use.aggregates}
+    if not concerned and not tables:
+        return Placement()
+    by_interface = {member.interface_id: member for member in members} if tables else {}
+    holding = {
+        by_interface[route.target].name
+        for use in tables.values()
+        for route in use.aggregates.values()
+        if route and route.target in by_interface
+    }
+    candidates = [member for member in concerned if _is_ready(member, snapshot)]
+    holders = _holders(snapshot, policy, tables, by_interface, candidates)
+    released = [m.name for m in concerned if m.node.gateway == "none" and m.name not in holding]
+    drains = tuple(
+        [
+            drain(snapshot, policy, NOTHING_STOPPED, ("gateway", name), f"{name} to end as a gateway")
+            for name in released
+        ]
+    )
+    done = {name for name, timer in zip(released, drains, strict=True) if not timer.wait}
+    vacant = [id_ for id_, use in tables.items() if None in use.aggregates.values()] if not candidates else []
+    return Placement(
+        holders,
+        frozenset([member.name for member in concerned]) - done,
+        drains,
+        (Wait(snapshot.now + LISTEN_SECONDS, "a gateway to be heard"),)
+        if vacant and not snapshot.pulse.settled
+        else (),
+        tuple(map(_no_gateway, vacant)) if snapshot.pulse.settled else (),
+    )
+
+
+def _is_ready(member: Member, snapshot: Snapshot) -> bool:
+    """Whether an aggregate may be given to a node: its agent was told, and has said that the kernel forwards."""
+    told = member.record is not None and member.record.spec.gateway
+    fit = member.node.gateway == "candidate" and member.state is State.ROUTABLE
+    runs = fit and snapshot.instances[member.instance_id].state == "running"
+    return told and runs and member.name in snapshot.pulse.fresh
+
+
+def _keeps(holder: Member, route: Route, snapshot: Snapshot) -> bool:
+    """Whether a holder lives and is still wanted."""
+    silent = snapshot.pulse.judged and holder.name not in snapshot.pulse.fresh
+    lives = not silent and not route.blackhole and holder.state is not State.DEAD
+    return lives and holder.node.gateway == "candidate"
+
+
+def _holders(
+    snapshot: Snapshot,
+    policy: Policy,
+    tables: Mapping[str, TableUse],
+    by_interface: Mapping[str, Member],
+    candidates: Sequence[Member],
+) -> dict[str, dict[Cidr, Member]]:
+    """Those that stay, then for each other aggregate a candidate in the table's zone, of these the least loaded."""
+    holders: dict[str, dict[Cidr, Member]] = {table_id: {} for table_id in tables}
+    load: Counter[str] = Counter()
+    vacant: list[tuple[str, Cidr]] = []
+    wanted = frozenset(policy.aggregates)
+    for table_id, use in tables.items():
+        for destination, route in use.aggregates.items():
+            holder = by_interface.get(route.target) if route else None
+            if destination not in wanted or not use.managed:
+                continue
+            if route and holder and _keeps(holder, route, snapshot):
+                holders[table_id][destination] = holder
+                load[holder.name] += 1
+            else:
+                vacant.append((table_id, destination))
+    for table_id, destination in vacant if candidates else ():
+        zones = {subnet.zone for subnet in tables[table_id].subnets}
+        best = min(candidates, key=lambda one: (snapshot.instances[one.instance_id].zone not in zones, load[one.name]))
+        holders[table_id][destination] = best
+        load[best.name] += 1
+    return holders
+
+
+def journals(
+    snapshot: Snapshot,
+    membership: Membership,
+    uses: Mapping[str, TableUse],
+    holders: Mapping[str, Mapping[Cidr, Member]],
+) -> dict[str, tuple[Aggregate, ...]]:
+    """The aggregates of each table that has any, as its RouteTable object shall have them, by destination.
+
+    Each names the node that its route leads to; the node that it shall lead to before there is one; or, where the route
+    leads to a node that has left, the last that was known.
+    """
+    tables = {table_id: use for table_id, use in uses.items() if use.aggregates}
+    names = {member.interface_id: member.name for member in membership.members} if tables else {}
+    result = {}
+    for table_id, use in tables.items():
+        last, planned = dict(journal_of(snapshot, table_id)), holders.get(table_id, {})
+        nodes = {
+            to: names.get(route.target, last.get(to, "")) if route else planned[to].name
+            for to, route in use.aggregates.items()
+            if route or to in planned
+        }
+        result[table_id] = tuple(sorted(Aggregate(to, name) for to, name in nodes.items() if name))
+    return result
+
+
+def unwritten(snapshot: Snapshot, table_id: str, destination: Cidr) -> bool:
+    """Whether the journal of a table lacks an aggregate."""
+    return all(one.destination != destination for one in journal_of(snapshot, table_id))
+
+
+def _no_gateway(table_id: str) -> Notice:
+    words = (
+        "no node that --gateway-nodes selects renews its Lease, so no gateway is in this table: see whether such nodes "
+        "are Ready, and what their agents say"
+    )
+    return Notice("RouteTable", table_id, "", "NoGateway", words)

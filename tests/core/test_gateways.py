@@ -1,0 +1,302 @@
+"""Aggregates: a route of each table for a whole pool, to a gateway that knows every node."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudroute.core.cluster.model import ChangeRoute, Policy, WriteRouteTableObject
+from cloudroute.core.cluster.planner import decide
+from cloudroute.types import Aggregate, Cidr, GatewayRole, Pulse
+from tests.core.world import DUAL, POLICY, World
+
+GATEWAYS = replace(POLICY, gateways=True)
+POOL = POLICY.pools[0]
+
+
+def world_with(*zones_of_gateways: str, policy: Policy = GATEWAYS, limit: int = 50, others: int = 2) -> World:
+    """A settled world of three zones: gateways in these zones, and other nodes in each zone."""
+    world = World(policy, limit=limit)
+    for zone in zones_of_gateways:
+        world.join(zone, f"gw-{zone}{len(world.nodes)}", gateway="candidate")
+    for number in range(others * len(world.zones)):
+        world.join(world.zones[number % len(world.zones)])
+    world.settle()
+    return world
+
+
+def holder(world: World, table: str, destination: Cidr = POOL) -> str:
+    """Name of the node that an aggregate leads to; "" without a route."""
+    route = world.tables[table].routes.get(destination)
+    names = {record.spec.network_interface_id: name for name, record in world.records.items()}
+    return names[route.target] if route else ""
+
+
+def holders(world: World, destination: Cidr = POOL) -> list[str]:
+    return [holder(world, table, destination) for table in sorted(world.tables)]
+
+
+def change(world: World, name: str, role: GatewayRole) -> None:
+    world.nodes[name] = replace(world.nodes[name], gateway=role)
+
+
+def test_each_table_has_one_route_for_the_pool_to_a_gateway_of_its_zone() -> None:
+    world = world_with("a", "b", "c")
+    assert holders(world) == ["gw-a0", "gw-b1", "gw-c2"]
+    assert world.counts()["create"] == 3 * 9 + 3
+    assert [world.reports[table].families["ipv4"].gateways for table in sorted(world.tables)] == [
+        (Aggregate(POOL, "gw-a0"),),
+        (Aggregate(POOL, "gw-b1"),),
+        (Aggregate(POOL, "gw-c2"),),
+    ]
+
+
+def test_a_settled_world_does_nothing_more() -> None:
+    world = world_with("a", "b")
+    world.log.clear()
+    world.settle()
+    assert world.log == []
+
+
+def test_a_zone_without_a_gateway_gets_the_one_with_fewest_aggregates() -> None:
+    assert sorted(holders(world_with("a", "a"))) == ["gw-a0", "gw-a0", "gw-a1"]
+
+
+def test_parts_of_a_pool_are_spread_over_gateways() -> None:
+    world = world_with("a", "a", policy=replace(GATEWAYS, gateway_routes=4))
+    halves = ["100.64.0.0/18", "100.64.64.0/18", "100.64.128.0/18", "100.64.192.0/18"]
+    assert [holder(world, "rtb-a", Cidr.parse(half)) for half in halves] == ["gw-a0", "gw-a1", "gw-a0", "gw-a1"]
+
+
+def test_both_families_have_their_aggregates() -> None:
+    world = world_with("a", policy=replace(DUAL, gateways=True))
+    assert holders(world, DUAL.pools[1]) == ["gw-a0"] * 3 == holders(world)
+
+
+def test_the_journal_is_written_before_the_route() -> None:
+    world = world_with("a")
+    for step in world.log:
+        if isinstance(step, ChangeRoute) and step.destination == POOL:
+            assert step.after == (("report", step.table_id),)
+    first = next(n for n, step in enumerate(world.log) if isinstance(step, ChangeRoute) and step.destination == POOL)
+    journal = world.log[first - 1]
+    assert isinstance(journal, WriteRouteTableObject)
+    assert journal.report.families["ipv4"].gateways == (Aggregate(POOL, "gw-a0"),)
+
+
+def test_without_the_flag_nothing_is_published_or_routed() -> None:
+    world = world_with("a", policy=POLICY)
+    assert holders(world) == ["", "", ""]
+    change(world, "gw-a0", "none")  # as the projection says without the flag
+    world.settle()
+    assert not any(record.spec.gateway for record in world.records.values())
+
+
+def test_a_candidate_is_routed_to_only_once_it_renews_its_lease() -> None:
+    world = World(GATEWAYS, zones="a")
+    world.join("a", "gw", gateway="candidate")
+    world.silent.add("gw")
+    world.settle()
+    assert world.spec("gw").gateway
+    assert holders(world) == [""]
+    assert {notice.reason for notice in world.cycle().plan.notices} == {"NoGateway"}
+    world.silent.clear()
+    world.settle()
+    assert holders(world) == ["gw"]
+
+
+@pytest.mark.parametrize("how", ["silent", "terminated", "stopped", "cordoned", "deselected", "deleted"])
+def test_a_holder_that_fails_or_leaves_is_replaced_by_one_call_for_each_aggregate(how: str) -> None:
+    world = world_with("a", "b")
+    node = world.nodes["gw-a0"]
+    before = holders(world)
+    world.log.clear()
+    match how:
+        case "silent":
+            world.silent.add("gw-a0")
+        case "terminated" | "stopped":
+            world.state(node.instance_id, "terminated" if how == "terminated" else "stopped")
+        case "cordoned" | "deselected":
+            change(world, "gw-a0", "retiring" if how == "cordoned" else "none")
+        case "deleted":
+            del world.nodes["gw-a0"]
+    world.cycle()
+    assert holders(world) == ["gw-b1"] * 3
+    moved = [step for step in world.log if isinstance(step, ChangeRoute) and step.destination == POOL]
+    assert [step.verb for step in moved] == ["replace"] * before.count("gw-a0")
+    assert world.log.index(moved[0]) == min(n for n, step in enumerate(world.log) if isinstance(step, ChangeRoute)), (
+        "a failover waits for no other route"
+    )
+    world.settle()
+    assert holders(world) == ["gw-b1"] * 3
+
+
+def test_a_holder_without_a_successor_stays() -> None:
+    world = world_with("a")
+    for role in ("retiring", "none"):
+        change(world, "gw-a0", role)
+        world.settle()
+        assert holders(world) == ["gw-a0"] * 3
+        assert world.spec("gw-a0").gateway
+    world.silent.add("gw-a0")
+    world.settle()
+    assert holders(world) == ["gw-a0"] * 3
+
+
+def test_nobody_is_replaced_while_heartbeats_are_not_judged() -> None:
+    world = world_with("a", "b")
+    blind = replace(world.snapshot(), pulse=Pulse(frozenset({"gw-b1"})))
+    assert decide(blind, GATEWAYS).plan.empty
+
+
+def test_a_gateway_that_is_back_does_not_take_its_routes_back() -> None:
+    world = world_with("a", "b")
+    world.silent.add("gw-a0")
+    world.settle()
+    world.silent.clear()
+    world.settle()
+    assert holders(world) == ["gw-b1"] * 3
+
+
+def test_a_former_gateway_forwards_for_the_drain_time() -> None:
+    world = world_with("a", "b")
+    change(world, "gw-a0", "none")
+    world.cycle()
+    began = world.now
+    assert world.spec("gw-a0").gateway
+    world.settle()
+    assert not world.spec("gw-a0").gateway
+    assert world.now >= began + GATEWAYS.drain_seconds
+
+
+def test_a_departed_holder_without_a_successor_takes_its_aggregates_along() -> None:
+    world = world_with("a")
+    del world.nodes["gw-a0"]
+    world.settle()
+    assert holders(world) == ["", "", ""]
+    assert "gw-a0" not in world.records
+    assert all(not use.gateways for report in world.reports.values() for use in report.families.values())
+
+
+def test_aggregates_come_off_a_tables_room() -> None:
+    world = world_with("a", limit=6)  # the local route, the aggregate, and four of seven nodes
+    assert [len(world.ours(table)) for table in sorted(world.tables)] == [5, 5, 5]
+
+
+def test_a_node_yields_its_entry_of_a_full_table() -> None:
+    world = world_with("a", policy=POLICY, limit=6)
+    assert holders(world) == ["", "", ""]
+    world.policy = GATEWAYS
+    world.settle()
+    assert holders(world) == ["gw-a0"] * 3
+    assert max(world.highest.values()) == 6
+
+
+def test_a_reserve_for_others_keeps_no_gateway_out() -> None:
+    world = world_with("a", policy=replace(POLICY), limit=6)
+    world.policy = replace(GATEWAYS, route_reserve=2)
+    world.settle()
+    assert holders(world) == ["gw-a0"] * 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 8), (8, 1), (2, 4)])
+def test_another_number_of_parts_never_leaves_a_pool_uncovered(before: int, after: int) -> None:
+    world = world_with("a", policy=replace(GATEWAYS, gateway_routes=before), limit=20)
+    world.policy = replace(GATEWAYS, gateway_routes=after)
+    for _ in range(6):
+        world.cycle()
+        for table in world.tables.values():
+            covered = {to for to in table.routes if isinstance(to, Cidr) and to.length < 24 and POOL.covers(to)}
+            assert sum(cidr.size for cidr in covered) >= POOL.size
+    world.settle()
+    for name in world.tables:
+        wide = [Cidr.parse(to) for to in world.ours(name) if Cidr.parse(to).length < 24]
+        assert sorted(wide) == list(world.policy.aggregates)
+
+
+def test_without_the_flag_again_all_aggregates_go() -> None:
+    world = world_with("a", "b")
+    world.policy = POLICY
+    for name in ("gw-a0", "gw-b1"):
+        change(world, name, "none")
+    world.settle()
+    assert holders(world) == ["", "", ""]
+    assert not any(record.spec.gateway for record in world.records.values())
+    assert all(not use.gateways for report in world.reports.values() for use in report.families.values())
+
+
+def test_cleanup_removes_aggregates() -> None:
+    world = world_with("a")
+    world.policy = replace(GATEWAYS, leave=True)
+    world.settle()
+    assert all(not world.ours(table) for table in world.tables)
+
+
+def test_a_route_of_others_for_the_pool_is_left_alone_and_told() -> None:
+    world = World(GATEWAYS)
+    world.foreign("rtb-a", str(POOL), "tgw-1")
+    world.join("a", "gw", gateway="candidate")
+    for zone in "bc":
+        world.join(zone)
+    world.settle()
+    assert world.tables["rtb-a"].routes[POOL].target == "tgw-1"
+    assert [holder(world, table) for table in ("rtb-b", "rtb-c")] == ["gw", "gw"]
+    (notice,) = world.cycle().plan.notices
+    assert (notice.name, notice.reason) == ("rtb-a", "GatewayRouteTaken")
+
+
+def test_a_journalled_destination_that_others_route_now_is_theirs() -> None:
+    world = world_with("a")
+    world.remove("rtb-a", str(POOL))
+    world.foreign("rtb-a", str(POOL), "nat-1")
+    world.settle()
+    assert world.tables["rtb-a"].routes[POOL].target == "nat-1"
+
+
+def test_a_deleted_aggregate_is_made_again() -> None:
+    world = world_with("a")
+    world.remove("rtb-b", str(POOL))
+    world.settle()
+    assert holders(world) == ["gw-a0"] * 3
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_route_for_a_pool_or_a_part_bars_no_pod_cidr(parts: int) -> None:
+    policy = replace(GATEWAYS, gateway_routes=parts)
+    world = World(policy)
+    for part in policy.aggregates:
+        world.foreign("rtb-a", str(part), "tgw-1")
+    node = world.join("a")
+    world.settle()
+    assert len(world.nodes[node.name].pod_cidrs) == 1
+    assert world.plan().free[POOL] == 255
+
+
+def test_a_successor_finds_the_same_plan() -> None:
+    world = world_with("a", "b")
+    world.silent.add("gw-a0")
+    world.restart()
+    world.settle()
+    assert holders(world) == ["gw-b1"] * 3
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["silent", "heard", "retiring", "candidate", "none"])))
+)
+def test_a_table_never_loses_its_gateway_while_a_candidate_lives(history: list[tuple[str, str]]) -> None:
+    world = world_with("a", "b", "c", others=0)
+    names = {"a": "gw-a0", "b": "gw-b1"}  # gw-c2 lives all the time
+    for who, what in history:
+        match what:
+            case "silent":
+                world.silent.add(names[who])
+            case "heard":
+                world.silent.discard(names[who])
+            case "retiring" | "candidate" | "none":
+                change(world, names[who], what)
+        world.cycle()
+        for name in holders(world):
+            assert name == "gw-c2" or (name not in world.silent and world.nodes[name].gateway == "candidate")
+    world.settle()
