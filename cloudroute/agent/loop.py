@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import structlog
 
-from cloudroute.agent.report import Report, Reporter
+from cloudroute.agent.gateway import Heartbeat
+from cloudroute.agent.report import NO_POOL, Report, Reporter
 from cloudroute.agent.sync import Done, Sync
 from cloudroute.config import AgentSettings
 from cloudroute.core.node.conflist import conflist
@@ -42,6 +43,8 @@ DEBOUNCE_SECONDS = 0.02
 REVERTED_SECONDS = 0.5
 """The same right after a repair: another program keeps reverting our entries, so repairs slow down."""
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
+LATE_SECONDS = 60.0
+"""Seconds for which a turn may last or be overdue before the loop counts as hanging."""
 
 
 class Turn(NamedTuple):
@@ -62,9 +65,10 @@ class Loop:
         clock: Clock,
         telemetry: AgentTelemetry,
         reporter: Reporter,
+        heartbeat: Heartbeat,
     ) -> None:
         self._settings, self._agents, self._kernel = settings, agents, kernel
-        self._clock, self._telemetry, self._reporter = clock, telemetry, reporter
+        self._clock, self._telemetry, self._reporter, self._heartbeat = clock, telemetry, reporter, heartbeat
         self._builder = DesiredStateBuilder(
             AgentPolicy(
                 pools=settings.cluster_cidr,
@@ -111,7 +115,7 @@ class Loop:
             if stop.is_set() or ended(turn):
                 return turn
             pause = turn.due - self._clock.monotonic()
-            self._telemetry.beat("loop", max(pause, 0) + 60)
+            self._telemetry.beat("loop", max(pause, 0) + LATE_SECONDS)
             self._wake.wait(max(pause, 0))
             if not stop.is_set():
                 stop.wait(self._debounce())
@@ -127,6 +131,7 @@ class Loop:
     def turn(self) -> Turn:
         """Read the marked kinds, write the differences, and report."""
         start = self._clock.monotonic()
+        self._heartbeat.expect(start + LATE_SECONDS)
         if start >= min(self._resync_due, self._retry_due):
             self.sync.mark(KINDS)
             self._host_stale = True
@@ -142,7 +147,9 @@ class Loop:
             log.info("sync", did=str(done), repair=foreign, seconds=round(now - start, 4))
             if foreign:
                 self._repaired = now
-        return Turn(report, self._next(report, now))
+        due = self._next(report, now)
+        self._heartbeat.say(report.own if report.transit else None, max(due, now) + LATE_SECONDS)
+        return Turn(report, due)
 
     def _work(self) -> tuple[Report, Done]:
         """Pass through the states of `core.node.startup`, up to the first that can't be left."""
@@ -233,10 +240,10 @@ class Loop:
             searched=searched,
             leases=self._kernel.leases_of_others(),
         )
+        failures = self.sync.failures(AgentState.PROGRAMMING.writes)
         if obstacle is None:
             self._served = True
-            if words := self.sync.failures(AgentState.PROGRAMMING.writes):
-                obstacle = Obstacle("PeersFailed", words)
+            obstacle = Obstacle("PeersFailed", failures) if failures else self._gateway_obstacle(own)
         state = AgentState.PROGRAMMING
         if self._served:
             state = AgentState.SERVING
@@ -245,7 +252,15 @@ class Loop:
             if words := self.sync.failures(AgentState.SERVING.writes):
                 obstacle = Obstacle("ConflistFailed", words)
         self._log_problems(wanted)
-        return Report.of(state, own, wanted, obstacle), done
+        return Report.of(state, own, wanted, obstacle, transit=bool(wanted.tables["rules"]) and not failures), done
+
+    def _gateway_obstacle(self, own: NodeRoute) -> Obstacle | None:
+        if not own.spec.gateway or self._settings.cluster_cidr:
+            return None
+        words = (
+            "this gateway forwards nothing, since it does not know the pools: give it the controller's --cluster-cidr"
+        )
+        return Obstacle(NO_POOL, [words])
 
     # --- logs and metrics -------------------------------------------------------------------
 
@@ -261,7 +276,10 @@ class Loop:
         if report.state is AgentState.LISTING:
             return self._resync_due
         if report.ready:
-            self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
+            if report.message:
+                self._changes.say("report", "ready", warning=True, reason=report.reason, problem=report.message)
+            else:
+                self._changes.say("report", "ready", path=report.path, mtu=report.mtu)
             self._telemetry.ready()
             self._failures, self._retry_due = 0, float("inf")
             return self._resync_due

@@ -1,15 +1,17 @@
 """The agent's process: its threads, and its shutdown.
 
-Main thread: supervision. Loop thread: all decisions and all writes to the kernel. Status thread: the only write to
-Kubernetes. Reflectors, and the threads that listen to the kernel, only mark kinds to read. A thread that dies ends the
-process. The kernel always stays as it is: pods keep running, and the next process takes over the entries it finds.
-On a signal the last status says that the agent has stopped: the controller then keeps the routes that this node uses.
+Main thread: supervision. Loop thread: all decisions and all writes to the kernel. Two threads write to Kubernetes: one
+the status, one the Lease of a gateway. Reflectors, and the threads that listen to the kernel, only mark kinds to read.
+A thread that dies ends the process. The kernel always stays as it is: pods keep running, and the next process takes
+over the entries it finds. On a signal the last status says that the agent has stopped: the controller then keeps the
+routes that this node uses. A gateway's Lease is just renewed no more.
 """
 
 from __future__ import annotations
 
 import threading
 
+from cloudroute.agent.gateway import Heartbeat
 from cloudroute.agent.loop import Loop, Turn
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
@@ -36,7 +38,8 @@ class Agent:
         self._settings, self._agents, self._kernel = settings, agents, kernel
         self._clock, self._telemetry = clock, telemetry
         self._reporter = Reporter(agents, clock)
-        self._loop = Loop(settings, agents, kernel, clock, telemetry, self._reporter)
+        self._heartbeat = Heartbeat(agents, clock)
+        self._loop = Loop(settings, agents, kernel, clock, telemetry, self._reporter, self._heartbeat)
         self._failure: BaseException | None = None
         self._last: Turn | None = None
         self._ended = threading.Event()
@@ -48,6 +51,8 @@ class Agent:
         self._kernel.listen(self._loop.wake)
         self._agents.start(self._loop.wake)
         self._reporter.start()
+        if not self._settings.once:
+            self._heartbeat.start()
         threading.Thread(target=self._work, name="loop", daemon=True).start()
         deadline = self._clock.monotonic() + PATIENCE_SECONDS if self._settings.once else float("inf")
         try:
@@ -59,6 +64,7 @@ class Agent:
             self._loop.wake()
         while not self._ended.wait(END_SECONDS):
             self._check_threads()
+        self._heartbeat.stop()
         if self._failure:
             raise self._failure
         if not self._settings.once and self._last:
@@ -80,8 +86,9 @@ class Agent:
     def _check_threads(self) -> None:
         if thread := self._agents.dead() or self._kernel.dead():
             raise CloudrouteError(f"the thread {thread} has ended, its error is above: this process ends, too")
-        if not self._reporter.thread.is_alive():
-            raise CloudrouteError("the thread status has ended, its error is above: this process ends, too")
+        for own in (self._reporter.thread, *([] if self._settings.once else [self._heartbeat.thread])):
+            if not own.is_alive():
+                raise CloudrouteError(f"the thread {own.name} has ended, its error is above: this process ends, too")
 
     def _work(self) -> None:
         def ended(turn: Turn) -> bool:

@@ -33,6 +33,8 @@ SPREAD_SECONDS = 0.01
 FIRST_RETRY, LAST_RETRY = 0.5, 60.0
 READY = "Ready"
 """Reason of a node on which all is in place."""
+NO_POOL = "GatewayNoPool"
+"""Reason of a gateway that does not know the pools: all is in place but transit, so it is ready."""
 MOST_WORDS = 1024
 """Longest message in characters: the limit of the CRD."""
 _TRANSITIONS = ("ready", "reason", "observedGeneration", "mtu", "path")
@@ -47,22 +49,33 @@ class Report:
     reason: str = ""
     """One CamelCase word; "" in AgentState.LISTING."""
     message: str = ""
-    """The problem and its remedy; "" while ready."""
+    """The problem and its remedy; "" for the reason Ready."""
     path: NodePath | None = None
     paths: Mapping[Path, int] = field(default_factory=dict)
     mtu: int = 0
+    transit: bool = False
+    """Whether the node forwards packets of the VPC to the pods of all other nodes."""
 
     @classmethod
-    def of(cls, state: AgentState, own: NodeRoute, wanted: DesiredState, obstacle: Obstacle | None = None) -> Report:
+    def of(
+        cls,
+        state: AgentState,
+        own: NodeRoute,
+        wanted: DesiredState,
+        obstacle: Obstacle | None = None,
+        *,
+        transit: bool = False,
+    ) -> Report:
         """Return the report of a node whose kernel was programmed; the message is the obstacle's first three words."""
         reason, words = obstacle or (READY, ())
         more = f" (and {len(words) - 3} more)" if len(words) > 3 else ""
-        return cls(state, own, reason, "; ".join(words[:3]) + more, wanted.path, wanted.paths, wanted.mtu)
+        message = "; ".join(words[:3]) + more
+        return cls(state, own, reason, message, wanted.path, wanted.paths, wanted.mtu, transit)
 
     @property
     def ready(self) -> bool:
-        """Whether all is in place."""
-        return self.reason == READY
+        """Whether all is in place that pods need."""
+        return self.reason in (READY, NO_POOL)
 
     @property
     def why(self) -> str:

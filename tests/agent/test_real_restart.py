@@ -10,6 +10,7 @@ import pytest
 
 from cloudroute.adapters.kernel import HostKernel
 from cloudroute.agent.cleanup import clean
+from cloudroute.agent.gateway import Heartbeat
 from cloudroute.agent.loop import Loop
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
@@ -92,7 +93,7 @@ def loop(kernel: Mortal, conf_dir: Path, *routes: NodeRoute) -> Loop:
     agents, clock = MemoryAgents(), FakeClock()
     agents.node_routes.objects = {route.name: route for route in routes}
     settings = AgentSettings(node_name="n1", cluster_cidr=POOLS, cni_conf_dir=str(conf_dir / "net.d"))
-    return Loop(settings, agents, kernel, clock, AgentTelemetry(), Reporter(agents, clock))
+    return Loop(settings, agents, kernel, clock, AgentTelemetry(), Reporter(agents, clock), Heartbeat(agents, clock))
 
 
 def state(kernel: Mortal, loop_: Loop) -> dict[Kind, dict[Any, Any]]:

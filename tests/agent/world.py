@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cloudroute.agent.gateway import Heartbeat
 from cloudroute.agent.loop import Loop
 from cloudroute.agent.report import Report, Reporter
 from cloudroute.config import AgentSettings
@@ -294,7 +295,10 @@ class Node:
         self.kernel.life = float("inf")
         self.reporter = Reporter(self.agents, self.clock)
         self.telemetry = AgentTelemetry(self.kernel.peer_bytes, self.clock.monotonic)
-        self.loop = Loop(self.settings, self.agents, self.kernel, self.clock, self.telemetry, self.reporter)
+        self.heartbeat = Heartbeat(self.agents, self.clock)
+        self.loop = Loop(
+            self.settings, self.agents, self.kernel, self.clock, self.telemetry, self.reporter, self.heartbeat
+        )
         self.kernel.listen(self.loop.wake)
 
     def turn(self) -> Report:

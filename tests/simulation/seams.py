@@ -21,6 +21,7 @@ import cloudroute.adapters.kube.events as kube_events
 import cloudroute.adapters.kube.reflector as reflector
 import cloudroute.adapters.kube.stores as stores
 import cloudroute.adapters.kube.transport as transport
+import cloudroute.agent.gateway as gateway
 import cloudroute.agent.loop as agent_loop
 import cloudroute.agent.process as agent_process
 import cloudroute.agent.report as report
@@ -36,7 +37,7 @@ from tests.simulation import threads
 from tests.simulation.api import Pool
 from tests.simulation.scheduler import Scheduler, VirtualClock
 
-WAITING = (kube_events, reflector, stores, agent_loop, agent_process, report, apply, lease, loop, process)
+WAITING = (kube_events, reflector, stores, agent_loop, agent_process, gateway, report, apply, lease, loop, process)
 CHANCES = (reflector, agent_loop, report, backoff, lease)
 CONTROLLER_GLANCE, AGENT_GLANCE, STANDBY = 1.0, 60.0, 3.0
 """Seconds between two checks of a process' threads, and between two reads of the Lease by a standby.
