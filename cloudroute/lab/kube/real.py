@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -53,17 +53,24 @@ class RealKubeApi(RemoteCluster):
 
     Users are "admin" (all rights), "controller", and those of `add_user`. Objects are accessed as the administrator.
     `address` is where remote clients reach it, at the same port, by a relay to the loopback: the server advertises this
-    address, and its certificate covers it.
+    address, and its certificate covers it. `flags` are further ones of the server, without their dashes.
     """
 
-    def __init__(self, assets: Path | None = None, *, control_plane: bool = False, address: str = "") -> None:
+    def __init__(
+        self,
+        assets: Path | None = None,
+        *,
+        control_plane: bool = False,
+        address: str = "",
+        flags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         binaries = CONTROL_PLANE if control_plane else BINARIES
         found = assets or find_assets(binaries)
         if found is None:
             raise FileNotFoundError(f"{', '.join(binaries)} are not there: run tests/tools/kube-assets.sh")
         self._assets = found
         self._control_plane = control_plane
-        self._address = address
+        self._address, self._flags = address, flags
         self._folder = Path(tempfile.mkdtemp(prefix="cloudroute-kube-"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd_url = ""
@@ -150,7 +157,7 @@ class RealKubeApi(RemoteCluster):
         else:
             # No controller manager creates the ServiceAccounts that this plugin requires of each pod.
             flags["disable-admission-plugins"] = "ServiceAccount"
-        self._run("kube-apiserver", flags, self._is_ready)
+        self._run("kube-apiserver", {**flags, **self._flags}, self._is_ready)
 
     def compact(self) -> None:
         """Compact etcd up to now: watches and lists of ConfigMaps can't resume from earlier versions."""
