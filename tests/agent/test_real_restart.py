@@ -14,7 +14,7 @@ from cloudroute.agent.gateway import Heartbeat
 from cloudroute.agent.loop import Loop
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
-from cloudroute.dataplane import KINDS, Kind
+from cloudroute.dataplane import KINDS, TRANSIT_TABLE, Kind
 from cloudroute.ports import KindDriver
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import NodeRoute
@@ -23,7 +23,8 @@ from tests.clock import FakeClock
 from tests.hosts import Namespace, require_cni, require_netns, require_nftables
 
 WORLD = (node_route(1, TABLES), node_route(2, TABLES), node_route(3), node_route(4, ips=["fd01::4"]))
-CHANGED = (node_route(1, TABLES), node_route(2), node_route(3, TABLES), node_route(6))
+CHANGED = (node_route(1, TABLES, gateway=True), node_route(2), node_route(3, TABLES), node_route(6))
+"""Other peers and paths; and the node is a gateway now."""
 
 
 class MortalTable:
@@ -125,6 +126,7 @@ def test_killed_after_any_entry_of_a_first_run(kernel: Mortal, tmp_path: Path) -
 
 
 def test_killed_after_any_entry_of_a_change(kernel: Mortal, tmp_path: Path) -> None:
+    finish(kernel, tmp_path, *CHANGED)  # whose sysctls stay
     finish(kernel, tmp_path, *WORLD)
     steps, whole = finish(kernel, tmp_path, *CHANGED)
     assert steps > 10
@@ -134,6 +136,21 @@ def test_killed_after_any_entry_of_a_change(kernel: Mortal, tmp_path: Path) -> N
         with pytest.raises(Killed):
             loop(kernel, tmp_path, *CHANGED).turn()
         assert finish(kernel, tmp_path, *CHANGED)[1] == whole, f"killed after {life} entries"
+
+
+def test_killed_after_any_entry_of_a_change_back(kernel: Mortal, tmp_path: Path) -> None:
+    """The node is a gateway no longer. Its rules go first, so that no packet is led to an incomplete table."""
+    finish(kernel, tmp_path, *CHANGED)
+    steps, whole = finish(kernel, tmp_path, *WORLD)
+    for life in range(steps):
+        finish(kernel, tmp_path, *CHANGED)
+        kernel.life, kernel.spent = life, 0
+        with pytest.raises(Killed):
+            loop(kernel, tmp_path, *WORLD).turn()
+        rules = kernel.tables["rules"].read(())
+        transit = [key for key in kernel.tables["routes"].read(()) if key.table == TRANSIT_TABLE]
+        assert not rules or len(transit) == 8, f"killed after {life} entries"
+        assert finish(kernel, tmp_path, *WORLD)[1] == whole, f"killed after {life} entries"
 
 
 def test_cleanup_leaves_nothing_and_says_what_it_removed(kernel: Mortal, tmp_path: Path) -> None:
