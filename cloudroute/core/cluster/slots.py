@@ -7,9 +7,9 @@ node: all of its families that can be routed, or none.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, filterfalse, islice
+from itertools import filterfalse, islice
 
 from cloudroute.core.cluster.members import Member, Membership
 from cloudroute.core.cluster.model import Policy
@@ -32,8 +32,8 @@ class _Candidates:
     """Facts about the members that each table needs, by index; computed once."""
 
     def __init__(self, membership: Membership, policy: Policy) -> None:
-        self.members, self._index_of = membership.members, membership.index_of
         members, every = membership.members, policy.families
+        self.members, self.neighbours, self._index_of = members, membership.neighbours, membership.index_of
         self.families: list[Families] = [
             every if len(member.routed) == len(every) else tuple([cidr.family for cidr in member.routed])
             for member in members
@@ -41,9 +41,6 @@ class _Candidates:
         self.kinds = set(self.families)
         self._unsure = [index for index, member in enumerate(members) if member.state not in SHOWN]
         self._unrouted = [index for index, families in enumerate(self.families) if not families]
-        self.on_subnet: defaultdict[str, set[int]] = defaultdict(set)
-        for index, member in enumerate(members):
-            self.on_subnet[member.subnet_id].add(index)
 
     def holders(self, use: TableUse) -> list[int]:
         """Members that have all of their routes in a table, in order."""
@@ -66,8 +63,9 @@ def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[in
         sure = min(room.values(), default=0) - spare  # this many fit, whatever their families
         first = list(islice(queue, max(0, sure)))
         granted.update(zip(first, map(members.__getitem__, first), strict=True))
-        for family, entries in Counter(chain.from_iterable(map(families.__getitem__, first))).items():
-            room[family] -= entries
+        for kind, count in Counter(map(families.__getitem__, first)).items():
+            for family in kind:
+                room[family] -= count
         for index in queue:
             if _fits(families[index], room, spare):
                 granted[index] = members[index]
@@ -84,8 +82,7 @@ def _groups(use: TableUse, candidates: _Candidates, policy: Policy) -> Iterator[
     Inside a group the order is that of `Membership.members`.
     The reserve holds back new routes only, except that nodes which are reached directly yield their entries to it.
     """
-    direct = use.only_subnet if policy.direct_routing != "off" else ""
-    near = candidates.on_subnet.get(direct, set()) if direct else set()
+    near = candidates.neighbours.get(use.only_subnet, frozenset())
     holders = candidates.holders(use)
     apart = near.union(holders)
     yield [index for index in holders if index not in near], 0
