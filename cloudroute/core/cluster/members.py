@@ -85,7 +85,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
     claims = Claims(snapshot, policy)
     accepted = claims.settle()
     ipam = Ipam(policy.pools, policy.node_mask, claims.used(), excluded, _cursors(snapshot, policy))
-    adoptable = _adoptable(snapshot, accepted, claims.own)
+    adoptable = _adoptable(claims.strays, accepted)
     members: list[Member] = []
     assign: list[AssignPodCidrs] = []
     node_routes: dict[str, State] = {}
@@ -111,7 +111,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
             member = member._replace(predecessor=predecessor)
             node_routes[predecessor.name] = State.REPLACED
         members.append(member)
-    strays = [r for name, r in snapshot.node_routes.items() if name not in claims.own and name not in node_routes]
+    strays = [record for record in claims.strays if record.name not in node_routes]
     departures = _departures(strays, claims.own, snapshot)
     node_routes.update([(departure.record.name, departure.state) for departure in departures])
     members.sort(key=attrgetter("node.priority"), reverse=True)  # sorted by age before: the sort is stable
@@ -143,13 +143,12 @@ def _exhausted(policy: Policy) -> str:
     return f"--cluster-cidr {', '.join(map(str, policy.pools))} has no free pod CIDR left; add a --cluster-cidr"
 
 
-def _adoptable(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, NodeRoute]) -> dict[str, list[NodeRoute]]:
+def _adoptable(strays: Sequence[NodeRoute], nodes: Sequence[Node]) -> dict[str, list[NodeRoute]]:
     """By instance: NodeRoutes under a name that its Node does not (or no longer) have, which the Node can adopt.
 
     Excludes a NodeRoute whose name another instance's Node has now: that Node needs a NodeRoute of the name, and the
     instance id of a NodeRoute can't change.
     """
-    strays = [record for name, record in snapshot.node_routes.items() if name not in own]
     adoptable: dict[str, list[NodeRoute]] = {}
     if strays:
         owner = {node.name: node.instance_id for node in nodes}

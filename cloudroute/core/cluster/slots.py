@@ -42,10 +42,10 @@ class _Candidates:
         self._unsure = [index for index, member in enumerate(members) if member.state not in SHOWN]
         self._unrouted = [index for index, families in enumerate(self.families) if not families]
 
-    def holders(self, use: TableUse) -> list[int]:
-        """Members that have all of their routes in a table, in order."""
+    def holders(self, use: TableUse) -> set[int]:
+        """Members that have all of their routes in a table."""
         entries = Counter(map(self._index_of.get, use.ours))
-        return sorted([i for i, count in entries.items() if i is not None and count >= len(self.families[i])])
+        return {i for i, count in entries.items() if i is not None and count >= len(self.families[i])}
 
     def barred(self, use: TableUse) -> set[int]:
         """Members that can't be routed in a table: no route can lead to them, or a foreign route has their CIDR."""
@@ -62,7 +62,7 @@ def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[in
         queue = filterfalse(barred.__contains__, indexes)
         sure = min(room.values(), default=0) - spare  # this many fit, whatever their families
         first = list(islice(queue, max(0, sure)))
-        granted.update(zip(first, map(members.__getitem__, first), strict=True))
+        granted |= {index: members[index] for index in first}
         for kind, count in Counter(map(families.__getitem__, first)).items():
             for family in kind:
                 room[family] -= count
@@ -84,12 +84,12 @@ def _groups(use: TableUse, candidates: _Candidates, policy: Policy) -> Iterator[
     """
     near = candidates.neighbours.get(use.only_subnet, frozenset())
     holders = candidates.holders(use)
-    apart = near.union(holders)
-    yield [index for index in holders if index not in near], 0
+    apart = near | holders
+    yield sorted(holders - near), 0
     yield (index for index in range(len(candidates.members)) if index not in apart), policy.route_reserve
     if policy.direct_routing == "auto":
-        yield [index for index in holders if index in near], policy.route_reserve
-        yield sorted(near.difference(holders)), policy.route_reserve
+        yield sorted(holders & near), policy.route_reserve
+        yield sorted(near - holders), policy.route_reserve
 
 
 def _fits(families: Families, room: Mapping[Family, int], spare: int) -> bool:

@@ -20,8 +20,6 @@ from cloudroute.types import (
     Cidr,
     Family,
     FamilyUse,
-    Instance,
-    NodeRouteSpec,
     Notice,
     Route,
     RouteTable,
@@ -85,20 +83,21 @@ def select(snapshot: Snapshot, policy: Policy) -> Selection:
     table_of = table_by_subnet(snapshot)
     shown = snapshot.instances
     instances = [shown[node.instance_id] for node in snapshot.nodes.values() if node.instance_id in shown]
+    interfaces = [interface for instance in instances for interface in instance.interfaces]
     specs = [record.spec for record in snapshot.node_routes.values()]
     # Tables that have, or had, routes of ours. `native_in` has few distinct values.
     former = {*snapshot.route_table_objects, *chain.from_iterable({spec.native_in for spec in specs})}
     tag = CLUSTER_TAG + policy.cluster_name
     chosen: Iterable[str] = policy.table_ids or {table.id for table in snapshot.tables.values() if tag in table.tags}
     if not chosen:
-        subnets = {primary.subnet_id for instance in instances if (primary := instance.primary)}
+        subnets = {interface.subnet_id for interface in interfaces if interface.device_index == 0}
         chosen = former.union([table_of.get(subnet, "") for subnet in subnets], [spec.route_table_id for spec in specs])
     managed = snapshot.tables.keys() & chosen
     return Selection(
         managed | (snapshot.tables.keys() & former),
         frozenset() if policy.leave else managed,
         table_of,
-        _known_interfaces(instances, specs),
+        {*[interface.id for interface in interfaces], *[spec.network_interface_id for spec in specs]} - {""},
         snapshot.unknown_owners,
     )
 
@@ -108,14 +107,6 @@ def table_by_subnet(snapshot: Snapshot) -> dict[str, str]:
     main = next((t.id for t in snapshot.tables.values() if t.main), "")
     explicit = {subnet: t.id for t in snapshot.tables.values() for subnet in t.subnet_ids}
     return {subnet: explicit.get(subnet, main) for subnet in {*snapshot.subnets, *explicit}}
-
-
-def _known_interfaces(instances: Iterable[Instance], specs: Iterable[NodeRouteSpec]) -> set[str]:
-    """All ENIs of the nodes' instances, and the ENIs that NodeRoutes name."""
-    known = {interface.id for instance in instances for interface in instance.interfaces}
-    known.update([spec.network_interface_id for spec in specs])
-    known.discard("")
-    return known
 
 
 def table_uses(
