@@ -30,6 +30,8 @@ class Claims:
         self._holders: dict[Cidr, str] = {}
         self.own: dict[str, NodeRoute] = {}
         """By node: the NodeRoute of its name, if that has its instance and CIDRs."""
+        self.strays: list[NodeRoute] = []
+        """The other NodeRoutes."""
         self.states: dict[str, State] = {}
         """By node: state of each Node that gets no network."""
         self.refusals: list[tuple[Node, Condition]] = []
@@ -39,8 +41,7 @@ class Claims:
         """All CIDRs that a Node or NodeRoute holds, by a claim that was accepted or not."""
         used = set(self._holders)
         used.update([cidr for node in self._nodes if node.name not in self.own for cidr in node.pod_cidrs])
-        strays = [record for name, record in self._routes.items() if name not in self.own]
-        used.update([cidr for record in strays for cidr in record.spec.pod_cidrs])
+        used.update([cidr for record in self.strays for cidr in record.spec.pod_cidrs])
         return used
 
     def settle(self) -> list[Node]:
@@ -59,6 +60,7 @@ class Claims:
             elif self._take(node, record.spec.pod_cidrs):
                 self.own[node.name] = record
                 accepted.append(node)
+        self.strays = [record for name, record in self._routes.items() if name not in self.own]
         if newcomers:
             # Of Nodes that claim a CIDR of the journal, the one with the former node's name comes first.
             newcomers.sort(key=lambda node: not self._succeeds(node))

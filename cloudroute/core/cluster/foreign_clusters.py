@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cloudroute.core.cluster.ipam import NodeSized
 from cloudroute.core.cluster.model import Policy, Snapshot
-from cloudroute.core.cluster.tables import known_interfaces, known_tables, managed_tables, table_by_subnet
+from cloudroute.core.cluster.tables import select
 from cloudroute.types import CLUSTER_TAG, Cidr, Notice
 
 
@@ -48,12 +48,12 @@ def refusal(snapshot: Snapshot, policy: Policy) -> list[str]:
     if snapshot.node_routes or not snapshot.nodes or policy.leave:
         return []
     found = notices(snapshot, policy)
-    return [] if found and _has_begun(snapshot) else [notice.message for notice in found]
+    return [] if found and _has_begun(snapshot, policy) else [notice.message for notice in found]
 
 
-def _has_begun(snapshot: Snapshot) -> bool:
+def _has_begun(snapshot: Snapshot, policy: Policy) -> bool:
     """Whether a route leads to a node of ours."""
-    known = known_interfaces(snapshot)
+    known = select(snapshot, policy).known
     return any(route.target in known for table in snapshot.tables.values() for route in table)
 
 
@@ -83,10 +83,10 @@ def _sentence(found: list[ForeignRoute], cluster_name: str) -> str:
 
 def _unknown_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, Cidr, str]]:
     """Table, destination and target of each node-sized route to an unknown ENI."""
-    selected = managed_tables(snapshot, policy, table_by_subnet(snapshot)) | known_tables(snapshot)
-    known = known_interfaces(snapshot)
+    selection = select(snapshot, policy)
+    known = selection.known
     node_sized = NodeSized(policy.pools, policy.node_mask)
-    for table_id in selected & set(snapshot.tables):
+    for table_id in selection.table_ids:
         for destination, target, _, propagated in snapshot.tables[table_id]:
             if (
                 target not in known  # first, since nearly all targets in a large table are known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -64,6 +65,8 @@ class Membership:
     """State of each NodeRoute by name, except those with the state of their Node."""
     index_of: Mapping[Cidr, int]
     """Index of a member by its pod CIDR."""
+    neighbours: Mapping[str, frozenset[int]]
+    """Indexes of the members that a subnet's senders reach directly, by subnet; empty when direct routing is off."""
     held: Collection[Cidr]
     """CIDRs of departures, and of the Nodes that they block: no other step deletes their routes."""
     assign: tuple[AssignPodCidrs, ...]
@@ -82,7 +85,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
     claims = Claims(snapshot, policy)
     accepted = claims.settle()
     ipam = Ipam(policy.pools, policy.node_mask, claims.used(), excluded, _cursors(snapshot, policy))
-    adoptable = _adoptable(snapshot, accepted, claims.own)
+    adoptable = _adoptable(claims.strays, accepted)
     members: list[Member] = []
     assign: list[AssignPodCidrs] = []
     node_routes: dict[str, State] = {}
@@ -100,14 +103,15 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
             former = [record for record in former if record.spec.pod_cidrs == cidrs]
             node_routes.update([(record.name, State.SUPERSEDED) for record in former])
         member = _member(node, cidrs, own or next(iter(former), None), snapshot, table_of, claims)
-        if member and former:
+        if member is None:
+            continue
+        if former:
             member = member._replace(superseded=tuple(former))
-        elif member and member.record is None and (predecessor := _predecessor(member, snapshot)):
+        elif own is None and (predecessor := _predecessor(member, snapshot)):
             member = member._replace(predecessor=predecessor)
             node_routes[predecessor.name] = State.REPLACED
-        if member:
-            members.append(member)
-    strays = [r for name, r in snapshot.node_routes.items() if name not in claims.own and name not in node_routes]
+        members.append(member)
+    strays = [record for record in claims.strays if record.name not in node_routes]
     departures = _departures(strays, claims.own, snapshot)
     node_routes.update([(departure.record.name, departure.state) for departure in departures])
     members.sort(key=attrgetter("node.priority"), reverse=True)  # sorted by age before: the sort is stable
@@ -119,6 +123,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
         nodes | dict.fromkeys([member.name for member in blocked], State.BLOCKED),
         node_routes,
         {cidr: index for index, member in enumerate(ready) for cidr in member.cidrs},
+        _neighbours(ready) if policy.direct_routing != "off" else {},
         {cidr for cidrs in [one.cidrs for one in departures] + [one.cidrs for one in blocked] for cidr in cidrs},
         tuple(assign),
         tuple(claims.refusals),
@@ -127,17 +132,23 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
     )
 
 
+def _neighbours(members: Sequence[Member]) -> dict[str, frozenset[int]]:
+    indexes: defaultdict[str, list[int]] = defaultdict(list)
+    for index, member in enumerate(members):
+        indexes[member.subnet_id].append(index)
+    return {subnet_id: frozenset(found) for subnet_id, found in indexes.items() if subnet_id}
+
+
 def _exhausted(policy: Policy) -> str:
     return f"--cluster-cidr {', '.join(map(str, policy.pools))} has no free pod CIDR left; add a --cluster-cidr"
 
 
-def _adoptable(snapshot: Snapshot, nodes: Sequence[Node], own: Mapping[str, NodeRoute]) -> dict[str, list[NodeRoute]]:
+def _adoptable(strays: Sequence[NodeRoute], nodes: Sequence[Node]) -> dict[str, list[NodeRoute]]:
     """By instance: NodeRoutes under a name that its Node does not (or no longer) have, which the Node can adopt.
 
     Excludes a NodeRoute whose name another instance's Node has now: that Node needs a NodeRoute of the name, and the
     instance id of a NodeRoute can't change.
     """
-    strays = [record for name, record in snapshot.node_routes.items() if name not in own]
     adoptable: dict[str, list[NodeRoute]] = {}
     if strays:
         owner = {node.name: node.instance_id for node in nodes}

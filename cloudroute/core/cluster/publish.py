@@ -5,7 +5,6 @@ They are right for the route tables of the moment, so that a failed step is neve
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from cloudroute.core.cluster.diff import Comparison
@@ -48,25 +47,20 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
     managed = [use for use in found.uses.values() if use.managed]
     if not managed:
         return
-    neighbours: defaultdict[str, list[int]] = defaultdict(list)
-    if policy.direct_routing != "off":
-        for index, member in enumerate(members):
-            neighbours[member.subnet_id].append(index)
-    tables: Counter[int] = Counter()
-    """By member: number of managed tables whose senders reach it, or will, without the overlay."""
+    reached = set(range(len(members)))
+    """Members that the senders of every managed table reach, or will, without the overlay."""
     missing: set[int] = set()
     for use in managed:
-        routed = found.grants[use.table.id]
-        direct = [index for index in neighbours.get(use.only_subnet, ()) if index not in routed]
-        tables.update(routed.keys())
-        tables.update(direct)
+        routed = found.grants[use.table.id].keys()
+        direct = found.membership.neighbours.get(use.only_subnet, frozenset())
+        reached &= routed | direct
         missing.update([index for index, gap in found.gaps[use.table.id].items() if not gap.blackhole])
-        missing.update([index for index in direct if members[index].state is JOINING])
+        missing.update([index for index in direct - routed if members[index].state is JOINING])
     if not policy.overlay:  # nothing else carries the node's traffic until its source/dest check is off
         missing.update([index for index, member in enumerate(members) if member.state is JOINING])
-    less, count = OVERLAY if policy.overlay else LIMIT, len(managed)
+    less = OVERLAY if policy.overlay else LIMIT
     for index, member in enumerate(members):
-        wanted = ROUTED if tables[index] == count else less
+        wanted = ROUTED if index in reached else less
         now = snapshot.nodes.get(member.name)
         if now is None or _has(now, wanted) or index in missing:
             continue

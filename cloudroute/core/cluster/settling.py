@@ -58,7 +58,7 @@ def publish_members(snapshot: Snapshot, found: Comparison) -> Publication:
         record = member.record
         spec = record.spec if record else None
         joining = member.state is JOINING
-        native = () if joining else tuple(reached.get(index, ()))
+        native = () if joining else reached.get(index, ())
         subnet = member.subnet_id if direct and not joining else ""
         if spec is None or spec.native_in != native or spec.subnet_id != subnet:
             settling = _settle(snapshot, found, member, native, subnet, lacking.get(index, ()))
@@ -86,7 +86,7 @@ def _check(member: Member) -> DisableSourceDestCheck:
     return DisableSourceDestCheck(member.interface_id, member.instance_id, member.name, member.table_id)
 
 
-def _granted(found: Comparison) -> tuple[dict[int, list[str]], dict[int, list[tuple[str, Gap]]]]:
+def _granted(found: Comparison) -> tuple[dict[int, tuple[str, ...]], dict[int, list[tuple[str, Gap]]]]:
     """By member: the tables that have all its routes, in order, and the tables with a gap."""
     reached: dict[int, list[str]] = {}
     lacking: dict[int, list[tuple[str, Gap]]] = {}
@@ -99,7 +99,7 @@ def _granted(found: Comparison) -> tuple[dict[int, list[str]], dict[int, list[tu
                 reached[index].append(table_id)
             else:
                 reached[index] = [table_id]
-    return reached, lacking
+    return {index: tuple(table_ids) for index, table_ids in reached.items()}, lacking
 
 
 def _published(old: NodeRouteSpec | None, native: tuple[str, ...], subnet: str) -> tuple[tuple[str, ...], str]:

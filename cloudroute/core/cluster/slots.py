@@ -7,9 +7,9 @@ node: all of its families that can be routed, or none.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, filterfalse, islice
+from itertools import filterfalse, islice
 
 from cloudroute.core.cluster.members import Member, Membership
 from cloudroute.core.cluster.model import Policy
@@ -32,8 +32,8 @@ class _Candidates:
     """Facts about the members that each table needs, by index; computed once."""
 
     def __init__(self, membership: Membership, policy: Policy) -> None:
-        self.members, self._index_of = membership.members, membership.index_of
         members, every = membership.members, policy.families
+        self.members, self.neighbours, self._index_of = members, membership.neighbours, membership.index_of
         self.families: list[Families] = [
             every if len(member.routed) == len(every) else tuple([cidr.family for cidr in member.routed])
             for member in members
@@ -41,14 +41,11 @@ class _Candidates:
         self.kinds = set(self.families)
         self._unsure = [index for index, member in enumerate(members) if member.state not in SHOWN]
         self._unrouted = [index for index, families in enumerate(self.families) if not families]
-        self.on_subnet: defaultdict[str, set[int]] = defaultdict(set)
-        for index, member in enumerate(members):
-            self.on_subnet[member.subnet_id].add(index)
 
-    def holders(self, use: TableUse) -> list[int]:
-        """Members that have all of their routes in a table, in order."""
+    def holders(self, use: TableUse) -> set[int]:
+        """Members that have all of their routes in a table."""
         entries = Counter(map(self._index_of.get, use.ours))
-        return sorted([i for i, count in entries.items() if i is not None and count >= len(self.families[i])])
+        return {i for i, count in entries.items() if i is not None and count >= len(self.families[i])}
 
     def barred(self, use: TableUse) -> set[int]:
         """Members that can't be routed in a table: no route can lead to them, or a foreign route has their CIDR."""
@@ -65,9 +62,10 @@ def _grant_in(use: TableUse, candidates: _Candidates, policy: Policy) -> dict[in
         queue = filterfalse(barred.__contains__, indexes)
         sure = min(room.values(), default=0) - spare  # this many fit, whatever their families
         first = list(islice(queue, max(0, sure)))
-        granted.update(zip(first, map(members.__getitem__, first), strict=True))
-        for family, entries in Counter(chain.from_iterable(map(families.__getitem__, first))).items():
-            room[family] -= entries
+        granted |= {index: members[index] for index in first}
+        for kind, count in Counter(map(families.__getitem__, first)).items():
+            for family in kind:
+                room[family] -= count
         for index in queue:
             if _fits(families[index], room, spare):
                 granted[index] = members[index]
@@ -84,15 +82,14 @@ def _groups(use: TableUse, candidates: _Candidates, policy: Policy) -> Iterator[
     Inside a group the order is that of `Membership.members`.
     The reserve holds back new routes only, except that nodes which are reached directly yield their entries to it.
     """
-    direct = use.only_subnet if policy.direct_routing != "off" else ""
-    near = candidates.on_subnet.get(direct, set()) if direct else set()
+    near = candidates.neighbours.get(use.only_subnet, frozenset())
     holders = candidates.holders(use)
-    apart = near.union(holders)
-    yield [index for index in holders if index not in near], 0
+    apart = near | holders
+    yield sorted(holders - near), 0
     yield (index for index in range(len(candidates.members)) if index not in apart), policy.route_reserve
     if policy.direct_routing == "auto":
-        yield [index for index in holders if index in near], policy.route_reserve
-        yield sorted(near.difference(holders)), policy.route_reserve
+        yield sorted(holders & near), policy.route_reserve
+        yield sorted(near - holders), policy.route_reserve
 
 
 def _fits(families: Families, room: Mapping[Family, int], spare: int) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple, cast
 
@@ -22,7 +23,6 @@ from cloudroute.types import (
     Cidr,
     Family,
     FamilyUse,
-    Instance,
     Notice,
     Route,
     RouteTable,
@@ -81,14 +81,29 @@ class Selection(NamedTuple):
 
 
 def select(snapshot: Snapshot, policy: Policy) -> Selection:
-    """Choose the tables."""
+    """Choose the tables to fill: named by --route-table, else tagged for the cluster, else used by the nodes' subnets.
+
+    A table that was found by its nodes stays managed; otherwise a zone whose nodes are all replaced at once would lose
+    and regain every route.
+    """
     table_of = table_by_subnet(snapshot)
-    chosen = managed_tables(snapshot, policy, table_of)
+    shown = snapshot.instances
+    instances = [shown[node.instance_id] for node in snapshot.nodes.values() if node.instance_id in shown]
+    interfaces = [interface for instance in instances for interface in instance.interfaces]
+    specs = [record.spec for record in snapshot.node_routes.values()]
+    # Tables that have, or had, routes of ours. `native_in` has few distinct values.
+    former = {*snapshot.route_table_objects, *chain.from_iterable({spec.native_in for spec in specs})}
+    tag = CLUSTER_TAG + policy.cluster_name
+    chosen: Iterable[str] = policy.table_ids or {table.id for table in snapshot.tables.values() if tag in table.tags}
+    if not chosen:
+        subnets = {interface.subnet_id for interface in interfaces if interface.device_index == 0}
+        chosen = former.union([table_of.get(subnet, "") for subnet in subnets], [spec.route_table_id for spec in specs])
+    managed = snapshot.tables.keys() & chosen
     return Selection(
-        (chosen | known_tables(snapshot)) & set(snapshot.tables),
-        frozenset() if policy.leave else frozenset(chosen),
+        managed | (snapshot.tables.keys() & former),
+        frozenset() if policy.leave else managed,
         table_of,
-        known_interfaces(snapshot),
+        {*[interface.id for interface in interfaces], *[spec.network_interface_id for spec in specs]} - {""},
         snapshot.unknown_owners,
     )
 
@@ -98,43 +113,6 @@ def table_by_subnet(snapshot: Snapshot) -> dict[str, str]:
     main = next((t.id for t in snapshot.tables.values() if t.main), "")
     explicit = {subnet: t.id for t in snapshot.tables.values() for subnet in t.subnet_ids}
     return {subnet: explicit.get(subnet, main) for subnet in {*snapshot.subnets, *explicit}}
-
-
-def managed_tables(snapshot: Snapshot, policy: Policy, table_of: Mapping[str, str]) -> set[str]:
-    """Ids of the tables to fill: named by --route-table, else tagged for the cluster, else used by the nodes' subnets.
-
-    A table that was found by its nodes stays managed; otherwise a zone whose nodes are all replaced at once would lose
-    and regain every route.
-    """
-    if policy.table_ids:
-        return set(policy.table_ids) & set(snapshot.tables)
-    tag = CLUSTER_TAG + policy.cluster_name
-    if tagged := {table.id for table in snapshot.tables.values() if tag in table.tags}:
-        return tagged
-    subnets = {primary.subnet_id for instance in _instances(snapshot) if (primary := instance.primary)}
-    found = {table_of.get(subnet, "") for subnet in subnets}
-    found.update([record.spec.route_table_id for record in snapshot.node_routes.values()])
-    return (found | known_tables(snapshot)) & set(snapshot.tables)
-
-
-def known_tables(snapshot: Snapshot) -> set[str]:
-    """Ids of tables that have, or had, routes of ours: they have a RouteTable object or are in a `native_in`."""
-    published = {record.spec.native_in for record in snapshot.node_routes.values()}  # few distinct values
-    return {*snapshot.route_table_objects, *(table_id for table_ids in published for table_id in table_ids)}
-
-
-def _instances(snapshot: Snapshot) -> list[Instance]:
-    """The nodes' instances, as far as EC2 showed them."""
-    known = snapshot.instances
-    return [known[node.instance_id] for node in snapshot.nodes.values() if node.instance_id in known]
-
-
-def known_interfaces(snapshot: Snapshot) -> frozenset[str]:
-    """ENIs whose routes are ours: all ENIs of the nodes' instances, and the ENIs that NodeRoutes name."""
-    known = {interface.id for instance in _instances(snapshot) for interface in instance.interfaces}
-    known.update([record.spec.network_interface_id for record in snapshot.node_routes.values()])
-    known.discard("")
-    return frozenset(known)
 
 
 def table_uses(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 from cloudroute.core.cluster.model import FALLBACK_LIMIT, Policy, Snapshot
-from cloudroute.core.cluster.tables import TableUse, managed_tables, select, table_by_subnet, table_uses
+from cloudroute.core.cluster.tables import TableUse, select, table_by_subnet, table_uses
 from cloudroute.core.explain.doctor.facts import Facts
 from cloudroute.core.explain.doctor.findings import (
     Check,
@@ -55,7 +55,7 @@ def _or_none(fact: Mapping[str, T] | Unknown) -> Mapping[str, T]:
 
 def managed(snapshot: Snapshot, policy: Policy) -> list[RouteTable]:
     """The tables that the controller would fill, by id."""
-    ids = managed_tables(snapshot, policy, table_by_subnet(snapshot))
+    ids = select(snapshot, policy).managed
     return [table for id_, table in sorted(snapshot.tables.items()) if id_ in ids]
 
 
