@@ -260,5 +260,6 @@ class Ec2Cache:
             self.refused.add((step.table_id, step.destination.family))
             return
         if isinstance(step, ChangeRoute) and isinstance(error, LostRace):
-            self._tables.contradict(step.table_id, step.destination)
+            possible = step.interface_id if step.verb == "create" else None
+            self._tables.contradict(step.table_id, step.destination, possible)
         self._instances.forget([instance_id])

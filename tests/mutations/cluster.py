@@ -358,6 +358,13 @@ CLUSTER = (
         ("tests/core/test_claims.py", "tests/core/test_members.py"),
     ),
     Mutation(
+        "After a refused creation an old describe brings the deleted route back, and another program's is replaced.",
+        f"{_CLUSTER}/pending.py",
+        "earlier=write.earlier - {value}",
+        "earlier=frozenset()",
+        ("tests/core/test_pending.py",),
+    ),
+    Mutation(
         "An old describe after three writes to one route counts as a change by another program.",
         f"{_CLUSTER}/pending.py",
         "earlier |= old.earlier | {old.value}",

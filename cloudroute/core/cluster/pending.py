@@ -5,8 +5,11 @@ Developer Guide, "Eventual consistency"). So a write is pending, and counts more
 
     a describe shows the written value        from then on a change by another program is seen at once
     a describe shows any other, later value   neither written by us nor there before: it can only be newer
-    EC2 refuses a write as contradictory      the next describe tells the state
     a minute has passed
+
+A refused creation shows that a route exists: ours, if the answer to an earlier attempt was lost, or that of another
+program. A refused replacement shows that none exists. From then on a describe that shows our target, or no route,
+counts as later even if the same was there before the write; any other value from before may still be stale.
 
 Describes of one resource are assumed to go forward in time. Two writes to one resource that are both pending can't be
 told from the state before them (absent, created, deleted: which "absent" is shown?), so the second one stays pending
@@ -51,9 +54,10 @@ class PendingWrites(Generic[K, V]):
             earlier |= old.earlier | {old.value}
         self._writes[key] = _Write(value, now, earlier, alone)
 
-    def drop(self, key: K) -> None:
-        """Forget a write because EC2 has contradicted it."""
-        self._writes.pop(key, None)
+    def expect(self, key: K, value: V) -> None:
+        """Count a describe that shows `value` as later than the pending write, if there is one."""
+        if write := self._writes.get(key):
+            self._writes[key] = write._replace(earlier=write.earlier - {value})
 
     def keys(self, now: float) -> tuple[K, ...]:
         """Resources with a pending write."""
@@ -106,9 +110,9 @@ class KnownTables:
         self._pending.add((table_id, destination), target, earlier=earlier, now=now)
         self.current[table_id] = with_routes(table, {destination: target})
 
-    def contradict(self, table_id: str, destination: Cidr) -> None:
-        """Forget writes to a route because EC2 refused one as contradictory: the next describe tells its target."""
-        self._pending.drop((table_id, destination))
+    def contradict(self, table_id: str, destination: Cidr, possible: str | None) -> None:
+        """Take a refusal of a write: from now on a describe that shows `possible` counts; None means no route."""
+        self._pending.expect((table_id, destination), possible)
 
 
 class KnownInstances:
