@@ -30,7 +30,7 @@ from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
 from cloudroute.lab.kube import KubeApi
 from cloudroute.ports import Fence, Store
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from cloudroute.types import Cidr, NodeRoute
 from tests.clock import FakeClock
 from tests.controller.traffic import Traffic
@@ -99,7 +99,7 @@ class Lab:
             self.stop()
         self.settings = settings_of(self.settings, **changed)
         self.cluster = KubeCluster(str(self.server.kubeconfig()), self.clock, selector=self.settings.node_selector)
-        self.telemetry = Telemetry(self.clock.monotonic)
+        self.telemetry = ControllerTelemetry(self.clock.monotonic)
         fence = fence or NoLease()
         session = self.session or self.aws.session()
         ec2 = Ec2Client(session, self.aws.region, fence, self.clock, 3.0, self.telemetry.ec2_request)

@@ -12,7 +12,7 @@ from cloudroute.controller import Loop, NoLease
 from cloudroute.errors import UsageError
 from cloudroute.lab.aws.inprocess import make_session
 from cloudroute.lab.aws.wire import Request, Response
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from cloudroute.types import Node
 from tests.clock import FakeClock
 from tests.controller.lab import POOL, POOL6, Lab, lab, settings_of
@@ -178,7 +178,7 @@ NONE = b'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-
 def test_a_long_read_of_many_batches_is_alive() -> None:
     """5,000 nodes, 10 s a batch: /healthz says so after each, though all of it takes longer than a beat may."""
     clock = FakeClock()
-    telemetry = Telemetry(clock.monotonic)
+    telemetry = ControllerTelemetry(clock.monotonic)
     health: list[int] = []
 
     def describe(_: Request) -> Response:
@@ -218,7 +218,7 @@ class Nodes:
 def test_a_step_that_hangs_is_found() -> None:
     """Beats belong to steps that end: while one hangs for ever /healthz tells, however long the loop waits for it."""
     world = World()
-    telemetry = Telemetry(world.clock.monotonic)
+    telemetry = ControllerTelemetry(world.clock.monotonic)
     hangs, over = threading.Event(), threading.Event()
 
     def hang() -> None:
