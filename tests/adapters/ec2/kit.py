@@ -28,7 +28,7 @@ class Observed(Counter[tuple[str, str]]):
         self[action, code] += 1
 
 
-class World:
+class Kit:
     """The strict EC2 in one region, and our client of it, both on one clock."""
 
     def __init__(self, *, throttle: bool = False, route_quota: int = 1000) -> None:

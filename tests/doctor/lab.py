@@ -38,7 +38,7 @@ Rule = tuple[int, str, str, str, int, int]
 """Of a network ACL: number, "allow" or "deny", protocol's number, CIDR, first and last port."""
 
 
-class World(Lab):
+class DoctorLab(Lab):
     """A settled cluster of three nodes in two zones, whose agents run.
 
     `ahead` is by how much doctor's own clock is, `aws_ahead` that of AWS; the API server's is right.
@@ -206,9 +206,9 @@ def shifted(seconds: float) -> Clock:
     return _Shifted(seconds)
 
 
-def sound_machine(world: World) -> MachineFacts:
+def sound_machine(lab: DoctorLab) -> MachineFacts:
     """The first node."""
-    address = packed(world.machine(world.names[0]).addresses[0])
+    address = packed(lab.machine(lab.names[0]).addresses[0])
     return MachineFacts(
         host=Host("eth0", 9001, ((address, 20),), (packed("10.0.0.1"),)),
         tried=dict.fromkeys(FEATURES, ""),
@@ -224,9 +224,9 @@ def sound_machine(world: World) -> MachineFacts:
 
 
 @contextmanager
-def world(**lab: Any) -> Iterator[World]:
-    """A World that is closed at the end."""
-    made = World(**lab)
+def doctor_lab(**lab: Any) -> Iterator[DoctorLab]:
+    """A DoctorLab that is closed at the end."""
+    made = DoctorLab(**lab)
     try:
         yield made
     finally:
