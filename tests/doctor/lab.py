@@ -50,7 +50,7 @@ class DoctorLab(Lab):
         """The API server is EKS's: its interfaces stand in both zones, and its group lets pods and nodes in."""
         super().__init__(zones=2, tagged=True, aws={"enforce_iam": True}, **lab)
         # The embedded API has what controller and agents use; doctor also asks what a real one always has.
-        self.kube._registry.replace_group(
+        self.kube.registry.replace_group(
             "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True),)
         )
         self.names = self.join_many(NODES)
@@ -164,10 +164,11 @@ class DoctorLab(Lab):
 
     def policy(self, *statements: Mapping[str, Any]) -> Any:
         """Controller's and doctor's permissions, and more statements."""
-        listed = [one for name in ("policy.json", "doctor.json") for one in self._document(name)["Statement"]]
+        listed = [one for name in ("policy.json", "doctor.json") for one in self.iam_document(name)["Statement"]]
         return {"Version": "2012-10-17", "Statement": [*listed, *statements]}
 
-    def _document(self, name: str) -> Any:
+    def iam_document(self, name: str) -> Any:
+        """A policy of deploy/iam, for this account and VPC."""
         return document(name, self.aws, self.vpc.id)
 
     def examine(

@@ -67,7 +67,7 @@ def test_a_kubeconfig_that_is_not_there(shared: DoctorLab) -> None:
 
 def test_what_the_controllers_role_may_not_read(shared: DoctorLab) -> None:
     """In the controller's pod: doctor's own reads are refused, which is no failure, and said."""
-    session = shared.aws.session(shared._document("policy.json"))
+    session = shared.aws.session(shared.iam_document("policy.json"))
     findings = shared.examine(session=session)
     unread = {
         *("overlap-peers", "groups-overlay", "groups-pods", "groups-control-plane", "acls-overlay", "acls-pods"),
