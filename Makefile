@@ -14,7 +14,7 @@ help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 check: lint ## Formatting, lint, types, import contracts, and the fast tests: below 20 s
-	$(BIN)/pytest -n 2 tests/core tests/test_config.py cloudroute
+	$(BIN)/pytest -n 2 tests/core tests/test_config*.py cloudroute
 
 test: lint ## Everything that check does, and all tests; says what it skips and why
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cloudroute.controller.status_page import StatusPage
     from cloudroute.core.cluster.model import Snapshot
     from cloudroute.core.cluster.planner import Decision
-    from cloudroute.telemetry import AgentTelemetry, Telemetry
+    from cloudroute.telemetry import AgentTelemetry, ControllerTelemetry
 
 LEASE = "cloudroute"
 """Name of the controllers' Lease."""
@@ -52,7 +52,7 @@ _GLANCE_SECONDS = 0.05
 
 
 def controller(
-    settings: ControllerSettings, telemetry: Telemetry, *, leave: bool = False
+    settings: ControllerSettings, telemetry: ControllerTelemetry, *, leave: bool = False
 ) -> tuple[Controller, KubeClient]:
     """Return a controller that has started no thread, and its client, whose Events outlive the loop.
 
@@ -96,7 +96,7 @@ def _loop(
     kube: KubeClient,
     cluster: KubeCluster,
     fence: Fence,
-    telemetry: Telemetry,
+    telemetry: ControllerTelemetry,
     *,
     leave: bool,
     page: StatusPage | None = None,
@@ -149,11 +149,11 @@ def look(settings: ControllerSettings, *, leave: bool = False) -> tuple[Snapshot
     """
     from cloudroute.adapters.kube.client import KubeClient
     from cloudroute.core.cluster.planner import decide
-    from cloudroute.telemetry import Telemetry
+    from cloudroute.telemetry import ControllerTelemetry
 
     with observed(settings) as cluster:
         kube = KubeClient(cluster.transport, cluster)
-        loop = _loop(settings, kube, cluster, ReadOnly(), Telemetry(), leave=leave)
+        loop = _loop(settings, kube, cluster, ReadOnly(), ControllerTelemetry(), leave=leave)
         loop.check()
         snapshot = loop.reader.read()
         if snapshot is None:

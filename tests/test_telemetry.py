@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from cloudroute import telemetry
-from cloudroute.telemetry import ChangeLog, Telemetry, setup_logging
+from cloudroute.telemetry import ChangeLog, ControllerTelemetry, setup_logging
 from tests.waiting import eventually
 
 
@@ -33,8 +33,8 @@ def clock() -> Time:
 
 
 @pytest.fixture
-def told(clock: Time) -> Iterator[Telemetry]:
-    told = Telemetry(clock)
+def told(clock: Time) -> Iterator[ControllerTelemetry]:
+    told = ControllerTelemetry(clock)
     yield told
     told.close()
 
@@ -48,7 +48,7 @@ def logs() -> Iterator[None]:
     logging.root.setLevel(level)
 
 
-def metrics(told: Telemetry) -> dict[str, float]:
+def metrics(told: ControllerTelemetry) -> dict[str, float]:
     status, _, body = told.answer("/metrics")
     assert status == 200
     lines = [line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#")]
@@ -64,7 +64,7 @@ def get(host: str, port: int, path: str) -> tuple[int, str]:
     return response.status, body
 
 
-def test_what_the_loops_tell_is_what_is_scraped(told: Telemetry) -> None:
+def test_what_the_loops_tell_is_what_is_scraped(told: ControllerTelemetry) -> None:
     """Names and labels are those of the contract."""
     told.ec2_request("CreateRoute", "OK", 0.1)
     told.ec2_request("CreateRoute", "RequestLimitExceeded", 0.2)
@@ -92,7 +92,7 @@ def test_what_the_loops_tell_is_what_is_scraped(told: Telemetry) -> None:
     assert not any("_created" in name for name in found)
 
 
-def test_a_table_that_is_gone_takes_its_series_along(told: Telemetry) -> None:
+def test_a_table_that_is_gone_takes_its_series_along(told: ControllerTelemetry) -> None:
     """The gauges are replaced as a whole."""
     told.set_gauges(
         routes={("rtb-1", "ipv4", "ours"): 1},
@@ -107,20 +107,20 @@ def test_a_table_that_is_gone_takes_its_series_along(told: Telemetry) -> None:
     assert not any("rtb-1" in name or "native" in name for name in metrics(told))
 
 
-def test_words_of_others_are_one_line_of_readyz(told: Telemetry) -> None:
+def test_words_of_others_are_one_line_of_readyz(told: ControllerTelemetry) -> None:
     """As everywhere: what an API answers is asked for by people, too."""
     told.not_ready("no\n\x1b[2J")
     assert told.answer("/readyz")[2] == b"no\\n\\x1b[2J\n"
 
 
-def test_two_instances_do_not_share_metrics(told: Telemetry) -> None:
+def test_two_instances_do_not_share_metrics(told: ControllerTelemetry) -> None:
     """Each has a registry of its own, so that a process may hold several."""
-    other = Telemetry()
+    other = ControllerTelemetry()
     other.leader(leads=True)
     assert metrics(told)["cloudroute_leader"] == 0
 
 
-def test_a_thread_that_does_not_beat_in_time_is_named(told: Telemetry, clock: Time) -> None:
+def test_a_thread_that_does_not_beat_in_time_is_named(told: ControllerTelemetry, clock: Time) -> None:
     """/healthz fails from the moment a thread is late until it beats again."""
     told.beat("loop", 60)
     told.beat("lease", 5)
@@ -132,7 +132,7 @@ def test_a_thread_that_does_not_beat_in_time_is_named(told: Telemetry, clock: Ti
     assert told.answer("/healthz")[0] == 200
 
 
-def test_a_thread_that_has_ended_is_named_until_it_is_forgotten(told: Telemetry) -> None:
+def test_a_thread_that_has_ended_is_named_until_it_is_forgotten(told: ControllerTelemetry) -> None:
     """A dead thread is noticed at once, not after its time; one that ended as it should is forgotten."""
     thread = threading.Thread(target=told.beat, args=("events", 3600))
     thread.start()
@@ -144,7 +144,7 @@ def test_a_thread_that_has_ended_is_named_until_it_is_forgotten(told: Telemetry)
     assert told.answer("/healthz")[0] == 200
 
 
-def test_a_standby_is_ready_and_healthy(told: Telemetry) -> None:
+def test_a_standby_is_ready_and_healthy(told: ControllerTelemetry) -> None:
     """Readiness says why while it is missing, and does not ask for the lease."""
     assert told.answer("/readyz")[::2] == (503, b"starting\n")
     told.not_ready("nodes are not listed yet")
@@ -159,7 +159,7 @@ def test_a_standby_is_ready_and_healthy(told: Telemetry) -> None:
     ("listen", "reach"),
     [("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"]), ("[::1]", ["::1"]), ("", ["127.0.0.1", "::1"])],
 )
-def test_both_families_are_served(told: Telemetry, listen: str, reach: list[str]) -> None:
+def test_both_families_are_served(told: ControllerTelemetry, listen: str, reach: list[str]) -> None:
     """An address of either family, or all of both."""
     if any(":" in host for host in reach) and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
@@ -170,14 +170,14 @@ def test_both_families_are_served(told: Telemetry, listen: str, reach: list[str]
         assert get(host, port, "/other")[0] == 404
 
 
-def test_an_address_in_use_is_an_error(told: Telemetry) -> None:
+def test_an_address_in_use_is_an_error(told: ControllerTelemetry) -> None:
     """Two processes on one port: the second is told."""
     port = told.serve("127.0.0.1", 0)
     with pytest.raises(OSError, match="in use"):
-        Telemetry().serve("127.0.0.1", port)
+        ControllerTelemetry().serve("127.0.0.1", port)
 
 
-def test_slow_clients_do_not_keep_the_probes_out(told: Telemetry) -> None:
+def test_slow_clients_do_not_keep_the_probes_out(told: ControllerTelemetry) -> None:
     """However many connections send nothing, a probe is answered at once, and the threads stay few."""
     port = told.serve("127.0.0.1", 0)
     before = threading.active_count()
@@ -193,7 +193,7 @@ def test_slow_clients_do_not_keep_the_probes_out(told: Telemetry) -> None:
         connection.close()
 
 
-def test_closing_frees_the_port(told: Telemetry) -> None:
+def test_closing_frees_the_port(told: ControllerTelemetry) -> None:
     """After close the address can be listened on again; closing twice is fine."""
     port = told.serve("127.0.0.1", 0)
     told.close()

@@ -30,10 +30,10 @@ def run_process(settings: ControllerSettings, *, leave: bool = False) -> NoRetur
     """
     import structlog  # imported only here: start-up time
 
-    from cloudroute.telemetry import Telemetry
+    from cloudroute.telemetry import ControllerTelemetry
 
     tune_malloc()
-    telemetry = Telemetry()
+    telemetry = ControllerTelemetry()
     controller, kube = wiring.controller(settings, telemetry, leave=leave)
     if not leave:  # a cleanup ends by itself, needs no probes, and often runs where the address is in use
         with listening(settings.listen):

@@ -8,7 +8,6 @@ Imported by the command when it runs: it loads boto3 and the Kubernetes client.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -28,6 +27,7 @@ from cloudroute.adapters.kube.review import Review
 from cloudroute.adapters.kube.transport import READ_SECONDS
 from cloudroute.commands.doctor_permissions import read_quota, refusals
 from cloudroute.config import AgentSettings, ControllerSettings
+from cloudroute.controller.ec2_cache import vpc_of
 from cloudroute.controller.reader import policy_of
 from cloudroute.core.explain.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGION
 from cloudroute.core.explain.doctor.cluster import NO_API, agent_permissions, permissions
@@ -248,11 +248,10 @@ def _read_vpc(aws: AwsFacts, facts: Facts, ec2: Ec2Client, vpc_id: str, own_vpc:
     nodes = {} if isinstance(kube.nodes, Unknown) else kube.nodes
     ids = {node.instance_id for node in nodes.values() if node.instance_id}
     instances = _try_read(lambda: ec2.instances(ids))
-    reports = {} if isinstance(kube.route_table_objects, Unknown) else kube.route_table_objects
-    shown = Counter(i.vpc_id for i in ({} if isinstance(instances, Unknown) else instances).values() if i.vpc_id)
-    reported = [report.vpc_id for report in reports.values()]
-    vpc_id = vpc_id or next((id_ for id_, _ in shown.most_common(1)), "") or next(iter(reported), "")
-    vpc_id = vpc_id or ("" if ids else own_vpc())
+    shown = {} if isinstance(instances, Unknown) else instances
+    table_objects = {} if isinstance(kube.route_table_objects, Unknown) else kube.route_table_objects
+    if not vpc_id:
+        vpc_id, _ = vpc_of(shown.values(), table_objects.values(), own_vpc, alone=not ids)
     if not vpc_id:
         return replace(_without_vpc(aws), instances=instances)
     tables = _try_read(lambda: {table.id: table for table in ec2.route_tables(vpc_id)})

@@ -13,7 +13,7 @@ from cloudroute.core.cluster.planner import Decision
 from cloudroute.core.explain.overview import Cycle
 from cloudroute.core.paths import path_counts
 from cloudroute.ports import Clock, Cluster, Kube
-from cloudroute.telemetry import ChangeLog, Telemetry
+from cloudroute.telemetry import ChangeLog, ControllerTelemetry
 from cloudroute.types import Notice
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ class Announcer:
     """Announces cycles; `page` is None without a status page."""
 
     def __init__(
-        self, *, cluster: Cluster, kube: Kube, clock: Clock, telemetry: Telemetry, page: StatusPage | None
+        self, *, cluster: Cluster, kube: Kube, clock: Clock, telemetry: ControllerTelemetry, page: StatusPage | None
     ) -> None:
         self._cluster, self._kube, self._clock = cluster, kube, clock
         self._telemetry, self._page = telemetry, page

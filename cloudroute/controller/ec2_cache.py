@@ -9,7 +9,7 @@ A read may take longer than the pause after it, so pauses and ages count from it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 
 import structlog
 
@@ -28,6 +28,28 @@ RETRY_SECONDS = 1.0
 """Seconds until an instance or subnet that EC2 did not show is asked for again; doubled up to the resync."""
 UNRESOLVED = InterfaceOwner("", frozenset())
 """Placeholder for the owner of an interface that EC2 has not told."""
+BY_NODES = "the nodes' instances"
+
+
+def vpc_of(
+    instances: Iterable[Instance],
+    table_objects: Iterable[RouteTableObject],
+    own_vpc: Callable[[], str],
+    *,
+    alone: bool,
+) -> tuple[str, str]:
+    """Return the id of the cluster's VPC, "" if it is unknown, and its source in words.
+
+    It is the VPC of most nodes: one stray node must not move the cluster to another VPC. Without instances it is that
+    of the RouteTable objects. The machine's own VPC counts only before the first node (`alone`): a controller may run
+    in a management VPC.
+    """
+    votes = Counter(instance.vpc_id for instance in instances if instance.vpc_id)
+    if votes:
+        return votes.most_common(1)[0][0], BY_NODES
+    if reported := next((one.vpc_id for one in table_objects), ""):
+        return reported, "the RouteTable objects"
+    return own_vpc() if alone else "", "the metadata service"
 
 
 class Ec2Cache:
@@ -119,7 +141,7 @@ class Ec2Cache:
         resync = now >= self.next_resync
         changed = self._read_instances(wanted, now, resync=resync)
         if not self._fixed_vpc and not (self._voted and self.tables):
-            self._find_vpc(next((one.vpc_id for one in table_objects), ""), alone=not wanted)
+            self._find_vpc(table_objects, alone=not wanted)
         if self.vpc_id:
             if resync or self.tables_stale or not self.tables:
                 self._read_tables()
@@ -158,24 +180,13 @@ class Ec2Cache:
         self._instances.forget(due)
         self._doubted.asked(due, now)
 
-    def _find_vpc(self, before: str, *, alone: bool) -> None:
-        """Take the VPC of most nodes: one stray node must not move the cluster to another VPC.
-
-        Without instances it is that of the RouteTable objects (`before`, "" for none). The machine's own VPC counts
-        only before the first node (`alone`): a controller may run in a management VPC.
-        """
-        votes = Counter(i.vpc_id for i in self.instances.values() if i.vpc_id).most_common(1)
-        if votes:
-            vpc_id, by = votes[0][0], "the nodes' instances"
-        elif before:
-            vpc_id, by = before, "the RouteTable objects"
-        else:
-            vpc_id, by = self._own_vpc() if alone else "", "the metadata service"
+    def _find_vpc(self, table_objects: Collection[RouteTableObject], *, alone: bool) -> None:
+        vpc_id, source = vpc_of(self.instances.values(), table_objects, self._own_vpc, alone=alone)
         if vpc_id and vpc_id != self.vpc_id:
-            log.info("vpc", found=vpc_id, by=by)
+            log.info("vpc", found=vpc_id, by=source)
             self.vpc_id, self.subnets, self._next_subnets = vpc_id, {}, 0.0
             self._tables.describe((), self._clock.monotonic())
-        self._voted = bool(votes)
+        self._voted = source == BY_NODES
 
     def _read_tables(self) -> None:
         tables = self._ec2.route_tables(self.vpc_id)
@@ -260,5 +271,6 @@ class Ec2Cache:
             self.refused.add((step.table_id, step.destination.family))
             return
         if isinstance(step, ChangeRoute) and isinstance(error, LostRace):
-            self._tables.contradict(step.table_id, step.destination)
+            possible = step.interface_id if step.verb == "create" else None
+            self._tables.contradict(step.table_id, step.destination, possible)
         self._instances.forget([instance_id])

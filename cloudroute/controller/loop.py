@@ -21,7 +21,7 @@ from cloudroute.controller.reconciler import BUDGET_SECONDS, Reconciler, Turn
 from cloudroute.controller.status_page import StatusPage
 from cloudroute.core.cluster.model import Snapshot
 from cloudroute.ports import Clock, Cluster, Ec2, Fence, Kube
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from cloudroute.types import Pulse
 
 DEBOUNCE_SECONDS = 0.01
@@ -52,7 +52,7 @@ class Loop:
         ec2: Ec2,
         fence: Fence,
         clock: Clock,
-        telemetry: Telemetry,
+        telemetry: ControllerTelemetry,
         leave: bool = False,
         page: StatusPage | None = None,
         own_vpc: Callable[[], str] = lambda: "",

@@ -16,7 +16,7 @@ from cloudroute.controller.lease import Lease, NoLease
 from cloudroute.controller.loop import Loop
 from cloudroute.errors import CloudrouteError, LeaseLost, UsageError
 from cloudroute.ports import Cluster
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 
 GLANCE_SECONDS = 0.1
 PATIENCE_SECONDS = 10.0
@@ -33,7 +33,7 @@ class Controller:
         cluster: Cluster,
         lease: Lease | NoLease,
         make_loop: Callable[[], Loop],
-        telemetry: Telemetry,
+        telemetry: ControllerTelemetry,
     ) -> None:
         self._settings, self._cluster, self._lease = settings, cluster, lease
         self._make_loop, self._telemetry = make_loop, telemetry

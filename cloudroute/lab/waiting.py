@@ -10,17 +10,20 @@ from cloudroute.errors import CloudrouteError
 
 T = TypeVar("T")
 
+FIRST_PAUSE = 0.002
+
 
 def wait_for(
     condition: Callable[[], T], what: str, seconds: float, pause: float, diagnosis: Callable[[], Sequence[str]]
 ) -> T:
-    """Poll, with pauses of `pause` seconds, until the condition's result is true, and return it.
+    """Poll until the condition's result is true, and return it. Pauses double up to `pause` seconds.
 
     Raises CloudrouteError after `seconds`, naming `what`, with the lines of the diagnosis.
     """
-    deadline = time.monotonic() + seconds
+    deadline, next_pause = time.monotonic() + seconds, min(FIRST_PAUSE, pause)
     while not (result := condition()):
         if time.monotonic() > deadline:
             raise CloudrouteError(f"waited {seconds:g} s for {what}", *diagnosis())
-        time.sleep(pause)
+        time.sleep(next_pause)
+        next_pause = min(2 * next_pause, pause)
     return result

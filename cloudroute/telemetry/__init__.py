@@ -8,7 +8,7 @@ metrics ─ metrics of the controller and of an agent         logs ──── 
 
 from cloudroute.telemetry.health import Health
 from cloudroute.telemetry.logs import REMEMBERED, ChangeLog, setup_logging
-from cloudroute.telemetry.metrics import AgentTelemetry, Telemetry
+from cloudroute.telemetry.metrics import AgentTelemetry, ControllerTelemetry
 from cloudroute.telemetry.server import MAX_CONNECTIONS, REQUEST_SECONDS, Answer
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "AgentTelemetry",
     "Answer",
     "ChangeLog",
+    "ControllerTelemetry",
     "Health",
-    "Telemetry",
     "setup_logging",
 ]

@@ -33,7 +33,7 @@ class _Gauges:
     ipam_free: Mapping[str, int] = field(default_factory=dict)
 
 
-class Telemetry(Health, Collector):
+class ControllerTelemetry(Health, Collector):
     """Metrics and health of the controller. No method blocks."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -314,3 +314,8 @@ class Node:
                 return turn.report
             self.clock.time = max(self.clock.time, min(turn.due, self.clock.time + 60))
         return turn.report
+
+
+def status(report: Report) -> tuple[bool, str]:
+    """Whether the node is ready, and the reason."""
+    return report.ready, report.reason

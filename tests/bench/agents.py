@@ -27,6 +27,7 @@ from tests.bench import beside_netlink
 from tests.bench.nodes import NIC, OWN, POOLS, ZONES, bare_host, manifest, table
 from tests.measure.process import memory_mb
 from tests.measure.rows import Row, say
+from tests.waiting import eventually
 
 MANY, FEW = 5_000, 10
 """Peers."""
@@ -88,11 +89,15 @@ def _agent(peers: int) -> Iterator[int]:
         process = _start(namespace, folder, server.kubeconfig(folder / "kubeconfig"))
         stack.callback(process.wait)
         stack.callback(process.kill)
-        deadline = time.monotonic() + START_SECONDS
-        while not kube.get("noderoutes", OWN).get("status", {}).get("ready"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the agent is not ready:\n{(folder / 'log').read_text(encoding='utf-8')[-2000:]}")
-            time.sleep(0.05)
+
+        def says() -> str:
+            return (folder / "log").read_text(encoding="utf-8")[-2000:]
+
+        def ready() -> bool:
+            assert process.poll() is None, f"the agent has ended:\n{says()}"
+            return bool(kube.get("noderoutes", OWN).get("status", {}).get("ready"))
+
+        eventually(ready, "the agent to be ready", START_SECONDS, says)
         yield process.pid
 
 

@@ -28,7 +28,7 @@ def measure() -> Iterator[Row]:
         say(f"first sync of {NODES} nodes")
         replica = stage.start()
         seconds = _list_seconds(stage, replica.pid) - idle
-        stage.until(lambda: stage.settled(NODES, LIMIT - 1), "the first sync", glance=1.0)
+        stage.until(lambda: stage.settled(NODES, LIMIT - 1), "the first sync", pause=1.0)
         resident, peak = memory_mb(replica.pid, "VmRSS"), memory_mb(replica.pid, "VmHWM")
     what = f"controller with {NODES:,} Nodes of 10 KB"
     peers = {"gardener": 154, "cloud provider": 168}

@@ -38,7 +38,7 @@ class Replicas:
         stage.start()
         self._leader = stage.leader()
         self._standby = self._start_standby()
-        stage.until(lambda: stage.settled(NODES, LIMIT - 1), f"{NODES} nodes to settle", glance=0.5)
+        stage.until(lambda: stage.settled(NODES, LIMIT - 1), f"{NODES} nodes to settle", pause=0.5)
         self._since = time.monotonic()
         self._before = cpu_seconds(self._leader.pid), cpu_seconds(self._standby.pid)
         return self

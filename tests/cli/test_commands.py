@@ -23,7 +23,7 @@ from tests.waiting import eventually
 POOL = "10.244.0.0/16"
 
 
-class World:
+class CommandLab:
     """An account with a VPC of two zones, an API server with a Node for each of its instances, and who to ask."""
 
     def __init__(self, folder: Path) -> None:
@@ -82,32 +82,32 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.close()
+def lab(tmp_path: Path) -> Iterator[CommandLab]:
+    lab = CommandLab(tmp_path)
+    yield lab
+    lab.close()
 
 
-def test_a_cluster_from_its_plan_to_its_cleanup(world: World) -> None:
+def test_a_cluster_from_its_plan_to_its_cleanup(lab: CommandLab) -> None:
     """plan says it, controller --once does it, status and path show it, cleanup takes it back."""
-    first, second = sorted(world.machines)
+    first, second = sorted(lab.machines)
 
-    planned = world.json("plan", code=3)
+    planned = lab.json("plan", code=3)
     assert {"CreateRoute", "create", "assign podCIDRs"} <= {step["action"] for step in planned["steps"]}
-    assert world.destinations() == set()
-    assert "CreateRoute" in world.run("plan", code=3).stdout
+    assert lab.destinations() == set()
+    assert "CreateRoute" in lab.run("plan", code=3).stdout
 
-    world.run("controller", "--once")
-    assert len(world.destinations()) == 2
-    assert world.json("plan")["steps"] == []
-    assert "nothing to change" in world.run("plan").stdout
+    lab.run("controller", "--once")
+    assert len(lab.destinations()) == 2
+    assert lab.json("plan")["steps"] == []
+    assert "nothing to change" in lab.run("plan").stdout
 
-    status = world.json("status")
-    tables = sorted(world.vpc.route_table_ids)
+    status = lab.json("status")
+    tables = sorted(lab.vpc.route_table_ids)
     assert [node["name"] for node in status["nodes"]] == [first, second]
     for node in status["nodes"]:
-        machine = world.machines[node["name"]]
-        assert set(node["podCIDRs"]) < world.destinations()
+        machine = lab.machines[node["name"]]
+        assert set(node["podCIDRs"]) < lab.destinations()
         assert node["nodeIPs"] == [machine.addresses[0]]
         assert node["instanceID"] == machine.id
         assert node["path"] == "native"
@@ -118,138 +118,136 @@ def test_a_cluster_from_its_plan_to_its_cleanup(world: World) -> None:
         {"id": table, "family": "ipv4", "limit": 50, "learnedLimit": None, "used": 3, "ours": 2, "foreign": 1}
         for table in tables
     ]
-    assert yaml.safe_load(world.run("status", "-o", "yaml").stdout) == status
-    shown = world.run("status").stdout.splitlines()
+    assert yaml.safe_load(lab.run("status", "-o", "yaml").stdout) == status
+    shown = lab.run("status").stdout.splitlines()
     assert shown[0].split() == ["NAME", "PATH", "READY", "POD-CIDRS", "NODE-IPS", "INSTANCE", "TABLES"]
     assert shown[1].split()[:3] == [first, "native", "-"]
     assert shown[4].split() == ["ID", "FAMILY", "LIMIT", "USED", "OURS", "FOREIGN"]
     assert shown[5].split() == [tables[0], "ipv4", "50", "3", "2", "1"]
 
     address = status["nodes"][1]["podCIDRs"][0].replace(".0/24", ".7")
-    path = world.json("path", first, address)
+    path = lab.json("path", first, address)
     assert (path["path"], path["destination"]["node"]) == ("native", second)
     assert second in path["reason"]
     assert len(path["steps"]) >= 2
-    assert world.json("path", first, world.machines[first].addresses[0])["path"] == "local"
-    assert "because" in world.run("path", first, second).stdout
-    _check_paths_of_nodes_and_outside(world, first, second, address)
+    assert lab.json("path", first, lab.machines[first].addresses[0])["path"] == "local"
+    assert "because" in lab.run("path", first, second).stdout
+    _check_paths_of_nodes_and_outside(lab, first, second, address)
 
-    listed = world.json("cleanup")
-    assert {route["destination"] for route in listed["routes"]} == world.destinations()
+    listed = lab.json("cleanup")
+    assert {route["destination"] for route in listed["routes"]} == lab.destinations()
     assert listed["nodeRoutes"] == [first, second]
-    assert len(world.destinations()) == 2
-    assert "--yes" in world.run("cleanup").stdout
+    assert len(lab.destinations()) == 2
+    assert "--yes" in lab.run("cleanup").stdout
 
-    world.run("cleanup", "--yes")
-    assert world.destinations() == set()
-    assert world.kube.list("noderoutes") == []
-    assert world.kube.list("routetables") == []
-    assert world.json("cleanup") == {"routes": [], "nodeRoutes": []}
+    lab.run("cleanup", "--yes")
+    assert lab.destinations() == set()
+    assert lab.kube.list("noderoutes") == []
+    assert lab.kube.list("routetables") == []
+    assert lab.json("cleanup") == {"routes": [], "nodeRoutes": []}
 
 
-def _check_paths_of_nodes_and_outside(world: World, first: str, second: str, pod: str) -> None:
+def _check_paths_of_nodes_and_outside(lab: CommandLab, first: str, second: str, pod: str) -> None:
     """Nodes' own addresses, a host of the VPC that is no node, the internet; and a pod CIDR that no node has."""
-    mine, other = (world.machines[name].addresses[0] for name in (first, second))
-    between = world.json("path", mine, other)
+    mine, other = (lab.machines[name].addresses[0] for name in (first, second))
+    between = lab.json("path", mine, other)
     assert (between["path"], between["source"]["kind"], between["seen"]) == (
         "vpc",
         "node",
         {"as": "node", "address": mine},
     )
-    to_node = world.json("path", pod, mine)
+    to_node = lab.json("path", pod, mine)
     assert (to_node["path"], to_node["destination"]["kind"]) == ("native", "node")
     assert to_node["seen"] == {"as": "pod", "address": pod}
     host = other.rpartition(".")[0] + ".250"
-    kept = world.json("path", pod, host)
+    kept = lab.json("path", pod, host)
     assert (kept["path"], kept["seen"]["as"], kept["destination"]) == (
         "vpc", "pod", {"given": host, "node": None, "kind": "outside"}
     )  # fmt: skip
-    masqueraded = world.json("path", pod, "192.0.2.1")
+    masqueraded = lab.json("path", pod, "192.0.2.1")
     assert masqueraded["seen"] == {"as": "node", "address": other}
-    assert world.json("path", first, "192.0.2.1")["seen"]["address"] == mine
-    assert world.json("path", first, second)["seen"] == {"as": "pod", "address": None}
-    assert world.json("path", "192.0.2.1", pod)["seen"] is None
-    shown = world.run("path", pod, "192.0.2.1").stdout
+    assert lab.json("path", first, "192.0.2.1")["seen"]["address"] == mine
+    assert lab.json("path", first, second)["seen"] == {"as": "pod", "address": None}
+    assert lab.json("path", "192.0.2.1", pod)["seen"] is None
+    shown = lab.run("path", pod, "192.0.2.1").stdout
     assert f"seen as  {other}, of the node" in shown
     assert "192.0.2.1, outside of the cluster" in shown
-    unknown = world.run("path", pod, "10.244.99.9", code=1).stderr
+    unknown = lab.run("path", pod, "10.244.99.9", code=1).stderr
     assert unknown.startswith(f"cloudroute: 10.244.99.9: is in --cluster-cidr {POOL}, but in the pod CIDR of no node")
-    assert "no packet goes between address families" in world.run("path", pod, "2001:db8::1", code=1).stderr
+    assert "no packet goes between address families" in lab.run("path", pod, "2001:db8::1", code=1).stderr
 
 
-def test_what_agents_say_is_shown(world: World) -> None:
+def test_what_agents_say_is_shown(lab: CommandLab) -> None:
     """READY is yes, no, behind or -; their words stand below, in JSON, and in `path`."""
-    first, second = sorted(world.machines)
-    world.run("controller", "--once")
+    first, second = sorted(lab.machines)
+    lab.run("controller", "--once")
     words = "eth0 has none of the node's addresses"
-    generation = world.kube.get("noderoutes", first)["metadata"]["generation"]
+    generation = lab.kube.get("noderoutes", first)["metadata"]["generation"]
     paths = {"native": 1, "direct": 0, "overlay": 0}
     said = {"reason": "Interface", "message": words, "mtu": 8951, "paths": paths, "since": "2026-01-01T00:00:00Z"}
-    world.kube.patch_status("noderoutes", first, {"ready": False, "observedGeneration": generation, **said})
-    world.kube.patch_status("noderoutes", second, {"ready": True, "reason": "Ready", "observedGeneration": 1})
-    one, other = world.json("status")["nodes"]
+    lab.kube.patch_status("noderoutes", first, {"ready": False, "observedGeneration": generation, **said})
+    lab.kube.patch_status("noderoutes", second, {"ready": True, "reason": "Ready", "observedGeneration": 1})
+    one, other = lab.json("status")["nodes"]
     assert one["agent"] == {"ready": False, "observedGeneration": generation, "behind": False, **said}
     assert (other["agent"]["ready"], other["agent"]["behind"], other["agent"]["mtu"]) == (True, True, None)
-    shown = world.run("status").stdout.splitlines()
+    shown = lab.run("status").stdout.splitlines()
     assert [line.split()[2] for line in shown[1:3]] == ["no", "behind"]
     assert f"{first}: its agent says Interface: {words}" in shown
     assert not [line for line in shown if line.startswith(f"{second}: ")]
-    world.kube.patch_status("noderoutes", second, {"observedGeneration": generation})
-    assert world.run("status").stdout.splitlines()[2].split()[2] == "yes"
+    lab.kube.patch_status("noderoutes", second, {"observedGeneration": generation})
+    assert lab.run("status").stdout.splitlines()[2].split()[2] == "yes"
     trouble = f"the agent of {first} is not ready, which says Interface: {words}"
-    assert world.json("path", second, first)["troubles"] == [trouble]
-    assert trouble in world.run("path", first, second).stdout
+    assert lab.json("path", second, first)["troubles"] == [trouble]
+    assert trouble in lab.run("path", first, second).stdout
 
 
-def test_what_agents_say_steers_nothing(world: World) -> None:
+def test_what_agents_say_steers_nothing(lab: CommandLab) -> None:
     """An escape sequence and a line break are shown as such below the table; for programs every word is exact."""
-    first, _ = sorted(world.machines)
-    world.run("controller", "--once")
+    first, _ = sorted(lab.machines)
+    lab.run("controller", "--once")
     words = "gone\x1b[2J\nnode-x: all is well\u202e\x85"
-    world.kube.patch_status("noderoutes", first, {"ready": False, "reason": "Interface", "message": words})
-    shown = world.run("status").stdout
+    lab.kube.patch_status("noderoutes", first, {"ready": False, "reason": "Interface", "message": words})
+    shown = lab.run("status").stdout
     assert rf"{first}: its agent says Interface: gone\x1b[2J\nnode-x: all is well\u202e\x85" in shown.splitlines()
     assert shown.replace("\n", "").isprintable()
-    assert r"which says Interface: gone\x1b[2J\nnode-x: all is well\u202e\x85" in world.run("path", first, first).stdout
+    assert r"which says Interface: gone\x1b[2J\nnode-x: all is well\u202e\x85" in lab.run("path", first, first).stdout
     for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
-        out = world.run("status", "-o", form).stdout
+        out = lab.run("status", "-o", form).stdout
         assert words in [node["agent"]["message"] for node in read(out)["nodes"] if node["agent"]]
         assert "\x1b" not in out
 
 
-def test_a_node_that_waits_for_its_agent_is_shown_with_the_reason(world: World) -> None:
+def test_a_node_that_waits_for_its_agent_is_shown_with_the_reason(lab: CommandLab) -> None:
     """controller --once ends all the same: nothing is left that it could do."""
-    first, _ = sorted(world.machines)
-    world.run("controller", "--once")
-    world.kube.patch_status(
-        "noderoutes", first, {"ready": False, "reason": "CNIPluginsMissing", "message": "no bridge"}
-    )
-    world.kube.patch("noderoutes", first, {"spec": {"nativeIn": [], "subnetID": ""}})
-    world.run("controller", "--once")
-    status = world.json("status")
+    first, _ = sorted(lab.machines)
+    lab.run("controller", "--once")
+    lab.kube.patch_status("noderoutes", first, {"ready": False, "reason": "CNIPluginsMissing", "message": "no bridge"})
+    lab.kube.patch("noderoutes", first, {"spec": {"nativeIn": [], "subnetID": ""}})
+    lab.run("controller", "--once")
+    status = lab.json("status")
     assert [node["tables"] == [] for node in status["nodes"]] == [True, False]
     (warned,) = (one for one in status["warnings"] if one["name"] == first)
     assert warned["reason"] == "AgentNotReady"
     assert "when its agent is ready, which says CNIPluginsMissing: no bridge" in warned["message"]
-    assert f"node/{first}" in world.run("status").stdout
+    assert f"node/{first}" in lab.run("status").stdout
 
 
-def test_an_empty_cluster_needs_nothing(world: World) -> None:
+def test_an_empty_cluster_needs_nothing(lab: CommandLab) -> None:
     """Without Nodes no VPC is known, and there is nothing to plan, to do or to clean up."""
-    for name in world.machines:
-        world.kube.delete("nodes", name)
+    for name in lab.machines:
+        lab.kube.delete("nodes", name)
     region = ("--region", "eu-central-1")
-    assert "nothing to change" in world.run("plan", *region).stdout
-    world.run("controller", "--once", *region)
-    assert world.json("cleanup", *region) == {"routes": [], "nodeRoutes": []}
+    assert "nothing to change" in lab.run("plan", *region).stdout
+    lab.run("controller", "--once", *region)
+    assert lab.json("cleanup", *region) == {"routes": [], "nodeRoutes": []}
 
 
-def test_pods_are_found_by_name_and_by_address(world: World) -> None:
+def test_pods_are_found_by_name_and_by_address(lab: CommandLab) -> None:
     """A pod on the host network has its node's address."""
-    first, second = sorted(world.machines)
-    world.run("controller", "--once")
+    first, second = sorted(lab.machines)
+    lab.run("controller", "--once")
     for name, node, host in (("web", second, False), ("agent", first, True)):
-        world.kube.create(
+        lab.kube.create(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
@@ -263,100 +261,100 @@ def test_pods_are_found_by_name_and_by_address(world: World) -> None:
         (first, "10.9.9.9", second),
         ("default/web", "default/agent", first),
     ):
-        assert world.json("path", source, target)["destination"]["node"] == node
+        assert lab.json("path", source, target)["destination"]["node"] == node
 
 
-def test_a_place_that_is_nowhere_is_said_to_be(world: World) -> None:
+def test_a_place_that_is_nowhere_is_said_to_be(lab: CommandLab) -> None:
     """Exit code 1, the place, and what was expected."""
     for place, says in (
         ("nobody", "no node of that name has a NodeRoute"),
         ("default/nobody", "there is no pod nobody in namespace default"),
     ):
-        assert world.run("path", place, place, code=1).stderr.startswith(f"cloudroute: {place}: {says}")
-    both = world.run("path", "192.0.2.1", "192.0.2.2", code=1).stderr
+        assert lab.run("path", place, place, code=1).stderr.startswith(f"cloudroute: {place}: {says}")
+    both = lab.run("path", "192.0.2.1", "192.0.2.2", code=1).stderr
     assert both.startswith("cloudroute: 192.0.2.1 and 192.0.2.2 are of no pod CIDR, no node and no running pod")
 
 
-def test_a_node_without_a_route_is_shown_with_the_reason(world: World) -> None:
+def test_a_node_without_a_route_is_shown_with_the_reason(lab: CommandLab) -> None:
     """A providerID that names no instance, and no controller yet."""
-    world.kube.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bad"}, "spec": {"providerID": "x"}})
-    nodes = {node["name"]: node for node in world.json("status")["nodes"]}
+    lab.kube.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bad"}, "spec": {"providerID": "x"}})
+    nodes = {node["name"]: node for node in lab.json("status")["nodes"]}
     assert nodes["bad"]["path"] is None
     assert "providerID" in nodes["bad"]["problem"]
     assert "controller" in nodes["node-eu-central-1a"]["problem"]
-    assert "bad: " in world.run("status").stdout
+    assert "bad: " in lab.run("status").stdout
 
 
-def test_a_changed_pool_is_refused_and_can_be_looked_at(world: World) -> None:
+def test_a_changed_pool_is_refused_and_can_be_looked_at(lab: CommandLab) -> None:
     """By plan and cleanup as by the controller; all commands that help to understand it go on working."""
-    first, second = sorted(world.machines)
-    world.run("controller", "--once")
-    world.env["CLOUDROUTE_CLUSTER_CIDR"] = "10.99.0.0/16"
+    first, second = sorted(lab.machines)
+    lab.run("controller", "--once")
+    lab.env["CLOUDROUTE_CLUSTER_CIDR"] = "10.99.0.0/16"
     for words in (["plan"], ["cleanup"], ["cleanup", "--yes"]):
-        said = world.run(*words, code=2).stderr
+        said = lab.run(*words, code=2).stderr
         assert "--cluster-cidr 10.99.0.0/16: expected pools that hold the pod CIDR of every node, but " in said
         assert first in said
-    assert [node["name"] for node in world.json("status")["nodes"]] == [first, second]
-    assert world.json("path", first, second)["path"] == "native"
-    (pools,) = [one for one in world.json("doctor", code=1) if one["check"] == "pools"]
+    assert [node["name"] for node in lab.json("status")["nodes"]] == [first, second]
+    assert lab.json("path", first, second)["path"] == "native"
+    (pools,) = [one for one in lab.json("doctor", code=1) if one["check"] == "pools"]
     assert (pools["state"], first in pools["found"]) == ("failed", True)
-    world.env["CLOUDROUTE_CLUSTER_CIDR"] = f"10.99.0.0/16,{POOL}"
-    assert world.json("plan")["steps"] == []
-    assert len(world.json("cleanup")["nodeRoutes"]) == 2
+    lab.env["CLOUDROUTE_CLUSTER_CIDR"] = f"10.99.0.0/16,{POOL}"
+    assert lab.json("plan")["steps"] == []
+    assert len(lab.json("cleanup")["nodeRoutes"]) == 2
 
 
-def test_the_vpc_must_not_hold_the_pods(world: World) -> None:
+def test_the_vpc_must_not_hold_the_pods(lab: CommandLab) -> None:
     """A mistake that only EC2 shows is reported like any other bad setting: exit code 2."""
-    done = world.run("plan", "--cluster-cidr", "10.0.128.0/17", code=2)
+    done = lab.run("plan", "--cluster-cidr", "10.0.128.0/17", code=2)
     assert "--cluster-cidr 10.0.128.0/17: expected a range of its own, but it overlaps 10.0.0.0/16" in done.stderr
-    done = world.run("controller", "--once", "--cluster-cidr", "10.0.128.0/17", code=2)
+    done = lab.run("controller", "--once", "--cluster-cidr", "10.0.128.0/17", code=2)
     assert "--cluster-cidr 10.0.128.0/17: expected a range of its own, but it overlaps 10.0.0.0/16" in done.stderr
 
 
-def test_missing_permissions_name_action_and_resource(world: World) -> None:
+def test_missing_permissions_name_action_and_resource(lab: CommandLab) -> None:
     """In Kubernetes and in AWS; what AWS refused to the controller, status shows as a warning."""
-    world.kube.faults.fail(403, "list", "noderoutes")
-    assert "list noderoutes.cloudroute.io in the cluster: 403" in world.run("status", code=1).stderr
+    lab.kube.faults.fail(403, "list", "noderoutes")
+    assert "list noderoutes.cloudroute.io in the cluster: 403" in lab.run("status", code=1).stderr
 
-    table = min(world.vpc.route_table_ids)
-    world.aws.faults.fail("CreateRoute", "UnauthorizedOperation", times=None)
-    world.run("controller", "--once", code=1)
-    (warned,) = (one for one in world.json("status")["warnings"] if one["name"] == table)
+    table = min(lab.vpc.route_table_ids)
+    lab.aws.faults.fail("CreateRoute", "UnauthorizedOperation", times=None)
+    lab.run("controller", "--once", code=1)
+    (warned,) = (one for one in lab.json("status")["warnings"] if one["name"] == table)
     assert warned["kind"] == "RouteTable"
     assert "Refused" in warned["reason"]
     assert "CreateRoute" in warned["message"]
     assert table in warned["message"]
-    assert f"routetable/{table}" in world.run("status").stdout
+    assert f"routetable/{table}" in lab.run("status").stdout
 
 
-def test_an_unreachable_api_server_is_named(world: World) -> None:
+def test_an_unreachable_api_server_is_named(lab: CommandLab) -> None:
     """Exit code 1, the address, and what to look at."""
-    world.api.close()
-    host, _, port = world.api.url.removeprefix("http://").partition(":")
+    lab.api.close()
+    host, _, port = lab.api.url.removeprefix("http://").partition(":")
     with socket.socket() as nobody:  # nor may anybody else answer there
         nobody.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         nobody.bind((host, int(port)))
         for words in (["status"], ["path", "a", "b"], ["plan"], ["cleanup"], ["controller"]):
-            done = world.run(*words, code=1)
-            assert world.api.url in done.stderr
+            done = lab.run(*words, code=1)
+            assert lab.api.url in done.stderr
             assert "is the API server up" in done.stderr
 
 
-def test_a_port_in_use_is_named(world: World) -> None:
+def test_a_port_in_use_is_named(lab: CommandLab) -> None:
     """With the flag to change."""
-    taken = world.api.url.removeprefix("http://")
+    taken = lab.api.url.removeprefix("http://")
     for words in (["controller"], ["lab", "aws"], ["lab", "kube"]):
-        done = world.run(*words, "--listen", taken, code=1)
+        done = lab.run(*words, "--listen", taken, code=1)
         assert f"--listen {taken}: " in done.stderr
         assert "in use" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_controller_within_a_second(world: World, number: signal.Signals) -> None:
+def test_a_signal_ends_the_controller_within_a_second(lab: CommandLab, number: signal.Signals) -> None:
     """It releases the Lease and exits with 0."""
-    with started("controller", env=world.env) as process:
+    with started("controller", env=lab.env) as process:
         eventually(
-            lambda: len(world.node_routes()) == 2 and all(one["nativeIn"] for one in world.node_routes()),
+            lambda: len(lab.node_routes()) == 2 and all(one["nativeIn"] for one in lab.node_routes()),
             "both nodes are native",
         )
         start = time.monotonic()
@@ -365,5 +363,5 @@ def test_a_signal_ends_the_controller_within_a_second(world: World, number: sign
         assert time.monotonic() - start < 1.0
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    (lease,) = world.kube.list("leases", "cloudroute")
+    (lease,) = lab.kube.list("leases", "cloudroute")
     assert not lease["spec"]["holderIdentity"]

@@ -22,7 +22,7 @@ from cloudroute.controller import Lease, Loop, NoLease
 from cloudroute.crds import manifests
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.kube.real import TOKENS, RealKubeApi, find_assets
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from tests.accounts import CONTROLLER, install
 from tests.clock import FakeClock
 from tests.contract.conftest import Api
@@ -130,7 +130,7 @@ def live(server: RealKubeApi, folder: Path) -> None:
     kubeconfig = str(server.kubeconfig(folder / "kubeconfig", "controller"))
     for tables in (vpc.route_table_ids, vpc.route_table_ids[:1]):
         cluster = KubeCluster(kubeconfig, clock)
-        kube, telemetry = KubeClient(cluster.transport, cluster), Telemetry(clock.monotonic)
+        kube, telemetry = KubeClient(cluster.transport, cluster), ControllerTelemetry(clock.monotonic)
         ec2 = Ec2Client(aws.session(), aws.region, NoLease(), clock, 3.0, telemetry.ec2_request)
         settings = settings_of(route_table=tables, vpc_id=vpc.id)
         loop = Loop(

@@ -30,7 +30,7 @@ from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
 from cloudroute.lab.kube import KubeApi
 from cloudroute.ports import Fence, Store
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from cloudroute.types import Cidr, NodeRoute
 from tests.clock import FakeClock
 from tests.controller.traffic import Traffic
@@ -106,7 +106,7 @@ class Lab:
                 self.settings.gateway_nodes, self.settings.namespace, self.settings.gateway_lease_seconds
             ),
         )
-        self.telemetry = Telemetry(self.clock.monotonic)
+        self.telemetry = ControllerTelemetry(self.clock.monotonic)
         fence = fence or NoLease()
         session = self.session or self.aws.session()
         ec2 = Ec2Client(session, self.aws.region, fence, self.clock, 3.0, self.telemetry.ec2_request)

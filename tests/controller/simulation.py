@@ -36,7 +36,7 @@ class Call:
     fate: Literal["answered", "answer lost", "request lost"] = "answered"
 
 
-class World:
+class Simulation:
     """Simulated time, and what happens in it."""
 
     def __init__(self) -> None:
@@ -83,27 +83,27 @@ class Process:
 
     def __init__(
         self,
-        world: World,
+        simulation: Simulation,
         name: str,
         calls: Sequence[Call],
         pauses: Sequence[tuple[float, float]] = (),
         offset: float = 0.0,
     ) -> None:
-        self.world, self._offset = world, offset
-        self._pauses = [(world.now + start, world.now + start + seconds) for start, seconds in pauses]
+        self.simulation, self._offset = simulation, offset
+        self._pauses = [(simulation.now + start, simulation.now + start + seconds) for start, seconds in pauses]
         self._calls = itertools.cycle(calls or [Call()])
         self.lease = Lease(self, self, name, DURATION, DEADLINE, PERIOD)
         self.alive = True
-        self._mine, self._worlds = threading.Semaphore(0), threading.Semaphore(0)
+        self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._live, daemon=True)
-        world.processes.append(self)
+        simulation.processes.append(self)
 
     # --- life -------------------------------------------------------------------------------
 
     def start(self, life: Callable[[Process], None]) -> None:
         self._life = life
         self._thread.start()
-        self.world.at(self.world.now, self._resume)
+        self.simulation.at(self.simulation.now, self._resume)
 
     def kill(self) -> None:
         """SIGKILL: what it has sent goes on, it does not."""
@@ -121,23 +121,23 @@ class Process:
             pass
         finally:
             self.alive = False
-            self._worlds.release()
+            self._theirs.release()
 
     def _resume(self) -> None:
         for start, end in self._pauses:
-            if start <= self.world.now < end:
-                self.world.at(end, self._resume)
+            if start <= self.simulation.now < end:
+                self.simulation.at(end, self._resume)
                 return
         if self.alive:
             self._hand_over()
 
     def _hand_over(self) -> None:
         self._mine.release()
-        self._worlds.acquire()
+        self._theirs.acquire()
 
     def _wait(self, seconds: float) -> None:
-        self.world.at(self.world.now + seconds, self._resume)
-        self._worlds.release()
+        self.simulation.at(self.simulation.now + seconds, self._resume)
+        self._theirs.release()
         self._mine.acquire()
         if not self.alive:
             raise Killed
@@ -145,10 +145,10 @@ class Process:
     # --- ports.Clock ------------------------------------------------------------------------
 
     def monotonic(self) -> float:
-        return self.world.now + self._offset + self.world.shift
+        return self.simulation.now + self._offset + self.simulation.shift
 
     def now(self) -> float:
-        return self.world.now + self._offset * 1000
+        return self.simulation.now + self._offset * 1000
 
     def sleep(self, seconds: float) -> None:
         self._wait(seconds)
@@ -156,11 +156,11 @@ class Process:
     # --- ports.Leases -----------------------------------------------------------------------
 
     def read(self) -> LeaseRecord | None:
-        answer = self._ask(lambda: self.world.lease)
+        answer = self._ask(lambda: self.simulation.lease)
         return answer if answer and answer.version else None
 
     def write(self, record: LeaseRecord) -> LeaseRecord:
-        answer = self._ask(lambda: self.world.commit(record))
+        answer = self._ask(lambda: self.simulation.commit(record))
         if answer is None:
             raise LostRace("update leases", "lease", "409", "somebody was faster")
         return answer
@@ -170,7 +170,7 @@ class Process:
         call = next(self._calls)
         answers: list[LeaseRecord | None] = []
         if call.fate != "request lost":
-            self.world.at(self.world.now + call.there, lambda: answers.append(serve()))
+            self.simulation.at(self.simulation.now + call.there, lambda: answers.append(serve()))
         seconds = call.there + call.back
         if call.fate == "answered" and seconds < TIMEOUT:
             self._wait(seconds)

@@ -94,6 +94,23 @@ def test_somebody_else_has_the_destination() -> None:
         assert world.native(world.table()) == [name, other]
 
 
+def test_somebody_takes_a_destination_that_we_have_just_left() -> None:
+    """Their route stays while stale describes still show ours, which we deleted, under the CIDR of a new node."""
+    with lab(1) as world:
+        old = world.join(0, pod_cidrs=("100.64.3.0/24",))
+        world.run()
+        gateway = world.gateway()
+        world.pass_seconds(60)
+        world.aws.faults.stale(50, "DescribeRouteTables")
+        world.terminate(old)
+        world.pass_seconds(15)
+        assert world.routes(world.table()) == {}
+        world.foreign(world.table(), "100.64.3.0/24", GatewayId=gateway)
+        world.join(0, pod_cidrs=("100.64.3.0/24",))
+        world.pass_seconds(120)
+        assert world.routes(world.table()) == {"100.64.3.0/24": gateway}
+
+
 def test_a_route_of_ours_deleted_by_somebody() -> None:
     """A route that somebody deleted is made again at the next resync, one create and nothing else."""
     with lab(1) as world:

@@ -16,7 +16,7 @@ from cloudroute.clock import SystemClock
 from cloudroute.controller import Controller, Lease
 from cloudroute.controller.loop import Loop
 from cloudroute.errors import CloudrouteError, LeaseLost
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from tests.controller.lab import settings_of
 from tests.controller.servers import seconds_until, servers
 from tests.controller.test_lease import Store
@@ -76,7 +76,7 @@ class Supervised:
         self.cluster, self.store = Stores(), Store()
         self.lease = Lease(self.store, SystemClock(), "me", 4, DEADLINE, 0.1)
         self.controller = Controller(
-            settings_of(), cast(Any, self.cluster), self.lease, lambda: cast(Loop, Work(turn)), Telemetry()
+            settings_of(), cast(Any, self.cluster), self.lease, lambda: cast(Loop, Work(turn)), ControllerTelemetry()
         )
 
     def holder(self) -> str:

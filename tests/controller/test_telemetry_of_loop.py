@@ -12,11 +12,11 @@ from cloudroute.controller import Loop, NoLease
 from cloudroute.errors import UsageError
 from cloudroute.lab.aws.inprocess import make_session
 from cloudroute.lab.aws.wire import Request, Response
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from cloudroute.types import Node
 from tests.clock import FakeClock
 from tests.controller.lab import POOL, POOL6, Lab, lab, settings_of
-from tests.controller.test_apply import World, condition
+from tests.controller.test_apply import Apis, condition
 
 
 def test_requests_as_aws_counted_them() -> None:
@@ -178,7 +178,7 @@ NONE = b'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-
 def test_a_long_read_of_many_batches_is_alive() -> None:
     """5,000 nodes, 10 s a batch: /healthz says so after each, though all of it takes longer than a beat may."""
     clock = FakeClock()
-    telemetry = Telemetry(clock.monotonic)
+    telemetry = ControllerTelemetry(clock.monotonic)
     health: list[int] = []
 
     def describe(_: Request) -> Response:
@@ -217,24 +217,24 @@ class Nodes:
 
 def test_a_step_that_hangs_is_found() -> None:
     """Beats belong to steps that end: while one hangs for ever /healthz tells, however long the loop waits for it."""
-    world = World()
-    telemetry = Telemetry(world.clock.monotonic)
+    apis = Apis()
+    telemetry = ControllerTelemetry(apis.clock.monotonic)
     hangs, over = threading.Event(), threading.Event()
 
     def hang() -> None:
         hangs.set()
         over.wait(20)
 
-    world.answers["condition n1"] = hang
+    apis.answers["condition n1"] = hang
 
     def work() -> None:
         telemetry.beat("loop", 120)
-        world.applier.run([condition(1)], world.stop, lambda: telemetry.beat("loop", 120))
+        apis.applier.run([condition(1)], apis.stop, lambda: telemetry.beat("loop", 120))
 
     thread = threading.Thread(target=work)
     thread.start()
     assert hangs.wait(20)
-    world.clock.time += 121
+    apis.clock.time += 121
     over.wait(1.2)  # a beat by time would come meanwhile
     assert telemetry.answer("/healthz")[0] == 503
     over.set()

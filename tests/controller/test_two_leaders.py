@@ -15,7 +15,7 @@ from cloudroute.controller import Lease
 from cloudroute.errors import LeaseLost
 from tests.controller.ends import all_native
 from tests.controller.lab import Lab, lab
-from tests.controller.simulation import DEADLINE, DURATION, PERIOD, Call, Process, World
+from tests.controller.simulation import DEADLINE, DURATION, PERIOD, Call, Process, Simulation
 
 seconds = st.one_of(st.floats(0, 0.1), st.floats(0, 8))
 calls = st.lists(
@@ -37,7 +37,7 @@ def graceful(until: float) -> Callable[[Process], None]:
     """A process that leads or stands by until then, and releases."""
 
     def life(process: Process) -> None:
-        while process.world.now < until:
+        while process.simulation.now < until:
             process.lease.turn()
             process.sleep(PERIOD)
         process.lease.release()
@@ -45,21 +45,21 @@ def graceful(until: float) -> Callable[[Process], None]:
     return life
 
 
-def kill_leader(world: World) -> None:
+def kill_leader(simulation: Simulation) -> None:
     """SIGKILL for whoever holds the lease."""
-    for process in world.processes:
+    for process in simulation.processes:
         if process.lease.held:
             process.kill()
 
 
-def writers(world: World) -> list[Process]:
+def writers(simulation: Simulation) -> list[Process]:
     """Processes that may start a write now, or whose last write may still be on its way."""
     result = []
-    for process in world.processes:
-        world.shift = DEADLINE - DURATION
+    for process in simulation.processes:
+        simulation.shift = DEADLINE - DURATION
         if process.lease.held:
             result.append(process)
-    world.shift = 0.0
+    simulation.shift = 0.0
     return result
 
 
@@ -69,61 +69,61 @@ def test_no_two_fences_are_open_at_once(
     schedules: list[tuple[list[Call], list[tuple[float, float]], float, float | None]], kill_at: float
 ) -> None:
     """Whatever delays, lost answers, pauses and clocks: when one may write, no write of another is under way."""
-    world = World()
+    simulation = Simulation()
     for number, (fates, frozen, offset, _) in enumerate(schedules):
-        Process(world, f"p{number}", fates, frozen, offset)
-    for process, (*_, end) in zip(world.processes, schedules, strict=True):
-        process.start(graceful(world.now + end) if end else forever)
-    world.at(world.now + kill_at, lambda: kill_leader(world))
+        Process(simulation, f"p{number}", fates, frozen, offset)
+    for process, (*_, end) in zip(simulation.processes, schedules, strict=True):
+        process.start(graceful(simulation.now + end) if end else forever)
+    simulation.at(simulation.now + kill_at, lambda: kill_leader(simulation))
     try:
-        for _ in world.play(120):
-            if any(process.lease.held for process in world.processes):
-                assert len(writers(world)) == 1
+        for _ in simulation.play(120):
+            if any(process.lease.held for process in simulation.processes):
+                assert len(writers(simulation)) == 1
     finally:
-        world.close()
+        simulation.close()
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(offsets, min_size=2, max_size=3), st.floats(0, 0.05), st.floats(3, 60))
 def test_a_dead_leader_is_followed(clocks: list[float], delay: float, kill_at: float) -> None:
     """When the holder is killed, another holds within lease duration and one retry period, jitter and answers aside."""
-    world = World()
+    simulation = Simulation()
     for number, offset in enumerate(clocks):
-        Process(world, f"p{number}", [Call(delay, delay)], offset=offset)
-    for process in world.processes:
+        Process(simulation, f"p{number}", [Call(delay, delay)], offset=offset)
+    for process in simulation.processes:
         process.start(forever)
     try:
-        for _ in world.play(kill_at):
+        for _ in simulation.play(kill_at):
             pass
-        leader = next(process for process in world.processes if process.lease.held)
+        leader = next(process for process in simulation.processes if process.lease.held)
         leader.kill()
-        others = [process for process in world.processes if process is not leader]
-        for _ in world.play(DURATION + PERIOD * 1.2 + 6 * delay):
+        others = [process for process in simulation.processes if process is not leader]
+        for _ in simulation.play(DURATION + PERIOD * 1.2 + 6 * delay):
             pass
         assert [process.lease.held for process in others].count(True) == 1
     finally:
-        world.close()
+        simulation.close()
 
 
 @settings(max_examples=40, deadline=None)
 @given(calls, pauses)
 def test_after_the_faults_somebody_leads(fates: list[Call], frozen: list[tuple[float, float]]) -> None:
     """However wildly two candidates were struck, a third that starts afterwards leads: no state is a dead end."""
-    world = World()
+    simulation = Simulation()
     for number in range(2):
-        Process(world, f"p{number}", fates, frozen).start(forever)
+        Process(simulation, f"p{number}", fates, frozen).start(forever)
     try:
-        for _ in world.play(60):
+        for _ in simulation.play(60):
             pass
-        for process in world.processes:
+        for process in simulation.processes:
             process.kill()
-        late = Process(world, "late", [])
+        late = Process(simulation, "late", [])
         late.start(forever)
-        for _ in world.play(DURATION + 2 * PERIOD + 10):
+        for _ in simulation.play(DURATION + 2 * PERIOD + 10):
             pass
         assert late.lease.held
     finally:
-        world.close()
+        simulation.close()
 
 
 # --- with EC2 and Kubernetes ----------------------------------------------------------------------
@@ -149,41 +149,41 @@ def lease_of(lab: Lab, name: str) -> Lease:
 
 def test_a_frozen_leader_writes_nothing_when_it_thaws() -> None:
     """A leader freezes between its decision and its write; when it thaws another leads, and nothing is written."""
-    with lab(zones=1) as world:
-        old, new = lease_of(world, "old"), lease_of(world, "new")
-        name = world.join()
+    with lab(zones=1) as simulation:
+        old, new = lease_of(simulation, "old"), lease_of(simulation, "new")
+        name = simulation.join()
         old.turn()
         new.turn()
 
         def take_over() -> None:
-            world.clock.time += DURATION + 1
+            simulation.clock.time += DURATION + 1
             new.turn()
 
-        world.start(fence=Freezing(old, take_over))
-        world.calls(), world.writes()
-        world.sync()
+        simulation.start(fence=Freezing(old, take_over))
+        simulation.calls(), simulation.writes()
+        simulation.sync()
         with pytest.raises(LeaseLost):
-            world.loop.turn(Event())
+            simulation.loop.turn(Event())
         assert (old.held, old.lost, new.held) == (False, True, True)
-        assert not {action for action in world.calls() if not action.startswith("Describe")}
-        world.start(fence=new)
-        world.run()
-        all_native(world, [name])
+        assert not {action for action in simulation.calls() if not action.startswith("Describe")}
+        simulation.start(fence=new)
+        simulation.run()
+        all_native(simulation, [name])
 
 
 def test_a_frozen_leader_cannot_send_a_call_that_it_has_prepared() -> None:
     """The freeze strikes after the last step's own check: the check before the bytes leave stops EC2's calls."""
-    with lab(zones=1, direct_routing="off") as world:
-        name = world.join(pod_cidrs=("100.64.9.0/24",))
-        lease = lease_of(world, "old")
+    with lab(zones=1, direct_routing="off") as simulation:
+        name = simulation.join(pod_cidrs=("100.64.9.0/24",))
+        lease = lease_of(simulation, "old")
         lease.turn()
 
         def freeze() -> None:
-            world.clock.time += 60
+            simulation.clock.time += 60
 
-        world.start(fence=Freezing(lease, freeze))
-        world.sync()
+        simulation.start(fence=Freezing(lease, freeze))
+        simulation.sync()
         with pytest.raises(LeaseLost):
-            world.loop.turn(Event())
-        assert world.routes(world.tables()[0]) == {}
-        assert world.condition(name) is None
+            simulation.loop.turn(Event())
+        assert simulation.routes(simulation.tables()[0]) == {}
+        assert simulation.condition(name) is None

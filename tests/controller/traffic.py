@@ -52,7 +52,7 @@ class Traffic:
 
     def _running_interfaces(self) -> dict[str, bool]:
         """ENIs of instances that run, with their source/dest checks. Not described: that takes longer than a cycle."""
-        machines = [instance for instance, _ in self.lab.aws._world.machines.values()]
+        machines = [instance for instance, _ in self.lab.aws.world.machines.values()]
         return {
             eni.id: eni.source_dest_check
             for instance in machines

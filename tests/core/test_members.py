@@ -173,7 +173,7 @@ def test_several_interfaces_are_routed_by_the_first() -> None:
     assert world.spec(node.name).network_interface_id == primary.id
     assert second.source_dest_check
     destination = world.nodes[node.name].pod_cidrs[0]
-    world._put("rtb-a", world.tables["rtb-a"].routes[destination]._replace(target=second.id))
+    world.put("rtb-a", world.tables["rtb-a"].routes[destination]._replace(target=second.id))
     world.log.clear()
     world.settle()
     assert world.counts()["replace"] == 1

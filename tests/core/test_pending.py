@@ -162,6 +162,32 @@ def test_later_changes_by_others_are_seen_at_once() -> None:
     assert described(tables, table(), 3) == {}
 
 
+def test_a_later_change_back_to_a_value_before_two_writes_is_seen_at_once() -> None:
+    """The second target was never there before, so the describe that shows it proves both writes."""
+    tables = known()
+    tables.write("rtb", CIDR, "eni-1", 0)
+    tables.write("rtb", CIDR, "eni-2", 1)
+    assert described(tables, table(v4="eni-2"), 2) == {"10.1.0.0/24": "eni-2"}
+    assert described(tables, table(v4="eni-1"), 3) == {"10.1.0.0/24": "eni-1"}
+
+
+def test_a_stale_describe_after_a_minute_without_any_does_not_hide_the_next_write() -> None:
+    """The first write is not pending any more, but its target is what a stale describe shows."""
+    tables = known()
+    tables.write("rtb", CIDR, "eni-1", 0)
+    tables.write("rtb", CIDR, "eni-2", 61)
+    assert described(tables, table(v4="eni-1"), 62) == {"10.1.0.0/24": "eni-2"}
+
+
+def test_a_second_deletion_that_finds_nothing_leaves_the_first_provable() -> None:
+    """A describe without the route proves both, and a route that another program then makes is seen."""
+    tables = known(v4="eni-1")
+    tables.write("rtb", CIDR, None, 0)
+    tables.write("rtb", CIDR, None, 1)
+    assert described(tables, table(), 2) == {}
+    assert described(tables, table(v4="eni-1"), 3) == {"10.1.0.0/24": "eni-1"}
+
+
 def test_after_a_minute_the_describe_counts() -> None:
     """A write that never shows is not insisted upon."""
     tables, instances = known(), KnownInstances()
@@ -173,11 +199,35 @@ def test_after_a_minute_the_describe_counts() -> None:
     assert checks(instances, instance(check=True), 60) == [True, True]
 
 
-def test_a_contradicted_write_is_forgotten() -> None:
-    """Once a write was refused because the route is another one, the next describe counts."""
+def test_after_a_refused_creation_a_describe_of_its_target_counts() -> None:
+    """The route of an earlier attempt, whose answer was lost, is there although we had deleted the same before."""
     tables = known(v4="eni-1")
     tables.write("rtb", CIDR, None, 0)
-    tables.contradict("rtb", CIDR)
+    tables.contradict("rtb", CIDR, "eni-1")
+    assert described(tables, table(v4="eni-1"), 1) == {"10.1.0.0/24": "eni-1"}
+
+
+def test_after_a_refused_creation_a_deleted_route_does_not_come_back() -> None:
+    """The route that exists may be another program's: a stale describe of the deleted one must not have it replaced."""
+    tables = known(v4="eni-1")
+    tables.write("rtb", CIDR, None, 0)
+    tables.contradict("rtb", CIDR, "eni-2")
+    assert described(tables, table(v4="eni-1"), 1) == {}
+    assert described(tables, table(v4="igw-1"), 2) == {"10.1.0.0/24": "igw-1"}
+
+
+def test_after_a_refused_replacement_a_describe_without_the_route_counts() -> None:
+    """Another program has deleted the route that we had just created."""
+    tables = known()
+    tables.write("rtb", CIDR, "eni-1", 0)
+    tables.contradict("rtb", CIDR, None)
+    assert described(tables, table(), 1) == {}
+
+
+def test_a_refusal_for_a_route_without_a_pending_write_changes_nothing() -> None:
+    """There, every describe counts anyway."""
+    tables = known(v4="eni-1")
+    tables.contradict("rtb", CIDR, "eni-2")
     assert described(tables, table(v4="eni-1"), 1) == {"10.1.0.0/24": "eni-1"}
 
 

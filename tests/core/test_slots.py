@@ -279,7 +279,7 @@ def test_half_a_slot_takes_no_slot_from_one_that_is_whole() -> None:
     (v4, _) = world.spec(names[2]).pod_cidrs
     world.limit = 4
     world.real_limit["rtb-main", "ipv6"] = 3
-    world._put("rtb-main", Route(v4, world.spec(names[2]).network_interface_id))
+    world.put("rtb-main", Route(v4, world.spec(names[2]).network_interface_id))
     world.settle()
     assert routed(world, "rtb-main") == set(names[:2])
     assert str(v4) not in world.ours("rtb-main")

@@ -222,7 +222,7 @@ def test_a_route_of_ours_that_belongs_to_nobody_goes_after_a_drain() -> None:
     eni = next(iter(world.records.values())).spec.network_interface_id
     for destination, blackhole in (("100.64.50.0/24", False), ("100.64.51.0/24", True)):
         cidr = Cidr.parse(destination)
-        world._put(
+        world.put(
             "rtb-a", next(iter(world.tables["rtb-a"]))._replace(destination=cidr, target=eni, blackhole=blackhole)
         )
     world.cycle()

@@ -17,7 +17,7 @@ from cloudroute.config import AgentSettings, ControllerSettings, load
 from cloudroute.config.declare import Settings, settings_of
 from cloudroute.config.settings import SharedSettings
 from cloudroute.dataplane import LEASES
-from cloudroute.telemetry import AgentTelemetry, Telemetry
+from cloudroute.telemetry import AgentTelemetry, ControllerTelemetry
 from cloudroute.types import Cidr
 from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run, named
 
@@ -305,7 +305,7 @@ def test_alerts_and_dashboard_ask_for_what_there_is(helm: Run) -> None:
     asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     given = {
         sample
-        for telemetry in (Telemetry(), AgentTelemetry())
+        for telemetry in (ControllerTelemetry(), AgentTelemetry())
         for metric in telemetry.registry.collect()
         for sample in (metric.name, f"{metric.name}_total", f"{metric.name}_bucket")
     }

@@ -20,7 +20,7 @@ from cloudroute.cli import COMMANDS
 from cloudroute.commands.help import command_settings
 from cloudroute.config import CONFIG_FLAG, settings_of
 from cloudroute.config.settings import ALL_SETTINGS
-from cloudroute.telemetry import AgentTelemetry, Telemetry
+from cloudroute.telemetry import AgentTelemetry, ControllerTelemetry
 from tests.docs.cloudroute_words import problems_of
 from tests.docs.pages import ROOT, Block, Page, pages
 from tests.docs.shell import SHELLS, assignments, commands, script
@@ -242,7 +242,7 @@ def metrics(page: Page) -> Problems:
 @cache
 def metric_names() -> frozenset[str]:
     """Every series of controller and agent, by each of its names in Prometheus."""
-    registries = (Telemetry().registry, AgentTelemetry().registry)
+    registries = (ControllerTelemetry().registry, AgentTelemetry().registry)
     names = {metric.name for registry in registries for metric in registry.collect()}
     return frozenset(names | {name + suffix for name in names for suffix in SUFFIXES})
 

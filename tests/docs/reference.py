@@ -20,7 +20,7 @@ from cloudroute.commands.command import Command
 from cloudroute.commands.help import command_settings
 from cloudroute.config import Setting
 from cloudroute.dataplane import Kind
-from cloudroute.telemetry import AgentTelemetry, Telemetry
+from cloudroute.telemetry import AgentTelemetry, ControllerTelemetry
 from tests.docs.pages import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
@@ -99,7 +99,7 @@ def metrics() -> str:
             "# Metrics\n",
             _METRICS,
             "## Controller\n",
-            table(_METRIC, _series(Telemetry().registry)),
+            table(_METRIC, _series(ControllerTelemetry().registry)),
             _LABELS,
             "## Agent\n",
             table(_METRIC, _series(AgentTelemetry().registry)),

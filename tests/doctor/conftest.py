@@ -1,4 +1,4 @@
-"""Shared by tests of doctor: a world, and nothing of the machine's own AWS configuration."""
+"""Shared by tests of doctor: a lab, and nothing of the machine's own AWS configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.doctor.world import World, world
+from tests.doctor.lab import DoctorLab, doctor_lab
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def no_aws_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[World]:
-    """A world that no test changes."""
-    with world() as healthy:
+def shared() -> Iterator[DoctorLab]:
+    """A lab that no test changes."""
+    with doctor_lab() as healthy:
         yield healthy

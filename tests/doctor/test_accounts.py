@@ -17,8 +17,8 @@ from cloudroute.core.explain.doctor.cluster import agent_permissions, permission
 from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.accounts import AGENT, install
+from tests.doctor.lab import found
 from tests.doctor.test_review import granted
-from tests.doctor.world import found
 from tests.waiting import eventually
 
 

@@ -15,16 +15,16 @@ from cloudroute.core.explain.doctor.findings import known
 from cloudroute.core.explain.doctor.node import FEATURES
 from cloudroute.core.identity import identity
 from tests.controller.lab import POOL
-from tests.doctor.world import API, API_FROM_PODS, PODS, UNASKED, Rule, World, bad, found, sound_machine, world
+from tests.doctor.lab import API, API_FROM_PODS, PODS, UNASKED, DoctorLab, Rule, bad, doctor_lab, found, sound_machine
 
 UDP = {"IpProtocol": "udp", "FromPort": 8472, "ToPort": 8472}
 TCP = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": POOL}]}
-Break = Callable[[World], dict[str, Any] | None]
+Break = Callable[[DoctorLab], dict[str, Any] | None]
 
 
 def test_all_is_well() -> None:
     """Every check passes, but for what nobody needs or can tell there; and nothing was written anywhere."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         healthy.aws.reset_calls()
         healthy.kube.reset_counts()
         findings = healthy.examine()
@@ -39,11 +39,11 @@ def void(_: object) -> None:
     """Drop a result."""
 
 
-def _no_crd(broken: World) -> None:
+def _no_crd(broken: DoctorLab) -> None:
     broken.kube.delete("customresourcedefinitions", "routetables.cloudroute.io")
 
 
-def _old_crd(broken: World) -> None:
+def _old_crd(broken: DoctorLab) -> None:
     versions = broken.kube.get("customresourcedefinitions", "noderoutes.cloudroute.io")["spec"]["versions"]
     versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["description"] = "older"
     broken.kube.patch("customresourcedefinitions", "noderoutes.cloudroute.io", {"spec": {"versions": versions}})
@@ -53,36 +53,36 @@ def _agent(**status: Any) -> Break:
     return lambda broken: broken.agent_says(broken.names[1], **status)
 
 
-def _clock_of_ours(broken: World) -> None:
+def _clock_of_ours(broken: DoctorLab) -> None:
     broken.ahead = broken.aws_ahead = 60
 
 
-def _clock_of_aws(broken: World) -> None:
+def _clock_of_aws(broken: DoctorLab) -> None:
     broken.aws_ahead = -300
 
 
-def _condition(broken: World) -> None:
+def _condition(broken: DoctorLab) -> None:
     said = {"type": "NetworkUnavailable", "status": "False", "reason": "RouteCreated"}
     conditions = [{**said, "message": "RouteController created a route"}]
     broken.kube.patch_status("nodes", broken.names[0], {"conditions": conditions})
 
 
-def _untagged(broken: World) -> None:
+def _untagged(broken: DoctorLab) -> None:
     tags = [{"Key": "kubernetes.io/cluster/test"}]
     broken.aws.scene.ec2.delete_tags(Resources=[broken.tables()[1]], Tags=tags)
 
 
-def _peer(broken: World) -> None:
+def _peer(broken: DoctorLab) -> None:
     broken.peer(broken.aws.scene.vpc(POOL, zones=1).id, broken.vpc.id)
 
 
-def _two_more(broken: World) -> dict[str, Any]:
+def _two_more(broken: DoctorLab) -> dict[str, Any]:
     broken.use_group(broken.group, *broken.join_many(2))
     return {"route_reserve": 49, "direct_routing": "off"}
 
 
 def _pool(cidr: str) -> Break:
-    def break_it(broken: World) -> dict[str, Any]:
+    def break_it(broken: DoctorLab) -> dict[str, Any]:
         rule = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": cidr}]}]
         for group in (broken.group, broken.plane.group_id):
             broken.aws.scene.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rule)
@@ -91,7 +91,7 @@ def _pool(cidr: str) -> Break:
     return break_it
 
 
-def _check_on(broken: World) -> None:
+def _check_on(broken: DoctorLab) -> None:
     eni = broken.machine(broken.names[0]).interface_id
     broken.aws.scene.ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": True})
 
@@ -100,7 +100,7 @@ def _group(*rules: dict[str, Any]) -> Break:
     return lambda broken: broken.use_group(broken.make_group(*rules), *broken.names)
 
 
-def _no_way_out(broken: World) -> None:
+def _no_way_out(broken: DoctorLab) -> None:
     everywhere = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     broken.aws.scene.ec2.revoke_security_group_egress(GroupId=broken.group, IpPermissions=everywhere)
     own = {**UDP, "UserIdGroupPairs": [{"GroupId": broken.group}]}
@@ -108,21 +108,21 @@ def _no_way_out(broken: World) -> None:
     broken.aws.scene.ec2.authorize_security_group_egress(GroupId=broken.group, IpPermissions=[own, api])
 
 
-def _shut(group: Callable[[World], str], rule: Callable[[World], dict[str, Any]]) -> Break:
+def _shut(group: Callable[[DoctorLab], str], rule: Callable[[DoctorLab], dict[str, Any]]) -> Break:
     """The group lets that in no more."""
 
-    def break_it(broken: World) -> None:
+    def break_it(broken: DoctorLab) -> None:
         ec2 = broken.aws.scene.ec2
         ec2.revoke_security_group_ingress(GroupId=group(broken), IpPermissions=[rule(broken)])
 
     return break_it
 
 
-def _plane(broken: World) -> str:
+def _plane(broken: DoctorLab) -> str:
     return broken.plane.group_id
 
 
-def _silent_plane(broken: World) -> None:
+def _silent_plane(broken: DoctorLab) -> None:
     """The control plane's group lets nothing out but to kubelets."""
     ec2, group = broken.aws.scene.ec2, broken.plane.group_id
     everywhere = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
@@ -144,11 +144,11 @@ def _metadata(**options: Any) -> Break:
     return lambda broken: broken.metadata(broken.names[0], **options)
 
 
-def _many_pods(broken: World) -> None:
+def _many_pods(broken: DoctorLab) -> None:
     broken.kube.patch_status("nodes", broken.names[0], {"allocatable": {"pods": "254"}})
 
 
-def _outpost(broken: World) -> None:
+def _outpost(broken: DoctorLab) -> None:
     arn = f"arn:aws:outposts:{broken.aws.region}:{broken.aws.account}:outpost/op-0123456789abcdef0"
     broken.join_in(broken.vpc.zones[0].name, arn)
 
@@ -158,7 +158,7 @@ def _machine(**changed: Any) -> Break:
 
 
 def _host(**changed: Any) -> Break:
-    def break_it(broken: World) -> dict[str, Any]:
+    def break_it(broken: DoctorLab) -> dict[str, Any]:
         machine = sound_machine(broken)
         return {"machine": replace(machine, host=known(machine.host)._replace(**changed))}
 
@@ -244,7 +244,7 @@ SETTINGS: list[tuple[str, str, Break]] = [
     ("networkd", "warning", _machine(networkd=Networkd(257, frozenset({"ManageForeignRoutes"})))),
     ("forwarding", "warning", _machine(forward_drop=("nftables ip filter FORWARD",))),
 ]
-"""These change nothing but settings and machine: one world is enough for all."""
+"""These change nothing but settings and machine: one lab is enough for all."""
 
 
 def breaks_exactly(check: str, state: str, findings: list[Finding]) -> None:
@@ -263,22 +263,22 @@ def named(cases: list[tuple[str, str, Break]]) -> list[str]:
 
 @pytest.mark.parametrize(("check", "state", "break_it"), BREAKS, ids=named(BREAKS))
 def test_each_check_finds_what_it_is_for(check: str, state: str, break_it: Break) -> None:
-    """One thing is wrong in the world: that check says so, with what to do; no other does."""
-    with world() as broken:
+    """One thing is wrong in the lab: that check says so, with what to do; no other does."""
+    with doctor_lab() as broken:
         settings = break_it(broken) or {}
         breaks_exactly(check, state, broken.examine(**settings))
 
 
 @pytest.mark.parametrize(("check", "state", "break_it"), SETTINGS, ids=named(SETTINGS))
 def test_each_check_finds_settings_and_machines_that_do_not_fit(
-    shared: World, check: str, state: str, break_it: Break
+    shared: DoctorLab, check: str, state: str, break_it: Break
 ) -> None:
     """A setting or the machine is wrong: that check says so, with what to do; no other does."""
     breaks_exactly(check, state, shared.examine(**break_it(shared) or {}))
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_each_action_that_iam_refuses_is_named(shared: World, action: str) -> None:
+def test_each_action_that_iam_refuses_is_named(shared: DoctorLab, action: str) -> None:
     """Its own line fails; what can't be read for it is not checked, and says so."""
     findings = shared.examine({"Effect": "Deny", "Action": action, "Resource": "*"}, route_limit="auto")
     light = action == "ec2:DescribeManagedPrefixLists" or action.startswith("servicequotas:")
@@ -288,7 +288,7 @@ def test_each_action_that_iam_refuses_is_named(shared: World, action: str) -> No
     assert f"allow {action} for arn:aws:iam::" in finding.todo
 
 
-def test_a_table_where_routes_are_refused_is_named(shared: World) -> None:
+def test_a_table_where_routes_are_refused_is_named(shared: DoctorLab) -> None:
     """IAM's answer may differ from table to table: each is asked."""
     table = shared.tables()[1]
     deny = {"Effect": "Deny", "Action": "ec2:DeleteRoute", "Resource": f"arn:aws:ec2:*:*:route-table/{table}"}

@@ -16,7 +16,7 @@ from cloudroute.config import ControllerSettings, OutputSettings
 from cloudroute.core.explain.doctor import Finding
 from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.lab.aws import ROOT_KEY
-from tests.doctor.world import World, world
+from tests.doctor.lab import DoctorLab, doctor_lab
 
 
 def invocation(form: Any) -> Invocation:
@@ -27,7 +27,7 @@ def invocation(form: Any) -> Invocation:
 @pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_programs_get_a_list(form: str, read: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
     """Of objects with check, state, found, why and todo; the exit code tells whether one failed."""
-    with world() as broken:
+    with doctor_lab() as broken:
         assert doctor.tell(invocation(form), broken.examine()) == 0
         capsys.readouterr()
         broken.daemon_set("aws-node")
@@ -39,7 +39,7 @@ def test_programs_get_a_list(form: str, read: Callable[[str], Any], capsys: pyte
 
 def test_people_get_a_table_of_100_columns(capsys: pytest.CaptureFixture[str]) -> None:
     """By group; what is wrong with why and what to do."""
-    with world() as broken:
+    with doctor_lab() as broken:
         broken.use_group(broken.make_group(), broken.names[0])
         deny = {"Effect": "Deny", "Action": "ec2:CreateRoute", "Resource": "*"}
         nowhere = Unknown("not root on Linux: run doctor on a node, with sudo or in the agent's pod")
@@ -56,7 +56,7 @@ def test_people_get_a_table_of_100_columns(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_command_by_the_environments_credentials(
-    shared: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shared: DoctorLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As from a shell: endpoint, key and settings come from outside; this machine is no node of that cluster."""
     with shared.aws.serve() as server:

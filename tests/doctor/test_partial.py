@@ -12,10 +12,10 @@ from cloudroute.commands.doctor_facts import own_session
 from cloudroute.core.explain.doctor.findings import known
 from cloudroute.selector import Selector
 from tests.controller.lab import POOL
-from tests.doctor.world import API_FROM_PODS, UNASKED, World, bad, found, sound_machine, world
+from tests.doctor.lab import API_FROM_PODS, UNASKED, DoctorLab, bad, doctor_lab, found, sound_machine
 
 
-def test_without_credentials_the_rest_is_checked(shared: World) -> None:
+def test_without_credentials_the_rest_is_checked(shared: DoctorLab) -> None:
     """One failed line says what is missing; Kubernetes and the machine are checked all the same."""
     findings = shared.examine(session=boto3.Session(), region="eu-central-1")
     assert [one.check for one in findings if one.state == "failed"] == ["credentials"]
@@ -24,7 +24,7 @@ def test_without_credentials_the_rest_is_checked(shared: World) -> None:
     assert all("see credentials" in one.found for one in findings if one.group == "VPC" and one.state != "ok")
 
 
-def test_a_profile_that_is_not_there(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_is_not_there(shared: DoctorLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Is said in the line about credentials."""
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     findings = shared.examine(session=own_session())
@@ -34,7 +34,7 @@ def test_a_profile_that_is_not_there(shared: World, monkeypatch: pytest.MonkeyPa
 
 def test_a_region_that_nobody_tells(tmp_path: Path) -> None:
     """Is a failed line; what AWS was to be asked is not checked."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         findings = healthy.examine(session=boto3.Session(), kubeconfig=str(tmp_path / "none"))
         assert {one.check for one in findings if one.state == "failed"} == {"api-server", "region"}
         assert {one.found for one in findings if one.group == "AWS" and one.state == "not checked"} == {
@@ -45,7 +45,7 @@ def test_a_region_that_nobody_tells(tmp_path: Path) -> None:
 
 def test_without_kubernetes_the_rest_is_checked(tmp_path: Path) -> None:
     """No API server answers: AWS and the VPC that is named are checked."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         machine, kubeconfig = sound_machine(healthy), str(healthy.server.kubeconfig(tmp_path / "kubeconfig"))
         healthy.server.close()
         findings = healthy.examine(vpc_id=healthy.vpc.id, region="eu-central-1", kubeconfig=kubeconfig, machine=machine)
@@ -58,16 +58,16 @@ def test_without_kubernetes_the_rest_is_checked(tmp_path: Path) -> None:
         assert found(findings, "ec2:DeleteRoute").state == "ok"
 
 
-def test_a_kubeconfig_that_is_not_there(shared: World) -> None:
+def test_a_kubeconfig_that_is_not_there(shared: DoctorLab) -> None:
     """Is a failed line like any other."""
     findings = shared.examine(kubeconfig="/nowhere/config", region="eu-central-1")
     assert [one.check for one in findings if one.state == "failed"] == ["api-server"]
     assert "/nowhere/config" in found(findings, "api-server").found
 
 
-def test_what_the_controllers_role_may_not_read(shared: World) -> None:
+def test_what_the_controllers_role_may_not_read(shared: DoctorLab) -> None:
     """In the controller's pod: doctor's own reads are refused, which is no failure, and said."""
-    session = shared.aws.session(shared._document("policy.json"))
+    session = shared.aws.session(shared.iam_document("policy.json"))
     findings = shared.examine(session=session)
     unread = {
         *("overlap-peers", "groups-overlay", "groups-pods", "groups-control-plane", "acls-overlay", "acls-pods"),
@@ -78,7 +78,7 @@ def test_what_the_controllers_role_may_not_read(shared: World) -> None:
 
 def test_what_the_controllers_account_may_not_list() -> None:
     """RBAC refuses DaemonSets and kube-system's pods: not checked, and no failure."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         for resource in ("daemonsets", "pods"):
             healthy.kube.faults.fail(403, "list", resource)
         findings = healthy.examine()
@@ -88,14 +88,14 @@ def test_what_the_controllers_account_may_not_list() -> None:
 
 def test_a_lease_that_may_not_be_read() -> None:
     """RBAC refuses it: not checked, with the words of the API server."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         healthy.kube.faults.fail(403, "get", "leases")
         findings = healthy.examine()
         assert bad(findings) == {**UNASKED, "leader": "not checked"}
         assert found(findings, "leader").found.startswith("get leases.coordination.k8s.io cloudroute/cloudroute: 403")
 
 
-def test_without_an_election(shared: World) -> None:
+def test_without_an_election(shared: DoctorLab) -> None:
     """A single process on a desk has no Lease."""
     finding = found(shared.examine(leader_elect=False), "leader")
     assert (finding.state, finding.found) == ("not checked", "not needed with --leader-elect=false")
@@ -103,7 +103,7 @@ def test_without_an_election(shared: World) -> None:
 
 def test_before_anything_is_installed() -> None:
     """An empty cluster without CRDs: what is missing fails, nothing raises."""
-    with world() as empty:
+    with doctor_lab() as empty:
         machine = sound_machine(empty)
         for kind in ("noderoutes", "routetables"):
             empty.kube.delete("customresourcedefinitions", f"{kind}.cloudroute.io")
@@ -120,7 +120,7 @@ def test_before_anything_is_installed() -> None:
         assert found(findings, "agents").found == "there are no NodeRoutes: the controller has not run yet"
 
 
-def test_without_a_pool(shared: World) -> None:
+def test_without_a_pool(shared: DoctorLab) -> None:
     """Checks that need --cluster-cidr say that they were not done."""
     findings = shared.examine(cluster_cidr=())
     lacking = {one.check for one in findings if "--cluster-cidr" in one.found and one.state == "not checked"}
@@ -133,7 +133,7 @@ def test_without_a_pool(shared: World) -> None:
 
 def test_peers_that_do_not_matter() -> None:
     """A peer with other addresses is named; one of somebody else's with ours is not."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         fine, *strangers = (healthy.aws.scene.vpc(cidr, zones=1).id for cidr in ("10.1.0.0/16", POOL, "10.2.0.0/16"))
         healthy.peer(healthy.vpc.id, fine)
         healthy.peer(*strangers)
@@ -146,7 +146,7 @@ def test_a_control_plane_that_sees_nodes_alone() -> None:
 
     Their subnet's table is not managed, or the agents have --masquerade-always for it.
     """
-    with world() as healthy:
+    with doctor_lab() as healthy:
         ec2 = healthy.aws.scene.ec2
         ec2.revoke_security_group_ingress(GroupId=healthy.plane.group_id, IpPermissions=[API_FROM_PODS])
         assert found(healthy.examine(), "groups-control-plane").state == "failed"
@@ -163,7 +163,7 @@ def test_a_control_plane_that_sees_nodes_alone() -> None:
 
 def test_without_eks() -> None:
     """An API server that is not EKS's has no interfaces to look for."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         for interface in healthy.plane.interface_ids:
             healthy.aws.scene.ec2.delete_network_interface(NetworkInterfaceId=interface)
         finding = found(healthy.examine(), "groups-control-plane")
@@ -172,7 +172,7 @@ def test_without_eks() -> None:
 
 def test_the_agents_vxlan_port_is_checked() -> None:
     """It is read from the agents' DaemonSet: security groups and network ACLs have to let that port through."""
-    with world() as broken:
+    with doctor_lab() as broken:
         broken.agents("--vxlan-port=4789")
         broken.acl((90, "deny", "17", "10.0.0.0/16", 4789, 4789))
         findings = broken.examine()
@@ -182,7 +182,7 @@ def test_the_agents_vxlan_port_is_checked() -> None:
 
 def test_nodes_of_one_subnet() -> None:
     """A network ACL does not filter what stays within a subnet, whatever its rules are."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         for name in healthy.names:
             if healthy.machine(name).zone is not healthy.vpc.zones[0]:
                 healthy.terminate(name)
@@ -192,14 +192,14 @@ def test_nodes_of_one_subnet() -> None:
 
 def test_metadata_service_that_is_off() -> None:
     """It answers nobody, so its other options do not matter."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         healthy.metadata(healthy.names[0], HttpEndpoint="disabled", HttpTokens="optional")
         assert found(healthy.examine(), "metadata-service").state == "ok"
 
 
 def test_small_packets_pass_to_a_local_zone() -> None:
     """With --mtu at all agents nothing is dropped between there and the region."""
-    with world() as healthy:
+    with doctor_lab() as healthy:
         healthy.join_in("eu-central-1-ham-1a")
         assert "--mtu 1250" in found(healthy.examine(), "jumbo-frames").todo
         for name in healthy.names:
@@ -207,7 +207,7 @@ def test_small_packets_pass_to_a_local_zone() -> None:
         assert found(healthy.examine(), "jumbo-frames").state == "ok"
 
 
-def test_a_machine_that_is_no_node(shared: World) -> None:
+def test_a_machine_that_is_no_node(shared: DoctorLab) -> None:
     """Root on a laptop: nothing is demanded of it."""
     stranger = sound_machine(shared)
     host = known(stranger.host)._replace(addresses=((bytes((192, 0, 2, 9)), 24),))
@@ -220,7 +220,7 @@ def test_a_machine_that_is_no_node(shared: World) -> None:
 
 def test_dual_stack() -> None:
     """Both families are checked by the same rules: a group that knows the IPv4 pool alone is too narrow."""
-    with world(ipv6=True, cluster_cidr=(POOL, "fd64::/64")) as broken:
+    with doctor_lab(ipv6=True, cluster_cidr=(POOL, "fd64::/64")) as broken:
         findings = broken.examine()
         assert [one.check for one in findings if one.state == "failed"] == ["groups-pods"]
         assert "fd64::/64" in found(findings, "groups-pods").found
@@ -228,7 +228,7 @@ def test_dual_stack() -> None:
 
 def test_nodes_that_are_left_alone_are_counted() -> None:
     """By their kinds, and no check minds them: they have no NodeRoute, no agent, and some no instance."""
-    with world() as mixed:
+    with doctor_lab() as mixed:
         for number in range(3):
             mixed.join(name=f"windows-{number}", labels={"kubernetes.io/os": "windows"})
         mixed.join(name="hybrid", provider_id="eks-hybrid:///us-east-1/prod/mi-1", pod_cidrs=("192.168.7.0/24",))
@@ -241,7 +241,7 @@ def test_nodes_that_are_left_alone_are_counted() -> None:
         )
 
 
-def test_the_nodes_say_the_vpc(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nodes_say_the_vpc(shared: DoctorLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the machine that doctor runs on, which may be in a management VPC."""
     monkeypatch.setattr("cloudroute.commands.doctor_facts.find_vpc", lambda _: "vpc-00000000000000000")
     assert bad(shared.examine()) == UNASKED

@@ -19,6 +19,7 @@ from cloudroute.lab.aws.wire import Request, Response
 from cloudroute.lab.kube import Cluster, KubeApi, StatusError
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.replica import aws_environment, clean_environment
+from tests.waiting import eventually
 
 NAMESPACE = LEASE = "cloudroute"
 POOL = "100.64.0.0/10"
@@ -171,18 +172,21 @@ class Stage:
         self,
         true: Callable[[], bool],
         what: str,
-        glance: float = GLANCE_SECONDS,
+        pause: float = GLANCE_SECONDS,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """Wait. Raises AssertionError when it takes too long or every controller has ended, with what one said."""
-        deadline = time.monotonic() + patience
-        while not true():
+        """Wait. Raises CloudrouteError when it takes too long, AssertionError when every controller has ended."""
+
+        def so() -> bool:
+            done = true()
             ended = bool(self.replicas) and all(replica.process.poll() is not None for replica in self.replicas)
-            if ended or time.monotonic() > deadline:
-                said = self.replicas[-1].log.read_text(encoding="utf-8")[-2000:] if self.replicas else ""
-                problem = "the controllers ended" if ended else f"nothing after {patience:g} s"
-                raise AssertionError(f"waiting for {what}: {problem}\n{said}")
-            time.sleep(glance)
+            assert done or not ended, f"waiting for {what}: the controllers ended\n{self._says()}"
+            return done
+
+        eventually(so, what, patience, self._says, pause)
+
+    def _says(self) -> str:
+        return self.replicas[-1].log.read_text(encoding="utf-8")[-2000:] if self.replicas else ""
 
 
 def _is_ours(condition: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ ADAPTERS = (
         f"{_EC2}/calls.py",
         "self._budget.throttled(action)",
         "pass",
-        ("tests/adapters/ec2/test_calls.py", "tests/adapters/ec2/test_client.py"),
+        ("tests/adapters/ec2/test_calls.py", "tests/adapters/ec2/test_reads.py"),
     ),
     Mutation(
         "A read is tried again after half a minute although the loop waits for it.",

@@ -248,8 +248,8 @@ CLUSTER = (
     Mutation(
         "An old describe counts as proof of the second of two writes to one route.",
         f"{_CLUSTER}/pending.py",
-        "alone = old is None or (old.alone and old.value == value)",
-        "alone = True",
+        "if shown in write.earlier:",
+        "if shown in write.earlier - {write.value}:",
         ("tests/core/test_pending.py",),
     ),
     Mutation(
@@ -358,10 +358,17 @@ CLUSTER = (
         ("tests/core/test_claims.py", "tests/core/test_members.py"),
     ),
     Mutation(
+        "After a refused creation an old describe brings the deleted route back, and another program's is replaced.",
+        f"{_CLUSTER}/pending.py",
+        "earlier=write.earlier - {value}",
+        "earlier=frozenset()",
+        ("tests/core/test_pending.py",),
+    ),
+    Mutation(
         "An old describe after three writes to one route counts as a change by another program.",
         f"{_CLUSTER}/pending.py",
-        "earlier |= old.earlier | {old.value}",
-        "earlier |= {old.value}",
+        "else earlier | {before})",
+        "else frozenset({before}))",
         ("tests/core/test_pending.py",),
     ),
 )

@@ -80,7 +80,7 @@ CONTROLLER = (
     Mutation(
         "A route that EC2 has contradicted is believed for a minute.",
         f"{_CONTROLLER}/ec2_cache.py",
-        "self._tables.contradict(step.table_id, step.destination)",
+        "self._tables.contradict(step.table_id, step.destination, possible)",
         "pass",
         ("tests/controller/test_ec2_cache.py",),
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from cloudroute.controller import NoLease
 from cloudroute.controller.status_page import StatusPage
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from tests.controller.lab import Lab, lab
 
 
@@ -23,7 +23,7 @@ class Election:
 @contextmanager
 def served(status: StatusPage) -> Iterator[str]:
     """The page of `status` over HTTP; its URL without the last slash."""
-    telemetry = Telemetry()
+    telemetry = ControllerTelemetry()
     telemetry.pages |= status.pages()
     port = telemetry.serve("127.0.0.1", 0)
     try:

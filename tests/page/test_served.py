@@ -16,7 +16,7 @@ from cloudroute import telemetry
 from cloudroute.controller import NoLease
 from cloudroute.controller.status_page import FRESH_SECONDS, REMEMBERED, StatusPage
 from cloudroute.core.explain.overview import Cycle, compose
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from tests.clock import FakeClock
 from tests.core.world import World, settled_world
 from tests.page.stage import Election, served, shown
@@ -98,7 +98,7 @@ def test_the_page_can_not_be_framed_injected_into_or_written() -> None:
 
 def test_off_means_404() -> None:
     """Without the status page / and /api/status answer 404, and the rest is served as before."""
-    plain = Telemetry()
+    plain = ControllerTelemetry()
     port = plain.serve("127.0.0.1", 0)
     try:
         for path in ("/", "/api/status"):
@@ -199,7 +199,7 @@ def test_slow_readers_of_the_page_do_not_keep_the_probes_out() -> None:
         world.nodes[f"ghost-{number}"] = replace(node, name=f"ghost-{number}", uid=str(number), instance_id="")
     status = leading(world)
     assert len(status.answer().body) > 700_000
-    served_by = Telemetry()
+    served_by = ControllerTelemetry()
     served_by.pages |= status.pages()
     port = served_by.serve("127.0.0.1", 0)
     before = threading.active_count()

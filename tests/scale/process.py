@@ -17,7 +17,7 @@ def measure(nodes: int) -> Mapping[str, float]:
     with Stage(zones=memory.ZONES, route_limit=memory.LIMIT) as stage:
         memory.fill(stage, nodes)
         replica = stage.start()
-        stage.until(lambda: stage.settled(nodes, memory.LIMIT - 1), "the first sync", glance=1.0, patience=1_200)
+        stage.until(lambda: stage.settled(nodes, memory.LIMIT - 1), "the first sync", pause=1.0, patience=1_200)
         return {
             "rss": memory_mb(replica.pid, "VmRSS") * 1e6,
             "most_rss": memory_mb(replica.pid, "VmHWM") * 1e6,

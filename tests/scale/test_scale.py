@@ -79,7 +79,7 @@ def _watch_bytes(strict: Lab) -> int:
     """What a watch of NodeRoutes and one of RouteTables were sent."""
     store, total = strict.kube.store, 0
     for plural in ("noderoutes", "routetables"):
-        resource: Any = strict.kube._registry.by_plural(plural)
+        resource: Any = strict.kube.registry.by_plural(plural)
         for change in store.collection(resource.storage).history:
             total += len(b'{"type":"%s","object":%s}\n' % (change.type.encode(), resource.encode(change.item)))
     return total

@@ -12,7 +12,8 @@ from cloudroute.adapters.kube import project
 from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, WriteNodeRoute
 from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Cidr, NodeRoute
-from tests.core.world import DUAL, VPC, World
+from tests.core.ec2 import VPC
+from tests.core.world import DUAL, World
 from tests.security import hostile
 
 POLICY = replace(DUAL, reserved=(Cidr.parse(hostile.RESERVED),))

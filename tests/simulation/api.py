@@ -39,7 +39,7 @@ class Api(KubeApi):
         """Serve one request of a client; `watch` serves watches."""
         try:
             parts, query = split(target)
-            request = parse(self._registry, method, parts, query, {"Content-Type": content_type})
+            request = parse(self.registry, method, parts, query, {"Content-Type": content_type})
             self.calls[request.verb, request.target] += 1
             before = None
             if request.verb not in ("get", "list"):
@@ -59,7 +59,7 @@ class Api(KubeApi):
     def watch(self, link: Link, target: str, silence: float) -> Stream:
         """Start a watch; `silence` is the client's read timeout in seconds."""
         parts, query = split(target)
-        stream = Stream(self, link, parse(self._registry, "GET", parts, query, {}), silence)
+        stream = Stream(self, link, parse(self.registry, "GET", parts, query, {}), silence)
         self.watches.append(stream)
         stream.pump()
         return stream

@@ -134,7 +134,7 @@ class Cloud:
     def routes(self, table_id: str) -> Mapping[str, tuple[str, bool]]:
         """Destination -> target, and whether the route is active."""
         found = {}
-        for view in self.aws._world.table_view(table_id).routes.values():
+        for view in self.aws.world.table_view(table_id).routes.values():
             fields = view.fields
             to = str(fields.get("destinationCidrBlock") or fields.get("destinationIpv6CidrBlock"))
             target = str(fields.get("networkInterfaceId") or fields.get("gatewayId") or "")
@@ -143,21 +143,21 @@ class Cloud:
 
     def used(self, table_id: str) -> Mapping[Family, int]:
         """Number of entries by family."""
-        return dict(self.aws._world.table_view(table_id).entries)
+        return dict(self.aws.world.table_view(table_id).entries)
 
     def checked(self, interface_id: str) -> bool:
         """Whether an interface has its source/dest check on."""
-        found = self.aws._world.ec2.enis.get(interface_id)
+        found = self.aws.world.ec2.enis.get(interface_id)
         return found is None or bool(found.source_dest_check)
 
     def takes(self, interface_id: str, destination: str) -> bool:
         """Whether an interface can receive packets of that family; IPv4 takes an IPv4 address."""
-        found = self.aws._world.ec2.enis.get(interface_id)
+        found = self.aws.world.ec2.enis.get(interface_id)
         return ":" in destination or found is None or bool(found.private_ip_addresses)
 
     def state(self, instance_id: str) -> str:
         """The state of an instance."""
-        return str(self.aws._world.machine(instance_id).state)
+        return str(self.aws.world.machine(instance_id).state)
 
 
 ipaddress.ip_network = lru_cache(1 << 10)(ipaddress.ip_network)

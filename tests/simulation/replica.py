@@ -16,7 +16,7 @@ from cloudroute.controller.lease import Lease
 from cloudroute.controller.loop import Loop
 from cloudroute.controller.process import Controller
 from cloudroute.errors import CloudrouteError, UsageError
-from cloudroute.telemetry import Telemetry
+from cloudroute.telemetry import ControllerTelemetry
 from tests.simulation.api import Pool
 from tests.simulation.cloud import WRITE_SECONDS, Ec2Requests
 from tests.simulation.network import Link
@@ -105,7 +105,7 @@ class Replica:
     def _main(self) -> None:
         """Build and run the controller as `cloudroute.wiring.controller` does."""
         sim, settings, clock = self.sim, self.flags[self.name], self.clock
-        telemetry = Telemetry(clock.monotonic)
+        telemetry = ControllerTelemetry(clock.monotonic)
         cluster = KubeCluster(self.name, clock)
         leases = KubeLeases(cluster.transport, settings.namespace, "cloudroute", settings.renew_deadline / 3)
         lease = self.lease = Lease(

@@ -29,7 +29,7 @@ Paths = Mapping[tuple[str, str], Path]
 
 
 @dataclass
-class _Stream:
+class Stream:
     """Flows in a process; `ends` are the names of a flow's hosts."""
 
     traffic: Traffic
@@ -59,8 +59,8 @@ class Exchange:
         """What ICMP and kernels have told the senders."""
         self.tool_lost = 0
         """Packets that the measuring process was too slow for."""
-        self._udp: _Stream | None = None
-        self._tcp: _Stream | None = None
+        self._udp: Stream | None = None
+        self._tcp: Stream | None = None
         self._doomed: set[str] = set()
 
     def renew(self, hosts: Iterable[LabHost], paths: Paths) -> None:
@@ -76,7 +76,7 @@ class Exchange:
                     ends[flow] = a, b
                     addresses[flow] = frozenset(source.addresses)
             traffic = Traffic(ends, interval).__enter__()
-            streams.append(_Stream(traffic, ends, addresses, looked=time.monotonic()))
+            streams.append(Stream(traffic, ends, addresses, looked=time.monotonic()))
         self._udp, self._tcp = streams
         self._end(*former, paths)
         self._doomed.clear()
@@ -88,7 +88,7 @@ class Exchange:
     def look(self, paths: Paths) -> None:
         """Count."""
         if self._udp:
-            self._take(self._udp, self._udp.traffic.snapshot(), paths, GRACE_SECONDS)
+            self.count(self._udp, self._udp.traffic.snapshot(), paths, GRACE_SECONDS)
 
     def close(self, paths: Paths) -> None:
         """Stop everything, and count it to the last packet."""
@@ -101,9 +101,9 @@ class Exchange:
             if stream:
                 stream.traffic.__exit__()
 
-    def _end(self, udp: _Stream | None, tcp: _Stream | None, paths: Paths) -> None:
+    def _end(self, udp: Stream | None, tcp: Stream | None, paths: Paths) -> None:
         if udp:
-            self._take(udp, udp.traffic.stop(), paths, 0.0)
+            self.count(udp, udp.traffic.stop(), paths, 0.0)
             for flow, result in udp.results.items():
                 if self._doomed.isdisjoint(udp.ends[flow]):
                     self.translated |= result.sources - udp.addresses[flow]
@@ -116,7 +116,8 @@ class Exchange:
                     self.retransmissions += result.retransmissions
                     self.broken += [f"{' to '.join(tcp.ends[flow])}: {result.broken}"] if result.broken else []
 
-    def _take(self, stream: _Stream, results: Mapping[Flow, Result], paths: Paths, grace: float) -> None:
+    def count(self, stream: Stream, results: Mapping[Flow, Result], paths: Paths, grace: float) -> None:
+        """Count the packets sent and lost since a stream's last results; those lost are older than `grace` s."""
         now = time.monotonic()
         for flow, result in results.items():
             former = stream.results.get(flow, Result())

@@ -24,6 +24,7 @@ from tests.soak.exchange import Exchange
 from tests.soak.flapping import Tables
 from tests.soak.schedule import LIMIT
 from tests.soak.writes import KubeWrites
+from tests.waiting import eventually
 
 FLAGS = {"--settle-seconds": "1", "--drain-seconds": "5", "--resync-seconds": "5"}
 """Half the default's drain, so that a minute holds several faults; still what an agent needs many times over."""
@@ -78,11 +79,7 @@ class LiveLab:
 
     def wait(self, until: Any, what: str, seconds: float = 30.0) -> None:
         """Raises CloudrouteError when it does not come; gives up when the run is ended."""
-        deadline = time.monotonic() + seconds
-        while not until() and not self._stop.is_set():
-            if time.monotonic() > deadline:
-                raise CloudrouteError(f"waited {seconds:g} s for {what}\n{self.lab.controllers.says()}")
-            self.sleep(0.1)
+        eventually(lambda: until() or self._stop.is_set(), what, seconds, self.lab.controllers.says, 0.1)
 
     @contextmanager
     def controllers_held(self) -> Iterator[None]:

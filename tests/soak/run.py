@@ -234,7 +234,7 @@ class Soak:
                 plan = self._pool.submit(live.plan, self._endpoint)
             if now > deadline:
                 words = f"after {PATIENCE_SECONDS:g} s it is still not well: {live.unwell or left}"
-                raise CloudrouteError(f"{words}\n{live.explain()}\n{live.lab._diagnosis()}")
+                raise CloudrouteError(f"{words}\n{live.explain()}", *live.lab.diagnosis())
 
     def _rest(self, seconds: float) -> None:
         """Nothing is to do, and so nothing may be done."""

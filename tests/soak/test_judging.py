@@ -12,7 +12,7 @@ import pytest
 
 from cloudroute.lab.hosts.traffic import Flow, Result
 from tests.soak import flapping, kernels, leaks, losses, schedule
-from tests.soak.exchange import Exchange, _Stream
+from tests.soak.exchange import Exchange, Stream
 from tests.soak.leaks import Sample, Trend, What
 from tests.soak.losses import Incident, Loss
 from tests.soak.schedule import Fault
@@ -122,9 +122,9 @@ def test_a_loss_in_calm_is_told_as_that() -> None:
 def test_packets_that_come_late_are_not_lost() -> None:
     exchange = Exchange()
     flow = Flow("a", "b", "100.64.1.2")
-    stream = _Stream(None, {flow: ("node-1", "node-2")}, {flow: frozenset()}, looked=10.0)  # type: ignore[arg-type]
+    stream = Stream(None, {flow: ("node-1", "node-2")}, {flow: frozenset()}, looked=10.0)  # type: ignore[arg-type]
     for lost in (0, 5, 7, 1):
-        exchange._take(stream, {flow: Result(sent=100, lost=lost)}, {}, 0.5)
+        exchange.count(stream, {flow: Result(sent=100, lost=lost)}, {}, 0.5)
     assert sum(one.packets for one in exchange.losses) == 1
     assert exchange.sent == Counter({("ipv4", "overlay"): 100})
 
@@ -132,9 +132,9 @@ def test_packets_that_come_late_are_not_lost() -> None:
 def test_flows_of_a_host_that_dies_are_counted_apart() -> None:
     exchange = Exchange()
     flows = {Flow("a", "b", "100.64.1.2"): ("node-1", "node-2"), Flow("a", "c", "100.64.2.2"): ("node-1", "node-3")}
-    stream = _Stream(None, flows, dict.fromkeys(flows, frozenset()), looked=10.0)  # type: ignore[arg-type]
+    stream = Stream(None, flows, dict.fromkeys(flows, frozenset()), looked=10.0)  # type: ignore[arg-type]
     exchange.doom("node-3")
-    exchange._take(stream, dict.fromkeys(flows, Result(sent=100, lost=40)), {}, 0.5)
+    exchange.count(stream, dict.fromkeys(flows, Result(sent=100, lost=40)), {}, 0.5)
     assert [(one.ends, one.packets) for one in exchange.losses] == [(("node-1", "node-2"), 40)]
     assert exchange.at_death == Counter(sent=100, lost=40)
 

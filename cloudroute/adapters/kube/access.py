@@ -27,7 +27,7 @@ TOKEN_SECONDS = 60.0
 _CLUSTER = {"server", "certificate-authority", "certificate-authority-data"}
 _FILES = ("certificate-authority", "client-certificate", "client-key")
 _USER = {"token", "tokenFile", "client-certificate", "client-key"}
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 _KEEPALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -55,7 +55,7 @@ class Access(NamedTuple):
 
 def find_access(kubeconfig: str | None) -> Access:
     """Return the access by a kubeconfig, or by the pod's service account. Raises any error of reading it."""
-    if any(os.environ.get(name) for name in _PROXIES):
+    if any(os.environ.get(name) for name in PROXIES):
         return _by_package(kubeconfig)
     if kubeconfig is None:
         return _by_service_account()

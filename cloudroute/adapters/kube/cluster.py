@@ -32,7 +32,7 @@ class Gateways(NamedTuple):
 
 
 class KubeCluster:
-    """ports.Cluster. `kubeconfig` None means the pod's service account; `beat` is Telemetry.beat.
+    """ports.Cluster. `kubeconfig` None means the pod's service account; `beat` is Health.beat.
 
     It leaves out Nodes by their kind or by `selector`, see `selection.left_alone`.
     `list_limit` is the page size of lists, kept small for memory's sake: at 10 KB a Node, 100 of them are 1 MB.

@@ -5,12 +5,14 @@ Developer Guide, "Eventual consistency"). So a write is pending, and counts more
 
     a describe shows the written value        from then on a change by another program is seen at once
     a describe shows any other, later value   neither written by us nor there before: it can only be newer
-    EC2 refuses a write as contradictory      the next describe tells the state
     a minute has passed
 
-Describes of one resource are assumed to go forward in time. Two writes to one resource that are both pending can't be
-told from the state before them (absent, created, deleted: which "absent" is shown?), so the second one stays pending
-for its minute even if a describe shows its value.
+A refused creation shows that a route exists: ours, if the answer to an earlier attempt was lost, or that of another
+program. A refused replacement shows that none exists. From then on a describe that shows our target, or no route,
+counts as later even if the same was there before the write; any other value from before may still be stale.
+
+Describes of one resource are assumed to go forward in time. A write of a value that was there before (absent, created,
+deleted: which "absent" is shown?) stays pending for its minute even if a describe shows the value.
 """
 
 from __future__ import annotations
@@ -32,8 +34,6 @@ class _Write(NamedTuple, Generic[V]):
     at: float
     earlier: frozenset[V]
     """Values that a describe may still show: those before this write, and before the pending ones that it replaced."""
-    alone: bool
-    """Whether no other value was pending: then a describe that shows this one proves that it has arrived."""
 
 
 class PendingWrites(Generic[K, V]):
@@ -42,18 +42,17 @@ class PendingWrites(Generic[K, V]):
     def __init__(self) -> None:
         self._writes: dict[K, _Write[V]] = {}  # in the order of `at`: the oldest come first
 
-    def add(self, key: K, value: V, *, earlier: frozenset[V], now: float) -> None:
-        """Record a write that replaced one of the values `earlier`."""
+    def add(self, key: K, value: V, *, before: V, now: float) -> None:
+        """Record a write that replaced the value `before`."""
         self._expire(now)
         old = self._writes.pop(key, None)
-        alone = old is None or (old.alone and old.value == value)
-        if old is not None:
-            earlier |= old.earlier | {old.value}
-        self._writes[key] = _Write(value, now, earlier, alone)
+        earlier = old.earlier if old else frozenset[V]()
+        self._writes[key] = _Write(value, now, earlier if before == value else earlier | {before})
 
-    def drop(self, key: K) -> None:
-        """Forget a write because EC2 has contradicted it."""
-        self._writes.pop(key, None)
+    def expect(self, key: K, value: V) -> None:
+        """Count a describe that shows `value` as later than the pending write, if there is one."""
+        if write := self._writes.get(key):
+            self._writes[key] = write._replace(earlier=write.earlier - {value})
 
     def keys(self, now: float) -> tuple[K, ...]:
         """Resources with a pending write."""
@@ -63,10 +62,10 @@ class PendingWrites(Generic[K, V]):
     def merge(self, key: K, shown: V) -> V:
         """Return the value of `key`, one of `keys`, now that a describe has shown `shown`."""
         write = self._writes[key]
-        newer = shown != write.value and shown not in write.earlier
-        if newer or (write.alone and shown == write.value):
-            del self._writes[key]
-        return shown if newer else write.value
+        if shown in write.earlier:
+            return write.value
+        del self._writes[key]
+        return shown
 
     def _expire(self, now: float) -> None:
         while self._writes:
@@ -80,35 +79,32 @@ class KnownTables:
     """Route tables by id: `current` is the last describe with our pending writes."""
 
     def __init__(self) -> None:
-        self._described: Mapping[str, RouteTable] = {}
         self.current: dict[str, RouteTable] = {}
         self._pending: PendingWrites[tuple[str, Cidr], str | None] = PendingWrites()
         """(table id, destination) -> the target; None means no route."""
 
     def describe(self, tables: Iterable[RouteTable], now: float) -> None:
         """Take a describe of all tables."""
-        self._described = {table.id: table for table in tables}
-        self.current = dict(self._described)
+        self.current = {table.id: table for table in tables}
         hidden: dict[str, dict[Cidr, str | None]] = {}
         for table_id, destination in self._pending.keys(now):
-            if table := self._described.get(table_id):
+            if table := self.current.get(table_id):
                 shown = _target(table, destination)
                 target = self._pending.merge((table_id, destination), shown)
                 if target != shown:  # else the route keeps the state that is shown: it may be a blackhole
                     hidden.setdefault(table_id, {})[destination] = target
         for table_id, targets in hidden.items():
-            self.current[table_id] = with_routes(self._described[table_id], targets)
+            self.current[table_id] = with_routes(self.current[table_id], targets)
 
     def write(self, table_id: str, destination: Cidr, target: str | None, now: float) -> None:
         """Take a write of ours to a described table that succeeded, or a deletion that found nothing to delete."""
         table = self.current[table_id]
-        earlier = frozenset([_target(self._described[table_id], destination), _target(table, destination)])
-        self._pending.add((table_id, destination), target, earlier=earlier, now=now)
+        self._pending.add((table_id, destination), target, before=_target(table, destination), now=now)
         self.current[table_id] = with_routes(table, {destination: target})
 
-    def contradict(self, table_id: str, destination: Cidr) -> None:
-        """Forget writes to a route because EC2 refused one as contradictory: the next describe tells its target."""
-        self._pending.drop((table_id, destination))
+    def contradict(self, table_id: str, destination: Cidr, possible: str | None) -> None:
+        """Take a refusal of a write: from now on a describe that shows `possible` counts; None means no route."""
+        self._pending.expect((table_id, destination), possible)
 
 
 class KnownInstances:
@@ -130,7 +126,7 @@ class KnownInstances:
 
     def disable_check(self, instance_id: str, interface_id: str, now: float) -> None:
         """Take a source/dest check that we switched off."""
-        self._pending.add((instance_id, interface_id), value=False, earlier=frozenset([True]), now=now)
+        self._pending.add((instance_id, interface_id), value=False, before=True, now=now)
         self._switch_off(instance_id, interface_id)
 
     def forget(self, instance_ids: Iterable[str]) -> None:

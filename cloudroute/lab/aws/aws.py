@@ -86,7 +86,8 @@ class Aws:
         weakref.finalize(self, backend.forget, held.account)
         default, tables = (route_quota, {}) if isinstance(route_quota, int) else (DEFAULT_QUOTA, route_quota)
         self._quotas = Quotas(default, tables)
-        self._world = World(held, self.clock, self._quotas, transition_seconds)
+        self.world = World(held, self.clock, self._quotas, transition_seconds)
+        """The state of EC2 now, for those that can't wait for a describe, or are not to see a stale one."""
         self._buckets = Buckets(self.clock.monotonic) if throttle else None
 
     # --- entry points ---------------------------------------------------------------------------
@@ -132,7 +133,7 @@ class Aws:
     def _work(self, request: Request) -> Response:
         try:
             with self._lock:
-                self._world.settle()
+                self.world.settle()
                 if not request.own:
                     self._admit(request)
                 response = self._perform(request)
@@ -149,25 +150,25 @@ class Aws:
         if self._buckets and request.service == "ec2":
             self._buckets.take(request)
         if self._enforce_iam and request.access_key != ROOT_KEY:
-            iam.authorize(self._world, request)
+            iam.authorize(self.world, request)
 
     def _perform(self, request: Request) -> Response:
         if request.service == "servicequotas":
             return wire.answer(request, self._quotas.answer(request, self.region, self.account))
         if request.service != "ec2":
-            return self._world.backend.dispatch(request)
+            return self.world.backend.dispatch(request)
         describe.check_filters(request)
         handler = _ACTIONS.get(request.action)
         if handler is None:
             return self._pass_on(request)
-        result = handler(self._world, request)
+        result = handler(self.world, request)
         return result if isinstance(result, Response) else wire.answer(request, result)
 
     def _pass_on(self, request: Request) -> Response:
         request.stop_if_dry()
-        response = self._world.backend.dispatch(request)
+        response = self.world.backend.dispatch(request)
         if response.status == 200 and not request.action.startswith(_READS):
-            self._world.refresh()
+            self.world.refresh()
         return response
 
     # --- settings -------------------------------------------------------------------------------
@@ -186,15 +187,15 @@ class Aws:
     def propagate(self, table_id: str, destination: str, gateway_id: str = "vgw-0123456789abcdef0") -> None:
         """Add a route as a virtual private gateway does: origin EnableVgwRoutePropagation."""
         with self._lock:
-            self._world.settle()
-            routes.propagate(self._world, table_id, Cidr.parse(destination), SimpleNamespace(id=gateway_id))
+            self.world.settle()
+            routes.propagate(self.world, table_id, Cidr.parse(destination), SimpleNamespace(id=gateway_id))
         self.changed()
 
     @property
     def highest(self) -> Mapping[tuple[str, Family], int]:
         """Highest number of entries that each table ever held, by table id and family; propagated ones do not count."""
         with self._lock:
-            return dict(self._world.highest)
+            return dict(self.world.highest)
 
     def reset_calls(self) -> None:
         """Reset all counts to zero."""

@@ -208,7 +208,7 @@ class HostLab(Ground):
 
     def wait(self, until: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
         """Wait for a condition. Raises CloudrouteError, with the last output of the processes, when it stays false."""
-        wait_for(until, what, timeout, LOOK_SECONDS, self._diagnosis)
+        wait_for(until, what, timeout, LOOK_SECONDS, self.diagnosis)
 
     def _is_ready(self) -> bool:
         try:
@@ -222,7 +222,8 @@ class HostLab(Ground):
             for host in self.hosts.values()
         )
 
-    def _diagnosis(self) -> list[str]:
+    def diagnosis(self) -> list[str]:
+        """Return the last output of the processes, in lines."""
         silent = [host for host in self.hosts.values() if self._agents and not host.agent_alive]
         said = [f"--- the agent of {host.name} has ended\n{host.agent_says()}" for host in silent]
         return "\n".join([*filter(None, [self.net.trouble]), *said, self.controllers.says()]).split("\n")

@@ -65,8 +65,9 @@ class KubeApi:
         self.faults = faults or Faults()
         self.calls: Counter[tuple[str, str]] = Counter()
         self.store = Store()
-        self._registry = Registry()
-        self._objects = Objects(self.store, self._registry)
+        self.registry = Registry()
+        """The kinds that are served."""
+        self._objects = Objects(self.store, self.registry)
         self._answers = Answers(self.store, self._objects)
         for name in _NAMESPACES:
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -86,10 +87,10 @@ class KubeApi:
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> KubeServer:
         """Listen, on a free port by default."""
-        return KubeServer(self.store, self._registry, self._answers, self.faults, self.calls, (host, port))
+        return KubeServer(self.store, self.registry, self._answers, self.faults, self.calls, (host, port))
 
     def create(self, item: Object) -> Object:
-        resource = self._registry.by_kind(item["apiVersion"], item["kind"])
+        resource = self.registry.by_kind(item["apiVersion"], item["kind"])
         namespace = item["metadata"].get("namespace", "default") if resource.namespaced else ""
         created = self._objects.create(resource, namespace, item).item
         if resource.status and "status" in item and created.object.get("status") != item["status"]:
@@ -97,22 +98,22 @@ class KubeApi:
         return resource.shown(created.object)
 
     def get(self, plural: str, name: str, namespace: str = "") -> Object:
-        resource = self._registry.by_plural(plural)
+        resource = self.registry.by_plural(plural)
         return resource.shown(self._objects.get(resource, (namespace, name)).object)
 
     def list(self, plural: str, namespace: str = "") -> list[Object]:
-        resource = self._registry.by_plural(plural)
+        resource = self.registry.by_plural(plural)
         items = self.store.snapshot(resource.storage).items
         return [resource.shown(item.object) for item in items if namespace in ("", item.key[0])]
 
     def patch(self, plural: str, name: str, patch: Object, namespace: str = "") -> Object:
-        return self._patch(self._registry.by_plural(plural), name, patch, namespace, "")
+        return self._patch(self.registry.by_plural(plural), name, patch, namespace, "")
 
     def patch_status(self, plural: str, name: str, status: Object, namespace: str = "") -> Object:
-        return self._patch(self._registry.by_plural(plural), name, {"status": status}, namespace, "status")
+        return self._patch(self.registry.by_plural(plural), name, {"status": status}, namespace, "status")
 
     def delete(self, plural: str, name: str, namespace: str = "") -> None:
-        self._objects.delete(self._registry.by_plural(plural), (namespace, name), {})
+        self._objects.delete(self.registry.by_plural(plural), (namespace, name), {})
 
     def _patch(self, resource: Resource, name: str, patch: Object, namespace: str, sub: str) -> Object:
         written = self._objects.change(resource, (namespace, name), lambda old: merge_patch(old, patch), sub)

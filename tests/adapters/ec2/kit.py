@@ -7,6 +7,7 @@ from collections import Counter
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.errors import LeaseLost
 from cloudroute.lab.aws import Aws
+from cloudroute.types import RouteTable
 from tests.clock import FakeClock
 
 
@@ -28,7 +29,7 @@ class Observed(Counter[tuple[str, str]]):
         self[action, code] += 1
 
 
-class World:
+class Kit:
     """The strict EC2 in one region, and our client of it, both on one clock."""
 
     def __init__(self, *, throttle: bool = False, route_quota: int = 1000) -> None:
@@ -37,6 +38,10 @@ class World:
         self.observed = Observed()
         self.aws = Aws(clock=self.clock, throttle=throttle, route_quota=route_quota)
         self.ec2 = Ec2Client(self.aws.session(), self.aws.region, self.fence, self.clock, 3.0, self.observed)
+
+    def table(self, vpc_id: str, table_id: str) -> RouteTable:
+        """One table of a VPC, as our client reads it."""
+        return next(table for table in self.ec2.route_tables(vpc_id) if table.id == table_id)
 
     def calls(self) -> dict[str, int]:
         """How often AWS was asked each action since the last time this was called."""

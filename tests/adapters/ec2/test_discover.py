@@ -12,7 +12,7 @@ import pytest
 
 from cloudroute.adapters.ec2.discover import find_region, find_vpc
 from cloudroute.errors import UsageError
-from tests.adapters.ec2.kit import World
+from tests.adapters.ec2.kit import Kit
 
 MAC = "02:00:00:00:00:01"
 FACTS = {
@@ -84,13 +84,13 @@ def test_the_region_of_the_environment_comes_first(monkeypatch: pytest.MonkeyPat
 
 def test_imds_tells_region_and_vpc(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a token first, as IMDSv2 wants it; EC2 is not asked."""
-    world = World()
+    kit = Kit()
     with imds(FACTS) as (url, seen):
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
         assert find_region(None, ["eu-central-1a"]) == "us-west-2"
         assert find_vpc(None) == "vpc-of-imds"
     assert seen[:2] == ["PUT /latest/api/token", "GET /latest/meta-data/placement/region"]
-    assert world.calls() == {}
+    assert kit.calls() == {}
 
 
 def test_an_imds_without_tokens_is_not_asked_the_old_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def server() -> Iterator[KubeServer]:
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in access._PROXIES:
+    for name in access.PROXIES:
         monkeypatch.delenv(name, raising=False)
 
 

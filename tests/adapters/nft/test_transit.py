@@ -11,7 +11,7 @@ from cloudroute.adapters.nft.client import Nft
 from cloudroute.dataplane import TABLE
 from cloudroute.types import family_of
 from tests.adapters.nft.kit import GATEWAY_RULESET, RULESET
-from tests.adapters.nft.world import OVERLAY, PING, POD, PORT, PROTOCOL, ROUTED, World, a_world, bound
+from tests.adapters.nft.network import OVERLAY, PING, POD, PORT, PROTOCOL, ROUTED, Network, a_network, bound
 from tests.hosts import Namespace
 
 VPC = {"ipv4": "10.0.0.1", "ipv6": "fc00::1"}
@@ -26,26 +26,26 @@ add rule inet probe c iifname eth0 ip6 daddr fd00::/48 ct state untracked counte
 
 
 @pytest.fixture
-def world(require_nft: None) -> Iterator[World]:
-    with a_world() as world:
+def network(require_nft: None) -> Iterator[Network]:
+    with a_network() as network:
         for option, by in (("-4", "10.0.0.5"), ("-6", "fc00::5")):
-            world.outside.run(
+            network.outside.run(
                 "ip", option, "route", "add", {"-4": "10.244.0.0/16", "-6": "fd00::/48"}[option], "via", by
             )
-        world.host.run("nft", FATE)
-        yield world
+        network.host.run("nft", FATE)
+        yield network
 
 
 @pytest.fixture
-def nft(world: World) -> Iterator[Nft]:
-    with world.host.inside():
+def nft(network: Network) -> Iterator[Nft]:
+    with network.host.inside():
         adapter = Nft()
         assert adapter.table.write({TABLE: GATEWAY_RULESET}, ()) == {}
         yield adapter
 
 
-def send(world: World, source: str, target: str, count: int) -> None:
-    with bound(world.outside, source, port=0) as here:
+def send(network: Network, source: str, target: str, count: int) -> None:
+    with bound(network.outside, source, port=0) as here:
         for _ in range(count):
             here.sendto(PING, (target, PORT))
 
@@ -56,36 +56,36 @@ def untracked(host: Namespace) -> int:
                "counter" in part)  # fmt: skip
 
 
-def test_packets_are_counted_by_their_source_and_are_not_tracked(world: World, nft: Nft) -> None:
+def test_packets_are_counted_by_their_source_and_are_not_tracked(network: Network, nft: Nft) -> None:
     """In both families together. A source in a pool lacks a native route."""
     assert nft.transit_packets() == {"pod": 0, "vpc": 0}
     for family in PROTOCOL:
-        send(world, VPC[family], ELSEWHERE[family], 3)
+        send(network, VPC[family], ELSEWHERE[family], 3)
     for source in (*OVERLAY, *ROUTED):
-        send(world, source, ELSEWHERE[family_of(source)], 1)
+        send(network, source, ELSEWHERE[family_of(source)], 1)
     assert nft.transit_packets() == {"pod": 4, "vpc": 6}
-    assert untracked(world.host) == 10
+    assert untracked(network.host) == 10
     assert nft.table.read(()) == {TABLE: GATEWAY_RULESET}
 
 
-def test_packets_to_own_pods_and_packets_of_own_pods_are_no_transit(world: World, nft: Nft) -> None:
+def test_packets_to_own_pods_and_packets_of_own_pods_are_no_transit(network: Network, nft: Nft) -> None:
     for family in PROTOCOL:
-        send(world, VPC[family], POD[family], 2)
+        send(network, VPC[family], POD[family], 2)
     for address in (*OVERLAY, *ROUTED):
-        with bound(world.pod, POD[family_of(address)], port=0) as here:
+        with bound(network.pod, POD[family_of(address)], port=0) as here:
             here.sendto(PING, (address, PORT))
     assert nft.transit_packets() == {"pod": 0, "vpc": 0}
-    assert untracked(world.host) == 0
+    assert untracked(network.host) == 0
 
 
-def test_a_node_that_is_no_gateway_counts_nothing(world: World, nft: Nft) -> None:
+def test_a_node_that_is_no_gateway_counts_nothing(network: Network, nft: Nft) -> None:
     assert nft.table.write({TABLE: RULESET}, ()) == {}
-    send(world, VPC["ipv4"], ELSEWHERE["ipv4"], 2)
+    send(network, VPC["ipv4"], ELSEWHERE["ipv4"], 2)
     assert nft.transit_packets() == {}
-    assert untracked(world.host) == 0
+    assert untracked(network.host) == 0
 
 
-def test_counters_go_on_while_peers_come_and_go(world: World, nft: Nft) -> None:
-    send(world, VPC["ipv4"], ELSEWHERE["ipv4"], 2)
+def test_counters_go_on_while_peers_come_and_go(network: Network, nft: Nft) -> None:
+    send(network, VPC["ipv4"], ELSEWHERE["ipv4"], 2)
     assert nft.table.write({TABLE: GATEWAY_RULESET._replace(hosts=frozenset())}, ()) == {}
     assert nft.transit_packets() == {"pod": 0, "vpc": 2}

@@ -1,4 +1,4 @@
-"""Pods behind a host, and a world outside of it that sees where packets come from.
+"""Pods behind a host, and a network outside of it that sees where packets come from.
 
 pod 10.244.7.9 ─────── veth │ host │ eth0 10.0.0.5 ── eth0 10.0.0.1 │ outside │ all addresses that a test sends to
 neighbour 10.244.7.10 ─ veth        cr0 ═════════ VXLAN, 8472 ═════════ cr0
@@ -55,7 +55,7 @@ PROTOCOL = {"ipv4": "ip", "ipv6": "ip6"}
 IP_UDP_BYTES = {"ipv4": 28, "ipv6": 48}
 
 
-class World(NamedTuple):
+class Network(NamedTuple):
     pod: Namespace
     neighbour: Namespace
     old: Namespace
@@ -64,24 +64,24 @@ class World(NamedTuple):
 
 
 @contextmanager
-def a_world() -> Iterator[World]:
+def connected() -> Iterator[Network]:
     """Yield the namespaces, connected, with forwarding on and no table yet. Bridges pass nothing to netfilter."""
     with ExitStack() as end:
-        world = World(*(end.enter_context(Namespace(f"crnf-{name}-")) for name in World._fields))
-        host, outside = world.host, world.outside
-        for space in world:
+        network = Network(*(end.enter_context(Namespace(f"crnf-{name}-")) for name in Network._fields))
+        host, outside = network.host, network.outside
+        for space in network:
             space.shell("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv4.conf.all.rp_filter=0")
         host.shell(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1;"
             f"ip link add eth0 type veth peer name eth0 netns {outside.name};"
-            f"ip link add veth2 type veth peer name eth0 netns {world.old.name};"
+            f"ip link add veth2 type veth peer name eth0 netns {network.old.name};"
             "ip link add cbr0 type bridge; ip link set veth2 master cbr0 up"
         )
-        by_veth(host, "veth0", world.pod, POD)
-        by_veth(host, "veth1", world.neighbour, NEIGHBOUR)
+        by_veth(host, "veth0", network.pod, POD)
+        by_veth(host, "veth1", network.neighbour, NEIGHBOUR)
         up(host, "cbr0", *_wide(GATEWAY))
-        up(world.old, "eth0", *_wide(OLD))
-        for space in (world.pod, world.neighbour, world.old):
+        up(network.old, "eth0", *_wide(OLD))
+        for space in (network.pod, network.neighbour, network.old):
             space.shell(";".join(f"ip {option(by)} route add default via {by}" for by in GATEWAY.values()))
         up(host, "eth0", HOST["ipv4"] + "/24", HOST["ipv6"] + "/112")
         up(outside, "eth0", "10.0.0.1/24", "fc00::1/112")
@@ -93,7 +93,7 @@ def a_world() -> Iterator[World]:
             by_tunnel(host, address, MAC["outside"])
         for pods, by in zip(RULESET.pods, HOST.values(), strict=True):
             outside.shell(f"ip route add {pods} via {by}")
-        yield world
+        yield network
 
 
 def _wide(addresses: dict[str, str]) -> list[str]:

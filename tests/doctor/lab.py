@@ -38,7 +38,7 @@ Rule = tuple[int, str, str, str, int, int]
 """Of a network ACL: number, "allow" or "deny", protocol's number, CIDR, first and last port."""
 
 
-class World(Lab):
+class DoctorLab(Lab):
     """A settled cluster of three nodes in two zones, whose agents run.
 
     `ahead` is by how much doctor's own clock is, `aws_ahead` that of AWS; the API server's is right.
@@ -50,7 +50,7 @@ class World(Lab):
         """The API server is EKS's: its interfaces stand in both zones, and its group lets pods and nodes in."""
         super().__init__(zones=2, tagged=True, aws={"enforce_iam": True}, **lab)
         # The embedded API has what controller and agents use; doctor also asks what a real one always has.
-        self.kube._registry.replace_group(
+        self.kube.registry.replace_group(
             "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True),)
         )
         self.names = self.join_many(NODES)
@@ -164,10 +164,11 @@ class World(Lab):
 
     def policy(self, *statements: Mapping[str, Any]) -> Any:
         """Controller's and doctor's permissions, and more statements."""
-        listed = [one for name in ("policy.json", "doctor.json") for one in self._document(name)["Statement"]]
+        listed = [one for name in ("policy.json", "doctor.json") for one in self.iam_document(name)["Statement"]]
         return {"Version": "2012-10-17", "Statement": [*listed, *statements]}
 
-    def _document(self, name: str) -> Any:
+    def iam_document(self, name: str) -> Any:
+        """A policy of deploy/iam, for this account and VPC."""
         return document(name, self.aws, self.vpc.id)
 
     def examine(
@@ -206,9 +207,9 @@ def shifted(seconds: float) -> Clock:
     return _Shifted(seconds)
 
 
-def sound_machine(world: World) -> MachineFacts:
+def sound_machine(lab: DoctorLab) -> MachineFacts:
     """The first node."""
-    address = packed(world.machine(world.names[0]).addresses[0])
+    address = packed(lab.machine(lab.names[0]).addresses[0])
     return MachineFacts(
         host=Host("eth0", 9001, ((address, 20),), (packed("10.0.0.1"),)),
         tried=dict.fromkeys(FEATURES, ""),
@@ -224,9 +225,9 @@ def sound_machine(world: World) -> MachineFacts:
 
 
 @contextmanager
-def world(**lab: Any) -> Iterator[World]:
-    """A World that is closed at the end."""
-    made = World(**lab)
+def doctor_lab(**lab: Any) -> Iterator[DoctorLab]:
+    """A DoctorLab that is closed at the end."""
+    made = DoctorLab(**lab)
     try:
         yield made
     finally:
