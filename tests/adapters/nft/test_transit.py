@@ -11,7 +11,7 @@ from cloudroute.adapters.nft.client import Nft
 from cloudroute.dataplane import TABLE
 from cloudroute.types import family_of
 from tests.adapters.nft.kit import GATEWAY_RULESET, RULESET
-from tests.adapters.nft.network import OVERLAY, PING, POD, PORT, PROTOCOL, ROUTED, Network, a_network, bound
+from tests.adapters.nft.network import OVERLAY, PING, POD, PORT, PROTOCOL, ROUTED, Network, connected, bound
 from tests.hosts import Namespace
 
 VPC = {"ipv4": "10.0.0.1", "ipv6": "fc00::1"}
@@ -27,7 +27,7 @@ add rule inet probe c iifname eth0 ip6 daddr fd00::/48 ct state untracked counte
 
 @pytest.fixture
 def network(require_nft: None) -> Iterator[Network]:
-    with a_network() as network:
+    with connected() as network:
         for option, by in (("-4", "10.0.0.5"), ("-6", "fc00::5")):
             network.outside.run(
                 "ip", option, "route", "add", {"-4": "10.244.0.0/16", "-6": "fd00::/48"}[option], "via", by
