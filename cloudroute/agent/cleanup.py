@@ -9,7 +9,7 @@ from cloudroute.ports import Kernel
 
 
 def clean(kernel: Kernel) -> Done:
-    """Remove conflist, nftables table, routes, nexthops and devices; nothing foreign, and no sysctl.
+    """Remove conflist, nftables table, rules, routes, nexthops and devices; nothing foreign, and no sysctl.
 
     Sysctls keep the values that an agent has set, since other programs may rely on forwarding by now. Raises
     CloudrouteError when something could not be removed.

@@ -199,6 +199,13 @@ def test_a_nexthop_id_of_another_program_is_avoided_in_both_tables() -> None:
     assert len(after) == len(before)
 
 
+def test_an_id_of_transit_that_a_route_of_the_main_table_has_is_not_kept() -> None:
+    """Both tables would share one nexthop."""
+    builder = DesiredStateBuilder(POLICY)
+    builder.adopt(dict.fromkeys(NATIVE.spec.pod_cidrs[:1], 77 | TRANSIT_ID))
+    assert builder.compose(OWN, {"n2": NATIVE}, {}, HOST) == compose(NATIVE)
+
+
 def test_one_route_covers_another_in_its_own_table_alone() -> None:
     pool = RouteKey(base(POOLS[0]), POOLS[0].length, GUARD_METRIC)
     peer = RouteKey(base(NATIVE.spec.pod_cidrs[0]), 24, 0)

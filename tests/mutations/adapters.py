@@ -136,8 +136,8 @@ ADAPTERS = (
     Mutation(
         "A route of another type of service hides that ours is missing.",
         f"{_NETLINK}/routes.py",
-        "                if tos:\n                    continue",
-        "                if tos < 0:\n                    continue",
+        "if tos or table not in",
+        "if table not in",
         ("tests/adapters/netlink/test_foreign.py", "tests/adapters/netlink/test_tables.py"),
     ),
     Mutation(
@@ -209,5 +209,33 @@ ADAPTERS = (
         "for _ in range(2):",
         "for _ in range(1):",
         ("tests/adapters/test_sysctl.py",),
+    ),
+    Mutation(
+        "Each write of a rule adds one more.",
+        "cloudroute/adapters/netlink/rules.py",
+        "wire.CREATE | wire.EXCL, put)",
+        "wire.CREATE, put)",
+        ("tests/adapters/netlink/test_transit.py",),
+    ),
+    Mutation(
+        "A rule with one more condition counts as ours: packets that it leaves out are not forwarded.",
+        "cloudroute/adapters/netlink/rules.py",
+        "or any(kind in found for kind in _OTHERS)",
+        "",
+        ("tests/adapters/netlink/test_transit.py",),
+    ),
+    Mutation(
+        "Packets of pods in transit are counted as the VPC's too.",
+        "cloudroute/adapters/nft/ruleset.py",
+        'count, {"notrack": None}, {"return": None})',
+        'count, {"notrack": None})',
+        ("tests/adapters/nft/test_transit.py",),
+    ),
+    Mutation(
+        "A gateway tracks packets in transit: kube-proxy drops most of them.",
+        "cloudroute/adapters/nft/ruleset.py",
+        '{"counter": TRANSIT["vpc"]}, {"notrack": None})',
+        '{"counter": TRANSIT["vpc"]})',
+        ("tests/adapters/nft/test_transit.py",),
     ),
 )
