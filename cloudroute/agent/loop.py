@@ -252,7 +252,17 @@ class Loop:
             if words := self.sync.failures(AgentState.SERVING.writes):
                 obstacle = Obstacle("ConflistFailed", words)
         self._log_problems(wanted)
-        return Report.of(state, own, wanted, obstacle, transit=bool(wanted.tables["rules"]) and not failures), done
+        return Report.of(state, own, wanted, obstacle, transit=self._forwards(wanted)), done
+
+    def _forwards(self, wanted: DesiredState) -> bool:
+        """Return whether this is a gateway whose rules are in place.
+
+        They are put once all peers have their entries. A peer whose entries fail later silences no gateway: the path to
+        all others works, and the cause may be the same on all gateways.
+        """
+        rules = self.sync.trackers["rules"]
+        whole = not self.sync.broken and not self.sync.failures((*BASE, "rules"), but=VTEP6)
+        return bool(wanted.tables["rules"]) and whole and not rules.puts()
 
     def _gateway_obstacle(self, own: NodeRoute) -> Obstacle | None:
         if not own.spec.gateway or self._settings.cluster_cidr:

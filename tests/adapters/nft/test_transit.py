@@ -11,7 +11,7 @@ from cloudroute.adapters.nft.client import Nft
 from cloudroute.dataplane import TABLE
 from cloudroute.types import family_of
 from tests.adapters.nft.kit import GATEWAY_RULESET, RULESET
-from tests.adapters.nft.network import OVERLAY, PING, POD, PORT, PROTOCOL, ROUTED, Network, connected, bound
+from tests.adapters.nft.network import OVERLAY, PING, POD, PORT, PROTOCOL, ROUTED, Network, bound, connected
 from tests.hosts import Namespace
 
 VPC = {"ipv4": "10.0.0.1", "ipv6": "fc00::1"}
