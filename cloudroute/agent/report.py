@@ -124,6 +124,8 @@ class Reporter:
         self._lock = threading.Condition()
         self._report: Report | None = None
         """The report to write, or being written."""
+        self._said: Report | None = None
+        """The last report, whether it needs a write or not."""
         self._not_before = 0.0
         self._stopping = False
         self._writing = False
@@ -140,10 +142,11 @@ class Reporter:
         """Schedule a write, unless there is no object or it has this status already."""
         moved: list[str] = []
         if report.own:
-            present = report.own.status
+            present = self._present(report.own)
             wanted = report.status(present, self._clock.now())
             moved = [key for key in _TRANSITIONS if wanted[key] != present.get(key)]
         with self._lock:
+            self._said = report
             if not moved:
                 self._report = None
                 return
@@ -156,6 +159,11 @@ class Reporter:
             if delay == 0.0 or due is None:
                 self._not_before = self._clock.monotonic() + delay
             self._lock.notify_all()
+
+    def _present(self, own: NodeRoute) -> Mapping[str, object]:
+        """Return the status as it is now: our own last write may be later than what the turn has seen."""
+        now = self._agents.node_routes.items().get(own.name)
+        return now.status if now and now.uid == own.uid else own.status
 
     @property
     def due(self) -> float | None:
@@ -191,6 +199,8 @@ class Reporter:
             self._failures += 1
             self._changes.say("status", "can't write the status", warning=True, problem=str(error))
             pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._failures, 8)) * _chance.uniform(1, 1.5)
+        if not pause and self._said and self._said is not report:
+            self.say(self._said)  # it was compared with the status from before this write
         self._done(report, pause)
         return True
 

@@ -157,6 +157,24 @@ def test_a_status_that_changes_while_it_is_written_is_written_too(monkeypatch: p
     assert [said["reason"] for said in node.agents.written] == ["Ready", "KernelFailed"]
 
 
+def test_the_last_word_is_compared_with_our_own_last_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is stopped within its first turn: its predecessor's last word was the same."""
+    node = Node(*PAIR)
+    node.reporter.say(node.settle().stopped())
+    assert written(node) == 1
+    report = node.settle()  # sees AgentStopped of its predecessor
+    write = node.agents.write_status
+
+    def late(route: NodeRoute, said: Mapping[str, object]) -> None:
+        monkeypatch.undo()
+        node.reporter.say(report.stopped())
+        write(route, said)
+
+    monkeypatch.setattr(node.agents, "write_status", late)
+    written(node)
+    assert [said["reason"] for said in node.agents.written] == ["AgentStopped", "Ready", "AgentStopped"]
+
+
 def test_a_status_that_fails_backs_off_however_many_turns_there_are() -> None:
     node = Node(*PAIR)
     node.settle()
