@@ -129,6 +129,24 @@ def test_pods_are_answered_by_hosts_of_the_vpc(lab: HostLab, family: int) -> Non
                 assert answer.seen_address == (first_pod(host) if routed else host).addresses[family]
 
 
+def test_pods_keep_their_address_where_agents_are_told_so(lab: HostLab) -> None:
+    """With --gateway-keeps-source; the answers come back by the gateway."""
+    host = overlay_host(lab, 0)
+    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
+    pod = first_pod(host)
+
+    def seen() -> str:
+        return reach(pod.namespace.name, vm.addresses[0], "tcp").seen_address
+
+    with Echo([vm.namespace.name]):
+        host.stop_agent()
+        host.start_agent(("--gateway-keeps-source", "on"))
+        lab.wait(lambda: seen() == pod.addresses[0], "the pod's own address")
+        host.stop_agent()
+        host.start_agent()
+        lab.wait(lambda: seen() == host.addresses[0], "the node's address")
+
+
 def test_a_packet_passes_one_gateway_once_also_where_a_native_route_is_missing(lab: HostLab) -> None:
     """Also the gateway's own: the table sends it back to the gateway, which sends it on by the overlay."""
     table = lab.vpc.zones[0].route_table_id
