@@ -193,6 +193,16 @@ def test_a_node_yields_its_entry_of_a_full_table() -> None:
     assert max(world.highest.values()) == 6
 
 
+def test_an_aggregate_that_does_not_fit_is_in_no_journal() -> None:
+    """Agents with --gateway-keeps-source believe the journal: answers to such pods would be lost."""
+    world = world_with("a", policy=replace(GATEWAYS, gateway_routes=4), limit=3)  # the local route, and two more
+    for name in world.tables:
+        assert {one.destination for one in world.reports[name].families["ipv4"].gateways} == {
+            Cidr.parse(to) for to in world.ours(name)
+        }
+        assert len(world.ours(name)) == 2
+
+
 def test_a_reserve_for_others_keeps_no_gateway_out() -> None:
     world = world_with("a", policy=replace(POLICY), limit=6)
     world.policy = replace(GATEWAYS, route_reserve=2)

@@ -99,6 +99,7 @@ def _holders(
     vacant: list[tuple[str, Cidr]] = []
     wanted = frozenset(policy.aggregates)
     for table_id, use in tables.items():
+        room = {family: use.room_for_aggregates(family) for family in use.families}
         for destination, route in use.aggregates.items():
             holder = by_interface.get(route.target) if route else None
             if destination not in wanted or not use.managed:
@@ -106,8 +107,9 @@ def _holders(
             if route and holder and _keeps(holder, route, snapshot):
                 holders[table_id][destination] = holder
                 load[holder.name] += 1
-            else:
+            elif route or room[destination.family] > 0:
                 vacant.append((table_id, destination))
+                room[destination.family] -= route is None
     for table_id, destination in vacant if candidates else ():
         zones = {subnet.zone for subnet in tables[table_id].subnets}
         best = min(candidates, key=lambda one: (snapshot.instances[one.instance_id].zone not in zones, load[one.name]))
