@@ -74,6 +74,20 @@ def test_both_families_have_their_aggregates() -> None:
     assert holders(world, DUAL.pools[1]) == ["gw-a0"] * 3 == holders(world)
 
 
+def test_a_gateway_without_an_ipv4_address_holds_no_ipv4_aggregate() -> None:
+    """AWS delivers no IPv4 packets to its ENI."""
+    policy = replace(DUAL, gateways=True)
+    world = World(policy, "ab", ipv6_only="a")
+    for zone in "ab":
+        world.join(zone, f"gw-{zone}", gateway="candidate")
+    world.settle()
+    assert holders(world) == ["gw-b"] * 2
+    assert holders(world, DUAL.pools[1]) == ["gw-a", "gw-b"]
+    world.silent.add("gw-b")
+    world.settle()
+    assert holders(world) == ["gw-b"] * 2, "nobody else can take it"
+
+
 def test_the_journal_is_written_before_the_route() -> None:
     world = world_with("a")
     for step in world.log:
