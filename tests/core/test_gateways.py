@@ -74,6 +74,20 @@ def test_both_families_have_their_aggregates() -> None:
     assert holders(world, DUAL.pools[1]) == ["gw-a0"] * 3 == holders(world)
 
 
+def test_a_gateway_without_an_ipv4_address_holds_no_ipv4_aggregate() -> None:
+    """AWS delivers no IPv4 packets to its ENI."""
+    policy = replace(DUAL, gateways=True)
+    world = World(policy, "ab", ipv6_only="a")
+    for zone in "ab":
+        world.join(zone, f"gw-{zone}", gateway="candidate")
+    world.settle()
+    assert holders(world) == ["gw-b"] * 2
+    assert holders(world, DUAL.pools[1]) == ["gw-a", "gw-b"]
+    world.silent.add("gw-b")
+    world.settle()
+    assert holders(world) == ["gw-b"] * 2, "nobody else can take it"
+
+
 def test_the_journal_is_written_before_the_route() -> None:
     world = world_with("a")
     for step in world.log:
@@ -191,6 +205,16 @@ def test_a_node_yields_its_entry_of_a_full_table() -> None:
     world.settle()
     assert holders(world) == ["gw-a0"] * 3
     assert max(world.highest.values()) == 6
+
+
+def test_an_aggregate_that_does_not_fit_is_in_no_journal() -> None:
+    """Agents with --gateway-keeps-source believe the journal: answers to such pods would be lost."""
+    world = world_with("a", policy=replace(GATEWAYS, gateway_routes=4), limit=3)  # the local route, and two more
+    for name in world.tables:
+        assert {one.destination for one in world.reports[name].families["ipv4"].gateways} == {
+            Cidr.parse(to) for to in world.ours(name)
+        }
+        assert len(world.ours(name)) == 2
 
 
 def test_a_reserve_for_others_keeps_no_gateway_out() -> None:

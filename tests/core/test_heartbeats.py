@@ -87,9 +87,23 @@ def test_the_next_change_is_when_the_first_one_would_be_silent() -> None:
     leases = Leases("a", "b", seconds=1.2)
     leases.renew(1.0, "a")
     leases.renew(1.5, "b")
+    assert leases.heartbeats.next_change(1.0) == 1.2
     assert leases.heartbeats.next_change(1.5) == 2.2
     assert leases.heartbeats.next_change(2.2) == 2.7
     assert leases.heartbeats.next_change(2.7) == float("inf")
+
+
+def test_a_silence_is_foreseen_whatever_others_renew_meanwhile() -> None:
+    """A loop that rests is not woken by their renewals."""
+    leases = Leases("a", "b")
+    for now in (1.0, 2.0, 2.9):
+        leases.renew(now, "a", "b")
+    foreseen = leases.heartbeats.next_change(3.0)
+    for now in (3.5, 4.5, 5.5):
+        leases.renew(now, "b")
+    assert foreseen == 5.9
+    assert leases.fresh(5.89) == "ab!"
+    assert leases.fresh(5.9) == "b!"
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "ab", ""]), st.floats(0.1, 4.0)), max_size=20))

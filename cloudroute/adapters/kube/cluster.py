@@ -104,8 +104,9 @@ class KubeCluster:
 
     def _on_renewal(self) -> None:
         now = self.clock.monotonic()
-        before = self.heartbeats.judge(now)
+        before, start = self.heartbeats.judge(now), self.heartbeats.start
         leases = self._gateway_leases.items().values()
         self.heartbeats = self.heartbeats.see({lease.node: lease.renewed_at for lease in leases}, now)
-        if not self.heartbeats.judge(now).fresh <= before.fresh:
+        # After a pause a silence begins later than the loop expects, and the loop would sleep through it.
+        if self.heartbeats.start != start or not self.heartbeats.judge(now).fresh <= before.fresh:
             self._changed()

@@ -86,6 +86,11 @@ def _keeps(holder: Member, route: Route, snapshot: Snapshot) -> bool:
     return lives and holder.node.gateway == "candidate"
 
 
+def _takes(gateway: Member, destination: Cidr) -> bool:
+    """Whether the ENI of a gateway takes packets of that family: IPv4 takes an IPv4 address."""
+    return any(cidr.family == destination.family for cidr in gateway.routed)
+
+
 def _holders(
     snapshot: Snapshot,
     policy: Policy,
@@ -99,18 +104,23 @@ def _holders(
     vacant: list[tuple[str, Cidr]] = []
     wanted = frozenset(policy.aggregates)
     for table_id, use in tables.items():
+        room = {family: use.room_for_aggregates(family) for family in use.families}
         for destination, route in use.aggregates.items():
             holder = by_interface.get(route.target) if route else None
             if destination not in wanted or not use.managed:
                 continue
-            if route and holder and _keeps(holder, route, snapshot):
+            if route and holder and _keeps(holder, route, snapshot) and _takes(holder, destination):
                 holders[table_id][destination] = holder
                 load[holder.name] += 1
-            else:
+            elif route or room[destination.family] > 0:
                 vacant.append((table_id, destination))
-    for table_id, destination in vacant if candidates else ():
+                room[destination.family] -= route is None
+    for table_id, destination in vacant:
+        able = [candidate for candidate in candidates if _takes(candidate, destination)]
+        if not able:
+            continue
         zones = {subnet.zone for subnet in tables[table_id].subnets}
-        best = min(candidates, key=lambda one: (snapshot.instances[one.instance_id].zone not in zones, load[one.name]))
+        best = min(able, key=lambda one: (snapshot.instances[one.instance_id].zone not in zones, load[one.name]))
         holders[table_id][destination] = best
         load[best.name] += 1
     return holders

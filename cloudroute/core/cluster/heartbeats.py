@@ -50,6 +50,9 @@ class Heartbeats:
         return Pulse(fresh, judged=counted >= end, settled=now >= end)
 
     def next_change(self, now: float) -> float:
-        """Earliest time at which a gateway may fall silent or be judged unless a Lease is renewed before."""
+        """Earliest time at which a gateway may fall silent or be judged unless its Lease is renewed before.
+
+        It holds however often others renew theirs, until `start` has moved: then a pause has moved all times.
+        """
         ends = [at + self.seconds for at in (self.start, *self.heard.values())]
-        return min([end for end in ends if now < end <= self.last + QUIET_SECONDS], default=float("inf"))
+        return min([end for end in ends if now < end], default=float("inf"))

@@ -60,6 +60,11 @@ class TableUse(NamedTuple):
         aggregates = sum([destination.family == family for destination in self.aggregates])
         return self.limit(family) - self.families[family].foreign - aggregates
 
+    def room_for_aggregates(self, family: Family) -> int:
+        """Entries that more aggregates may take: all that foreign routes and present aggregates leave."""
+        present = sum([route is not None and to.family == family for to, route in self.aggregates.items()])
+        return self.limit(family) - self.families[family].foreign - present
+
     @property
     def only_subnet(self) -> str:
         """The subnet that is the only one to use this table, else ""."""

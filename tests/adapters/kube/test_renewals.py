@@ -1,0 +1,37 @@
+"""Renewals of gateways' Leases, and the loop that they wake."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from cloudroute.adapters.kube.agents import KubeAgents
+from cloudroute.adapters.kube.cluster import Gateways, KubeCluster
+from cloudroute.lab.kube import KubeApi
+from cloudroute.selector import EVERY
+from cloudroute.types import NodeRoute, NodeRouteSpec
+from tests.clock import FakeClock
+from tests.waiting import eventually
+
+SPEC = NodeRouteSpec((), (), "", "", "", "", ())
+
+
+def test_a_loop_is_woken_by_the_first_renewal_and_by_one_after_a_pause(api: KubeApi, kubeconfig: str) -> None:
+    """The pause has moved the time at which it expects a silence; between two renewals it may sleep."""
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
+    clock, woken = FakeClock(), []
+    cluster = KubeCluster(kubeconfig, clock, gateways=Gateways(EVERY))
+    agent = KubeAgents(kubeconfig, "gw")
+    cluster.start(lambda: woken.append(clock.monotonic()))
+    eventually(lambda: cluster.heartbeats.seen is not None, "the first list is there")
+    start = clock.monotonic()
+    for seconds in (1.0, 2.0, 3.0, 6.0, 7.0):
+        clock.time = start + seconds
+        agent.renew_gateway_lease(NodeRoute("gw", "u", "1", "", SPEC))
+        eventually(partial(_heard_at, cluster, clock.time), "the renewal is heard")
+    assert [at - start for at in woken if at > start] == [1.0, 6.0]
+    cluster.stop()
+    agent.transport.close()
+
+
+def _heard_at(cluster: KubeCluster, time: float) -> bool:
+    return cluster.heartbeats.heard.get("gw") == time
