@@ -318,7 +318,7 @@ class Agents(Protocol):
     def renew_gateway_lease(self, own: NodeRoute) -> None:
         """Renew the Lease of this node as a gateway, owned by its NodeRoute; create it where there is none.
 
-        Takes less than a second. Raises errors.ApiError.
+        Each of its at most two requests takes a second at the most. Raises errors.ApiError.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Event, Thread
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.kube.agents import KubeAgents
+from cloudroute.errors import Unreachable
 from cloudroute.selector import Selector
+from cloudroute.types import NodeRoute
 from tests.controller.lab import POOL, POOL6, Lab
 from tests.controller.lab import lab as any_lab
 from tests.waiting import eventually
@@ -32,7 +34,8 @@ class Leases:
         for name in names:
             agent = self._agents.setdefault(name, KubeAgents(str(self.world.server.kubeconfig()), name))
             before = self.world.cluster.heartbeats.heard.get(name)
-            agent.renew_gateway_lease(self.world.published()[name])
+            route = self.world.published()[name]
+            eventually(partial(_renews, agent, route), "the API server answers in time")
             eventually(partial(self._heard, name, before), "the renewal is heard")
 
     def _heard(self, name: str, before: float | None) -> bool:
@@ -50,6 +53,13 @@ class Leases:
 def lab(*args: Any, **settings: Any) -> Iterator[tuple[Lab, Leases]]:
     with any_lab(*args, **{**GATEWAYS, "resync_seconds": 3600.0, **settings}) as world:
         yield world, Leases(world)
+
+
+def _renews(agent: KubeAgents, route: NodeRoute) -> bool:
+    with suppress(Unreachable):  # as agents do, it tries again
+        agent.renew_gateway_lease(route)
+        return True
+    return False
 
 
 def joined(world: Lab, leases: Leases) -> list[str]:

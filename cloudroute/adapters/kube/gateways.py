@@ -36,7 +36,7 @@ def renew(transport: Transport, namespace: str, own: NodeRoute, now: float) -> N
     name = GATEWAY_LEASE + own.name
     time = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     spec = {"holderIdentity": own.name, "leaseDurationSeconds": DURATION_SECONDS, "renewTime": time}
-    path, timeout = leases_path(namespace), RENEW_SECONDS / 2
+    path, timeout = leases_path(namespace), RENEW_SECONDS
     try:
         body: dict[str, Any] = {"spec": spec}
         url = f"{path}/{quote(name, safe='')}"
