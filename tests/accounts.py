@@ -14,6 +14,7 @@ from tests.waiting import eventually
 
 CONTROLLER = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
 AGENT = CONTROLLER.with_name("agent.yaml")
+GATEWAYS = CONTROLLER.parent / "gateways" / "leases.yaml"
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
@@ -28,7 +29,7 @@ def install(server: RealKubeApi, manifest: Path) -> None:
                 raise
     roles = {(item["kind"], item["metadata"]["name"]): item for item in items}
     for item in items:
-        if item["kind"].endswith("Binding"):
+        if item["kind"] in ("RoleBinding", "ClusterRoleBinding"):
             (subject,) = item["subjects"]
             role = roles[item["roleRef"]["kind"], item["roleRef"]["name"]]
             eventually(
