@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from cloudroute.lab.kube.real import RealKubeApi
-from tests.accounts import AGENT, GATEWAYS, install, may
+from tests.accounts import AGENT, gateways_allowed, install, may
 from tests.contract.test_rbac import VERBS
-from tests.waiting import eventually
 
 ALLOWED = {
     ("agent", ""): ["create", "patch"],
@@ -20,12 +18,6 @@ ALLOWED = {
     ("controller", "gw-node-1"): ["list", "watch", "create"],
 }
 """Allowed verbs on Leases of the namespace, by account and by the Lease's name ("" for all)."""
-PLURALS = {
-    "Role": "roles",
-    "RoleBinding": "rolebindings",
-    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
-    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
-}
 
 
 def allowed(server: RealKubeApi, account: str, name: str = "", namespace: str = "cloudroute") -> list[str]:
@@ -39,12 +31,8 @@ def allowed(server: RealKubeApi, account: str, name: str = "", namespace: str = 
 def server(real_kube: RealKubeApi) -> Iterator[RealKubeApi]:
     """The shared server with the manifest applied: other tests expect that it is not."""
     install(real_kube, AGENT)
-    install(real_kube, GATEWAYS)
-    yield real_kube
-    for item in yaml.safe_load_all(GATEWAYS.read_text()):
-        real_kube.delete(PLURALS[item["kind"]], item["metadata"]["name"], item["metadata"].get("namespace", ""))
-    eventually(lambda: allowed(real_kube, "agent") == [], "the agents' rights are withdrawn")
-    eventually(lambda: allowed(real_kube, "controller") == ["create"], "the controller's rights are withdrawn")
+    with gateways_allowed(real_kube):
+        yield real_kube
 
 
 @pytest.mark.parametrize(("who", "verbs"), ALLOWED.items(), ids=["-".join(filter(None, key)) for key in ALLOWED])
