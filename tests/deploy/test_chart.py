@@ -320,14 +320,16 @@ def test_a_digest_wins_over_the_tag(helm: Run) -> None:
 def test_alerts_and_dashboard_ask_for_what_there_is(helm: Run) -> None:
     """Off by default; where they are on, each metric that they name is one that controller or agent gives."""
     assert not [one for one in plain() if one["kind"] in ("ServiceMonitor", "PrometheusRule", "ConfigMap", "Service")]
-    switches = (f"monitoring.{name}.enabled=true" for name in ("serviceMonitor", "rules", "dashboard"))
-    documents = rendered(helm, "--set", ",".join(switches))
+    switches = [f"monitoring.{name}.enabled=true" for name in ("serviceMonitor", "rules", "dashboard")]
+    few = named(rendered(helm, "--set", ",".join(switches)), "PrometheusRule", "cloudroute")["spec"]["groups"]
+    documents = rendered(helm, "--set", ",".join((*switches, "controller.settings.gateway-nodes=role=gateway")))
     monitors = [one for one in documents if one["kind"] == "ServiceMonitor"]
     services = [one for one in documents if one["kind"] == "Service"]
     for monitor, service in zip(monitors, services, strict=True):
         assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     rules = named(documents, "PrometheusRule", "cloudroute")["spec"]["groups"]
     dashboard = json.loads(named(documents, "ConfigMap", "cloudroute-dashboard")["data"]["cloudroute.json"])
+    assert [group["name"] for group in rules] == [*(group["name"] for group in few), "cloudroute-gateways"]
     asked = [rule["expr"] for group in rules for rule in group["rules"]]
     asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     given = {
