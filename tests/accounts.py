@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from tests.waiting import eventually
 
 CONTROLLER = Path(__file__).parents[1] / "deploy" / "rbac" / "controller.yaml"
 AGENT = CONTROLLER.with_name("agent.yaml")
+GATEWAYS = CONTROLLER.parent / "gateways" / "leases.yaml"
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 
@@ -28,12 +31,32 @@ def install(server: RealKubeApi, manifest: Path) -> None:
                 raise
     roles = {(item["kind"], item["metadata"]["name"]): item for item in items}
     for item in items:
-        if item["kind"].endswith("Binding"):
+        if item["kind"] in ("RoleBinding", "ClusterRoleBinding"):
             (subject,) = item["subjects"]
             role = roles[item["roleRef"]["kind"], item["roleRef"]["name"]]
             eventually(
                 partial(_knows, server, subject, role), f"the server to know {item['kind']} {role['metadata']['name']}"
             )
+
+
+@contextmanager
+def gateways_allowed(server: RealKubeApi) -> Iterator[None]:
+    """Both accounts, which are installed, also have the permissions for gateways' Leases for a while."""
+    install(server, GATEWAYS)
+    yield
+    items = list(yaml.safe_load_all(GATEWAYS.read_text()))
+    for item in items:
+        kind = item["kind"].lower()
+        plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+        server.delete(plural, item["metadata"]["name"], item["metadata"].get("namespace", ""))
+    for account, verb in (("agent", "create"), ("controller", "list")):
+        user = f"system:serviceaccount:cloudroute:cloudroute-{account}"
+        where = ("coordination.k8s.io", "leases", verb, "cloudroute")
+        eventually(partial(_withdrawn, server, user, *where), f"the right to {verb} Leases is withdrawn")
+
+
+def _withdrawn(server: RealKubeApi, *where: str) -> bool:
+    return not may(server, *where)
 
 
 def _knows(server: RealKubeApi, subject: Any, role: Any) -> bool:

@@ -33,6 +33,7 @@ from cloudroute.core.explain.doctor.aws import ACTIONS, NO_CREDENTIALS, NO_REGIO
 from cloudroute.core.explain.doctor.cluster import NO_API, agent_permissions, permissions
 from cloudroute.core.explain.doctor.facts import (
     IN_USE,
+    NO_GATEWAYS,
     AwsFacts,
     Election,
     Facts,
@@ -45,6 +46,7 @@ from cloudroute.core.explain.doctor.networks import agent_flag
 from cloudroute.dataplane import written
 from cloudroute.errors import CloudrouteError, Forbidden
 from cloudroute.ports import Clock
+from cloudroute.selector import NOBODY
 from cloudroute.types import Cidr
 from cloudroute.wiring import LEASE, ReadOnly
 
@@ -147,7 +149,7 @@ def _kubernetes(settings: ControllerSettings, clock: Clock) -> tuple[KubernetesF
 
 def _no_kubernetes(why: Unknown) -> KubernetesFacts:
     rest = Unknown(NO_API)
-    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest, max_pods=rest, election=rest)
+    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest, max_pods=rest, election=rest, renewals=rest)
 
 
 def _read_kubernetes(
@@ -161,8 +163,10 @@ def _read_kubernetes(
         services = _try_read(KubeClient(cluster.transport, cluster).service_cidrs)
     finally:
         cluster.stop()
-    nodes = _try_read(lambda: review.nodes(settings.node_selector))
-    account, refused = _refused_to_controller(review, settings.namespace)
+    nodes = _try_read(lambda: review.nodes(settings.node_selector, settings.gateway_nodes))
+    namespace, gateways = settings.namespace, settings.gateway_nodes is not NOBODY
+    account, refused = _refused_to_controller(review, namespace, permissions(namespace, gateways=gateways))
+    now = clock.now() + (ahead or 0.0)
     return KubernetesFacts(
         version=version,
         seconds_ahead=Unknown("the API server does not tell the time") if ahead is None else ahead,
@@ -176,10 +180,11 @@ def _read_kubernetes(
         services=services,
         daemon_sets=_try_read(review.daemon_sets, doctor_only=True),
         managers=_try_read(review.managers, doctor_only=True),
-        agent_refused=_refused_to_account(review, settings.namespace, "agent", agent_permissions()),
+        agent_refused=_refused_to_account(review, namespace, "agent", agent_permissions(namespace, gateways=gateways)),
         account=account,
         max_pods=_try_read(review.max_pods),
-        election=_election(review, settings, clock.now() + (ahead or 0.0)),
+        election=_election(review, settings, now),
+        renewals=_try_read(lambda: review.renewals(namespace, now)) if gateways else Unknown(NO_GATEWAYS),
     )
 
 
@@ -193,12 +198,13 @@ def _election(review: Review, settings: ControllerSettings, now: float) -> Elect
     return Election(settings.namespace, lease, now, _try_read(lambda: review.controllers(settings.namespace)))
 
 
-def _refused_to_controller(review: Review, namespace: str) -> tuple[str, Sequence[Permission] | Unknown]:
-    """Return the account that was checked and its missing permissions.
+def _refused_to_controller(
+    review: Review, namespace: str, wanted: Sequence[Permission]
+) -> tuple[str, Sequence[Permission] | Unknown]:
+    """Return the account that was checked and its missing permissions among `wanted`.
 
     This is the controller's account if the account in use may ask for others, else the account in use.
     """
-    wanted = permissions(namespace)
     refused = _refused_to_account(review, namespace, "controller", wanted)
     if isinstance(refused, Unknown):
         return IN_USE, _try_read(lambda: review.refused(wanted))

@@ -15,7 +15,7 @@ def run(invocation: Invocation) -> int:
     """Read once and print the plan. Return 3 if it has steps."""
     _, decision = wiring.look(invocation[ControllerSettings])
     plan = decision.plan
-    steps = rows((*plan.steps, *plan.publish))
+    steps = rows((*plan.steps, *plan.publish), decision.policy.node_mask)
     waits = [wait.what for wait in plan.waits]
     notices = [{"kind": n.kind, "name": n.name, "reason": n.reason, "message": n.message} for n in plan.notices]
     lines = [(step["action"], step["object"], step["node"], step["change"]) for step in steps]

@@ -49,6 +49,14 @@ class TableStatus(TypedDict):
     foreign: int
 
 
+class GatewayStatus(TypedDict):
+    """One of `gateways[]`: a route of a table for a pool or a part of it, and the node that it leads to."""
+
+    destination: str
+    table: str
+    node: str
+
+
 def node_statuses(nodes: Mapping[str, Node], routes: Mapping[str, NodeRoute]) -> list[NodeStatus]:
     """Return every node that has a Node or a NodeRoute, by name."""
     paths = node_paths({name: route.spec for name, route in routes.items()})
@@ -72,6 +80,16 @@ def table_statuses(reports: Mapping[str, RouteTableObject]) -> list[TableStatus]
         for _, report in sorted(reports.items())
         for family in FAMILIES
         if (use := report.families.get(family))
+    ]
+
+
+def gateway_statuses(reports: Mapping[str, RouteTableObject]) -> list[GatewayStatus]:
+    """Return the aggregates of each table, by its id."""
+    return [
+        {"destination": str(one.destination), "table": report.id, "node": one.node}
+        for _, report in sorted(reports.items())
+        for use in report.families.values()
+        for one in use.gateways
     ]
 
 
@@ -113,12 +131,13 @@ def run(invocation: Invocation) -> int:
 
     with wiring.observed(invocation[ControllerSettings]) as cluster:
         nodes = node_statuses(cluster.nodes.items(), cluster.node_routes.items())
-        tables = table_statuses(cluster.route_table_objects.items())
+        reports = cluster.route_table_objects.items()
+        tables, gateways = table_statuses(reports), gateway_statuses(reports)
         warned = warnings.read(cluster.transport)
     write_result(
         invocation[OutputSettings].output,
-        {"nodes": nodes, "tables": tables, "warnings": warned},
-        [_node_table(nodes), _table_table(tables), *_warning_table(warned)],
+        {"nodes": nodes, "tables": tables, "gateways": gateways, "warnings": warned},
+        [_node_table(nodes), _table_table(tables), *_gateway_table(gateways), *_warning_table(warned)],
     )
     return 0
 
@@ -173,6 +192,11 @@ def _table_table(tables: list[TableStatus]) -> Table:
     return Table(("ID", "FAMILY", "LIMIT", "USED", "OURS", "FOREIGN"), rows)
 
 
+def _gateway_table(gateways: list[GatewayStatus]) -> list[Table]:
+    rows = [(one["destination"], one["table"], one["node"]) for one in gateways]
+    return [Table(("DESTINATION", "TABLE", "GATEWAY"), rows)] if rows else []
+
+
 def _warning_table(warned: list[Warned]) -> list[Table]:
     rows = [(one["time"], f"{one['kind'].lower()}/{one['name']}", one["reason"], one["message"]) for one in warned]
     return [Table(("WARNED", "OBJECT", "REASON", "MESSAGE"), rows)] if rows else []
@@ -187,8 +211,10 @@ COMMAND = Command(
         "some, overlay where in none, direct where all other nodes are on its subnet. READY is what the node's agent "
         "says: yes, no, behind where it has not taken up the latest NodeRoute yet, - where it has said nothing. "
         "TABLES are the route tables with a route to the node. LIMIT, USED, OURS and FOREIGN count entries of one "
-        "family. What is wrong with a node stands below, in words, and last what the controller has warned of lately: "
-        "refused calls, full tables, routes of others, nodes that lost a route or wait for their agents."
+        "family. Where there are gateways, GATEWAY is the node that a table sends packets for DESTINATION to, unless "
+        "it has a route to the pod's node. What is wrong with a node stands below, in words, and last what the "
+        "controller has warned of lately: refused calls, full tables, routes of others, nodes that lost a route or "
+        "wait for their agents."
     ),
     example=(
         "cloudroute status --kubeconfig ~/.kube/config\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 from cloudroute.core.cluster.model import (
@@ -16,7 +16,7 @@ from cloudroute.core.cluster.model import (
     WriteNodeRoute,
     WriteRouteTableObject,
 )
-from cloudroute.types import Cidr, NodeRouteSpec, RouteTableObject
+from cloudroute.types import Cidr, Family, NodeRouteSpec, RouteTableObject
 
 
 class Row(TypedDict):
@@ -28,12 +28,12 @@ class Row(TypedDict):
     change: str
 
 
-def rows(steps: Iterable[Step]) -> list[Row]:
+def rows(steps: Iterable[Step], node_mask: Mapping[Family, int]) -> list[Row]:
     """Return the rows of a plan's steps, in order."""
-    return [_row(step) for step in steps]
+    return [_row(step, node_mask) for step in steps]
 
 
-def _row(step: Step) -> Row:
+def _row(step: Step, node_mask: Mapping[Family, int]) -> Row:
     match step:
         case AssignPodCidrs():
             return _make("assign podCIDRs", f"node/{step.node.name}", step.node.name, _list(step.cidrs))
@@ -46,7 +46,9 @@ def _row(step: Step) -> Row:
             return _make("ModifyNetworkInterfaceAttribute", step.interface_id, step.node, "source/dest check off")
         case ChangeRoute():
             target = f" to {step.interface_id}" if step.interface_id else ""
-            return _make(f"{step.verb.title()}Route", step.table_id, step.node, f"{step.destination}{target}")
+            to = step.destination
+            gateway = ", as a gateway" if to.length < node_mask[to.family] else ""
+            return _make(f"{step.verb.title()}Route", step.table_id, step.node, f"{to}{target}{gateway}")
         case SetCondition():
             words = f"NetworkUnavailable={step.condition.status}, {step.condition.reason}"
             return _make("set condition", f"node/{step.node.name}", step.node.name, words)

@@ -93,8 +93,9 @@ function drawTables({ tables, pools }) {
 }
 
 function tableRow(table) {
-  const { id, family, zones, limit, configuredLimit, used, ours, foreign, reserved, free, blackholes, managed } = table;
+  const { id, family, zones, limit, configuredLimit, used, ours, foreign, reserved, free, blackholes, managed, gateways } = table;
   const more = [family === "ipv4" ? "IPv4" : "IPv6", ...(managed ? zones : ["is being emptied"])];
+  if (gateways.length) more.push(`gateway ${[...new Set(gateways.map(({ node }) => node || "missing"))].join(", ")}`);
   if (blackholes) more.push(`${blackholes} lead nowhere`);
   const parts = [
     ["ours", ours - blackholes, `${ours} own`], ["dead", blackholes, `${blackholes} of these lead nowhere`],

@@ -147,6 +147,20 @@ def test_a_cluster_from_its_plan_to_its_cleanup(lab: CommandLab) -> None:
     assert lab.json("cleanup") == {"routes": [], "nodeRoutes": []}
 
 
+def test_a_table_for_people_names_gateways_where_there_are_any(lab: CommandLab) -> None:
+    """Without gateways there is no such table."""
+    (table, *_) = sorted(lab.vpc.route_table_ids)
+    lab.run("controller", "--once")
+    assert "GATEWAY" not in lab.run("status").stdout
+    lab.kube.patch_status(
+        "routetables", table, {"ipv4": {"gateways": [{"destination": "100.64.0.0/16", "node": "node-1"}]}}
+    )
+    assert lab.json("status")["gateways"] == [{"destination": "100.64.0.0/16", "table": table, "node": "node-1"}]
+    shown = [line.split() for line in lab.run("status").stdout.splitlines()]
+    assert ["DESTINATION", "TABLE", "GATEWAY"] in shown
+    assert ["100.64.0.0/16", table, "node-1"] in shown
+
+
 def _check_paths_of_nodes_and_outside(lab: CommandLab, first: str, second: str, pod: str) -> None:
     """Nodes' own addresses, a host of the VPC that is no node, the internet; and a pod CIDR that no node has."""
     mine, other = (lab.machines[name].addresses[0] for name in (first, second))

@@ -54,6 +54,7 @@ def change(api: Api, path: str, patch: Json) -> Answer:
         ({"subnetID": "10.0.0.0/24"}, ["spec.subnetID"]),
         ({"nativeIn": ["rtb-0a", "main"]}, ["spec.nativeIn[1]"]),
         ({"instanceID": "i-x", "subnetID": "y"}, ["spec.instanceID", "spec.subnetID"]),
+        ({"gateway": "yes"}, ["spec.gateway"]),
     ],
 )
 def test_a_bad_node_route_is_refused(kube_api: Api, name: str, changes: Json, fields: list[str]) -> None:
@@ -89,6 +90,14 @@ def test_the_rest_of_a_node_route_changes(kube_api: Api, name: str) -> None:
     answer = change(kube_api, f"noderoutes/{name}", {"spec": changes})
     assert (answer.status, answer.body["spec"]) == (200, {**ROUTE, **changes})
     assert answer.body["metadata"]["generation"] == 2
+
+
+def test_a_node_is_a_gateway_until_a_patch_removes_it(kube_api: Api, name: str) -> None:
+    """`gateway` is absent on other nodes: the controller writes null when a node ends as one."""
+    assert write(kube_api, "NodeRoute", name, ROUTE).body["spec"] == ROUTE
+    answer = change(kube_api, f"noderoutes/{name}", {"spec": {"gateway": True}})
+    assert answer.body["spec"] == {**ROUTE, "gateway": True}
+    assert change(kube_api, f"noderoutes/{name}", {"spec": {"gateway": None}}).body["spec"] == ROUTE
 
 
 def test_spec_and_status_are_apart(kube_api: Api, name: str) -> None:
@@ -172,6 +181,42 @@ def test_the_use_of_a_route_table_is_whole(kube_api: Api, name: str) -> None:
     assert both.body["status"] == {"ipv4": {**USE, "learnedLimit": 40}, "ipv6": USE}
     one = change(kube_api, path, {"status": {"ipv4": {**USE, "learnedLimit": None}, "ipv6": None}})
     assert one.body["status"] == {"ipv4": USE}
+
+
+AGGREGATE = {"destination": "10.244.0.0/16", "node": "node-1"}
+
+
+def test_the_journal_of_aggregates_is_replaced_and_removed(kube_api: Api, name: str) -> None:
+    """A merge patch replaces the list as a whole, of both families; null removes it."""
+    write(kube_api, "RouteTable", name, REPORT)
+    path = f"routetables/{name}/status"
+    ipv6 = {**USE, "gateways": [{"destination": "fd00:10:244::/48", "node": "node-2"}]}
+    two = {**USE, "gateways": [AGGREGATE, {"destination": "10.245.0.0/16", "node": "node-2"}]}
+    assert change(kube_api, path, {"status": {"ipv4": two, "ipv6": ipv6}}).body["status"] == {"ipv4": two, "ipv6": ipv6}
+    one = {**USE, "gateways": [AGGREGATE]}
+    assert change(kube_api, path, {"status": {"ipv4": one}}).body["status"] == {"ipv4": one, "ipv6": ipv6}
+    none = change(kube_api, path, {"status": {"ipv4": {"gateways": None}, "ipv6": {"gateways": None}}})
+    assert none.body["status"] == {"ipv4": USE, "ipv6": USE}
+
+
+@pytest.mark.parametrize(
+    ("gateways", "field"),
+    [
+        ([{**AGGREGATE, "destination": "10.244.0.1/16"}], "[0].destination"),
+        ([{**AGGREGATE, "destination": "FD00:10:244::/48"}], "[0].destination"),
+        ([AGGREGATE, {**AGGREGATE, "destination": "all"}], "[1].destination"),
+        ([{**AGGREGATE, "node": "n" * 254}], "[0].node"),
+        ([{"destination": "10.244.0.0/16"}], "[0].node"),
+        ([{"node": "node-1"}], "[0].destination"),
+        (AGGREGATE, ""),
+        ([AGGREGATE] * 129, ""),
+    ],
+)
+def test_a_bad_journal_is_refused(kube_api: Api, name: str, gateways: Json, field: str) -> None:
+    """Destinations are canonical CIDRs, nodes are named, and the list has an end."""
+    write(kube_api, "RouteTable", name, REPORT)
+    answer = change(kube_api, f"routetables/{name}/status", {"status": {"ipv4": {**USE, "gateways": gateways}}})
+    assert (answer.status, answer.fields) == (422, [f"status.ipv4.gateways{field}"])
 
 
 # --- What people see ----------------------------------------------------------------------------

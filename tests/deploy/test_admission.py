@@ -1,4 +1,6 @@
-"""The admission policy on a real API server: each agent writes its own node's status, the controller the rest.
+"""The admission policies on a real API server.
+
+Each agent writes its own node's status and, as a gateway, its own Lease; the controller writes the rest of a NodeRoute.
 
 Tokens are real ones, asked of the server for a ServiceAccount and bound to a Node or to a pod on it, as the kubelet
 does.
@@ -8,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from cloudroute.adapters.kube import gateways, project
+from cloudroute.adapters.kube.transport import Transport
+from cloudroute.lab.kube.kubeconfig import write_kubeconfig
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.status import StatusError
-from tests.accounts import may
+from cloudroute.types import GatewayLease
+from tests.accounts import GATEWAYS, may
 from tests.contract.conftest import Api
 from tests.contract.test_crds import ROUTE
 from tests.deploy.conftest import DEPLOY
@@ -24,6 +31,7 @@ from tests.waiting import eventually
 GROUP = "/apis/cloudroute.io/v1alpha1"
 NODES = ("node-1", "node-2")
 SPACE = "cloudroute"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}"
 APPLIED = (
     "Namespace",
     "ServiceAccount",
@@ -43,9 +51,9 @@ class Caller:
         self._api = Api(cluster.url, token, cluster.ca_file, cluster.compact)
         self._headers = {"Impersonate_User": user} if user else {}
 
-    def tries(self, method: str, path: str, body: Any = None) -> str:
+    def tries(self, method: str, path: str, body: Any = None, group: str = GROUP) -> str:
         """Send it to `path` below the group; returns "", or the words of the refusal."""
-        answer = self._api.ask(method, f"{GROUP}/{path}", body, "merge" * (method == "PATCH"), **self._headers)
+        answer = self._api.ask(method, f"{group}/{path}", body, "merge" * (method == "PATCH"), **self._headers)
         self._api.pool.clear()
         if answer.status < 300:
             return ""
@@ -59,6 +67,15 @@ class Caller:
 
 def node_route(name: str) -> dict[str, Any]:
     return {"apiVersion": "cloudroute.io/v1alpha1", "kind": "NodeRoute", "metadata": {"name": name}, "spec": ROUTE}
+
+
+def lease(name: str, holder: str, label: str = "true") -> dict[str, Any]:
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name, "namespace": SPACE, "labels": {gateways.LABEL: label}},
+        "spec": {"holderIdentity": holder},
+    }
 
 
 def token(cluster: RealKubeApi, account: str, kind: str = "", name: str = "") -> str:
@@ -78,6 +95,7 @@ def policed(cluster: RealKubeApi) -> Iterator[RealKubeApi]:
     """A cluster of two nodes with the policy in force, a NodeRoute for each and an agent's pod on the first."""
     documents = [one for one in yaml.safe_load_all((DEPLOY / "cloudroute.yaml").read_text()) if one]
     applied = [one for kind in APPLIED for one in documents if one["kind"] == kind]
+    applied += yaml.safe_load_all(GATEWAYS.read_text())
     for one in applied:
         cluster.create(one)
     for name in NODES:
@@ -92,6 +110,12 @@ def policed(cluster: RealKubeApi) -> Iterator[RealKubeApi]:
     nobody = Caller(cluster, token(cluster, "agent"))
     # The server learns of policies by a watch.
     eventually(lambda: nobody.says_ready(NODES[0]), "the policy is in force")
+    eventually(
+        lambda: "bound to no node" in nobody.tries("POST", "leases?dryRun=All", lease("gw-x", "x"), LEASES),
+        "the policy of Leases is in force",
+    )
+    for name, holder in (("cloudroute", "leader"), ("gw-node-2", "node-2")):
+        cluster.create(lease(name, holder))
     yield cluster
     cluster.delete("pods", "agent", SPACE)
     for name in NODES:
@@ -134,6 +158,72 @@ def test_an_agent_writes_its_own_nodes_status_and_no_other(policed: RealKubeApi,
     assert "the status of NodeRoute node-2 is written by the agent of that node alone" in words
     assert "system:serviceaccount:cloudroute:cloudroute-agent has a token of node node-1" in words
     assert "status" not in policed.get("noderoutes", "node-2")
+
+
+def test_a_gateway_renews_its_lease(policed: RealKubeApi, tmp_path: Path) -> None:
+    """By the agent's own code: created, then patched. Kubernetes removes it with the NodeRoute that owns it."""
+    bound = token(policed, "agent", "Pod", "agent")
+    config = write_kubeconfig(policed.url, bound, policed.ca_file, "agent", tmp_path / "kubeconfig")
+    own = project.node_route(policed.get("noderoutes", "node-1"))
+    for now in (1.5, 2.5):
+        gateways.renew(Transport(str(config)), SPACE, own, now)
+    found = policed.get("leases", "gw-node-1", SPACE)
+    assert gateways.gateway_lease(found) == GatewayLease(
+        "node-1", found["metadata"]["resourceVersion"], "1970-01-01T00:00:02.500000Z"
+    )
+    (owner,) = found["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("NodeRoute", own.uid)
+    policed.delete("leases", "gw-node-1", SPACE)
+
+
+WRONG_LEASES: list[tuple[str, str, Any]] = [
+    ("POST", "leases", lease("gw-node-3", "node-3")),
+    ("POST", "leases", lease("gw-node-3", "node-1")),
+    ("POST", "leases", {**lease("", "node-1"), "metadata": {"generateName": "gw-node-1"}}),
+    ("PATCH", "leases/gw-node-2", {"spec": {"holderIdentity": "node-2"}}),
+    ("PATCH", "leases/cloudroute", {"spec": {"holderIdentity": "node-1"}}),
+    ("PATCH", "leases/cloudroute", lease("cloudroute", "node-1")),
+]
+"""Leases that are not those of a gateway on node-1."""
+ILL_FORMED: list[tuple[str, str, Any]] = [
+    ("POST", "leases", {**lease("", "node-1"), "metadata": {"name": "gw-node-1"}}),
+    ("POST", "leases", lease("gw-node-1", "node-1", "false")),
+    ("POST", "leases", lease("gw-node-1", "node-2")),
+    ("POST", "leases", {**lease("gw-node-1", ""), "spec": {}}),
+    ("PATCH", "leases/gw-node-1", {"metadata": {"labels": None}}),
+    ("PATCH", "leases/gw-node-1", {"spec": {"holderIdentity": "node-2"}}),
+]
+"""Of its own node, without the label or with another holder."""
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WRONG_LEASES)
+def test_an_agent_writes_no_lease_but_that_of_its_own_node(
+    policed: RealKubeApi, method: str, path: str, body: Any
+) -> None:
+    """Neither another gateway's nor the leader's, of which RBAC alone would let it take both."""
+    words = Caller(policed, token(policed, "agent", "Pod", "agent")).tries(method, path, body, LEASES)
+    assert "is not that of a gateway on the node of this agent, which has a token of node node-1" in words
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ILL_FORMED)
+def test_the_lease_of_a_gateway_has_its_label_and_holder(
+    policed: RealKubeApi, method: str, path: str, body: Any
+) -> None:
+    """Without the label the controller would not hear of it, and it could pass for another program's."""
+    if method == "PATCH":
+        policed.create(lease("gw-node-1", "node-1"))
+    try:
+        words = Caller(policed, token(policed, "agent", "Pod", "agent")).tries(method, path, body, LEASES)
+    finally:
+        if method == "PATCH":
+            policed.delete("leases", "gw-node-1", SPACE)
+    assert "Lease gw-node-1 needs the label cloudroute.io/gateway=true and the holderIdentity node-1" in words
+
+
+def test_leases_of_others_are_none_of_the_policys_business(policed: RealKubeApi) -> None:
+    """An administrator writes them as before."""
+    patch = {"spec": {"holderIdentity": "another"}}
+    assert Caller(policed, policed.token).tries("PATCH", "leases/cloudroute", patch, LEASES) == ""
 
 
 def test_a_token_of_no_node_writes_none(policed: RealKubeApi) -> None:

@@ -17,8 +17,10 @@ from cloudroute.config import AgentSettings, ControllerSettings, load
 from cloudroute.config.declare import Settings, settings_of
 from cloudroute.config.settings import SharedSettings
 from cloudroute.dataplane import LEASES
+from cloudroute.selector import Selector
 from cloudroute.telemetry import AgentTelemetry, ControllerTelemetry
 from cloudroute.types import Cidr
+from tests.accounts import GATEWAYS
 from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run, named
 
 COMPONENTS: dict[str, tuple[str, type[Settings]]] = {
@@ -112,6 +114,20 @@ def test_the_permissions_are_those_that_are_tested(component: str) -> None:
     assert stripped["chart"] == stripped["rbac"]
 
 
+def test_gateways_bring_their_permissions_and_their_policy(helm: Run) -> None:
+    """With --gateway-nodes the chart has all of deploy/rbac/gateways, and without it nothing of that."""
+
+    def by_name(documents: list[Any]) -> dict[tuple[str, str], Any]:
+        return {(one["kind"], one["metadata"]["name"]): one for one in documents}
+
+    more = by_name(rendered(helm, *VALUES, "--set", "controller.settings.gateway-nodes=role=gateway"))
+    for key in by_name(rendered(helm, *VALUES)):
+        del more[key]
+    for one in more.values():
+        del one["metadata"]["labels"]
+    assert more == by_name(list(yaml.safe_load_all(GATEWAYS.read_text())))
+
+
 def test_the_schema_knows_each_flag() -> None:
     """Values are the flags of the programs, except flags that make no sense in a pod or that the chart sets."""
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
@@ -135,11 +151,13 @@ controller:
     {region: eu-central-1, vpc-id: vpc-0a1b2c3d, route-table: [rtb-0a1b2c3d, rtb-0a1b2c3e], route-limit: 1000,
     route-reserve: 5, direct-routing: off, overlay: off, resync-seconds: 90, settle-seconds: 0.5, drain-seconds: 20,
     reserved-cidr: [10.244.0.0/24], node-selector: "pool in (a, b),!old", lease-duration: 30, renew-deadline: 20,
-    retry-period: 4, status-page: off}
+    retry-period: 4, status-page: off, gateway-nodes: "role=gateway,!old", gateway-routes: 4,
+    gateway-lease-seconds: 2.5}
 agent:
   settings:
     {interface: ens5, vni: 10000000, vxlan-port: 4789, mtu: 1400, cni-conf-dir: /etc/other, masquerade: off,
-    masquerade-except: [10.0.0.0/8], masquerade-always: [10.0.0.0/30]}
+    masquerade-except: [10.0.0.0/8], masquerade-always: [10.0.0.0/30],
+    gateway-keeps-source: on}
 """)
     documents = rendered(helm, "--values", str(values))
     pools = (Cidr.parse("10.244.0.0/16"), Cidr.parse("fd00:10:244::/48"))
@@ -148,6 +166,9 @@ agent:
     assert (controller.route_limit, controller.direct_routing, controller.overlay) == (1000, "off", False)
     assert controller.status_page is False
     assert str(controller.node_selector) == "pool in (a, b),!old"
+    gateways = (controller.gateway_nodes, controller.gateway_routes, controller.gateway_lease_seconds)
+    assert gateways == (Selector.parse("role=gateway,!old"), 4, 2.5)
+    assert (agent.gateway_keeps_source, agent.namespace, controller.namespace) == (True, "cloudroute", "cloudroute")
     assert (controller.route_table, controller.settle_seconds) == (("rtb-0a1b2c3d", "rtb-0a1b2c3e"), 0.5)
     assert (agent.vni, agent.masquerade, agent.interface, agent.node_name) == (10_000_000, False, "ens5", "the-node")
     assert agent.mtu == 1400
@@ -195,6 +216,12 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*VALUES, "--set", "controller.settings.route-limit=2000"), "maximum: got 2,000, want 1,000"),
     ((*VALUES, "--set", "controller.settings.direct-routing=no"), "must be one of 'auto', 'always', 'off'"),
     ((*VALUES, "--set", "controller.settings.node-selector=pool>1"), "'pool>1' does not match pattern"),
+    ((*VALUES, "--set", "controller.settings.gateway-routes=3"), "'/controller/settings/gateway-routes'"),
+    ((*VALUES, "--set", "controller.settings.gateway-lease-seconds=1"), "minimum: got 1, want 2"),
+    (
+        (*VALUES, "--set", "controller.settings.gateway-nodes=a,admissionPolicy.enabled=false"),
+        "controller.settings.gateway-nodes needs admissionPolicy.enabled=true",
+    ),
     ((*VALUES, "--set", "controller.replicas=0"), "'/controller/replicas': minimum: got 0, want 1"),
     ((*VALUES, "--set", "controller.resources.limits.memory=lots"), "'/controller/resources/limits/memory': 'lots'"),
     ((*VALUES, "--set", "agent.port=10456"), "controller.port and agent.port are both 10456"),
@@ -293,14 +320,16 @@ def test_a_digest_wins_over_the_tag(helm: Run) -> None:
 def test_alerts_and_dashboard_ask_for_what_there_is(helm: Run) -> None:
     """Off by default; where they are on, each metric that they name is one that controller or agent gives."""
     assert not [one for one in plain() if one["kind"] in ("ServiceMonitor", "PrometheusRule", "ConfigMap", "Service")]
-    switches = (f"monitoring.{name}.enabled=true" for name in ("serviceMonitor", "rules", "dashboard"))
-    documents = rendered(helm, "--set", ",".join(switches))
+    switches = [f"monitoring.{name}.enabled=true" for name in ("serviceMonitor", "rules", "dashboard")]
+    few = named(rendered(helm, "--set", ",".join(switches)), "PrometheusRule", "cloudroute")["spec"]["groups"]
+    documents = rendered(helm, "--set", ",".join((*switches, "controller.settings.gateway-nodes=role=gateway")))
     monitors = [one for one in documents if one["kind"] == "ServiceMonitor"]
     services = [one for one in documents if one["kind"] == "Service"]
     for monitor, service in zip(monitors, services, strict=True):
         assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     rules = named(documents, "PrometheusRule", "cloudroute")["spec"]["groups"]
     dashboard = json.loads(named(documents, "ConfigMap", "cloudroute-dashboard")["data"]["cloudroute.json"])
+    assert [group["name"] for group in rules] == [*(group["name"] for group in few), "cloudroute-gateways"]
     asked = [rule["expr"] for group in rules for rule in group["rules"]]
     asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     given = {

@@ -1,4 +1,4 @@
-"""The pictures of docs/concepts.md, drawn from a few boxes and lines, readable on light and dark pages.
+"""The pictures of docs/concepts.md and docs/gateways.md: a few boxes and lines, readable on light and dark pages.
 
 python -m tests.docs.figures            writes them
 """
@@ -198,7 +198,41 @@ def addresses() -> str:
     )  # fmt: skip
 
 
-FIGURES: Mapping[str, Callable[[], str]] = {"paths": paths, "table": table, "order": order, "addresses": addresses}
+def gateway() -> str:
+    """A host of the VPC, its route table, a node with an entry, a gateway, and a node without an entry."""
+    return picture(
+        960, 400, "A gateway",
+        "A database in the VPC sends to a pod on node-2 by the entry of node-2 in its route table: natively. For a pod "
+        "on node-9, which has no entry, the table's entry for the whole pool leads to the gateway node-1, which sends "
+        "on through the VXLAN tunnel. The answer goes from node-9 straight to the database.",
+        box(20, 20, 920, 360, ["VPC"], "out"),
+        box(50, 160, 160, 62, ["database", "no node: 10.0.9.4"]),
+        box(
+            270, 130, 200, 98,
+            ["its table", "100.64.2.0/24 → node-2", "full: none for node-9", "100.64.0.0/16 → node-1"],
+        ),
+        box(740, 80, 170, 62, ["node-2", "100.64.2.0/24"], "native"),
+        box(530, 200, 150, 62, ["node-1: gateway", "100.64.1.0/24"]),
+        box(740, 280, 170, 62, ["node-9", "100.64.9.0/24"], "overlay"),
+        arrow("M210 186 H 268"),
+        arrow("M470 166 H 500 V 110 H 738", "native"),
+        text(512, 102, "native: its own entry wins", "h native"),
+        arrow("M470 202 H 500 V 230 H 528"),
+        arrow("M680 230 H 825 V 278", "overlay"),
+        text(692, 222, "overlay, never native", "h overlay"),
+        arrow("M740 311 H 130 V 224"),
+        text(270, 303, "the answer goes straight back", "h"),
+        text(270, 329, "from the pod's own address"),
+    )  # fmt: skip
+
+
+FIGURES: Mapping[str, Callable[[], str]] = {
+    "paths": paths,
+    "table": table,
+    "order": order,
+    "addresses": addresses,
+    "gateway": gateway,
+}
 
 
 def main() -> None:

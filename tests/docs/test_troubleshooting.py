@@ -10,6 +10,7 @@ from cloudroute.core.explain.doctor import (
     aws,
     cluster,
     control_plane,
+    gateways,
     groups,
     instances,
     leader,
@@ -61,7 +62,7 @@ def unknown_checks(page: Page) -> list[str]:
 
 
 def checks() -> set[str]:
-    modules = (acls, aws, cluster, control_plane, groups, instances, leader, networks, node, vpc)
+    modules = (acls, aws, cluster, control_plane, gateways, groups, instances, leader, networks, node, vpc)
     tuples = (value for module in modules for value in vars(module).values() if isinstance(value, tuple))
     return {check.name for found in tuples for check in found if isinstance(check, Check)}
 

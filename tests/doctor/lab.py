@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from cloudroute.adapters.kube import gateways
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.clock import SystemClock
 from cloudroute.commands.doctor_facts import gather
@@ -19,18 +20,22 @@ from cloudroute.core.node.conflist import NEEDED_PLUGINS
 from cloudroute.dataplane import Host, packed
 from cloudroute.lab.kube.resources import Resource
 from cloudroute.ports import Clock
+from cloudroute.selector import Selector
 from cloudroute.types import LeaseRecord
 from tests.controller.lab import POOL, Lab, settings_of
 from tests.controller.test_iam_documents import document
 
 NODES = 3
-UNASKED = dict.fromkeys(
-    ("servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota", "rbac-agent"), "not checked"
-)
-"""With a fixed --route-limit, and an API server that knows no accounts."""
+QUOTAS = ("servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota")
+NO_GATEWAYS = ("gateways", "gateway-routes", "gateway-groups", "gateway-acls", "gateway-instances")
+UNASKED = dict.fromkeys((*QUOTAS, "rbac-agent", *NO_GATEWAYS), "not checked")
+"""With a fixed --route-limit, an API server that knows no accounts, and no gateways."""
+GATEWAYS: dict[str, Any] = {"gateway_nodes": Selector.parse("role=gateway")}
+"""Settings with gateways."""
 PODS = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": POOL}]}
 _HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
 API = {**_HTTPS, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
+FROM_VPC = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
 API_FROM_PODS = {**_HTTPS, "IpRanges": [{"CidrIp": POOL}]}
 
 
@@ -74,6 +79,18 @@ class DoctorLab(Lab):
         leases = KubeLeases(self.cluster.transport, "cloudroute", "cloudroute", 5)
         old = leases.read()
         leases.write(LeaseRecord(holder, 600, renewed, renewed, 0, old.version if old else ""))
+
+    def select_gateways(self, *names: str) -> None:
+        """These nodes are gateways that renew their Leases, and their group lets in what the VPC sends to pods."""
+        for name in names:
+            self.kube.patch("nodes", name, {"metadata": {"labels": {"role": "gateway"}}})
+            self.renewed(name)
+        self.admit(self.group, FROM_VPC)
+
+    def renewed(self, name: str, seconds_ago: float = 0) -> None:
+        """A gateway renewed its Lease then."""
+        own = self.cluster.node_routes.items()[name]
+        gateways.renew(self.cluster.transport, "cloudroute", own, SystemClock().now() - seconds_ago)
 
     def daemon_set(self, name: str, *args: str, pods: int = NODES, namespace: str = "kube-system") -> None:
         """A DaemonSet that is to run on so many nodes, its container started with `args`."""

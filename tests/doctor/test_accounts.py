@@ -16,15 +16,16 @@ from cloudroute.core.explain.doctor import Finding, examine
 from cloudroute.core.explain.doctor.cluster import agent_permissions, permissions
 from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.lab.kube.real import RealKubeApi
-from tests.accounts import AGENT, install
+from tests.accounts import AGENT, CONTROLLER, GATEWAYS, gateways_allowed, install
+from tests.doctor.lab import GATEWAYS as SELECTED
 from tests.doctor.lab import found
 from tests.doctor.test_review import granted
 from tests.waiting import eventually
 
 
-def kubernetes(kube: RealKubeApi, tmp_path: Path, user: str = "admin", namespace: str = "cloudroute") -> list[Finding]:
+def kubernetes(kube: RealKubeApi, tmp_path: Path, user: str = "admin", **given: Any) -> list[Finding]:
     """The findings of doctor as that user, of permissions alone: the server has Nodes of other tests."""
-    settings = ControllerSettings(kubeconfig=str(kube.kubeconfig(tmp_path / user, user)), namespace=namespace)
+    settings = ControllerSettings(kubeconfig=str(kube.kubeconfig(tmp_path / user, user)), **given)
     nowhere = Unknown("it is not asked here")
     findings = examine(gather(settings, nowhere, SystemClock(), lambda: nowhere))
     return [finding for finding in findings if finding.check in ("rbac", "rbac-agent")]
@@ -60,7 +61,27 @@ def without(kube: RealKubeApi, kind: str, name: str, resource: str, verb: str) -
 
 def test_the_permissions_of_agents_are_those_of_the_manifest() -> None:
     """Each verb of deploy/rbac/agent.yaml is asked for, and no other."""
-    assert set(agent_permissions()) == granted(AGENT)
+    assert set(agent_permissions("cloudroute")) == granted(AGENT)
+
+
+def test_gateways_need_more() -> None:
+    """With --gateway-nodes each verb of deploy/rbac/gateways is asked for besides."""
+    wanted = {*permissions("cloudroute", gateways=True), *agent_permissions("cloudroute", gateways=True)}
+    assert wanted == granted(CONTROLLER) | granted(AGENT) | granted(GATEWAYS)
+
+
+def test_permissions_that_gateways_need_are_found_missing(installed: RealKubeApi, tmp_path: Path) -> None:
+    """By both accounts' checks, which name the manifest that gives them."""
+    lacking = kubernetes(installed, tmp_path, **SELECTED)
+    assert failures(lacking) == {
+        "rbac": "the controller's account may not: list leases.coordination.k8s.io in cloudroute, "
+        "watch leases.coordination.k8s.io in cloudroute",
+        "rbac-agent": "the agents' account may not: create leases.coordination.k8s.io in cloudroute, "
+        "patch leases.coordination.k8s.io in cloudroute",
+    }
+    assert all("-f deploy/rbac/gateways" in finding.todo for finding in lacking)
+    with gateways_allowed(installed):
+        assert failures(kubernetes(installed, tmp_path, **SELECTED)) == {}
 
 
 def test_both_accounts_are_asked_for_in_their_names(installed: RealKubeApi, tmp_path: Path) -> None:

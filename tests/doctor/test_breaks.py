@@ -15,7 +15,19 @@ from cloudroute.core.explain.doctor.findings import known
 from cloudroute.core.explain.doctor.node import FEATURES
 from cloudroute.core.identity import identity
 from tests.controller.lab import POOL
-from tests.doctor.lab import API, API_FROM_PODS, PODS, UNASKED, DoctorLab, Rule, bad, doctor_lab, found, sound_machine
+from tests.doctor.lab import (
+    API,
+    API_FROM_PODS,
+    PODS,
+    QUOTAS,
+    UNASKED,
+    DoctorLab,
+    Rule,
+    bad,
+    doctor_lab,
+    found,
+    sound_machine,
+)
 
 UDP = {"IpProtocol": "udp", "FromPort": 8472, "ToPort": 8472}
 TCP = {"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": POOL}]}
@@ -32,7 +44,7 @@ def test_all_is_well() -> None:
         assert not healthy.kube.changes
         done = {action for (action, code) in healthy.aws.calls if code == "OK"}
         assert {action for action in done if not action.startswith(("Describe", "Get"))} == set()
-        assert bad(healthy.examine(route_limit="auto")) == {"rbac-agent": "not checked"}
+        assert UNASKED.keys() - bad(healthy.examine(route_limit="auto")) == set(QUOTAS)
 
 
 def void(_: object) -> None:

@@ -16,7 +16,7 @@ from cloudroute.config import ControllerSettings, OutputSettings
 from cloudroute.core.explain.doctor import Finding
 from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.lab.aws import ROOT_KEY
-from tests.doctor.lab import DoctorLab, doctor_lab
+from tests.doctor.lab import NO_GATEWAYS, DoctorLab, doctor_lab
 
 
 def invocation(form: Any) -> Invocation:
@@ -68,5 +68,6 @@ def test_the_command_by_the_environments_credentials(
         capsys.readouterr()
         assert doctor.run(Invocation(asked)) == 0
     listed = [Finding(**one) for one in json.loads(capsys.readouterr().out)]
-    assert {one.check for one in listed if one.group in ("Kubernetes", "VPC") and one.state != "ok"} == {"rbac-agent"}
+    unasked = {one.check for one in listed if one.group in ("Kubernetes", "VPC") and one.state != "ok"}
+    assert unasked == {"rbac-agent", *NO_GATEWAYS}
     assert {one.state for one in listed if one.group == "Node"} == {"not checked"}

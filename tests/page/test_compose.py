@@ -108,6 +108,20 @@ def test_an_overflow_is_explained() -> None:
     assert any(warning["reason"] == "free-entries" for warning in status["warnings"])
 
 
+def test_gateways_are_named_by_table() -> None:
+    """Each aggregate with the node that its table leads to; a table without gateways has none."""
+    world = World(replace(POLICY, gateways=True))
+    for zone in "ab":
+        world.join(zone, f"gw-{zone}", gateway="candidate")
+    world.settle()
+    (pool,) = world.policy.aggregates
+    tables = status_of(world)["tables"]
+    assert [table["gateways"] for table in tables] == [
+        [{"destination": str(pool), "node": name}] for name in ("gw-a", "gw-b")
+    ]
+    assert all(table["gateways"] == [] for table in status_of(settled_world(2, 2, 50))["tables"])
+
+
 def test_a_node_to_which_no_route_can_lead_lacks_no_entry() -> None:
     """One entry is free; an ENI without an IPv4 address gets no IPv4 route."""
     world = World(zones="ac", ipv6_only="c", limit=3)

@@ -16,6 +16,7 @@ ROUTE, STATUS = f"{GROUP}/noderoutes/{NODES[0]}", f"{GROUP}/noderoutes/{NODES[0]
 ACCOUNTS = f"/api/v1/namespaces/{SPACE}/serviceaccounts"
 REVIEW: dict[str, Any] = {"spec": {}}
 HEAD: dict[str, Any] = {"metadata": {"name": "x"}}
+BODIES = {"POST": HEAD, "PUT": HEAD, "PATCH": {"metadata": {"labels": {"a": "b"}}}}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,10 @@ def ask(thief: Api, method: str, path: str, body: Any = None, **headers: str) ->
         ("PATCH", f"{GROUP}/routetables/rtb-1"),
         ("PATCH", f"{GROUP}/routetables/rtb-1/status"),
         ("PATCH", f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases/cloudroute"),
+        ("PATCH", f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases/gw-{NODES[1]}"),
+        ("GET", f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases"),
+        ("PUT", f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases/cloudroute"),
+        ("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{SPACE}/leases/gw-{NODES[1]}"),
         ("POST", "/apis/events.k8s.io/v1/namespaces/default/events"),
         ("PATCH", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/noderoutes.cloudroute.io"),
         ("DELETE", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/cloudroute"),
@@ -68,8 +73,8 @@ def ask(thief: Api, method: str, path: str, body: Any = None, **headers: str) ->
     ],
 )
 def test_all_that_is_not_its_work_is_refused(thief: Api, method: str, path: str) -> None:
-    """Secrets, lists of Nodes, pods, tokens, RBAC, specs, RouteTables and the Lease are refused with 403."""
-    answer = ask(thief, method, path, HEAD if method in ("POST", "PUT", "PATCH") else None)
+    """Secrets, lists of Nodes, pods, tokens, RBAC, specs, RouteTables and the Leases of others are refused with 403."""
+    answer = ask(thief, method, path, BODIES.get(method))
     assert (answer.status, answer.body["reason"]) == (403, "Forbidden"), answer.body
 
 

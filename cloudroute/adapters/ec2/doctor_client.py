@@ -207,6 +207,7 @@ def _options(raw: Raw) -> InstanceOptions:
         token_required=options.get("HttpTokens") == "required",
         hop_limit=int(options.get("HttpPutResponseHopLimit") or 1),
         outpost_arn=raw.get("OutpostArn") or "",
+        type=raw.get("InstanceType") or "",
     )
 
 

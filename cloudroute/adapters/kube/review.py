@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -16,6 +17,8 @@ import urllib3
 from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.cluster import NODE_ROUTES, NODES, ROUTE_TABLES
 from cloudroute.adapters.kube.errors import Call, no_answer
+from cloudroute.adapters.kube.gateways import LABEL, gateway_lease
+from cloudroute.adapters.kube.leases import leases_path
 from cloudroute.adapters.kube.project import GROUP_VERSION
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.adapters.kube.transport import CONNECT_SECONDS, READ_SECONDS, Json, Transport
@@ -102,9 +105,9 @@ class Review(Transport):
             return True
         return _schemas(there) == _schemas(definition)
 
-    def nodes(self, selector: Selector) -> tuple[Mapping[str, Node], Mapping[str, int]]:
+    def nodes(self, selector: Selector, gateways: Selector) -> tuple[Mapping[str, Node], Mapping[str, int]]:
         """Our Nodes by name, and the number of Nodes left alone by reason."""
-        listed = list(self._list(NODES, lambda raw: left_alone(raw, selector) or project.node(raw)))
+        listed = list(self._list(NODES, lambda raw: left_alone(raw, selector) or project.node(raw, gateways)))
         ours = {one.name: one for one in listed if isinstance(one, Node)}
         return ours, Counter(one for one in listed if isinstance(one, str))
 
@@ -119,6 +122,11 @@ class Review(Transport):
     def route_table_objects(self) -> Mapping[str, RouteTableObject]:
         """All RouteTables by name."""
         return {one.id: one for one in self._list(ROUTE_TABLES, project.route_table_object)}
+
+    def renewals(self, namespace: str, now: float) -> Mapping[str, float]:
+        """By name of a gateway: seconds from the last renewal of its Lease to `now`, seconds since the epoch."""
+        leases = [one for one in self._list(leases_path(namespace), gateway_lease, f"{LABEL}=true") if one]
+        return {one.node: now - datetime.fromisoformat(one.renewed_at).timestamp() for one in leases if one.renewed_at}
 
     def daemon_sets(self) -> Sequence[Workload]:
         """All DaemonSets."""

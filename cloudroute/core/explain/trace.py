@@ -11,9 +11,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from cloudroute.core.paths import Explanation, address_of, entries, explain, lack, pair_reason, pair_steps
+from cloudroute.core.paths import (
+    Explanation,
+    address_of,
+    entries,
+    explain,
+    family_path,
+    lack,
+    node_families,
+    pair_reason,
+    pair_steps,
+)
 from cloudroute.errors import CloudrouteError
-from cloudroute.types import BITS, Cidr, Family, NodeRouteSpec, RouteTableObject, Subnet, family_of
+from cloudroute.types import BITS, Aggregate, Cidr, Family, NodeRouteSpec, RouteTableObject, Subnet, family_of
 
 
 class End(NamedTuple):
@@ -117,7 +127,10 @@ class _Trace:
         path, reason = pair_reason(a, b, self.specs, self.tables, self.family)
         if path == "none":
             return _no_way(reason)
-        return Explanation(path, reason, pair_steps(a, b, self.specs, self.family), "pod", self._from)
+        steps = pair_steps(a, b, self.specs, self.family)
+        if path == "native" and (gateway := self._gateway(self.specs[a].route_table_id)):
+            steps += (f"without that entry: by gateway {gateway.node}, then {self._onward(gateway.node)}",)
+        return Explanation(path, reason, steps, "pod", self._from)
 
     def to_node(self) -> Explanation:
         """From a pod to a node's own address: the VPC delivers it; only the reply is for a pod CIDR."""
@@ -185,23 +198,64 @@ class _Trace:
         return Explanation("vpc", reason, steps, "node", host if host in spec.node_ips else "")
 
     def into(self) -> Explanation:
-        """From the outside to a pod: only by an entry in the route table of the sender's subnet."""
+        """From the outside to a pod: by an entry in the route table of the sender's subnet, else by its gateway."""
         b, spec = self.target.node, self.specs[self.target.node]
         if self._cut_off(b):
             return _no_way(self._why_cut_off(b))
         outside = self._address(self.source)
         served = self._served(outside, spec)
-        if not served or served[0].id not in spec.native_in:
+        native = served is not None and served[0].id in spec.native_in
+        gateway = self._gateway(served[0].id) if served and not native else None
+        if not served or not (native or gateway):
             reason = f"{self._lacking(served, outside, b)}: only nodes reach this pod"
             return _no_way(reason)
         table, subnet = served
-        reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {b}"
+        if gateway:
+            onward = self._onward(gateway.node)
+            reason = f"{self._lacking(served, outside, b)}: by gateway {gateway.node}, then {onward}"
+            entered = (f"{table.id}: {self._entry(gateway)}", *self._in_transit(gateway.node, onward))
+        else:
+            reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {b}"
+            entered = self._entered(table, b)
         steps = (
             f"{outside} sends to the gateway of {subnet.id}",
-            *self._entered(table, b),
+            *entered,
             f"reply: {b} sends it from {self._interface(b)} with the pod's address, and the VPC carries it",
         )
         return Explanation("vpc", reason, steps, "outside", outside)
+
+    # --- by a gateway -----------------------------------------------------------------------
+
+    def _gateway(self, table_id: str) -> Aggregate | None:
+        """The aggregate of a table that holds the target's pod CIDR."""
+        table = self.tables.get(table_id)
+        use = table.families.get(self.family) if table else None
+        cidr = self._cidr(self.target.node)
+        known = (one for one in (use.gateways if use else ()) if one.node in self.specs)
+        return next((one for one in known if one.destination.covers(cidr)), None)
+
+    def _onward(self, gateway: str) -> Literal["local", "direct", "overlay"]:
+        """Path from a gateway to the target's node, which is never native: so a packet passes one gateway."""
+        b = self.target.node
+        if gateway == b:
+            return "local"
+        here, there = self.specs[gateway], self.specs[b]
+        subnet = there.subnet_id if here.subnet_id == there.subnet_id else ""
+        path = family_path("direct" if subnet else "overlay", self.family, node_families(here), node_families(there))
+        return "direct" if path == "direct" else "overlay"
+
+    def _entry(self, gateway: Aggregate) -> str:
+        return f"{gateway.destination} -> {self.specs[gateway.node].network_interface_id} of {gateway.node}, a gateway"
+
+    def _in_transit(self, gateway: str, onward: str) -> tuple[str, ...]:
+        b = self.target.node
+        if onward == "local":
+            return (f"{gateway} delivers it to the pod",)
+        by = {
+            "direct": f"in a frame on {self.specs[b].subnet_id}",
+            "overlay": "through the tunnel",
+        }[onward]
+        return (f"{gateway} sends it on to {b} {by} ({onward})", f"{b} delivers it to the pod")
 
     def _cut_off(self, node: str) -> bool:
         """Whether the VPC carries no packet of this family to or from a node: its known subnet has no such CIDR."""

@@ -21,6 +21,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq (int .Values.controller.port) (int .Values.agent.port) -}}
 {{- fail (printf "controller.port and agent.port are both %v: both are ports of the node, so they must differ" .Values.agent.port) -}}
 {{- end -}}
+{{- if and (index .Values.controller.settings "gateway-nodes") (not .Values.admissionPolicy.enabled) -}}
+{{- fail "controller.settings.gateway-nodes needs admissionPolicy.enabled=true: without the policy each agent could renew the Leases of all gateways, and that of the leader" -}}
+{{- end -}}
 {{- end -}}
 
 {{- /*

@@ -7,12 +7,12 @@ the request came from. Rules are evaluated by number, and the first match decide
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cloudroute.core.explain.doctor.facts import Acl, AclRule, Facts
-from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, graded, known, listed, ok
-from cloudroute.types import FAMILIES, Cidr, Family, Subnet
+from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, graded, known, listed, ok, warning
+from cloudroute.types import FAMILIES, Cidr, Family, Node, Subnet
 
 _ALL = "-1"
 _TCP, _UDP = "6", "17"
@@ -74,11 +74,11 @@ class _Place(NamedTuple):
     families: frozenset[Family]
 
 
-def _places(facts: Facts) -> list[_Place]:
-    """The subnets of the nodes. Raises Lacking."""
+def _places(facts: Facts, nodes: Iterable[Node]) -> list[_Place]:
+    """The subnets of these nodes. Raises Lacking."""
     acls, subnets, instances = known(facts.aws.acls), known(facts.aws.subnets), known(facts.aws.instances)
     families: dict[str, set[Family]] = {}
-    for node in known(facts.kubernetes.nodes).values():
+    for node in nodes:
         instance = instances.get(node.instance_id)
         if instance is not None and instance.primary is not None:
             found = families.setdefault(instance.primary.subnet_id, set())
@@ -102,7 +102,7 @@ def _one_subnet(places: Sequence[_Place]) -> Outcome:
 
 
 def _overlay(facts: Facts) -> Outcome:
-    port, places = facts.tunnel_port(), _places(facts)
+    port, places = facts.tunnel_port(), _places(facts, known(facts.kubernetes.nodes).values())
     if len(places) == 1:
         return _one_subnet(places)
     closed: list[str] = []
@@ -129,7 +129,7 @@ def _outer(here: _Place, there: _Place) -> list[Cidr]:
 
 
 def _pods(facts: Facts) -> Outcome:
-    pools, places = facts.pools(), _places(facts)
+    pools, places = facts.pools(), _places(facts, known(facts.kubernetes.nodes).values())
     if len(places) == 1:
         return _one_subnet(places)
     closed: list[str] = []
@@ -152,6 +152,27 @@ def _pods(facts: Facts) -> Outcome:
         todo="allow the cluster CIDR with all protocols and ports in the network ACLs of the nodes' subnets, in "
         "and out",
     )
+
+
+def gateways(facts: Facts) -> Outcome:
+    """Whether the network ACLs of the gateways' subnets let in what VPC hosts send to pods."""
+    places = _places(facts, facts.gateways().values())
+    ranges = [cidr for cidr in facts.vpc_ranges() if cidr.family in facts.policy.families]
+    closed: list[str] = []
+    for acl in sorted({place.acl.id: place.acl for place in places}.values()):
+        behind = [place for place in places if place.acl.id == acl.id]
+        for cidr in ranges:
+            found = {p: list(refused(_rules(acl, p, egress=False), cidr, *_PORTS)) for p in _NAMES}
+            if every := [one for refusals in found.values() for one in refusals]:
+                where = _at(acl, behind, egress=False)
+                closed.append(f"{where} from {cidr}: {_ports(found)} ({_because(every)})")
+    if closed:
+        return warning(
+            f"some packets of VPC hosts to pods are refused by {listed(closed)}",
+            "allow the VPC's range into the gateways' subnets in their network ACLs; nothing to do where the rest is "
+            "kept out on purpose",
+        )
+    return ok(f"all that {listed(map(str, ranges))} sends to pods passes into the gateways' subnets")
 
 
 def _at(acl: Acl, places: Sequence[_Place], *, egress: bool) -> str:

@@ -31,8 +31,11 @@ delayed by the network; AWS refuses signatures that are five minutes off."""
 NO_API = "the API server could not be asked (see api-server)"
 
 
-def permissions(namespace: str) -> tuple[Permission, ...]:
-    """Permissions of the controller in deploy/rbac/controller.yaml. `namespace` is that of the lease."""
+def permissions(namespace: str, *, gateways: bool = False) -> tuple[Permission, ...]:
+    """Permissions of the controller in deploy/rbac/controller.yaml, and those of deploy/rbac/gateways where asked for.
+
+    `namespace` is that of the Leases.
+    """
     ours = ("get", "list", "watch", "create", "patch", "delete")
     return (
         *(Permission(verb, "", "nodes") for verb in ("get", "list", "watch", "patch")),
@@ -45,16 +48,18 @@ def permissions(namespace: str) -> tuple[Permission, ...]:
         Permission("create", "coordination.k8s.io", "leases", namespace),
         *(Permission(verb, "coordination.k8s.io", "leases", namespace, "cloudroute") for verb in ("get", "update")),
         Permission("create", "events.k8s.io", "events", "default"),
+        *(Permission(v, "coordination.k8s.io", "leases", namespace) for v in ("list", "watch") if gateways),
     )
 
 
-def agent_permissions() -> tuple[Permission, ...]:
-    """Permissions of an agent in deploy/rbac/agent.yaml."""
+def agent_permissions(namespace: str, *, gateways: bool = False) -> tuple[Permission, ...]:
+    """Permissions of an agent in deploy/rbac/agent.yaml, and those of deploy/rbac/gateways where asked for."""
     return (
         *(Permission(verb, "cloudroute.io", "noderoutes") for verb in ("get", "list", "watch")),
         *(Permission(verb, "cloudroute.io", "routetables") for verb in ("get", "list", "watch")),
         Permission("patch", "cloudroute.io", "noderoutes/status"),
         Permission("get", "", "nodes"),
+        *(Permission(v, "coordination.k8s.io", "leases", namespace) for v in ("create", "patch") if gateways),
     )
 
 
@@ -90,7 +95,7 @@ def _rbac(facts: Facts) -> Outcome:
     account = facts.kubernetes.account
     if not (refused := known(facts.kubernetes.refused)):
         return ok(f"{account} may do all that the controller needs")
-    todo = "run `kubectl apply -f deploy/rbac/controller.yaml`, or upgrade the Helm release"
+    todo = _apply("controller", facts)
     if account == IN_USE:
         todo += "; from a laptop this asks for your own account, in a pod for the controller's"
     return failed(f"{account} may not: {listed(map(str, refused))}", todo)
@@ -101,8 +106,13 @@ def _rbac_agent(facts: Facts) -> Outcome:
         return ok("the agents' account may do all that an agent needs")
     return failed(
         f"the agents' account may not: {listed(map(str, refused))}",
-        "run `kubectl apply -f deploy/rbac/agent.yaml`, or upgrade the Helm release; --namespace says where it is",
+        f"{_apply('agent', facts)}; --namespace says where it is",
     )
+
+
+def _apply(component: str, facts: Facts) -> str:
+    gateways = " -f deploy/rbac/gateways" if facts.policy.gateways else ""
+    return f"run `kubectl apply -f deploy/rbac/{component}.yaml{gateways}`, or upgrade the Helm release"
 
 
 def _nodes(facts: Facts) -> Outcome:

@@ -9,6 +9,7 @@ from cloudroute.core.explain.doctor import (
     aws,
     cluster,
     control_plane,
+    gateways,
     groups,
     instances,
     leader,
@@ -29,6 +30,7 @@ CHECKS: Sequence[Check[Facts]] = (
     *control_plane.CHECKS,
     *acls.CHECKS,
     *instances.CHECKS,
+    *gateways.CHECKS,
     *node.CHECKS,
 )
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from cloudroute.core.cluster.model import Policy
-from cloudroute.core.explain.doctor.findings import Lacking, Unknown
+from cloudroute.core.explain.doctor.findings import Lacking, Unknown, known
 from cloudroute.dataplane import Host
 from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, RouteTableObject, Subnet
 
 IN_USE = "the account in use"
 """Name of the account whose permissions were checked where the controller's could not be."""
+NO_GATEWAYS = "not needed without --gateway-nodes"
 _UNREAD = Unknown("it was not read")
 
 # --- Kubernetes ---------------------------------------------------------------------------------
@@ -86,6 +87,8 @@ class KubernetesFacts:
     max_pods: Mapping[str, int] | Unknown = field(default=_UNREAD, kw_only=True)
     """By name of a Node: number of pods that its kubelet takes (status.allocatable)."""
     election: Election | Unknown = field(default=_UNREAD, kw_only=True)
+    renewals: Mapping[str, float] | Unknown = field(default=_UNREAD, kw_only=True)
+    """By name of a gateway: seconds since it renewed its Lease, by the API server's clock."""
 
 
 # --- AWS ----------------------------------------------------------------------------------------
@@ -159,6 +162,8 @@ class InstanceOptions(NamedTuple):
     """IP hop limit of the answer that carries the token."""
     outpost_arn: str = ""
     """ARN of the Outpost that the instance is on, "" for none."""
+    type: str = ""
+    """Instance type, as m5.large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +251,26 @@ class Facts:
         if not self.policy.pools:
             raise Lacking("no --cluster-cidr is given")
         return self.policy.pools
+
+    def gateways(self) -> Mapping[str, Node]:
+        """The nodes that --gateway-nodes selects, by name. Raises Lacking where there are none."""
+        if not self.policy.gateways:
+            raise Lacking(NO_GATEWAYS)
+        nodes = known(self.kubernetes.nodes)
+        found = {name: node for name, node in sorted(nodes.items()) if node.gateway != "none"}
+        if not found:
+            raise Lacking("--gateway-nodes selects no node (see gateways)")
+        return found
+
+    def vpc_ranges(self) -> Sequence[Cidr]:
+        """The VPC's own CIDRs: those of its local routes. Raises Lacking."""
+        local = {
+            route.destination
+            for table in known(self.aws.tables).values()
+            for route in table
+            if route.target == "local" and isinstance(route.destination, Cidr)
+        }
+        return sorted(local)
 
     def tunnel_port(self) -> int:
         """The UDP port of the overlay. Raises Lacking with --overlay off."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from cloudroute.core.explain.doctor.facts import Facts, Groups, Rule
-from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, graded, known, listed
+from cloudroute.core.explain.doctor.findings import Check, Lacking, Outcome, graded, known, listed, ok, warning
 from cloudroute.types import FAMILIES, Cidr, Family
 
 _ALL = "-1"
@@ -96,6 +96,30 @@ def _pods(facts: Facts) -> Outcome:
         fine=f"{listed(map(str, pools))}: open from and to pods",
         todo="allow all traffic from and to the cluster CIDR in the nodes' security groups: a group's id fits no pod",
     )
+
+
+def gateways(facts: Facts) -> Outcome:
+    """Whether the gateways' security groups let in what VPC hosts send to pods."""
+    names = facts.gateways()
+    groups, families = known(facts.aws.groups), facts.policy.families
+    ranges = [cidr for cidr in facts.vpc_ranges() if cidr.family in families]
+    classes = {groups.of_instance[i] for node in names.values() if (i := node.instance_id) in groups.of_instance}
+    closed = [
+        f"{one} from {cidr}"
+        for one in (Members(found, ()) for found in sorted(classes, key=sorted))
+        for cidr in ranges
+        if not any(
+            fits_range(rule, cidr) and (rule.protocol == _ALL or rule.prefix_lists)
+            for rule in rules_of(groups.ingress, one)
+        )
+    ]
+    if closed:
+        return warning(
+            f"the gateways' security groups keep out some packets of VPC hosts to pods: into {listed(closed)}",
+            "allow what VPC hosts send to pods in the gateways' security groups, from the VPC's range or the hosts' "
+            "own groups; nothing to do where the rest is kept out on purpose",
+        )
+    return ok(f"all that {listed(map(str, ranges))} sends to pods comes into the gateways")
 
 
 def rules_of(by_group: Mapping[str, Sequence[Rule]], one: Members) -> Iterator[Rule]:

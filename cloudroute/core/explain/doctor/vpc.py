@@ -102,7 +102,7 @@ def _other(table_of: Mapping[str, str], subnet: str, ids: Collection[str]) -> bo
 
 
 def _entries(facts: Facts) -> Outcome:
-    uses = _uses(facts)
+    uses = table_uses_of(facts)
     policy, nodes = facts.policy, known(facts.kubernetes.nodes)
     instances = known(facts.aws.instances)
     subnets = [i.primary.subnet_id for n in nodes.values() if (i := instances.get(n.instance_id)) and i.primary]
@@ -121,12 +121,14 @@ def _entries(facts: Facts) -> Outcome:
 
 
 def _room(use: TableUse, family: Family, reserve: int) -> int:
-    """Number of our routes that the table can hold. Present routes may use the reserve, new ones may not."""
-    grown = use.families[family].ours + max(0, use.free(family) - reserve)
+    """Number of nodes' routes that the table can hold. Present ones may use the reserve, new ones may not."""
+    present = sum([cidr.family == family for cidr in use.ours])
+    missing = sum([cidr.family == family and route is None for cidr, route in use.aggregates.items()])
+    grown = present + max(0, use.free(family) - missing - reserve)
     return max(0, min(grown, use.room_for_ours(family)))
 
 
-def _uses(facts: Facts) -> Mapping[str, TableUse]:
+def table_uses_of(facts: Facts) -> Mapping[str, TableUse]:
     """Use of the managed tables, by id. Raises Lacking."""
     facts.pools()
     known(facts.kubernetes.nodes)
@@ -139,12 +141,14 @@ def _uses(facts: Facts) -> Mapping[str, TableUse]:
 
 
 def _foreign(facts: Facts) -> Outcome:
-    pools = facts.policy.pools
+    pools, aggregates = facts.policy.pools, facts.policy.aggregates
     inside = [
         f"{cidr} in {id_}"
-        for id_, use in _uses(facts).items()
+        for id_, use in table_uses_of(facts).items()
         for cidr in sorted(use.foreign)
-        if any(pool.covers(cidr) for pool in pools) and use.table.routes[cidr].target != "local"
+        if any(pool.covers(cidr) for pool in pools)
+        and cidr not in aggregates
+        and use.table.routes[cidr].target != "local"
     ]
     if inside:
         return warning(
@@ -172,14 +176,7 @@ def _overlap(facts: Facts, ranges: Iterable[tuple[Cidr, str]], where: str) -> Ou
 
 
 def _overlap_vpc(facts: Facts) -> Outcome:
-    tables = known(facts.aws.tables)
-    local = {
-        route.destination
-        for table in tables.values()
-        for route in table
-        if route.target == "local" and isinstance(route.destination, Cidr)
-    }
-    return _overlap(facts, [(cidr, "the VPC") for cidr in sorted(local)], "the VPC")
+    return _overlap(facts, [(cidr, "the VPC") for cidr in facts.vpc_ranges()], "the VPC")
 
 
 def _overlap_peers(facts: Facts) -> Outcome:

@@ -30,6 +30,7 @@ def compose(cycle: Cycle) -> dict[str, Any]:
     told = Counter(words for words in why.values() if words)
     order = {words: number for number, (words, _) in enumerate(told.most_common())}
     warnings = list(_warnings(cycle))
+    owners = {record.spec.network_interface_id: name for name, record in snapshot.node_routes.items()}
     return {
         "vpc": snapshot.vpc_id,
         "settings": {
@@ -46,7 +47,9 @@ def compose(cycle: Cycle) -> dict[str, Any]:
         "left": cycle.left,
         "waits": _waits(cycle),
         "tables": [
-            _table(use, family, policy.route_reserve) for use in reasons.uses.values() for family in use.families
+            _table(use, family, policy.route_reserve, owners)
+            for use in reasons.uses.values()
+            for family in use.families
         ],
         "paths": _paths(pairs, len(names)),
         "pairs": dict(zip(PATHS, pairs.total, strict=True)),
@@ -85,8 +88,11 @@ def _zone(cycle: Cycle, name: str) -> str:
     return subnet.zone if subnet else node.zone_hint[:LONGEST] if node else ""
 
 
-def _table(use: TableUse, family: Family, reserve: int) -> dict[str, Any]:
-    """One family of a route table. ours + foreign + reserved + free is the limit, unless the table has more entries."""
+def _table(use: TableUse, family: Family, reserve: int, owners: Mapping[str, str]) -> dict[str, Any]:
+    """One family of a route table. ours + foreign + reserved + free is the limit, unless the table has more entries.
+
+    `owners`: name of the node by interface.
+    """
     fill, limit = use.families[family], use.limit(family)
     room = max(0, limit - fill.used)
     reserved = min(reserve, room) if use.managed else 0
@@ -103,6 +109,11 @@ def _table(use: TableUse, family: Family, reserve: int) -> dict[str, Any]:
         "ours": fill.ours,
         "blackholes": sum(1 for cidr, route in use.ours.items() if route.blackhole and cidr.family == family),
         "foreign": fill.foreign,
+        "gateways": [
+            {"destination": str(cidr), "node": owners.get(route.target, "") if route else ""}
+            for cidr, route in use.aggregates.items()
+            if cidr.family == family
+        ],
         "reserved": reserved,
         "free": room - reserved,
     }
