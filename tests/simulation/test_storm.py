@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 1000
+SEEDS = 400
 
 
 def storm(*arguments: str, hash_seed: str = "random") -> str:
@@ -29,7 +29,7 @@ def python(*arguments: str, hash_seed: str = "random") -> str:
     return done.stdout
 
 
-def test_all_invariants_hold_in_a_thousand_fresh_scenarios() -> None:
+def test_all_invariants_hold_in_fresh_scenarios() -> None:
     assert f"{SEEDS} of {SEEDS} seeds, 0 failed" in storm("--seeds", str(SEEDS))
 
 
