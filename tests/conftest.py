@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -15,8 +16,12 @@ from tests.required import lacking, summary
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order in which lanes begin."""
+    """The order in which lanes begin; and what speeds tests up that have imported boto3."""
     lanes.sort(items)
+    if "boto3" in sys.modules:
+        from tests import boto
+
+        boto.share_client_classes()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> lanes.Lanes | None:

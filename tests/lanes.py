@@ -1,7 +1,7 @@
-"""Two lanes for `make test`, side by side: what needs hosts, which takes longest and so begins first; and the rest.
+"""Lanes for `make test`: a folder's tests run in one worker, in their order, so that what they share is made once.
 
-Hosts have fixed names, and the images are built once: that is one lane. A folder of the rest is not torn apart, so that
-what its tests share is made once.
+Hosts of two folders can be up at the same time: the names of their network namespaces, cgroups and files in /run begin
+with their lab's name, which no other folder has, and links are made inside the namespaces.
 """
 
 from __future__ import annotations
@@ -9,19 +9,28 @@ from __future__ import annotations
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-HOSTS = tuple(
-    f"tests/{folder}/" for folder in ("packets", "moving", "cluster", "soak", "lab/hosts", "release", "deploy")
+SLOWEST = (
+    "cluster",
+    "packets",
+    "simulation",
+    "controller",
+    "soak",
+    "lab/hosts",
+    "deploy",
+    "release",
+    "terraform",
+    "cli",
 )
+"""Folders that begin first, by the minutes that they take; `deploy` when `cluster` has built the image."""
 
 
 def lane(nodeid: str) -> str:
     """What a test goes with.
 
     >>> lane("tests/packets/test_repair.py::test_x"), lane("tests/core/test_ipam.py::test_x[a/b]")
-    ('hosts', 'tests/core')
+    ('packets', 'core')
     """
-    path = nodeid.partition("::")[0]
-    return "hosts" if path.startswith(HOSTS) else path.rpartition("/")[0]
+    return nodeid.partition("::")[0].rpartition("/")[0].removeprefix("tests/")
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -32,5 +41,6 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
 
 
 def sort(items: list[pytest.Item]) -> None:
-    """Hosts first."""
-    items.sort(key=lambda item: lane(item.nodeid) != "hosts")
+    """The slowest lanes first."""
+    order = {folder: place for place, folder in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(lane(item.nodeid), len(order)))

@@ -1,12 +1,14 @@
-"""A release of the working tree, built once a session for all tests that use it."""
+"""A release of the working tree, built once for all tests that use it, whichever worker runs them."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,6 @@ DAY = "2026-01-31"
 """Day of the release."""
 LEFT_OUT = (".git", ".venv", "dist", ".terraform", "*_cache", "__pycache__", ".hypothesis")
 """Parts of the working tree that are not copied: its history, and large folders that git ignores."""
-_SOURCES, _BUILT = pytest.StashKey[Path](), pytest.StashKey[Path]()
 
 
 def git(folder: Path, *words: str) -> str:
@@ -41,28 +42,42 @@ def release(sources: Path, out: Path, *options: str, umask: int = 0o022) -> subp
     return subprocess.run(command, cwd=sources, umask=umask, capture_output=True, text=True, check=False)
 
 
-def sources(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+def sources(factory: pytest.TempPathFactory) -> Path:
     """A repository with the working tree in one commit, whose changelog releases this version. Not to be changed."""
-    if _SOURCES not in config.stash:
-        if shutil.which("git") is None:
-            lacking("git")
-        config.stash[_SOURCES] = _copy(factory.mktemp("sources") / "cloudroute")
-    return config.stash[_SOURCES]
+    if shutil.which("git") is None:
+        lacking("git")
+    return _once(factory, "cloudroute", _copy)
 
 
-def built(config: pytest.Config, factory: pytest.TempPathFactory) -> Path:
+def built(factory: pytest.TempPathFactory) -> Path:
     """The folder with all files of that release."""
-    if _BUILT not in config.stash:
-        if problem := _cannot_build():
-            lacking("buildah", problem)
-        out = factory.mktemp("release")
-        done = release(sources(config, factory), out, "--final")
+    if problem := _cannot_build():
+        lacking("buildah", problem)
+    repository = sources(factory)
+
+    def build(out: Path) -> None:
+        done = release(repository, out, "--final")
         assert done.returncode == 0, done.stderr
-        config.stash[_BUILT] = out
-    return config.stash[_BUILT]
+
+    return _once(factory, "release", build)
 
 
-def _copy(folder: Path) -> Path:
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of that name, which all workers of a run share: the first one makes it, and others wait for that."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            partial = shared / f"{name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            make(partial)
+            partial.rename(folder)
+    return folder
+
+
+def _copy(folder: Path) -> None:
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
     changelog = folder / "CHANGELOG.md"
     (version,) = re.findall(r'__version__ = "(.+)"', (folder / "cloudroute" / "__init__.py").read_text())
@@ -72,7 +87,6 @@ def _copy(folder: Path) -> Path:
     changelog.write_text(text)
     git(folder, "init", "--quiet")
     commit(folder)
-    return folder
 
 
 def _cannot_build() -> str:

@@ -53,9 +53,9 @@ def cluster() -> Iterator[RealKubeApi]:
 
 
 @pytest.fixture(scope="session")
-def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of the image."""
-    (found,) = built(request.config, tmp_path_factory).glob("*-image.tar")
+    (found,) = built(tmp_path_factory).glob("*-image.tar")
     return found
 
 

@@ -14,15 +14,15 @@ __all__ = ["helm"]
 
 
 @pytest.fixture(scope="session")
-def sources(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository that it is built from; not to be changed."""
-    return releases.sources(request.config, tmp_path_factory)
+    return releases.sources(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its files."""
-    return releases.built(request.config, tmp_path_factory)
+    return releases.built(tmp_path_factory)
 
 
 @pytest.fixture

@@ -38,13 +38,13 @@ mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-wanted() { [[ " ${missing[*]} " == *" $1 "* ]]; }
-
-# build BINARY PACKAGE [LDFLAGS]: moved into place when whole, so that an interrupted build leaves nothing half.
+# build NAME LDFLAGS PACKAGE...: several at once, so that one is compiled while another is linked; NAME "" is each one's
+# own. They are moved into place when whole, so that an interrupted build leaves nothing half.
 build() {
-  echo "building $1 ..." >&2
-  go build -trimpath -ldflags "-s -w ${3:-}" -o "$work/$1" "$2"
-  mv "$work/$1" "$out/$1"
+  echo "building ${*:3} ..." >&2
+  mkdir -p "$work/bin"
+  go build -trimpath -ldflags "-s -w $2" -o "$work/bin/$1" "${@:3}"
+  mv "$work/bin/"* "$out/"
 }
 
 if [[ ${missing[*]} != etcd ]]; then
@@ -68,19 +68,19 @@ if [[ ${missing[*]} != etcd ]]; then
   go mod tidy 2>/dev/null || go mod tidy
   # Without it, clients are told v0.0.0.
   stamp="-X k8s.io/component-base/version.gitVersion=v$kubernetes"
-  for binary in "${programs[@]}"; do
-    if wanted "$binary"; then
-      build "$binary" "k8s.io/kubernetes/cmd/$binary" "$stamp"
-    fi
+  packages=()
+  for binary in "${missing[@]}"; do
+    [[ $binary == etcd ]] || packages+=("k8s.io/kubernetes/cmd/$binary")
   done
+  build "" "$stamp" "${packages[@]}"
 fi
 
-if wanted etcd; then
+if [[ " ${missing[*]} " == *" etcd "* ]]; then
   mkdir "$work/etcd-module"
   cd "$work/etcd-module"
   go mod init assets 2>/dev/null
   go get "go.etcd.io/etcd/server/v3@v$etcd" 2>/dev/null || go get "go.etcd.io/etcd/server/v3@v$etcd"
-  build etcd go.etcd.io/etcd/server/v3
+  build etcd "" go.etcd.io/etcd/server/v3
 fi
 
 echo "$out"

@@ -179,7 +179,7 @@ class KubeletHost:
     def _forget(self) -> None:
         self._process = None
         cgroups.remove(self.namespace)
-        _remove_record(self.namespace)
+        (_RECORDS / self.namespace).unlink(missing_ok=True)
 
     def _command(self) -> list[str]:
         # `ip netns exec` would hide the cgroups.
@@ -216,7 +216,7 @@ def sweep(prefix: str) -> list[str]:
         record = _RECORDS / name
         if record.is_symlink():
             shutil.rmtree(record.resolve(), ignore_errors=True)
-            _remove_record(name)
+            record.unlink()
     return found
 
 
@@ -238,9 +238,3 @@ def _descendants(pid: int) -> Iterator[int]:
         for thread in Path(f"/proc/{pid}/task").iterdir():
             for child in (thread / "children").read_text().split():
                 yield from _descendants(int(child))
-
-
-def _remove_record(name: str) -> None:
-    (_RECORDS / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it holds records of other hosts
-        _RECORDS.rmdir()

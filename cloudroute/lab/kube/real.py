@@ -35,6 +35,8 @@ TOKENS = MappingProxyType({"admin": "admin-token", "controller": "controller-tok
 """Tokens of the two built-in users."""
 _PORTS = range(20000, 30000)
 """Ports below the kernel's ephemeral range: no client takes the server's port while it is stopped."""
+_PORTS_OF_A_PROCESS = 100
+"""So that two that start servers at the same time don't choose the same: they are free until a server listens."""
 _ACCOUNT = "system:serviceaccount:"
 NODE_USER = "system:node:"
 """Prefix of a kubelet's user name."""
@@ -255,11 +257,13 @@ def _answers(url: str, token: str = "", ca_file: str | None = None) -> bool:
 
 def _free_ports(count: int) -> list[int]:
     """Return this many distinct ports: each is held until all are chosen."""
+    first = os.getpid() * _PORTS_OF_A_PROCESS % len(_PORTS)
+    own = _PORTS[first : first + _PORTS_OF_A_PROCESS]
     with contextlib.ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
             listener = held.enter_context(socket.socket())
             with contextlib.suppress(OSError):
-                listener.bind(("127.0.0.1", random.choice(_PORTS)))
+                listener.bind(("127.0.0.1", random.choice(own)))
                 ports.append(listener.getsockname()[1])
         return ports

@@ -330,7 +330,7 @@ def test_sweeping_ends_hosts_that_still_run(images: list[Path], tmp_path: Path) 
         wait_until_serving(host)
         pids = host.pids
         assert sweep(f"{PREFIX}sw") == [namespace.name]
-        assert not alive(pids[1:])
+        eventually(lambda: not alive(pids[1:]), "the killed ones have ended")
         assert not [path for path in cgroups() if path.name == namespace.name]
         with pytest.raises(CloudrouteError, match="the kubelet of node-1 ended"):
             eventually(lambda: host.ready and False, "it is told", 10)
