@@ -78,8 +78,8 @@ def _route_counts(decision: Decision) -> Mapping[tuple[str, str, str], int]:
             counts[table_id, family, "ours"] += fill.ours
             counts[table_id, family, "foreign"] += fill.foreign
             counts[table_id, family, "blackhole"] += 0
-        for cidr, route in use.ours.items():
-            if route.blackhole:
+        for cidr, route in (*use.ours.items(), *use.aggregates.items()):
+            if route and route.blackhole:
                 counts[table_id, cidr.family, "ours"] -= 1
                 counts[table_id, cidr.family, "blackhole"] += 1
     return counts

@@ -26,6 +26,11 @@ def problem(sim: SimCluster) -> str:
     found = leader(sim)
     if found is None:
         return "no replica leads, or more than one does"
+    assert found.loop
+    # It does not know of later changes by others yet where its reads of EC2 have failed since, or hang.
+    age = found.loop.snapshot().now - found.loop.reader.cache.tables_read
+    if sim.scheduler.now - age < max(sim.tampered.values(), default=0.0):
+        return "the leader has not read the tables since somebody else changed them"
     return _plan(found) or _nodes(sim) or _routes(sim) or _pairs(sim)
 
 
