@@ -195,3 +195,20 @@ def passed(world: Lab, end: float) -> bool:
     """A millisecond passes, until `end`."""
     world.clock.time = min(world.clock.time + 0.001, end)
     return True
+
+
+def test_an_aggregate_to_a_dead_gateway_counts_as_a_blackhole() -> None:
+    """Not as a route of ours: alerts of missing routes ask for the two apart."""
+    with lab(2, resync_seconds=60.0) as (world, leases):
+        first, other = joined(world, leases)
+        for name in (first, other):
+            world.aws.scene.terminate(world.instance(name))
+        world.pass_seconds(61)
+        counts = {
+            (sample.labels["table"], sample.labels["state"]): sample.value
+            for metric in world.telemetry.registry.collect()
+            for sample in metric.samples
+            if sample.name == "cloudroute_routes"
+        }
+        # The routes of the two dead nodes are gone, and without a successor their aggregates stay.
+        assert [counts[table, "blackhole"] for table in world.tables()] == [1, 1]

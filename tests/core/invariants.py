@@ -42,6 +42,7 @@ def check_settled(world: World) -> None:
         assert (node.instance_id, node.pod_cidrs) == (record.spec.instance_id, record.spec.pod_cidrs)
     _check_pairs(world)
     _check_routes(world, decision.selection.managed)
+    _check_gateways(world, decision.selection.managed)
     for name, record in world.records.items():
         _check_member(world, world.nodes[name], record.spec, decision.selection.managed)
 
@@ -71,11 +72,45 @@ def _check_routes(world: World, managed: Collection[str]) -> None:
     for table in world.tables.values():
         for destination, route in table.routes.items():
             entry = (table.id, destination)
+            if _is_aggregate(world, destination):
+                continue
             # Its RouteTable object could never be written, and then its last node went: nothing says that it was ours.
             if entry not in world.foreigners and entry not in world.unreported:
                 assert isinstance(destination, Cidr)
                 assert targets.get(destination) == route.target, f"a route of ours without a member: {route}"
                 assert table.id in managed
+
+
+def _is_aggregate(world: World, destination: Cidr | str) -> bool:
+    pools = world.policy.pools
+    return isinstance(destination, Cidr) and any(
+        pool.covers(destination) and destination.length < world.policy.node_mask[pool.family] for pool in pools
+    )
+
+
+def _check_gateways(world: World, managed: Collection[str]) -> None:
+    """Each aggregate of ours is in the journal, which has no other, and leads to a gateway that lives if there is one.
+
+    `spec.gateway` is for the nodes that are selected, and for those that still hold an aggregate.
+    """
+    nodes = {record.spec.network_interface_id: name for name, record in world.records.items()}
+    holders = set()
+    live = {n for n in world.records if world.nodes[n].gateway == "candidate" and n not in world.silent}
+    live = {n for n in live if running(world, world.spec(n)) and not world.checked(world.spec(n).network_interface_id)}
+    for table in world.tables.values():
+        ours = {to: route for to, route in table.routes.items() if (table.id, to) not in world.foreigners}
+        aggregates = {to: nodes.get(route.target, "") for to, route in ours.items() if _is_aggregate(world, to)}
+        report = world.reports.get(table.id)
+        journal = [one for use in (report.families.values() if report else ()) for one in use.gateways]
+        assert {to: name for to, name in aggregates.items() if name} == {one.destination: one.node for one in journal}
+        holders |= set(aggregates.values())
+        for to, name in aggregates.items():
+            assert table.id in managed
+            able = {n for n in live if any(c.family == to.family for c in world.routable(world.spec(n)))}  # type: ignore[union-attr]
+            assert name in able or not able or to not in world.policy.aggregates, f"{table.id} {to}: {name}, not {able}"
+    for name, record in world.records.items():
+        selected = world.nodes[name].gateway != "none"
+        assert record.spec.gateway == (selected or name in holders), f"{name}: {record.spec}"
 
 
 def _check_member(world: World, node: Node, spec: NodeRouteSpec, managed: Collection[str]) -> None:
@@ -109,6 +144,8 @@ def _has_room(world: World, table: str, spec: NodeRouteSpec) -> bool:
     for cidr in world.routable(spec):
         use = report.families[cidr.family]
         limit = use.limit if use.learned_limit is None else use.learned_limit
-        if limit - use.used <= world.policy.route_reserve:
+        missing = [to for to in world.policy.aggregates if to not in world.tables[table].routes]
+        kept = world.policy.route_reserve + sum(to.family == cidr.family for to in missing)
+        if limit - use.used <= kept:
             return False
     return True

@@ -239,6 +239,25 @@ def test_another_number_of_parts_never_leaves_a_pool_uncovered(before: int, afte
         assert sorted(wide) == list(world.policy.aggregates)
 
 
+def test_a_former_part_that_others_have_no_entry_to_replace_is_failed_over() -> None:
+    world = world_with("a", "b", limit=2)  # the local route, and one more
+    world.policy = replace(GATEWAYS, gateway_routes=2)
+    world.silent.add("gw-a0")
+    world.settle()
+    assert holders(world) == ["gw-b1"] * 3
+
+
+def test_a_former_part_goes_as_soon_as_its_own_place_is_taken() -> None:
+    """Where entries of another family, or of another part, are lacking, it does not wait for these."""
+    world = world_with("a", policy=replace(DUAL, gateways=True), limit=4)
+    for destination in ("fd00:1::/64", "fd00:2::/64"):
+        world.foreign("rtb-a", destination)
+    world.policy = replace(world.policy, gateway_routes=2)
+    world.settle()
+    aggregates = {to for to in world.tables["rtb-a"].routes if any(pool.covers(to) for pool in DUAL.pools)}  # type: ignore[arg-type]
+    assert aggregates == {*world.policy.aggregates[:2], DUAL.pools[1]}
+
+
 def test_without_the_flag_again_all_aggregates_go() -> None:
     world = world_with("a", "b")
     world.policy = POLICY

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import get_args
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from cloudroute.core.cluster.model import DirectRouting, Step
-from cloudroute.types import Cidr, Node
+from cloudroute.types import Cidr, GatewayRole, Node
 from tests.core.history import History
 from tests.core.invariants import check_always, check_settled
 from tests.core.world import DUAL, POLICY, World
@@ -42,14 +43,23 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @initialize(
         direct=DIRECT, dual=st.booleans(), overlay=st.booleans(), reserve=st.integers(0, 2), zones=st.lists(ZONES),
-        ipv6_only=st.booleans(),
+        ipv6_only=st.booleans(), parts=st.sampled_from([0, 1, 2]),
     )  # fmt: skip
     def start(
-        self, *, direct: DirectRouting, dual: bool, overlay: bool, reserve: int, zones: list[str], ipv6_only: bool
+        self,
+        *,
+        direct: DirectRouting,
+        dual: bool,
+        overlay: bool,
+        reserve: int,
+        zones: list[str],
+        ipv6_only: bool,
+        parts: int,
     ) -> None:
         base = DUAL if dual else POLICY
         pools = (SMALL, *base.pools[1:])
         policy = replace(base, pools=pools, direct_routing=direct, overlay=overlay, route_reserve=reserve)
+        policy = replace(policy, gateways=parts > 0, gateway_routes=parts or 1)
         self.world = World(policy, "ab", ipv6_only="b" if dual and ipv6_only else "", limit=7)
         self.world.watch = History().see
         self.names: list[str] = []
@@ -112,6 +122,18 @@ class ClusterMachine(RuleBasedStateMachine):
     def a_node_claims_the_cidr_of_another(self, number: int, zone: str) -> None:
         if cidrs := self.pick(number).pod_cidrs:
             self.names.append(self.world.join(zone, cidrs=cidrs).name)
+
+    @precondition(some_nodes)
+    @rule(number=st.integers(0, 99), role=st.sampled_from(get_args(GatewayRole)))
+    def a_node_may_be_a_gateway_or_not(self, number: int, role: GatewayRole) -> None:
+        node = self.pick(number)
+        if self.world.policy.gateways:  # else its projection says "none"
+            self.world.nodes[node.name] = replace(node, gateway=role)
+
+    @precondition(some_nodes)
+    @rule(number=st.integers(0, 99), silent=st.booleans())
+    def a_gateway_falls_silent_or_is_heard(self, number: int, *, silent: bool) -> None:
+        (self.world.silent.add if silent else self.world.silent.discard)(self.pick(number).name)
 
     # --- AWS --------------------------------------------------------------------------------
 

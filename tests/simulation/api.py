@@ -31,6 +31,8 @@ class Api(KubeApi):
         super().__init__()
         self.watches: list[Stream] = []
         self.down_until = 0.0
+        self.renewals_lag = 0.0
+        """Longest additional delay of a gateway's renewal on its way to a controller, in seconds."""
         self.on_write: Callable[[str, Request, Mapping[str, Any] | None, Mapping[str, Any] | None], None] = lambda *_: (
             None
         )
@@ -91,6 +93,7 @@ class Stream(Answer):
         super().__init__(200, b"")
         self._api, self.link, self._request, self._silence = api, link, request, silence
         self._collection = api.store.collection(request.resource.storage)
+        self._matches = request.predicate()
         self._seen = request.number("resourceVersion")
         self._last = 0.0
         """Arrival time of the last line in flight: a later one must not overtake it."""
@@ -115,7 +118,8 @@ class Stream(Answer):
             return
         self._seen = self._api.store.version
         for change in changes:
-            self._send(self._line(change))
+            if self._matches(change.item.object):  # no label that is selected by ever changes
+                self._send(self._line(change))
 
     def _line(self, change: Change) -> bytes:
         return b'{"type":"%s","object":%s}\n' % (change.type.encode(), self._request.resource.encode(change.item))
@@ -129,10 +133,16 @@ class Stream(Answer):
 
     def _send(self, line: bytes | Exception | None) -> None:
         # A line sent during a partition arrives after it: TCP retransmits.
-        due = max(self._last, self.link.partitioned_until, self._scheduler.now + self.link.delay())
+        due = max(self._last, self.link.partitioned_until, self._scheduler.now + self.link.delay() + self._lag())
         self._last = due
         self._on_its_way.append(line)
         self._scheduler.at(due, self._receive)
+
+    def _lag(self) -> float:
+        """Delay of a line of the watch of gateways' Leases, at random."""
+        if not self._api.renewals_lag or "labelSelector" not in self._request.query:
+            return 0.0
+        return self._scheduler.random.uniform(0, self._api.renewals_lag)
 
     def _receive(self) -> None:
         line = self._on_its_way.popleft()  # in order of sending: events of one moment come in random order

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cloudroute.lab.aws.wire import Request, Response
 from cloudroute.lab.kube.requests import Request as KubeRequest
 from tests.simulation.packet import parse
-from tests.simulation.pairs import Pairs, require
+from tests.simulation.pairs import Pairs
+from tests.simulation.violation import require
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster
@@ -62,6 +63,11 @@ class Checks:
         """Table -> when a NodeRoute first named it as the table of its node."""
         self.writes = 0
         """Number of controllers' writes to EC2 and to NodeRoutes."""
+
+    def sample(self) -> None:
+        """Check all packets now."""
+        self.pairs.sample()
+        self.sim.gateways.sample()
 
     # --- what the API holds -----------------------------------------------------------------
 
@@ -116,6 +122,8 @@ class Checks:
             self.since[table, to] = sim.scheduler.now
             self.makers[table, to] = who
         self.pairs.check()
+        if sim.gateways.is_aggregate(to):
+            sim.gateways.routed(request.action, table, to, before)
 
     def _of_our_pool(self, who: str, action: str) -> None:
         pools = self.sim.processes[who].flags[who].cluster_cidr
@@ -148,7 +156,7 @@ class Checks:
         require(
             used - unknown <= limit, 2, f"{table} has {used} {family} entries, {unknown} of them new, limit {limit}"
         )
-        journal = [spec for spec in self.specs() if to in spec["podCIDRs"]]
+        journal = sim.gateways.is_aggregate(to) or [spec for spec in self.specs() if to in spec["podCIDRs"]]
         require(journal, 7, f"{to} is routed in {table} but in no NodeRoute: after a crash it would have no owner")
 
     def unseen(self, who: str, table: str, family: str, seen: float) -> int:
@@ -187,6 +195,7 @@ class Checks:
         self, who: str, request: KubeRequest, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> None:
         """Check a write to the API after it is done."""
+        self.sim.gateways.kube(request, before, after or {})
         if who not in self.sim.processes:
             return
         self._of_our_pool(who, request.target)

@@ -9,12 +9,14 @@ from botocore.exceptions import ClientError
 
 from cloudroute.config import ControllerSettings
 from cloudroute.crds import manifests
+from cloudroute.selector import NOBODY, Selector
 from cloudroute.types import Cidr
 from tests.simulation.api import Api, Pool
 from tests.simulation.checks import Checks
 from tests.simulation.cloud import Cloud
 from tests.simulation.describes import Describes
 from tests.simulation.fault_plan import PlannedFault
+from tests.simulation.gateways import Gateways
 from tests.simulation.node import SimNode
 from tests.simulation.repeats import Repeats
 from tests.simulation.replica import Replica
@@ -23,6 +25,8 @@ from tests.simulation.setup import Setup
 
 CRDS = manifests()
 POOL6 = "fd64::/64"
+LABEL = {"role": "gateway"}
+"""Label of the nodes that --gateway-nodes selects; some nodes have it without that setting, too."""
 
 
 class SimCluster:
@@ -57,9 +61,11 @@ class SimCluster:
             direct_routing=setup.direct,
             route_reserve=setup.reserve,
             resync_seconds=20.0,
+            gateway_nodes=Selector.parse("role=gateway") if setup.gateway_routes else NOBODY,
+            gateway_routes=setup.gateway_routes or 1,
         )
         self.describes = Describes(self.scheduler)
-        self.checks, self.repeats = Checks(self), Repeats(self)
+        self.checks, self.repeats, self.gateways = Checks(self), Repeats(self), Gateways(self)
         self.replicas: list[Replica] = []
 
     def begin(self) -> None:
@@ -72,6 +78,8 @@ class SimCluster:
             self.api.create(definition)
         self.api.on_write = self.checks.kube
         self.replicas = [Replica(self, slot) for slot in range(self.setup.replicas)]
+        if self.setup.gateway_routes:
+            self.gateways.watch()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -85,6 +93,7 @@ class SimCluster:
             replica.killed_at_write = replica.kube.lose_answers = 0
             replica.requests.freezes = None
             self.pools[replica.name].freeze_seconds = 0.0
+        self.api.renewals_lag = 0.0
 
     # --- machines ---------------------------------------------------------------------------
 
@@ -108,14 +117,17 @@ class SimCluster:
         if pod_cidrs:
             spec["podCIDRs"] = list(pod_cidrs)
         addresses = [{"type": "InternalIP", "address": address} for address in node.machine.addresses]
-        item = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}, "spec": spec}
+        about = {"name": node.name, "labels": LABEL if node.labelled else {}}
+        item = {"apiVersion": "v1", "kind": "Node", "metadata": about, "spec": spec}
         if any(one["metadata"]["name"] == node.name for one in self.api.list("nodes")):
             self.scheduler.after(1.0, lambda: self.register(node, pod_cidrs))
             return
-        self.api.create({**item, "status": {"addresses": addresses}})
+        ready = {"type": "Ready", "status": "True"}
+        self.api.create({**item, "status": {"addresses": addresses, "conditions": [ready]}})
         self.api.pump()
         node.registered = True
         node.disturb(0)
+        node.silence(0)
 
     def unregister(self, node: SimNode) -> None:
         """Delete the Node; the instance may go on running."""
@@ -124,6 +136,7 @@ class SimCluster:
             self.api.pump()
         node.registered = False
         node.disturb(0)
+        node.silence(0)
 
     def die(self, node: SimNode) -> None:
         """Terminate the instance; the cloud provider deletes the Node within 6 s."""

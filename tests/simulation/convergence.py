@@ -31,7 +31,7 @@ def problem(sim: SimCluster) -> str:
     age = found.loop.snapshot().now - found.loop.reader.cache.tables_read
     if sim.scheduler.now - age < max(sim.tampered.values(), default=0.0):
         return "the leader has not read the tables since somebody else changed them"
-    return _plan(found) or _nodes(sim) or _routes(sim) or _pairs(sim)
+    return _plan(found) or _nodes(sim) or _routes(sim) or _pairs(sim) or sim.gateways.problem()
 
 
 def _plan(replica: Replica) -> str:
@@ -87,10 +87,11 @@ def _routes(sim: SimCluster) -> str:
             if where == table and routes.get(destination, ("", False))[0] != sim.cloud.gateway:
                 return f"the foreign route {destination} in {table} is gone"
         ours = {to: eni for to, (eni, _) in routes.items() if eni.startswith("eni-")}
-        if ours != {to: eni for (where, to), eni in published.items() if where == table}:
+        nodes = {to: eni for to, eni in ours.items() if not sim.gateways.is_aggregate(to)}
+        if nodes != {to: eni for (where, to), eni in published.items() if where == table}:
             return f"{table} has {ours}, NodeRoutes list {published}"
         for family, used in sim.cloud.used(table).items():
-            mine = len([to for to in ours if parse(to).family == family])
+            mine = len([to for to in nodes if parse(to).family == family])
             if used > sim.replicas[0].settings.route_limit and mine:  # type: ignore[operator] # never auto here
                 return f"{table} has {used} {family} entries, more than its limit, and {mine} are ours"
     return ""

@@ -82,7 +82,31 @@ DRAWN_TWICE = (
 """Faults that make controllers write, or hit them while they do: drawn twice as often as the others."""
 
 
+GATEWAY_DURATIONS = {
+    "gateway killed": (0, 20), "gateway hangs": (1, 20), "gateway stopped": (1, LONGEST_STOP), "gateway dies": (0, 0),
+    "gateway cut off": (1, 20), "gateway deleted": (0, 15), "gateway cordoned": (2, 30), "gateway unready": (2, 30),
+    "gateway deselected": (2, 30), "gateway lease deleted": (0, 0), "renewals lag": (5, 30), "api down": (1, 20),
+    "crash": (0, 0), "aggregate removed": (0, 0), "aggregate misdirected": (0, 0), "aggregate taken": (5, 30),
+    "route removed": (0, 0), "parts": (0, 0),
+}  # fmt: skip
+"""The same for kinds of which scenarios with gateways have one to four in addition."""
+
+
 def plan_of(seed: int) -> FaultPlan:
+    """Draw the plan of a seed: a third of them have gateways, half of these no faults but those of gateways."""
+    plan, random = plan_without_gateways(seed), Random(f"gateways {seed}")
+    if random.random() > 1 / 3:
+        return plan
+    faults = list(plan.faults) if random.random() < 0.5 else []
+    for _ in range(random.randint(1, 4)):
+        kind, at = random.choice(list(GATEWAY_DURATIONS)), random.uniform(-10, SPAN)
+        seconds = random.uniform(*GATEWAY_DURATIONS[kind])
+        faults.append(PlannedFault(at, kind, random.random(), seconds, random.randint(1, 6)))
+    setup = replace(plan.setup, gateway_routes=random.choice((1, 1, 2, 4)), nodes=max(3, plan.setup.nodes))
+    return FaultPlan(seed, setup, tuple(faults))
+
+
+def plan_without_gateways(seed: int) -> FaultPlan:
     """Draw the plan of a seed."""
     random = Random(seed)
     kinds = (*DURATIONS, *DRAWN_TWICE)

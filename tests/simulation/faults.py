@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from cloudroute.lab.aws.faults import Fault
 from cloudroute.ports import EC2_WRITES
 from tests.simulation.fault_plan import PlannedFault
+from tests.simulation.gateway_faults import GATEWAY_FAULTS
 from tests.simulation.machines import MACHINE_FAULTS, fraction, pick
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster
-    from tests.simulation.node import SimNode
     from tests.simulation.replica import Replica
 
 ACTIONS = (*EC2_WRITES, "DescribeRouteTables", "DescribeInstances", "*")
@@ -21,6 +21,7 @@ ACTIONS = (*EC2_WRITES, "DescribeRouteTables", "DescribeInstances", "*")
 def inject(sim: SimCluster, fault: PlannedFault) -> None:
     """Inject a fault."""
     sim.scheduler.record(f"FAULT: {fault.kind} {fault.seconds:.1f} s, {fault.size}")
+    sim.gateways.injected(fault)
     FAULTS[fault.kind](sim, fault)
 
 
@@ -147,6 +148,7 @@ def _compacts(sim: SimCluster, fault: PlannedFault) -> None:
 def _agent_slow(sim: SimCluster, fault: PlannedFault) -> None:
     if node := pick(sim.nodes, fault):
         node.link.slow = fault.size * 0.5
+        node.silence(fault.seconds)
         sim.scheduler.after(fault.seconds, lambda link=node.link: setattr(link, "slow", 0.0))  # type: ignore[misc]
 
 
@@ -154,6 +156,7 @@ def _agent_partitioned(sim: SimCluster, fault: PlannedFault) -> None:
     if node := pick(sim.nodes, fault):
         node.link.partitioned_until = sim.scheduler.now + fault.seconds
         node.disturb(fault.seconds)
+        node.silence(fault.seconds)
 
 
 # --- processes ------------------------------------------------------------------------------------
@@ -208,23 +211,14 @@ def _agent_stop(sim: SimCluster, fault: PlannedFault) -> None:
     """An agent's pod is replaced: SIGTERM, and a new process once the image is pulled. No packet may be lost."""
     if node := pick([node for node in sim.nodes if node.running and node.lives], fault):
         node.stop()
-        sim.scheduler.after(fault.seconds, lambda: _agent_back(sim, node, node.lives))
-
-
-def _agent_back(sim: SimCluster, node: SimNode, lives: int) -> None:
-    """Start an agent once its predecessor has ended, unless another fault has started it meanwhile."""
-    if node.lives != lives or not node.running:
-        return
-    if node.group.alive:
-        sim.scheduler.after(1.0, lambda: _agent_back(sim, node, lives))
-    else:
-        node.start()
+        sim.scheduler.after(fault.seconds, lambda: node.come_back(node.lives))
 
 
 def _agent_pause(sim: SimCluster, fault: PlannedFault) -> None:
     if node := pick(sim.nodes, fault):
         node.group.paused_until = sim.scheduler.now + fault.seconds
         node.disturb(fault.seconds)
+        node.silence(fault.seconds)
 
 
 FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
@@ -240,5 +234,5 @@ FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
     "lease stolen": _steal, "lease deleted": _delete_lease, "pause": _pause, "crash": _crash,
     "crash at write": _crash_at_write, "crash after write": _crash_at_write, "stop": _stop,
     "agent crash": _agent_crash, "agent stop": _agent_stop, "agent pause": _agent_pause,
-    **MACHINE_FAULTS,
+    **MACHINE_FAULTS, **GATEWAY_FAULTS,
 }  # fmt: skip

@@ -68,6 +68,7 @@ def _reboot(sim: SimCluster, fault: PlannedFault) -> None:
         for table in node.kernel.tables.values():
             table.entries.clear()
         node.disturb(fault.size)
+        node.forgot = sim.scheduler.now
         sim.scheduler.after(fault.size, lambda: node.start() if node.running else None)
 
 

@@ -18,16 +18,18 @@ from cloudroute.controller.apply import Applier
 from cloudroute.controller.backoff import BackOff
 from cloudroute.controller.lease import Lease
 from cloudroute.controller.reconciler import Reconciler
-from cloudroute.core.cluster import claims, draining, members, planner, routes, settling, tables
+from cloudroute.core.cluster import claims, draining, gateways, heartbeats, members, planner, routes, settling, tables
 from cloudroute.core.cluster.claims import Claims
 from cloudroute.core.cluster.draining import Drain, StoppedAgents
+from cloudroute.core.cluster.heartbeats import Heartbeats
 from cloudroute.core.cluster.ipam import Ipam
-from cloudroute.core.cluster.members import Departure
+from cloudroute.core.cluster.members import Departure, Member
 from cloudroute.core.cluster.model import ChangeRoute, Snapshot, Step
 from cloudroute.core.cluster.pending import PendingWrites
 from cloudroute.core.cluster.states import State
 from cloudroute.core.cluster.tables import TableUse
-from cloudroute.dataplane import KINDS, Kind
+from cloudroute.core.node import desired, peers
+from cloudroute.dataplane import KINDS, TRANSIT_ID, Kind
 from cloudroute.ports import Ec2
 from cloudroute.types import Cidr, Condition, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable
 from tests.simulation.seams import put
@@ -277,6 +279,80 @@ def drop_before_put() -> None:
     put(Sync, "run", run)
 
 
+# --- gateways -------------------------------------------------------------------------------------
+
+
+def gateway_that_says_nothing() -> None:
+    """An aggregate is given to a node that has been told to be a gateway, before its kernel forwards."""
+    original = gateways._is_ready
+
+    def is_ready(member: Member, snapshot: Snapshot) -> bool:
+        heard = snapshot.pulse._replace(fresh=snapshot.pulse.fresh | {member.name})
+        return original(member, replace(snapshot, pulse=heard))
+
+    put(gateways, "_is_ready", is_ready)
+
+
+def aggregates_placed_anew() -> None:
+    """A gateway that comes back takes its aggregates back, from one that lives."""
+    put(gateways, "_keeps", lambda *_: False)
+
+
+def gateways_judged_at_once() -> None:
+    """A new leader takes each gateway that it has not heard yet for a silent one."""
+    original = Heartbeats.judge
+    put(Heartbeats, "judge", lambda self, now: original(self, now)._replace(judged=True))
+
+
+def silence_of_all_counts() -> None:
+    """A gateway counts as silent though no other one is heard either: the API server was away."""
+    put(heartbeats, "QUIET_SECONDS", 1e9)
+
+
+def silence_unforeseen() -> None:
+    """A controller that rests learns of a gateway's silence when something else wakes it."""
+    put(Heartbeats, "next_change", lambda _self, _now: float("inf"))
+
+
+def gateway_journal_after_the_route() -> None:
+    """An aggregate is not written into the RouteTable object before its route is created."""
+    put(routes, "unwritten", lambda *_: False)
+
+
+def native_in_transit() -> None:
+    """A gateway sends packets in transit as its own: natively, where both nodes are routed."""
+    original = peers.peer_entries
+
+    def entries(*args: Any) -> Any:
+        found = original(*args)
+        own = dict(found.nexthops)
+        return found._replace(nexthops=tuple((id_, own.get(id_ & ~TRANSIT_ID, hop)) for id_, hop in found.nexthops))
+
+    put(desired, "peer_entries", entries)
+
+
+def gateway_ends_at_once() -> None:
+    """A node that is not selected any more is told so before its aggregates lead elsewhere."""
+    original = gateways.place
+
+    def place(snapshot: Snapshot, *args: Any) -> Any:
+        found = original(snapshot, *args)
+        selected = {name for name, node in snapshot.nodes.items() if node.gateway != "none"}
+        return found._replace(published=found.published & selected)
+
+    put(planner, "place", place)
+
+
+def ipv4_to_any_gateway() -> None:
+    """A gateway without an IPv4 address gets IPv4 aggregates."""
+    put(gateways, "_takes", lambda *_: True)
+
+
+def no_room_for_aggregates() -> None:
+    """Nodes get all entries of a table, so that none is left for its aggregates."""
+    put(TableUse, "room_for_ours", lambda self, family: self.limit(family) - self.families[family].foreign)
+
+
 MUTATIONS: Mapping[str, Callable[[], None]] = {
     bug.__name__: bug
     for bug in (
@@ -286,6 +362,9 @@ MUTATIONS: Mapping[str, Callable[[], None]] = {
         no_settling, journal_after_the_route, deletes_on_old_tables, dependents_do_not_wait,
         deleted_node_counts_as_dead, freed_cidr_at_once, both_keep_a_duplicate, identified_by_name,
         node_route_before_its_routes, condition_before_the_route, an_error_makes_a_node_unavailable, drop_before_put,
+        gateway_that_says_nothing, aggregates_placed_anew, gateways_judged_at_once, silence_of_all_counts,
+        silence_unforeseen, gateway_journal_after_the_route, native_in_transit, gateway_ends_at_once,
+        ipv4_to_any_gateway, no_room_for_aggregates,
     )
 }  # fmt: skip
 """Name -> function that puts the bug in; its docstring says which."""

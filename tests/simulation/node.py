@@ -32,6 +32,7 @@ class WatchedKernel(MemoryKernel):
     def count(self, kind: Kind, key: Any) -> None:
         super().count(kind, key)
         self._node.sim.checks.pairs.kernel(self._node)
+        self._node.sim.gateways.kernel(self._node)
 
 
 class SimNode:
@@ -45,6 +46,13 @@ class SimNode:
         self.registered = False
         self.disturbed = sim.scheduler.now
         """Time at which the last fault of this machine or its agent that may cost packets ends."""
+        number = int(name[1:])
+        self.labelled = number <= 2 or number % 2 == 1
+        """Whether its Node has the label of gateways."""
+        self.forgot = 0.0
+        """Time of the last reboot, after which the kernel has no entries."""
+        self.silenced = sim.scheduler.now
+        """Time at which the last reason ends for which this node may be replaced as a gateway."""
         networks = [ipaddress.ip_network(cidr) for cidr in machine.zone.cidrs]
         addresses = tuple(
             (packed(address), network.prefixlen) for address, network in zip(machine.addresses, networks, strict=True)
@@ -62,6 +70,7 @@ class SimNode:
     def start(self) -> None:
         """Start the agent, for the first time or again."""
         self.lives += 1
+        self.silence(0)
         self.group = Group(f"{self.name}@{self.machine.id[-4:]}.{self.lives}")
         self.link = Link(self.sim.scheduler, self.group, 0.005)
         self.sim.pools[self.group.name] = Pool(self.sim.api, self.link)
@@ -71,17 +80,32 @@ class SimNode:
         """Note a fault that may cost packets, now and for `seconds`."""
         self.disturbed = max(self.disturbed, self.sim.scheduler.now + seconds)
 
+    def silence(self, seconds: float) -> None:
+        """Note a reason to replace this node as a gateway, now and for `seconds`."""
+        self.silenced = max(self.silenced, self.sim.scheduler.now + seconds)
+
     def end(self) -> None:
         """Kill the agent (SIGKILL)."""
         if self.group.alive:
             self.sim.scheduler.kill(self.group)
             self.sim.api.cut(self.link)
         self.disturb(0)
+        self.silence(0)
 
     def stop(self) -> None:
         """Stop the agent (SIGTERM)."""
         if self.agent and self.group.alive:
             self.agent.stop.set()
+        self.silence(LONGEST_STOP)
+
+    def come_back(self, lives: int) -> None:
+        """Start the agent once its predecessor has ended, unless another fault has started it since its `lives`."""
+        if self.lives != lives or not self.running:
+            return
+        if self.group.alive:
+            self.sim.scheduler.after(1.0, lambda: self.come_back(lives))
+        else:
+            self.start()
 
     def _main(self) -> None:
         """Build and run the agent as `cloudroute.commands.agent` does."""

@@ -1,4 +1,4 @@
-"""Follows one packet: the sender's kernel, the table of its subnet, an interface, the receiver's kernel.
+"""Follows one packet: the sender's kernel, the table of its subnet, an interface, a gateway, the receiver's kernel.
 
 This module reads the state of kernels and EC2 alone, never a plan or a NodeRoute.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cloudroute.dataplane import METRIC, TUNNELS, VTEP, AddressKey, RouteKey, written
+from cloudroute.dataplane import MAIN, METRIC, TUNNELS, VTEP, AddressKey, RouteKey, Rule, written
 from cloudroute.types import BITS, Cidr
+from tests.simulation.violation import require
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster
     from tests.simulation.node import SimNode
 
 parse = lru_cache(1 << 16)(Cidr.parse)
+_FORWARDING = {"ipv4": "net/ipv4/ip_forward", "ipv6": "net/ipv6/conf/all/forwarding"}
 
 
 @lru_cache(1 << 16)
@@ -38,11 +40,14 @@ def lost(sim: SimCluster, source: SimNode, target: SimNode, cidr: Cidr) -> str:
         problem = _vpc(sim, source, target, cidr)
     else:
         problem = _direct(sim, source, target, hop.gateway)
-    if problem:
-        return problem
-    if AddressKey(VTEP, _bytes(cidr, 0), BITS[cidr.family]) not in target.kernel.tables["addresses"].entries:
-        return "the receiver does not know these pods as its own"
-    return ""
+    return problem or unknown(target, cidr)
+
+
+def unknown(target: SimNode, cidr: Cidr) -> str:
+    """Reason why `target` does not take packets to its own pods; "" if it does."""
+    if AddressKey(VTEP, _bytes(cidr, 0), BITS[cidr.family]) in target.kernel.tables["addresses"].entries:
+        return ""
+    return "the receiver does not know these pods as its own"
 
 
 def path(source: SimNode, cidr: Cidr) -> str:
@@ -74,17 +79,77 @@ def _tunnel(source: SimNode, target: SimNode, device: str, gateway: bytes) -> st
     return ""
 
 
-def _vpc(sim: SimCluster, source: SimNode, target: SimNode, cidr: Cidr) -> str:
-    table = source.machine.zone.route_table_id
+def lost_by_table(sim: SimCluster, table: str, target: SimNode, cidr: Cidr, passed: tuple[SimNode, ...] = ()) -> str:
+    """Reason why a packet that `table` routes to a pod of `target`, in `cidr`, is lost; "" if it arrives.
+
+    `passed`: the gateways that it has passed. Raises Violation for a packet that returns to one.
+    """
+    routes = sim.cloud.routes(table)
     destination = str(cidr)
-    to, active = sim.cloud.routes(table).get(destination, ("", False))
-    if to != target.machine.interface_id:
+    if destination in routes:
+        gateway, (to, active) = target, routes[destination]
+    else:
+        destination = max((to for to in routes if parse(to).covers(cidr)), key=lambda to: parse(to).length, default="")
+        to, active = routes.get(destination, ("", False))
+        gateway = next((node for node in sim.nodes if node.running and node.machine.interface_id == to), target)
+    if to != gateway.machine.interface_id:
         return f"native: {table} leads to {to or 'nowhere'}"
     if not active:
         return f"native: the route in {table} is a blackhole"
     if not sim.cloud.takes(to, destination):
         return f"native: {to} has no IPv4 address"
-    return _checks(sim, source, target, "native")
+    if sim.cloud.checked(to):
+        return f"native: the source/dest check of {gateway.name} drops it"
+    return "" if gateway is target else _transit(sim, table, destination, gateway, target, cidr, passed)
+
+
+def _transit(
+    sim: SimCluster,
+    table: str,
+    destination: str,
+    gateway: SimNode,
+    target: SimNode,
+    cidr: Cidr,
+    passed: tuple[SimNode, ...],
+) -> str:
+    by_hand = sim.tampered.get((table, destination), 0.0) > sim.checks.since.get((table, destination), 0.0)
+    require(by_hand or gateway not in passed, 9, f"a packet to {cidr} returns to {gateway.name} by {table}")
+    if gateway in passed:
+        return f"gateway: a loop by {gateway.name}"
+    tables = gateway.kernel.tables
+    if tables["sysctls"].entries.get(_FORWARDING[cidr.family]) != "1":
+        return f"gateway: {gateway.name} does not forward"
+    rules = [rule for rule in tables["rules"].entries if _covers(rule, cidr)]
+    by = min(rules, key=lambda rule: rule.priority).table if rules else MAIN
+    route = tables["routes"].entries.get(RouteKey(_bytes(cidr, 0), cidr.length, METRIC[cidr.family], by))
+    hop = tables["nexthops"].entries.get(route.nexthop) if route else None
+    if hop is None:
+        return f"gateway: {gateway.name} has no route"
+    if hop.device in TUNNELS:
+        return _tunnel(gateway, target, hop.device, hop.gateway)
+    if hop.gateway not in gateway.host.gateways:
+        return _direct(sim, gateway, target, hop.gateway)
+    require(not rules, 9, f"{gateway.name} sends a packet in transit to {cidr} natively")
+    return lost_by_table(sim, gateway.machine.zone.route_table_id, target, cidr, (*passed, gateway))
+
+
+def forwards(node: SimNode, aggregate: Cidr) -> bool:
+    """Whether a node is set up to forward packets of the VPC to all pods of an aggregate."""
+    tables = node.kernel.tables
+    rules = any(_covers(rule, aggregate) for rule in tables["rules"].entries)
+    return rules and tables["sysctls"].entries.get(_FORWARDING[aggregate.family]) == "1"
+
+
+def _covers(rule: Rule, cidr: Cidr) -> bool:
+    pool = rule.destination
+    same = len(pool) == (4 if cidr.family == "ipv4" else 16)
+    return same and Cidr(cidr.family, int.from_bytes(pool, "big"), rule.length).covers(cidr)
+
+
+def _vpc(sim: SimCluster, source: SimNode, target: SimNode, cidr: Cidr) -> str:
+    if sim.cloud.checked(source.machine.interface_id):
+        return f"native: the source/dest check of {source.name} drops it"
+    return lost_by_table(sim, source.machine.zone.route_table_id, target, cidr)
 
 
 def _direct(sim: SimCluster, source: SimNode, target: SimNode, gateway: bytes) -> str:
@@ -92,11 +157,7 @@ def _direct(sim: SimCluster, source: SimNode, target: SimNode, gateway: bytes) -
         return f"direct: it is sent to {written(gateway)}"
     if source.machine.zone.subnet_id != target.machine.zone.subnet_id:
         return "direct: they are on different subnets"
-    return _checks(sim, source, target, "direct")
-
-
-def _checks(sim: SimCluster, source: SimNode, target: SimNode, path: str) -> str:
     for node in (source, target):
         if sim.cloud.checked(node.machine.interface_id):
-            return f"{path}: the source/dest check of {node.name} drops it"
+            return f"direct: the source/dest check of {node.name} drops it"
     return ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.fault_plan import CATCH_UP_SECONDS
 from tests.simulation.packet import lost, parse
+from tests.simulation.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.checks import Checks
@@ -15,16 +16,6 @@ if TYPE_CHECKING:
 
 HEALING = 45.0
 """Longest time for which a disturbed pair may have no path, in seconds in which describes are fast."""
-
-
-class Violation(AssertionError):
-    """An invariant is violated."""
-
-
-def require(true: object, invariant: int, words: str) -> None:
-    """Raise Violation unless the condition `true` holds."""
-    if not true:
-        raise Violation(f"invariant {invariant}: {words}")
 
 
 class Pairs:

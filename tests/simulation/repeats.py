@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloudroute.lab.aws.wire import Request, Response
 from tests.simulation.checks import MEMORY_SECONDS
-from tests.simulation.pairs import require
+from tests.simulation.violation import require
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster

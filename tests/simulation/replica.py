@@ -9,7 +9,7 @@ import boto3
 
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.adapters.kube.client import KubeClient
-from cloudroute.adapters.kube.cluster import KubeCluster
+from cloudroute.adapters.kube.cluster import Gateways, KubeCluster
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.config import ControllerSettings
 from cloudroute.controller.lease import Lease
@@ -106,7 +106,8 @@ class Replica:
         """Build and run the controller as `cloudroute.wiring.controller` does."""
         sim, settings, clock = self.sim, self.flags[self.name], self.clock
         telemetry = ControllerTelemetry(clock.monotonic)
-        cluster = KubeCluster(self.name, clock)
+        gateways = Gateways(settings.gateway_nodes, settings.namespace, settings.gateway_lease_seconds)
+        cluster = KubeCluster(self.name, clock, gateways=gateways)
         leases = KubeLeases(cluster.transport, settings.namespace, "cloudroute", settings.renew_deadline / 3)
         lease = self.lease = Lease(
             leases, clock, self.name, settings.lease_duration, settings.renew_deadline, settings.retry_period

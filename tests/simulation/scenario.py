@@ -15,8 +15,8 @@ from tests.simulation.cloud import Cloud
 from tests.simulation.cluster import SimCluster
 from tests.simulation.fault_plan import CATCH_UP_SECONDS, FaultPlan, PlannedFault
 from tests.simulation.faults import inject
-from tests.simulation.pairs import Violation
 from tests.simulation.scheduler import START
+from tests.simulation.violation import Violation
 
 SETTLE_SECONDS = 25.0
 """Seconds before time 0 of the plan: the first nodes join, a controller becomes leader."""
@@ -104,7 +104,7 @@ def _play(sim: SimCluster, faults: Sequence[PlannedFault]) -> None:
     end = SETTLE_SECONDS + max(map(_over, faults), default=0.0) + CLOSE_SECONDS
     while scheduler.now < START + end:
         scheduler.run(SAMPLE_SECONDS)
-        sim.checks.pairs.sample()
+        sim.checks.sample()
     scheduler.record("nothing goes wrong any more")
     sim.calm()
     _converge(sim)
@@ -122,7 +122,7 @@ def _converge(sim: SimCluster) -> None:
         if sim.scheduler.now > deadline:
             raise Violation(f"it does not converge: {why}")
         sim.scheduler.run(LOOK_SECONDS)
-        sim.checks.pairs.sample()
+        sim.checks.sample()
 
 
 def _restart(sim: SimCluster) -> None:

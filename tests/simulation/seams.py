@@ -17,6 +17,7 @@ import structlog
 from moto.moto_api._internal import mock_random
 
 import cloudroute.adapters.ec2.client as ec2_client
+import cloudroute.adapters.kube.agents as kube_agents
 import cloudroute.adapters.kube.events as kube_events
 import cloudroute.adapters.kube.reflector as reflector
 import cloudroute.adapters.kube.stores as stores
@@ -63,6 +64,7 @@ def install(scheduler: Scheduler, pools: Mapping[str, Pool], seed: int, *, trace
     for module in (apply, ec2_client):
         put(module, "ThreadPoolExecutor", threads.ThreadPoolExecutor)
     put(reflector, "time", clock)
+    put(kube_agents, "time", SimpleNamespace(time=clock.now))
     put(process, "GLANCE_SECONDS", CONTROLLER_GLANCE)
     put(lease, "STANDBY_SECONDS", STANDBY)
     put(agent_process, "GLANCE_SECONDS", AGENT_GLANCE)

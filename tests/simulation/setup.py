@@ -28,3 +28,5 @@ class Setup:
     """The IPv4 cluster CIDR."""
     reserve: int = 0
     """--route-reserve."""
+    gateway_routes: int = 0
+    """--gateway-routes; 0 without --gateway-nodes."""

@@ -38,12 +38,12 @@ def test_scenarios_that_failed_once_pass() -> None:
 
 RUN = """
 from dataclasses import replace
-from tests.simulation.fault_plan import plan_of
+from tests.simulation.fault_plan import plan_without_gateways
 from tests.simulation.runner import Runner
 
 runner = Runner()
 for seed, kept in {scenarios}.items():
-    plan = plan_of(seed)
+    plan = plan_without_gateways(seed)
     plan = replace(plan, faults=tuple(plan.faults[int(number)] for number in kept.split(",")))
     result = runner.run(plan)
     assert not result.problem, (seed, result.problem)

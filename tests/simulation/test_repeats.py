@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from cloudroute.lab.aws.wire import Request, Response
-from tests.simulation.pairs import Violation
 from tests.simulation.repeats import Repeats
+from tests.simulation.violation import Violation
 
 ROUTE = ("rtb-1", "100.64.0.0/24")
 WRITES = {

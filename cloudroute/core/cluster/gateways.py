@@ -107,8 +107,8 @@ def _holders(
         room = {family: use.room_for_aggregates(family) for family in use.families}
         for destination, route in use.aggregates.items():
             holder = by_interface.get(route.target) if route else None
-            if destination not in wanted or not use.managed:
-                continue
+            if not use.managed or (destination not in wanted and use.covers_without(destination)):
+                continue  # it goes
             if route and holder and _keeps(holder, route, snapshot) and _takes(holder, destination):
                 holders[table_id][destination] = holder
                 load[holder.name] += 1

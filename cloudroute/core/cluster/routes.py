@@ -81,6 +81,7 @@ def _aggregates(
     created: list[ChangeRoute] = []
     removed: list[ChangeRoute] = []
     complete = None not in use.aggregates.values()
+    wanted = found.policy.aggregates
     leaving = {departure.record.spec.network_interface_id: departure.record.name for departure in ready}
     entries = {
         family: _entries(use.free(family), [s.key for s in deletions if s.destination.family == family])
@@ -96,7 +97,7 @@ def _aggregates(
         elif holder:
             if route.target != holder.interface_id:
                 redirected.append(ChangeRoute("replace", table_id, to, holder.interface_id, holder.name))
-        elif route.target in leaving or (complete and to not in found.policy.aggregates) or not use.managed:
+        elif route.target in leaving or not use.managed or (to not in wanted and use.covers_without(to)):
             removed.append(_delete(table_id, to, leaving.get(route.target, "")))
     return redirected, created, removed
 

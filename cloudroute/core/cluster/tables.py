@@ -65,6 +65,10 @@ class TableUse(NamedTuple):
         present = sum([route is not None and to.family == family for to, route in self.aggregates.items()])
         return self.limit(family) - self.families[family].foreign - present
 
+    def covers_without(self, aggregate: Cidr) -> bool:
+        """Whether all aggregates are there that take the place of one that is not wanted any more."""
+        return None not in [route for to, route in self.aggregates.items() if to.overlaps(aggregate)]
+
     @property
     def only_subnet(self) -> str:
         """The subnet that is the only one to use this table, else ""."""
