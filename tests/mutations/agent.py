@@ -123,8 +123,8 @@ AGENT = (
     Mutation(
         "A gateway renews its Lease while an entry that it needs is missing.",
         f"{_AGENT}/loop.py",
-        'transit=bool(wanted.tables["rules"]) and not failures)',
-        'transit=bool(wanted.tables["rules"]))',
+        " and whole and not rules.puts()",
+        "",
         ("tests/agent/test_gateway.py",),
     ),
     Mutation(

@@ -297,8 +297,8 @@ CLUSTER = (
     Mutation(
         "The NodeRoute of a node that left is deleted although one of its routes is still there.",
         f"{_CLUSTER}/draining.py",
-        "(*journal(writes, record.name), *[key for cidr in cidrs for key in deletions[cidr]])",
-        "journal(writes, record.name)",
+        "                *[key for cidr in cidrs for key in deletions[cidr]],\n",
+        "",
         ("tests/core/test_claims.py", "tests/core/test_members.py"),
     ),
     Mutation(
@@ -332,8 +332,8 @@ CLUSTER = (
     Mutation(
         "A route takes the entry that a deletion of the other family frees, and AWS refuses it.",
         f"{_CLUSTER}/routes.py",
-        "for s in deletions if s.destination.family == family]",
-        "for s in deletions]",
+        "for step in deletions if step.destination.family == family]",
+        "for step in deletions]",
         ("tests/core/test_slots.py",),
     ),
     Mutation(

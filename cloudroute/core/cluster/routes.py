@@ -17,7 +17,7 @@ from cloudroute.core.cluster.members import Departure, Member
 from cloudroute.core.cluster.model import ChangeRoute, Key, Snapshot, WriteNodeRoute, WriteRouteTableObject
 from cloudroute.core.cluster.states import SHOWN, State
 from cloudroute.core.cluster.tables import TableUse, reports
-from cloudroute.types import Cidr
+from cloudroute.types import Cidr, Family
 
 Writes = Mapping[str, WriteNodeRoute]
 
@@ -83,10 +83,7 @@ def _aggregates(
     complete = None not in use.aggregates.values()
     wanted = found.policy.aggregates
     leaving = {departure.record.spec.network_interface_id: departure.record.name for departure in ready}
-    entries = {
-        family: _entries(use.free(family), [s.key for s in deletions if s.destination.family == family])
-        for family in (() if complete else use.families)
-    }
+    entries = {family: _entries(use.free(family), deletions, family) for family in (() if complete else use.families)}
     for to, route in use.aggregates.items():
         holder = holders.get(to)
         if route is None:
@@ -151,10 +148,7 @@ def _fill(
     gaps = found.gaps[table_id]
     reserved = Counter(step.destination.family for step in aggregates)
     entries = {
-        family: _entries(
-            use.free(family) - reserve - reserved[family],
-            [s.key for s in deletions if s.destination.family == family],
-        )
+        family: _entries(use.free(family) - reserve - reserved[family], deletions, family)
         for family in (use.families if gaps else ())
     }
     for index, gap in gaps.items():
@@ -171,10 +165,11 @@ def _fill(
                 yield ChangeRoute("create", table_id, cidr, member.interface_id, member.name, after)
 
 
-def _entries(free: int, freed: Sequence[Key]) -> list[tuple[Key, ...]]:
-    """Entries that new routes can take, the last one first, each with the deletions that come before it.
+def _entries(free: int, deletions: Sequence[ChangeRoute], family: Family) -> list[tuple[Key, ...]]:
+    """Entries that new routes of a family can take, the last one first, each with the deletions that come before it.
 
     `free`: entries that are free now; below 0 when the table holds more than it should: that many deletions come first.
     """
+    freed = [step.key for step in deletions if step.destination.family == family]
     over = max(0, -free)
     return [*[(*freed[:over], key) for key in reversed(freed[over:])], *[()] * free]
