@@ -232,6 +232,22 @@ def test_an_agent_of_a_gateway_that_is_killed_and_started_again_loses_nothing(la
     check_no_loss({flow: result})
 
 
+def test_an_upgrade_of_agents_and_controllers_loses_nothing(lab: HostLab) -> None:
+    """One agent after the other ends on a signal and starts again, as in a rolling update; then the controllers."""
+    target = overlay_host(lab, 0)
+    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
+    flow = Flow(vm.namespace.name, first_pod(target).namespace.name, first_pod(target).addresses[0])
+
+    def upgrade() -> None:
+        for host in lab.hosts.values():
+            host.stop_agent()
+            host.start_agent()
+        lab.controllers.roll()
+
+    result = counted(lab, flow, upgrade, LEASE_SECONDS + 2)
+    check_no_loss({flow: result})
+
+
 def test_a_gateway_that_dies_is_replaced_within_its_lease_and_a_second(lab: HostLab) -> None:
     """Only what went through it is lost. The calls: a describe at most, and one ReplaceRoute for each aggregate."""
     lab.wait(lambda: sum(spec.gateway for spec in specs(lab).values()) >= 2, "two gateways")
