@@ -297,8 +297,8 @@ CLUSTER = (
     Mutation(
         "The NodeRoute of a node that left is deleted although one of its routes is still there.",
         f"{_CLUSTER}/draining.py",
-        "(*journal(writes, record.name), *[key for cidr in cidrs for key in deletions[cidr]])",
-        "journal(writes, record.name)",
+        "*[key for cidr in cidrs for key in deletions[cidr]],",
+        "*[],",
         ("tests/core/test_claims.py", "tests/core/test_members.py"),
     ),
     Mutation(
@@ -332,8 +332,8 @@ CLUSTER = (
     Mutation(
         "A route takes the entry that a deletion of the other family frees, and AWS refuses it.",
         f"{_CLUSTER}/routes.py",
-        "for s in deletions if s.destination.family == family]",
-        "for s in deletions]",
+        "for s in deletions if s.destination.family == family],",
+        "for s in deletions],",
         ("tests/core/test_slots.py",),
     ),
     Mutation(
@@ -363,5 +363,61 @@ CLUSTER = (
         "earlier |= old.earlier | {old.value}",
         "earlier |= {old.value}",
         ("tests/core/test_pending.py",),
+    ),
+    Mutation(
+        "A gateway's failure is noticed only when something else wakes the controller.",
+        f"{_CLUSTER}/heartbeats.py",
+        "for end in ends if now < end]",
+        "for end in ends if now < end <= self.last]",
+        ("tests/core/test_heartbeats.py",),
+    ),
+    Mutation(
+        "After an outage of the API server all gateways but the first that is heard count as dead.",
+        f"{_CLUSTER}/heartbeats.py",
+        "counted = min(now, self.last + QUIET_SECONDS)",
+        "counted = now",
+        ("tests/core/test_heartbeats.py",),
+    ),
+    Mutation(
+        "A new leader takes gateways that it has not heard yet for dead.",
+        f"{_CLUSTER}/gateways.py",
+        "silent = snapshot.pulse.judged and",
+        "silent =",
+        ("tests/core/test_gateways.py",),
+    ),
+    Mutation(
+        "A cordoned gateway keeps its aggregates until it dies.",
+        f"{_CLUSTER}/gateways.py",
+        'return lives and holder.node.gateway == "candidate"',
+        'return lives and holder.node.gateway != "none"',
+        ("tests/core/test_gateways.py",),
+    ),
+    Mutation(
+        "A gateway of another zone gets the aggregates of a table whose own zone has one.",
+        f"{_CLUSTER}/gateways.py",
+        ".zone not in zones, load",
+        ".zone in zones, load",
+        ("tests/core/test_gateways_placement.py",),
+    ),
+    Mutation(
+        "Nodes take the entries of a full table that its aggregates need.",
+        f"{_CLUSTER}/tables.py",
+        "self.families[family].foreign - aggregates",
+        "self.families[family].foreign",
+        ("tests/core/test_gateways.py",),
+    ),
+    Mutation(
+        "A pool is uncovered while its aggregate is split into parts.",
+        f"{_CLUSTER}/tables.py",
+        "return None not in [route for to, route in self.aggregates.items() if to.overlaps(aggregate)]",
+        "return aggregate in self.aggregates",
+        ("tests/core/test_gateways.py",),
+    ),
+    Mutation(
+        "A controller that rests sleeps through a gateway's failure after an outage of the API server.",
+        "cloudroute/adapters/kube/cluster.py",
+        "if self.heartbeats.start != start or not",
+        "if not",
+        ("tests/adapters/kube/test_renewals.py",),
     ),
 )
