@@ -23,7 +23,7 @@ from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.kube import KubeApi
 from cloudroute.lab.replica import clean_environment
-from tests.bench import beside_netlink
+from tests.bench import beside_netlink, gateways
 from tests.bench.nodes import NIC, OWN, POOLS, ZONES, bare_host, manifest, table
 from tests.measure.process import memory_mb
 from tests.measure.rows import Row, say
@@ -48,7 +48,7 @@ def lacking() -> str:
 def measure() -> Iterator[Row]:
     """All of it. Whoever calls has asked `lacking`."""
     with bare_host() as namespace, namespace.inside():
-        rows = list(beside_netlink.measure(MANY))
+        rows = [*beside_netlink.measure(MANY), *gateways.measure_programming(MANY)]
     yield from rows
     yield from _processes()
 
