@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from cloudroute.lab.kube.real import find_assets
 from cloudroute.telemetry import setup_logging
-from tests.bench import agents, burst, counts, memory, plans, pods, reaction, report, throughput
+from tests.bench import agents, burst, counts, gateways, memory, plans, pods, reaction, report, throughput
 from tests.bench.replicas import Replicas
 from tests.measure.page import save
 from tests.measure.rows import Row, machine, print_rows, say
@@ -39,6 +39,7 @@ def _everything(skipped: list[str]) -> Iterator[Row]:
     else:
         _skip(skipped, "Node created to CreateRoute on a real kube-apiserver", "run `make assets` first")
     yield from plans.measure()
+    yield from gateways.measure()
     yield from memory.measure()
     yield from _with_hosts(skipped)
     with Replicas() as replicas:

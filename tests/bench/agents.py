@@ -23,7 +23,7 @@ from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.kube import KubeApi
 from cloudroute.lab.replica import clean_environment
-from tests.bench import beside_netlink
+from tests.bench import beside_netlink, gateways
 from tests.bench.nodes import NIC, OWN, POOLS, ZONES, bare_host, manifest, table
 from tests.measure.process import memory_mb
 from tests.measure.rows import Row, say
@@ -32,7 +32,7 @@ from tests.waiting import eventually
 MANY, FEW = 5_000, 10
 """Peers."""
 START_SECONDS, REST_SECONDS, IDLE_SECONDS = 120.0, 3.0, 30.0
-TARGET_MB, TARGET_PERCENT = 64.0, 0.1
+TARGET_MB, TARGET_PERCENT, TARGET_GATEWAY = 64.0, 0.1, 1.5
 
 
 def lacking() -> str:
@@ -49,7 +49,7 @@ def lacking() -> str:
 def measure() -> Iterator[Row]:
     """All of it. Whoever calls has asked `lacking`."""
     with bare_host() as namespace, namespace.inside():
-        rows = list(beside_netlink.measure(MANY))
+        rows = [*beside_netlink.measure(MANY), *gateways.measure_programming(MANY)]
     yield from rows
     yield from _processes()
 
@@ -64,6 +64,10 @@ def _processes() -> Iterator[Row]:
         figures = {field: memory_mb(pid, field) for field in ("VmRSS", "VmHWM", "RssAnon")}
         say(f"memory of the agent with {MANY} peers: {', '.join(f'{k} {v:.1f} MB' for k, v in figures.items())}")
         yield Row(f"RSS of an agent with {MANY:,} peers, dual stack", figures["VmRSS"], TARGET_MB, "MB")
+        with _agent(MANY, gateway=True) as gateway:
+            time.sleep(REST_SECONDS)
+            ratio = memory_mb(gateway, "VmRSS") / figures["VmRSS"]
+        yield Row(f"RSS of an agent with {MANY:,} peers, gateway / other node", ratio, TARGET_GATEWAY)
         say(f"{IDLE_SECONDS:.0f} s of rest")
         before = {peers: _cpu_seconds(pid) for peers, pid in pids.items()}
         time.sleep(IDLE_SECONDS)
@@ -73,11 +77,13 @@ def _processes() -> Iterator[Row]:
 
 
 @contextmanager
-def _agent(peers: int) -> Iterator[int]:
+def _agent(peers: int, *, gateway: bool = False) -> Iterator[int]:
     """The real process, and its id once it has programmed all peers."""
     kube = KubeApi()
     for item in (*manifests(), *map(manifest, range(peers + 1)), *map(table, range(ZONES))):
         kube.create(item)
+    if gateway:
+        kube.patch("noderoutes", OWN, {"spec": {"gateway": True}})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cloudroute-bench-")))
         server = kube.serve()

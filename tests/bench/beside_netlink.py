@@ -36,7 +36,7 @@ def measure(peers: int) -> Iterator[Row]:
     say(f"{peers} peers into an empty kernel, {ROUNDS} times by the agent and by raw netlink")
     lists: tuple[list[Took], ...] = ([], [], [], [], [])
     put, composed, looked, raw_put, raw_looked = lists
-    with Bench(peers) as bench, _nothing_else_to_collect():
+    with Bench(peers) as bench, without_other_garbage():
         for _ in range(ROUNDS):
             bench.clear()
             raw_put.append(bench.by_raw_netlink())
@@ -121,6 +121,11 @@ class Bench:
         """Compose."""
         self.sync.want(self.builder.compose(self.routes[OWN], self.routes, {}, self.host).tables)
 
+    def be_gateway(self, *, on: bool) -> None:
+        """Be told to be a gateway, or not to be one; an agent that starts after that knows it."""
+        own = self.routes[OWN]
+        self.routes = {**self.routes, OWN: replace(own, spec=replace(own.spec, gateway=on))}
+
     def clear(self) -> None:
         """Remove what leads to peers."""
         for kind in reversed(PEERS):
@@ -184,7 +189,7 @@ class Bench:
 
 
 @contextmanager
-def _nothing_else_to_collect() -> Iterator[None]:
+def without_other_garbage() -> Iterator[None]:
     """What the rest of this process has made is no part of an agent's garbage collections."""
     gc.collect()
     gc.freeze()

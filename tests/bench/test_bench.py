@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench import beside_netlink, burst, counts, memory, plans, reaction, throughput
+from tests.bench import beside_netlink, burst, counts, gateways, memory, plans, reaction, throughput
 from tests.bench.__main__ import main
 from tests.bench.nodes import OWN, bare_host, manifest
 from tests.hosts import require_netns, require_nftables
@@ -87,7 +87,7 @@ def test_what_is_lacking_for_namespaces_is_said_and_the_rest_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without root the agent's rows are named as not measured, and that is no miss."""
-    for part in (reaction, plans, memory, burst, counts):
+    for part in (reaction, plans, gateways, memory, burst, counts):
         monkeypatch.setattr(part, "measure", lambda **_: iter([Row("quick", 0.05, 0.1, "s")]))
     monkeypatch.setattr("tests.bench.__main__.Replicas", _NoReplicas)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
@@ -101,8 +101,8 @@ def test_what_is_lacking_for_namespaces_is_said_and_the_rest_is_measured(
 
 def test_throughput_is_told_as_how_many_times_longer_it_takes() -> None:
     """The row of a path is plain routing's speed by the path's."""
-    rows = list(throughput.rows({"plain": 10.0, "native": 8.0, "direct": 10.0, "overlay": 5.0}))
-    assert [row.measured for row in rows] == [1.25, 1.0, 2.0]
+    rows = list(throughput.rows({"plain": 10.0, "native": 8.0, "direct": 10.0, "overlay": 5.0, "gateway": 4.0}))
+    assert [row.measured for row in rows] == [1.25, 1.0, 2.0, 2.5]
     assert all(row.met for row in rows)
     assert "(10.0 and 8.0 Gbit/s)" in rows[0].what
 

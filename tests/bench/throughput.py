@@ -26,9 +26,9 @@ from tests.measure.rows import Row, say
 
 MTU = 9001
 SECONDS, ROUNDS = 2, 7
-OTHER_ENTRIES = 3
-"""IPv4 entries of each route table that are no node's: local, the internet gateway, and the yardstick's."""
-TARGET_NATIVE, TARGET_OVERLAY = 1.25, 3.0
+OTHER_ENTRIES = 4
+"""IPv4 entries of each route table that are no node's: local, the internet gateway, the yardstick's, the aggregate."""
+TARGET_NATIVE, TARGET_OVERLAY, TARGET_GATEWAY = 1.25, 3.0, 3.0
 PORT = 5201
 PATHS: tuple[Path, ...] = ("native", "direct", "overlay")
 
@@ -50,7 +50,12 @@ def measure() -> Iterator[Row]:
     say(f"throughput by each path, {ROUNDS} times {SECONDS} s")
     # Room for one node in each table: the first ones of both zones are native to each other, the second ones overlay.
     with HostLab(
-        f"crbe{secrets.token_hex(3)}", zones=2, route_limit=OTHER_ENTRIES + 1, mtu=MTU, real_kube=False
+        f"crbe{secrets.token_hex(3)}",
+        zones=2,
+        route_limit=OTHER_ENTRIES + 1,
+        mtu=MTU,
+        real_kube=False,
+        controller_flags={"--gateway-nodes": "role=gateway"},
     ) as lab:
         pairs: dict[str, tuple[End, End]] = {"plain": _plain_pair(lab)}
         for zone in (0, 1):
@@ -59,6 +64,7 @@ def measure() -> Iterator[Row]:
         lab.wait(lambda: set(_pairs(lab)) == set(PATHS), "a pair for each path")
         lab.wait_ready()
         pairs |= {path: _pairs(lab)[path] for path in PATHS}
+        pairs["gateway"] = _pair_by_gateway(lab)
         figures: dict[str, list[float]] = {what: [] for what in pairs}
         for _ in range(ROUNDS):
             for what, (source, target) in pairs.items():
@@ -70,7 +76,12 @@ def measure() -> Iterator[Row]:
 
 def rows(speeds: Mapping[str, float]) -> Iterator[Row]:
     """How many times longer the same takes than by plain routing."""
-    targets = {"native": TARGET_NATIVE, "direct": TARGET_NATIVE, "overlay": TARGET_OVERLAY}
+    targets = {
+        "native": TARGET_NATIVE,
+        "direct": TARGET_NATIVE,
+        "overlay": TARGET_OVERLAY,
+        "gateway": TARGET_GATEWAY,
+    }
     for path, target in targets.items():
         both = f"{speeds['plain']:.1f} and {speeds[path]:.1f} Gbit/s"
         yield Row(f"throughput, plain routing / {path}, MTU {MTU} ({both})", speeds["plain"] / speeds[path], target)
@@ -84,6 +95,20 @@ def _pairs(lab: HostLab) -> dict[Path, tuple[End, End]]:
         pair_path(Class.of(specs[a.name]), Class.of(specs[b.name])): (_end(a), _end(b))
         for a, b in permutations(ready, 2)
     }
+
+
+def _pair_by_gateway(lab: HostLab) -> tuple[End, End]:
+    """A host of the VPC, and a pod that the host's table has no route of its own to.
+
+    The gateway joins last: both tables are full, so that no path of the other nodes changes, and it has no pod.
+    """
+    (gateway,) = lab.join(0, 1, labels={"role": "gateway"})
+    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
+    table, pool = lab.vpc.zones[0].route_table_id, lab.pools[0]
+    lab.wait(lambda: pool in lab.aws.scene.routes(table), "an aggregate")
+    specs = {raw["metadata"]["name"]: node_route(raw).spec for raw in lab.kube.list("noderoutes")}
+    target = next(h for h in lab.hosts.values() if table not in specs[h.name].native_in and h is not gateway)
+    return End(vm.namespace, vm.addresses[0]), _end(target)
 
 
 def _end(host: LabHost) -> End:

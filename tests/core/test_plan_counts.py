@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from cloudroute.core.cluster.model import AssignPodCidrs, DeleteNodeRoute, Policy, SetCondition, WriteNodeRoute
 from cloudroute.core.cluster.planner import decide, summary
-from tests.core.world import DUAL, POLICY, World, settled_world
+from tests.core.world import DUAL, POLICY, World, joining_world, settled_world
 
 KUBERNETES = (AssignPodCidrs, WriteNodeRoute, DeleteNodeRoute, SetCondition)
 
@@ -111,3 +112,13 @@ def test_a_plan_is_told_in_one_sentence() -> None:
         "give 2 nodes pod CIDRs, publish 2 new nodes, switch 2 source/dest checks off, create 4 routes"
     )
     assert summary(decision.plan.publish) == "set 2 conditions, report 2 tables"
+
+
+def test_a_failover_among_5000_nodes_is_one_step_for_each_aggregate() -> None:
+    world = joining_world(5_000, 2, 50)
+    world.policy = replace(world.policy, gateways=True, gateway_routes=4)
+    for zone in "ab":
+        world.join(zone, f"gateway-{zone}", gateway="candidate")
+    world.settle()
+    world.silent.add("gateway-a")
+    assert Counter(step.key[0] for step in world.plan().plan.steps) == {"route": 4}

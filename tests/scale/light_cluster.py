@@ -19,7 +19,17 @@ from cloudroute.adapters.kube.project import Meta
 from cloudroute.adapters.kube.stores import MemoryStore
 from cloudroute.core.cluster.heartbeats import Heartbeats
 from cloudroute.lab.kube.store import FIRST_VERSION
-from cloudroute.types import Cidr, Condition, Node, NodeRoute, NodeRouteSpec, Notice, PodAddress, RouteTableObject
+from cloudroute.types import (
+    Cidr,
+    Condition,
+    GatewayRole,
+    Node,
+    NodeRoute,
+    NodeRouteSpec,
+    Notice,
+    PodAddress,
+    RouteTableObject,
+)
 from tests.clock import FakeClock
 
 
@@ -31,7 +41,7 @@ class LightCluster:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.heartbeats = Heartbeats(seconds=3)
-        """None: it has no gateways."""
+        """Renewals of the gateways' Leases: `LightLab.renew`."""
         self.dirty = False
         """Whether a store has changed since somebody has set it to False."""
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
@@ -62,10 +72,10 @@ class LightCluster:
 
     # --- others ---------------------------------------------------------------------------------
 
-    def register(self, name: str, instance_id: str, zone: str, address: str) -> None:
+    def register(self, name: str, instance_id: str, zone: str, address: str, gateway: GatewayRole = "none") -> None:
         """A kubelet registers its Node."""
-        created = self.clock.timestamp()
-        node = Node(name, str(uuid.uuid4()), self._next(), created, instance_id, (), (address,), zone_hint=zone)
+        uid, created = str(uuid.uuid4()), self.clock.timestamp()
+        node = Node(name, uid, self._next(), created, instance_id, (), (address,), zone_hint=zone, gateway=gateway)
         self._put(self.nodes, node.uid, node)
 
     def unregister(self, name: str) -> None:

@@ -124,6 +124,12 @@ class LightEc2:
         route = self.routes[table].get(destination)
         return route["NetworkInterfaceId"] if route and route["State"] == "active" else ""
 
+    def aggregates_to(self, interface_id: str) -> int:
+        """Number of routes, in all tables, that lead more than one node's pod CIDR to an ENI."""
+        routes = [route for table in self.routes.values() for route in table.values()]
+        ours = [route for route in routes if route.get("NetworkInterfaceId") == interface_id]
+        return sum(not route["DestinationCidrBlock"].endswith("/24") for route in ours)
+
     # --- boto3 ----------------------------------------------------------------------------------
 
     def client(self, *_: object, **__: object) -> LightEc2:

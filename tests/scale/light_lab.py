@@ -14,7 +14,9 @@ from unittest.mock import patch
 from cloudroute.adapters.ec2.client import Ec2Client
 from cloudroute.controller import Loop, NoLease
 from cloudroute.controller.loop import DEBOUNCE_SECONDS
+from cloudroute.selector import NOBODY, Selector
 from cloudroute.telemetry import ControllerTelemetry
+from cloudroute.types import GatewayRole
 from tests.clock import FakeClock
 from tests.controller.lab import settings_of
 from tests.scale.agents import Agents
@@ -31,11 +33,21 @@ class LightLab:
     `with_agents` lets the agents say of themselves what they do.
     """
 
-    def __init__(self, tables: int, *, limit: int = 1000, with_agents: bool = True, pool: str = POOL) -> None:
+    def __init__(
+        self,
+        tables: int,
+        *,
+        limit: int = 1000,
+        with_agents: bool = True,
+        pool: str = POOL,
+        gateway_nodes: Selector = NOBODY,
+        gateway_routes: int = 1,
+    ) -> None:
         random.seed(0)  # the jitter of retries: a run is like the other
         self.clock = FakeClock()
         self.ec2 = LightEc2(self.clock, max(3, tables), tables == 1, limit)
         self.cluster = LightCluster(self.clock)
+        self.cluster.heartbeats = self.cluster.heartbeats.see({}, self.clock.time)
         self.agents = Agents(self.cluster, 0) if with_agents else None
         self.machines: dict[str, Machine] = {}
         """By Node."""
@@ -49,7 +61,9 @@ class LightLab:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._next_turn = self._soonest = 0.0
         telemetry, fence = ControllerTelemetry(self.clock.monotonic), NoLease()
-        settings = settings_of(cluster_cidr=(pool,), route_limit=limit)
+        settings = settings_of(
+            cluster_cidr=(pool,), route_limit=limit, gateway_nodes=gateway_nodes, gateway_routes=gateway_routes
+        )
         session = cast(Any, self.ec2)
         ec2 = Ec2Client(session, "eu-central-1", fence, self.clock, 3.0, telemetry.ec2_request)
         with patch("cloudroute.controller.apply.ThreadPoolExecutor", Inline):
@@ -64,11 +78,11 @@ class LightLab:
             )
         self._pace: Callable[[], float] = self.loop.pace
 
-    def join(self, zone: int) -> str:
+    def join(self, zone: int, gateway: GatewayRole = "none") -> str:
         """An instance starts, and its kubelet registers; the Node's name."""
         name = f"node-{next(self._names):03}"
         machine = self.machines[name] = self.ec2.launch(zone)
-        self.cluster.register(name, machine.id, zone_name(zone), machine.address)
+        self.cluster.register(name, machine.id, zone_name(zone), machine.address, gateway)
         return name
 
     def join_many(self, count: int) -> list[str]:
@@ -99,6 +113,15 @@ class LightLab:
         """Whether nothing is left to do, and nobody has anything to say."""
         waits = self.agents.next_at if self.agents else float("inf")
         return self.settled and not self.cluster.dirty and not self._due and waits == float("inf")
+
+    def renew(self, seconds: int, *names: str) -> None:
+        """Let so many seconds pass, in each of which these gateways renew their Leases."""
+        for _ in range(seconds):
+            self.pass_seconds(1)
+            heartbeats = self.cluster.heartbeats
+            news = dict.fromkeys(names, str(self.clock.time))
+            self.cluster.heartbeats = heartbeats.see({**(heartbeats.seen or {}), **news}, self.clock.time)
+            self.cluster.dirty = True  # also for a silence, of which the real loop's rest ends by itself
 
     def pass_seconds(self, seconds: float) -> None:
         """Let so much time pass."""

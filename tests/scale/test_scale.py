@@ -13,6 +13,7 @@ import pytest
 
 from cloudroute.agent.report import LASTS_SECONDS, SPREAD_SECONDS
 from cloudroute.controller.loop import MOST_PACE_SECONDS, PACE_SECONDS
+from cloudroute.selector import Selector
 from tests.controller.lab import POOL, Lab, lab
 from tests.scale import days, joins
 from tests.scale.light_lab import Inline, LightLab
@@ -161,3 +162,21 @@ def test_a_route_that_vanishes_is_seen() -> None:
         RouteTableId=light.ec2.tables[0], DestinationCidrBlock=str(light.cluster.route(name).spec.pod_cidrs[0])
     )
     assert light.unreachable() == [name]
+
+
+@pytest.mark.parametrize("nodes", [10, 300])
+def test_a_failover_costs_the_same_in_a_large_cluster(nodes: int) -> None:
+    """A gateway falls silent: one describe, and one ReplaceRoute for each of its aggregates, whatever the nodes."""
+    light = LightLab(3, limit=50, with_agents=False, gateway_nodes=Selector.parse("role=gateway"), gateway_routes=4)
+    gateways = [light.join(zone, "candidate") for zone in (0, 1)]
+    light.join_many(nodes)
+    light.rest()
+    light.renew(6, *gateways)
+    light.rest()
+    held = {name: light.ec2.aggregates_to(light.machines[name].interface_id) for name in gateways}
+    assert sum(held.values()) == 3 * 4
+    gone, other = gateways
+    before = Counter(light.calls())
+    light.renew(5, other)
+    assert Counter(light.calls()) - before == {"DescribeRouteTables": 1, "ReplaceRoute": held[gone]}
+    assert light.ec2.aggregates_to(light.machines[other].interface_id) == 3 * 4

@@ -48,6 +48,8 @@ class Checks:
         """(table, CIDR) -> when a NodeRoute last listed the table in nativeIn; infinity while one does."""
         self.since: dict[tuple[str, str], float] = {}
         """(table, CIDR) -> when the route was last created or replaced by a controller."""
+        self.deleted: dict[tuple[str, str], tuple[float, str]] = {}
+        """(table, CIDR) -> when the route was last deleted by a controller, and by which process."""
         self.freed: dict[str, tuple[float, str]] = {}
         """CIDR -> when its NodeRoute was deleted, and by which process."""
         self.ever: set[str] = set()
@@ -118,6 +120,7 @@ class Checks:
             self._taken(who, request.action, table, to, before)
         if request.action == "DeleteRoute":
             self.since.pop((table, to), None)
+            self.deleted[table, to] = (sim.scheduler.now, who)
         else:
             self.since[table, to] = sim.scheduler.now
             self.makers[table, to] = who
@@ -247,6 +250,9 @@ class Checks:
                 if (same and table in old.get("nativeIn", ())) or not alive:
                     continue
                 if sim.tampered.get((table, cidr), 0.0) > seen - MEMORY_SECONDS or not sim.cloud.takes(eni, cidr):
+                    continue
+                when, by = self.deleted.get((table, cidr), (0.0, who))
+                if by != who and when > seen:  # EC2 still shows it, and this process can't know of the deletion
                     continue
                 found = sim.cloud.routes(table).get(cidr)
                 require(found == (eni, True), 4, f"{cidr} is published as native in {table}, where it leads to {found}")

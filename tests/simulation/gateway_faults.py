@@ -87,7 +87,7 @@ def _for_a_while(sim: SimCluster, fault: PlannedFault, change: Callable[[SimNode
     node = _gateway(sim, fault)
 
     def act(*, on: bool) -> None:
-        if node and ("", node.name) in sim.api.store.collection("nodes").items:
+        if node and node in sim.nodes and node.registered:  # else it is another machine's Node, or none
             change(node, on)
             sim.api.pump()
             node.silence(0)

@@ -131,9 +131,8 @@ class Gateways:
             status = report.object.get("status", {}) if report else {}
             journal = [one["destination"] for use in status.values() if use for one in use.get("gateways") or ()]
             require(to in journal, 7, f"{to} is routed in {table} but in no journal: after a crash it would be foreign")
-        by_hand = sim.tampered.get((table, to), 0.0) > now - UNSEEN_SECONDS
         was = next((node for node in sim.nodes if node.machine.interface_id == before.get(to, ("",))[0]), None)
-        if action == "ReplaceRoute" and was and self._works(was) and not by_hand:
+        if action == "ReplaceRoute" and was and self._works(was) and not self._by_hand(table, to):
             words = f"{to} in {table} is taken from {was.name}, which has renewed its Lease all the time"
             require(was.silenced > now - HEALING or now < self._late_until, 10, words)
         if action != "DeleteRoute":
@@ -148,8 +147,17 @@ class Gateways:
     def kernel(self, node: SimNode) -> None:
         """Check packets by way of a gateway, after each write to its kernel."""
         for table in self.sim.tables if self.sim.setup.gateway_routes else ():
-            if any(holder is node for holder, _ in self.routes(table).values()):
+            held = [to for to, (holder, _) in self.routes(table).items() if holder is node]
+            for to in held:
+                ends = not forwards(node, parse(to)) and not self._by_hand(table, to)
+                excused = not ends or self.sim.checks.pairs.excused(node, node)
+                require(excused, 9, f"{node.name} ends to forward, and {to} in {table} leads to it")
+            if held:
                 self._check(table)
+
+    def _by_hand(self, table: str, to: str) -> bool:
+        """Whether somebody else has changed an aggregate, and controllers may not know it yet."""
+        return self.sim.tampered.get((table, to), 0.0) > self.sim.scheduler.now - UNSEEN_SECONDS
 
     def _check(self, table: str) -> None:
         for where, target, cidr in [one for one in self._reached if one[0] == table]:
@@ -165,10 +173,13 @@ class Gateways:
 
     def _excused(self, table: str, target: SimNode, cidr: str) -> bool:
         pairs = self.sim.checks.pairs
-        holders = [holder for to, (holder, _) in self.routes(table).items() if parse(to).covers(parse(cidr))]
-        if not holders or pairs.excused(target, target):
+        leading = {to: holder for to, (holder, _) in self.routes(table).items() if parse(to).covers(parse(cidr))}
+        if not leading or pairs.excused(target, target):
             return True
-        return any(holder is None or pairs.excused(holder, holder) for holder in holders)
+        return any(
+            holder is None or pairs.excused(holder, holder) or self._by_hand(table, to)
+            for to, holder in leading.items()
+        )
 
     def sample(self) -> None:
         """Check all packets of hosts of the VPC, and add those that arrive by now."""
@@ -189,10 +200,9 @@ class Gateways:
         due = self.sim.settings.gateway_lease_seconds + FAILOVER_SECONDS
         for table in self.sim.tables:
             for to, (holder, active) in self.routes(table).items():
-                hidden = self.sim.tampered.get((table, to), 0.0) > now - UNSEEN_SECONDS
                 alive = holder and active and self._works(holder)
                 able = [node for node in live if self.sim.cloud.takes(node.machine.interface_id, to)]
-                if alive or hidden or not able or not self._calm():
+                if alive or self._by_hand(table, to) or not able or not self._calm():
                     self._dead_since.pop((table, to), None)
                     continue
                 since = self._dead_since.setdefault((table, to), now)

@@ -22,6 +22,8 @@ def test_a_loop_is_woken_by_the_first_renewal_and_by_one_after_a_pause(api: Kube
     cluster = KubeCluster(kubeconfig, clock, gateways=Gateways(EVERY))
     agent = KubeAgents(kubeconfig, "gw")
     cluster.start(lambda: woken.append(clock.monotonic()))
+    for store in (cluster.nodes, cluster.node_routes, cluster.route_table_objects):
+        assert store.wait_synced(5)
     eventually(lambda: cluster.heartbeats.seen is not None, "the first list is there")
     start = clock.monotonic()
     for seconds in (1.0, 2.0, 3.0, 6.0, 7.0):

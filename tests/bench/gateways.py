@@ -1,0 +1,100 @@
+"""The cost of gateways: of a failover, in a plan, and for the node that is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from statistics import median
+
+from cloudroute.adapters.kube.gateways import LABEL
+from cloudroute.types import GATEWAY_LEASE
+from tests.bench.beside_netlink import Bench, Took, without_other_garbage
+from tests.bench.plans import NODES, TABLES, milliseconds
+from tests.core.world import settled_world
+from tests.measure.rows import Row, say
+from tests.measure.stage import NAMESPACE, POOL, Stage
+
+LEASE_SECONDS, FAILOVERS, ROUNDS = 3.0, 5, 7
+RENEW_SECONDS = 0.25
+"""Seconds between two renewals: four times as often as agents do, so that the last one before a silence is known."""
+TARGET_SECONDS = LEASE_SECONDS + 0.5
+TARGET_PLAN, TARGET_PROGRAMMING = 1.1, 2.0
+
+
+def measure() -> Iterator[Row]:
+    """The rows that need no network namespace."""
+    say(f"{FAILOVERS} failovers of a gateway")
+    with Stage(zones=1, flags={"--gateway-nodes": "role=gateway"}) as stage:
+        seconds = list(_failovers(stage))
+    say(f"failovers: {min(seconds):.2f} to {max(seconds):.2f} s")
+    words = f"gateway's last renewal to ReplaceRoute, lease {LEASE_SECONDS:g} s"
+    yield Row(words, median(seconds), TARGET_SECONDS, "s")
+    say("plans with gateways and without")
+    yield Row(f"plan of {NODES:,} nodes by {TABLES} tables, with gateways / without", _plan_ratio(), TARGET_PLAN)
+
+
+def measure_programming(peers: int) -> Iterator[Row]:
+    """A gateway's kernel beside another node's, in the present namespace, which is a bare host's."""
+    say(f"{peers} peers into an empty kernel, {ROUNDS} times as a gateway and as another node")
+    took: dict[bool, list[Took]] = {False: [], True: []}
+    with Bench(peers) as bench, without_other_garbage():
+        for _ in range(ROUNDS):
+            for gateway, rounds in took.items():
+                bench.be_gateway(on=gateway)
+                bench.clear()
+                composing, putting = bench.by_agent()
+                rounds.append(composing + putting)
+    medians = {gateway: median(one.wall for one in rounds) for gateway, rounds in took.items()}
+    say(f"gateway {medians[True] * 1000:.0f} ms, other node {medians[False] * 1000:.0f} ms")
+    what = f"{peers:,} peers into an empty kernel, deciding included, gateway / other node"
+    yield Row(what, medians[True] / medians[False], TARGET_PROGRAMMING)
+
+
+def _failovers(stage: Stage) -> Iterator[float]:
+    """Two gateways fall silent by turns: seconds from the last renewal of one to ReplaceRoute."""
+    machines = dict(zip(("gw-a", "gw-b"), stage.aws.scene.launch(stage.vpc.zones[0], 2), strict=True))
+    for name, machine in machines.items():
+        stage.join(name, machine, more={"metadata": {"labels": {"role": "gateway"}}})
+        stage.kube.patch_status("nodes", name, {"conditions": [{"type": "Ready", "status": "True"}]})
+        about = {"name": GATEWAY_LEASE + name, "namespace": NAMESPACE, "labels": {LABEL: "true"}}
+        stage.kube.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": about, "spec": {}})
+    stage.start()
+    stage.leader()
+    stage.until(lambda: _renewed(stage, *machines) and bool(_holder(stage)), "an aggregate", RENEW_SECONDS)
+    for _ in range(FAILOVERS):
+        rest = time.monotonic() + 2 * LEASE_SECONDS
+        stage.until(lambda rest=rest: _renewed(stage, *machines) and time.monotonic() > rest, "rest", RENEW_SECONDS)  # type: ignore[misc] # as mypy can't infer
+        start, before = time.monotonic(), len(stage.asked("ReplaceRoute"))
+        others = [name for name, machine in machines.items() if machine.interface_id != _holder(stage)]
+        stage.until(
+            lambda others=others, before=before: _renewed(stage, *others) and len(stage.asked("ReplaceRoute")) > before,  # type: ignore[misc]
+            "a failover",
+            RENEW_SECONDS,
+        )
+        yield stage.asked("ReplaceRoute")[before] - start
+
+
+def _renewed(stage: Stage, *names: str) -> bool:
+    """Renew the Leases of these gateways."""
+    for name in names:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        stage.kube.patch("leases", GATEWAY_LEASE + name, {"spec": {"renewTime": now}}, NAMESPACE)
+    return True
+
+
+def _holder(stage: Stage) -> str:
+    """The ENI that the aggregate leads to; "" while there is none."""
+    routes = stage.aws.scene.routes(stage.vpc.zones[0].route_table_id)
+    return str(routes.get(POOL, {}).get("NetworkInterfaceId", ""))
+
+
+def _plan_ratio() -> float:
+    world = settled_world(NODES, TABLES, 50)
+    without = milliseconds(world.snapshot(), world.policy)
+    for zone in world.zones:
+        world.join(zone, f"gateway-{zone}", gateway="candidate")
+    world.policy = replace(world.policy, gateways=True)
+    world.settle()
+    return milliseconds(world.snapshot(), world.policy) / without
