@@ -65,7 +65,7 @@ def test_raw_netlink_leaves_and_lists_what_the_agent_does() -> None:
         assert listing.fdb == by_agent["fdb"]
         assert listing.neighbours == by_agent["neighbours"]
         assert listing.nexthops.keys() == by_agent["nexthops"].keys()
-        assert listing.routes == by_agent["routes"]
+        assert listing.routes == {key[:3]: to for key, to in by_agent["routes"].items()}  # of the main table
 
 
 def test_a_change_of_path_writes_one_nexthop_of_each_family() -> None:

@@ -164,12 +164,18 @@ def test_what_a_frozen_agent_loses_begins_with_the_drain_and_ends_with_the_thaw(
         published = time.monotonic()
         time.sleep(5)
         frozen.thaw_agent()
-        thawed = time.monotonic()
+        arrived = {flow: result.received for flow, result in traffic.snapshot().items()}
+        lab.wait(
+            lambda: all(result.received > arrived[flow] for flow, result in traffic.snapshot().items()),
+            "packets of each flow to arrive again",
+            10,
+        )
+        arrive = time.monotonic()
         settle(lab)
         lab.set_route_limit(ROOMY)
         settle(lab)
         results = traffic.stop()
-    bound = (thawed - published + 2) * 1000
+    bound = (arrive - published) * 1000
     for flow, result in results.items():
         if pods.isdisjoint((flow.source, flow.target)):
             assert result.lost == 0, f"{flow} has nothing to do with the frozen agent: {result}"

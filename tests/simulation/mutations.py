@@ -125,9 +125,10 @@ def delete_before_create() -> None:
 def ours_by_destination() -> None:
     """A route is ours by its destination alone, whatever its target."""
 
-    def split(table: RouteTable, node_sized: Any, _seen: Any, _selection: Any) -> tuple[Any, Any]:
+    def split(table: RouteTable, node_sized: Any, _seen: Any, _selection: Any, aggregates: Any) -> tuple[Any, ...]:
         ours = {to: route for to, route in table.routes.items() if isinstance(to, Cidr) and to in node_sized}
-        return ours, [to for to in table.routes if to not in ours]
+        present = {to: route for to, route in table.routes.items() if to in aggregates}
+        return ours, present, [to for to in table.routes if to not in ours and to not in present]
 
     put(tables, "_split", split)
 
