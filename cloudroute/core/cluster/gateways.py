@@ -50,25 +50,23 @@ def place(snapshot: Snapshot, policy: Policy, membership: Membership, uses: Mapp
         if route and route.target in by_interface
     }
     candidates = [member for member in concerned if _is_ready(member, snapshot)]
-    holders = _holders(snapshot, policy, tables, by_interface, candidates)
     released = [m.name for m in concerned if m.node.gateway == "none" and m.name not in holding]
-    drains = tuple(
-        [
-            drain(snapshot, policy, NOTHING_STOPPED, ("gateway", name), f"{name} to end as a gateway")
-            for name in released
-        ]
-    )
-    done = {name for name, timer in zip(released, drains, strict=True) if not timer.wait}
+    drains = [_drain(snapshot, policy, name) for name in released]
+    ended = {name for name, timer in zip(released, drains, strict=True) if not timer.wait}
     vacant = [id_ for id_, use in tables.items() if None in use.aggregates.values()] if not candidates else []
+    heard = snapshot.pulse.settled
     return Placement(
-        holders,
-        frozenset([member.name for member in concerned]) - done,
-        drains,
-        (Wait(snapshot.now + LISTEN_SECONDS, "a gateway to be heard"),)
-        if vacant and not snapshot.pulse.settled
-        else (),
-        tuple(map(_no_gateway, vacant)) if snapshot.pulse.settled else (),
+        _holders(snapshot, policy, tables, by_interface, candidates),
+        frozenset([member.name for member in concerned]) - ended,
+        tuple(drains),
+        (Wait(snapshot.now + LISTEN_SECONDS, "a gateway to be heard"),) if vacant and not heard else (),
+        tuple(map(_no_gateway, vacant)) if heard else (),
     )
+
+
+def _drain(snapshot: Snapshot, policy: Policy, name: str) -> Drain:
+    """Time for which a node forwards after its last aggregate went: packets may still be under way to it."""
+    return drain(snapshot, policy, NOTHING_STOPPED, ("gateway", name), f"{name} to end as a gateway")
 
 
 def _is_ready(member: Member, snapshot: Snapshot) -> bool:

@@ -29,6 +29,15 @@ class RouteChanges(NamedTuple):
     drains: tuple[Drain, ...]
 
 
+class _Aggregates(NamedTuple):
+    """Changes of one table's aggregates."""
+
+    redirected: list[ChangeRoute]
+    """They come first: a gateway's failure costs packets until then."""
+    created: list[ChangeRoute]
+    removed: list[ChangeRoute]
+
+
 def change_routes(
     snapshot: Snapshot, found: Comparison, agents: StoppedAgents, writes: Writes, ready: Sequence[Departure]
 ) -> RouteChanges:
@@ -50,9 +59,9 @@ def change_routes(
                 if not drains[-1].wait:
                     deletions.append(_delete(table_id, cidr, name))
         deletions += _of_departures(use, ready, writes)
-        redirected, created, removed = _aggregates(snapshot, found, use, deletions, ready)
-        nodes = _fill(found, use, deletions, created, writes)
-        steps += [*redirected, *deletions, *created, *removed, *nodes]
+        aggregates = _aggregates(snapshot, found, use, deletions, ready)
+        nodes = _fill(found, use, deletions, aggregates.created, writes)
+        steps += [*aggregates.redirected, *deletions, *aggregates.created, *aggregates.removed, *nodes]
     return RouteChanges(tuple(steps), tuple(drains))
 
 
@@ -70,16 +79,14 @@ def write_journals(snapshot: Snapshot, found: Comparison) -> list[WriteRouteTabl
 
 def _aggregates(
     snapshot: Snapshot, found: Comparison, use: TableUse, deletions: Sequence[ChangeRoute], ready: Sequence[Departure]
-) -> tuple[list[ChangeRoute], list[ChangeRoute], list[ChangeRoute]]:
-    """Redirect, create and delete aggregates: redirections first, since a gateway's failure costs packets until then.
+) -> _Aggregates:
+    """Redirect, create and delete aggregates.
 
     The journal comes before the route: after a crash in between, the route could not be told from others' routes. An
     aggregate that is not wanted any more goes once all those are there that take its place.
     """
     table_id, holders = use.table.id, found.placement.holders.get(use.table.id, {})
-    redirected: list[ChangeRoute] = []
-    created: list[ChangeRoute] = []
-    removed: list[ChangeRoute] = []
+    changes = _Aggregates([], [], [])
     complete = None not in use.aggregates.values()
     wanted = found.policy.aggregates
     leaving = {departure.record.spec.network_interface_id: departure.record.name for departure in ready}
@@ -90,13 +97,13 @@ def _aggregates(
             if holder and entries[to.family]:
                 before: tuple[Key, ...] = (("report", table_id),) if unwritten(snapshot, table_id, to) else ()
                 after = (*before, *entries[to.family].pop())
-                created.append(ChangeRoute("create", table_id, to, holder.interface_id, holder.name, after))
+                changes.created.append(ChangeRoute("create", table_id, to, holder.interface_id, holder.name, after))
         elif holder:
             if route.target != holder.interface_id:
-                redirected.append(ChangeRoute("replace", table_id, to, holder.interface_id, holder.name))
+                changes.redirected.append(ChangeRoute("replace", table_id, to, holder.interface_id, holder.name))
         elif route.target in leaving or not use.managed or (to not in wanted and use.covers_without(to)):
-            removed.append(_delete(table_id, to, leaving.get(route.target, "")))
-    return redirected, created, removed
+            changes.removed.append(_delete(table_id, to, leaving.get(route.target, "")))
+    return changes
 
 
 def _without_slot(found: Comparison, use: TableUse) -> list[tuple[Cidr, Member | None]]:
