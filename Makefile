@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
-check: lint ## Formatting, lint, types, import contracts, and the fast tests: below 15 s
+check: lint ## Formatting, lint, types, import contracts, and the fast tests: below 20 s
 	$(BIN)/pytest -n 2 tests/core tests/test_config*.py $$(grep -rl --include='*.py' '>>>' cloudroute)
 
 # Three workers for two cores: those of hosts wait half of the time.
