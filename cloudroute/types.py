@@ -375,6 +375,15 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def micro_time(seconds: float) -> str:
+    """Format seconds since the epoch as Kubernetes' MicroTime: RFC 3339 UTC with microseconds.
+
+    >>> micro_time(1_790_000_000.5)
+    '2026-09-21T14:13:20.500000Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def family_of(address: str) -> Family:
     """The family of a textual address.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from random import Random
 
 import structlog
@@ -20,7 +19,7 @@ from cloudroute.config.settings import JITTER
 from cloudroute.errors import ApiError, LeaseLost, LostRace
 from cloudroute.ports import Clock, Leases
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import LeaseRecord
+from cloudroute.types import LeaseRecord, micro_time
 
 log = structlog.get_logger()
 _chance = Random()
@@ -137,7 +136,7 @@ class Lease:
         self._valid_until = start + self._deadline
 
     def _time(self) -> str:
-        return datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return micro_time(self._clock.now())
 
     # --- the thread -------------------------------------------------------------------------
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from statistics import median
 
 from cloudroute.adapters.kube.gateways import LABEL
-from cloudroute.types import GATEWAY_LEASE
+from cloudroute.types import GATEWAY_LEASE, micro_time
 from tests.bench.beside_netlink import Bench, Took, without_other_garbage
 from tests.bench.plans import NODES, TABLES, milliseconds
 from tests.core.world import settled_world
@@ -79,8 +78,8 @@ def _failovers(stage: Stage) -> Iterator[float]:
 def _renewed(stage: Stage, *names: str) -> bool:
     """Renew the Leases of these gateways."""
     for name in names:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        stage.kube.patch("leases", GATEWAY_LEASE + name, {"spec": {"renewTime": now}}, NAMESPACE)
+        renewal = {"spec": {"renewTime": micro_time(time.time())}}
+        stage.kube.patch("leases", GATEWAY_LEASE + name, renewal, NAMESPACE)
     return True
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from cloudroute.adapters.kube import gateways
@@ -21,7 +20,7 @@ from cloudroute.dataplane import Host, packed
 from cloudroute.lab.kube.resources import Resource
 from cloudroute.ports import Clock
 from cloudroute.selector import Selector
-from cloudroute.types import LeaseRecord
+from cloudroute.types import LeaseRecord, micro_time
 from tests.controller.lab import POOL, Lab, settings_of
 from tests.controller.test_iam_documents import document
 
@@ -75,7 +74,7 @@ class DoctorLab(Lab):
 
     def lead(self, holder: str, seconds_ago: float = 0) -> None:
         """Somebody holds the controllers' Lease for ten minutes, and renewed it then."""
-        renewed = datetime.fromtimestamp(SystemClock().now() - seconds_ago, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        renewed = micro_time(SystemClock().now() - seconds_ago)
         leases = KubeLeases(self.cluster.transport, "cloudroute", "cloudroute", 5)
         old = leases.read()
         leases.write(LeaseRecord(holder, 600, renewed, renewed, 0, old.version if old else ""))

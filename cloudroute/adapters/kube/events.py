@@ -11,7 +11,6 @@ import socket
 import threading
 import uuid
 from collections import OrderedDict
-from datetime import UTC, datetime
 from typing import Any
 
 from cloudroute.adapters.kube.project import GROUP_VERSION
@@ -19,7 +18,7 @@ from cloudroute.adapters.kube.transport import Transport
 from cloudroute.core.words import one_line
 from cloudroute.errors import ApiError, LostRace
 from cloudroute.ports import Clock
-from cloudroute.types import Notice
+from cloudroute.types import Notice, micro_time
 
 PATH = "/apis/events.k8s.io/v1/namespaces/default/events"
 """The namespace of Events on cluster-scoped objects is default."""
@@ -91,7 +90,7 @@ class EventWriter:
                 self._queue.task_done()
 
     def _body(self, notice: Notice) -> dict[str, Any]:
-        now = datetime.fromtimestamp(self._clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = micro_time(self._clock.now())
         name = notice.name[:_LONGEST_NAME].rstrip(".-")
         return {
             "apiVersion": "events.k8s.io/v1",

@@ -6,7 +6,6 @@ NodeRoute of its node, with which Kubernetes removes it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.leases import leases_path
 from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
 from cloudroute.errors import LostRace
-from cloudroute.types import GATEWAY_LEASE, RENEW_SECONDS, GatewayLease, NodeRoute
+from cloudroute.types import GATEWAY_LEASE, RENEW_SECONDS, GatewayLease, NodeRoute, micro_time
 
 LABEL = "cloudroute.io/gateway"
 """Label of these Leases; its value is "true"."""
@@ -34,8 +33,7 @@ def gateway_lease(raw: project.Json) -> GatewayLease | None:
 def renew(transport: Transport, namespace: str, own: NodeRoute, now: float) -> None:
     """Renew the Lease of the node of `own`, or create it. `now`: seconds since the epoch. Raises ApiError."""
     name = GATEWAY_LEASE + own.name
-    time = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    spec = {"holderIdentity": own.name, "leaseDurationSeconds": DURATION_SECONDS, "renewTime": time}
+    spec = {"holderIdentity": own.name, "leaseDurationSeconds": DURATION_SECONDS, "renewTime": micro_time(now)}
     path, timeout = leases_path(namespace), RENEW_SECONDS
     try:
         body: dict[str, Any] = {"spec": spec}
