@@ -239,13 +239,22 @@ GATEWAY_LEASE = "gw-"
 """Prefix of the name of a gateway's Lease; the name of its node follows."""
 
 
+class Renewal(NamedTuple):
+    """A renewal of a gateway's Lease."""
+
+    owner: str
+    """Uid of the NodeRoute for which it was renewed: a machine that replaces another one under its name has its own."""
+    time: str
+    """renewTime as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayLease:
-    """The Lease of a gateway. `renewed_at` is its renewTime, as text."""
+    """The Lease of a gateway."""
 
     node: str
     version: str
-    renewed_at: str
+    renewal: Renewal
 
 
 RENEW_SECONDS = 1.0
@@ -253,9 +262,10 @@ RENEW_SECONDS = 1.0
 
 
 class Pulse(NamedTuple):
-    """The gateways that renew their Leases, by the names of their nodes."""
+    """The gateways that renew their Leases."""
 
-    fresh: frozenset[str] = frozenset()
+    fresh: Mapping[str, str] = {}
+    """By name of the node: uid of the NodeRoute for which the Lease was last renewed."""
     judged: bool = False
     """Whether the controller has listened for long enough to say that all other gateways are silent."""
     settled: bool = False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from statistics import median
 
-from cloudroute.adapters.kube.gateways import LABEL
-from cloudroute.types import GATEWAY_LEASE, micro_time
+from cloudroute.adapters.kube.agents import KubeAgents
+from cloudroute.adapters.kube.project import node_route
 from tests.bench.beside_netlink import Bench, Took, without_other_garbage
 from tests.bench.plans import NODES, TABLES, milliseconds
 from tests.core.world import settled_world
@@ -57,30 +58,37 @@ def _failovers(stage: Stage) -> Iterator[float]:
     for name, machine in machines.items():
         stage.join(name, machine, more={"metadata": {"labels": {"role": "gateway"}}})
         stage.kube.patch_status("nodes", name, {"conditions": [{"type": "Ready", "status": "True"}]})
-        about = {"name": GATEWAY_LEASE + name, "namespace": NAMESPACE, "labels": {LABEL: "true"}}
-        stage.kube.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": about, "spec": {}})
+    agents = {name: KubeAgents(str(stage.kubeconfig), name, NAMESPACE) for name in machines}
     stage.start()
     stage.leader()
-    stage.until(lambda: _renewed(stage, *machines) and bool(_holder(stage)), "an aggregate", RENEW_SECONDS)
-    for _ in range(FAILOVERS):
-        rest = time.monotonic() + 2 * LEASE_SECONDS
-        stage.until(lambda rest=rest: _renewed(stage, *machines) and time.monotonic() > rest, "rest", RENEW_SECONDS)  # type: ignore[misc] # as mypy can't infer
-        start, before = time.monotonic(), len(stage.asked("ReplaceRoute"))
+    stage.until(lambda: len(stage.kube.list("noderoutes")) == len(machines), "the NodeRoutes")
+
+    def until(wanted: Callable[[], bool], what: str, *names: str) -> None:
+        """Wait while these gateways renew their Leases."""
+
+        def so() -> bool:
+            for name in names:
+                agents[name].renew_gateway_lease(node_route(stage.kube.get("noderoutes", name)))
+            return wanted()
+
+        stage.until(so, what, RENEW_SECONDS)
+
+    until(lambda: bool(_holder(stage)), "an aggregate", *machines)
+    for number in range(1, FAILOVERS + 1):
+        rested = time.monotonic() + 2 * LEASE_SECONDS
+        until(partial(_past, rested), "rest", *machines)
+        start = time.monotonic()
         others = [name for name, machine in machines.items() if machine.interface_id != _holder(stage)]
-        stage.until(
-            lambda others=others, before=before: _renewed(stage, *others) and len(stage.asked("ReplaceRoute")) > before,  # type: ignore[misc]
-            "a failover",
-            RENEW_SECONDS,
-        )
-        yield stage.asked("ReplaceRoute")[before] - start
+        until(partial(_replaced, stage, number), "a failover", *others)
+        yield stage.asked("ReplaceRoute")[number - 1] - start
 
 
-def _renewed(stage: Stage, *names: str) -> bool:
-    """Renew the Leases of these gateways."""
-    for name in names:
-        renewal = {"spec": {"renewTime": micro_time(time.time())}}
-        stage.kube.patch("leases", GATEWAY_LEASE + name, renewal, NAMESPACE)
-    return True
+def _past(end: float) -> bool:
+    return time.monotonic() > end
+
+
+def _replaced(stage: Stage, times: int) -> bool:
+    return len(stage.asked("ReplaceRoute")) >= times
 
 
 def _holder(stage: Stage) -> str:

@@ -180,9 +180,10 @@ def test_a_silence_wakes_a_loop_that_rests(monkeypatch: pytest.MonkeyPatch, *, b
         stop = Event()
         thread = Thread(target=world.loop.run, args=(stop,), daemon=True)
         thread.start()
+        before = world.cluster.heartbeats.seen or {}
         for second in range(1, 5):
             world.clock.time += 1.0
-            seen = {gone: "first", other: str(second)}
+            seen = {gone: before[gone], other: before[other]._replace(time=str(second))}
             world.cluster.heartbeats = world.cluster.heartbeats.see(seen, world.clock.time)
         end = world.clock.time + 1.0
         eventually(lambda: passed(world, end) and holders(world) == [other, other], "the failover is done")

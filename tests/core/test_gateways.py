@@ -160,8 +160,18 @@ def test_a_holder_without_a_successor_stays() -> None:
 
 def test_nobody_is_replaced_while_heartbeats_are_not_judged() -> None:
     world = world_with("a", "b")
-    blind = replace(world.snapshot(), pulse=Pulse(frozenset({"gw-b1"})))
+    blind = replace(world.snapshot(), pulse=Pulse({"gw-b1": world.records["gw-b1"].uid}))
     assert decide(blind, GATEWAYS).plan.empty
+
+
+def test_the_word_of_a_predecessor_of_the_same_name_makes_no_gateway_ready() -> None:
+    """Its Lease was renewed for the NodeRoute of a machine that is gone; the new one's kernel may not forward yet."""
+    world = world_with("a", "b")
+    world.silent.add("gw-a0")
+    before = replace(world.snapshot(), pulse=Pulse({"gw-b1": "former"}, judged=True))
+    assert decide(before, GATEWAYS).plan.empty
+    world.settle()
+    assert holders(world) == ["gw-b1"] * 3
 
 
 def test_a_gateway_that_is_back_does_not_take_its_routes_back() -> None:

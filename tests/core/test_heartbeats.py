@@ -6,21 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudroute.core.cluster.heartbeats import Heartbeats
-from cloudroute.types import NO_PULSE, Pulse
+from cloudroute.types import NO_PULSE, Pulse, Renewal
 
 
 class Leases:
     """The gateways' Leases, as a controller hears of them."""
 
     def __init__(self, *names: str, seconds: float = 3) -> None:
-        self._times = dict.fromkeys(names, "0")
+        self._times = dict.fromkeys(names, Renewal("u", "0"))
         self._versions = itertools.count(1)
         self.heartbeats = Heartbeats(seconds).see(dict(self._times), 0.0)
 
     def renew(self, now: float, *names: str) -> None:
         """Some gateways renew their Leases."""
         for name in names:
-            self._times[name] = str(next(self._versions))
+            self._times[name] = Renewal("u", str(next(self._versions)))
         self.heartbeats = self.heartbeats.see(dict(self._times), now)
 
     def remove(self, now: float, name: str) -> None:
@@ -45,7 +45,7 @@ def test_a_gateway_whose_lease_does_not_change_for_its_duration_is_silent() -> N
     leases = Leases("a", "b")
     for second in range(8):
         leases.renew(second + 0.1, "a", *("b" for _ in range(second < 3)))
-    assert leases.heartbeats.judge(5.0).fresh == {"a", "b"}
+    assert leases.heartbeats.judge(5.0).fresh.keys() == {"a", "b"}
     assert leases.fresh(5.09) == "ab!"
     assert leases.fresh(5.1) == "a!"
 
@@ -80,7 +80,7 @@ def test_a_lease_that_is_deleted_is_silent_at_once() -> None:
 
 def test_nobody_is_judged_while_nobody_is_heard() -> None:
     assert Heartbeats(3).judge(100.0) == NO_PULSE
-    assert Leases("a").heartbeats.judge(100.0) == Pulse(frozenset(), judged=False, settled=True)
+    assert Leases("a").heartbeats.judge(100.0) == Pulse({}, judged=False, settled=True)
 
 
 def test_the_next_change_is_when_the_first_one_would_be_silent() -> None:
@@ -128,4 +128,4 @@ def test_one_that_renews_each_second_is_never_silent(history: list[tuple[str, fl
         leases.renew(now, name)
         last[name] = now
         heard = {name for name, at in last.items() if now - at < 3}
-        assert heard <= leases.heartbeats.judge(now).fresh
+        assert heard <= leases.heartbeats.judge(now).fresh.keys()

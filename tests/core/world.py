@@ -107,8 +107,9 @@ class World(Ec2Model):
 
     def pulse(self) -> Pulse:
         """Gateways renew their Leases once they were told, unless they are silent."""
-        told = {name for name, record in self.records.items() if record.spec.gateway}
-        return Pulse(frozenset(told - self.silent), judged=True, settled=True)
+        told = {name: record.uid for name, record in self.records.items() if record.spec.gateway}
+        fresh = {name: uid for name, uid in told.items() if name not in self.silent}
+        return Pulse(fresh, judged=True, settled=True)
 
     def copy(self) -> World:
         """Another world that is the same so far."""

@@ -21,7 +21,7 @@ from cloudroute.adapters.kube.transport import Transport
 from cloudroute.lab.kube.kubeconfig import write_kubeconfig
 from cloudroute.lab.kube.real import RealKubeApi
 from cloudroute.lab.kube.status import StatusError
-from cloudroute.types import GatewayLease
+from cloudroute.types import GatewayLease, Renewal
 from tests.accounts import GATEWAYS, may
 from tests.contract.conftest import Api
 from tests.contract.test_crds import ROUTE
@@ -169,7 +169,7 @@ def test_a_gateway_renews_its_lease(policed: RealKubeApi, tmp_path: Path) -> Non
         gateways.renew(Transport(str(config)), SPACE, own, now)
     found = policed.get("leases", "gw-node-1", SPACE)
     assert gateways.gateway_lease(found) == GatewayLease(
-        "node-1", found["metadata"]["resourceVersion"], "1970-01-01T00:00:02.500000Z"
+        "node-1", found["metadata"]["resourceVersion"], Renewal(own.uid, "1970-01-01T00:00:02.500000Z")
     )
     (owner,) = found["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("NodeRoute", own.uid)

@@ -87,12 +87,12 @@ class Stage:
             real = RealKubeApi()
             self._cleanup.callback(real.close)
             real.start()
-            self.kube, self._kubeconfig = real, real.kubeconfig()
+            self.kube, self.kubeconfig = real, real.kubeconfig()
         else:
             embedded = KubeApi()
             server = embedded.serve()
             self._cleanup.callback(server.close)
-            self.kube, self._kubeconfig = embedded, server.kubeconfig(self._folder / "kubeconfig")
+            self.kube, self.kubeconfig = embedded, server.kubeconfig(self._folder / "kubeconfig")
 
     def _answer(self, request: Request) -> Response:
         self._asked.setdefault(request.action, []).append(time.monotonic())
@@ -106,7 +106,7 @@ class Stage:
         flags = {
             "--cluster-name": "bench",
             "--cluster-cidr": POOL,
-            "--kubeconfig": str(self._kubeconfig),
+            "--kubeconfig": str(self.kubeconfig),
             "--listen": "127.0.0.1:0",
             "--log-format": "json",
             **self._flags,

@@ -16,7 +16,7 @@ from cloudroute.controller import Loop, NoLease
 from cloudroute.controller.loop import DEBOUNCE_SECONDS
 from cloudroute.selector import NOBODY, Selector
 from cloudroute.telemetry import ControllerTelemetry
-from cloudroute.types import GatewayRole
+from cloudroute.types import GatewayRole, Renewal
 from tests.clock import FakeClock
 from tests.controller.lab import settings_of
 from tests.scale.agents import Agents
@@ -119,7 +119,8 @@ class LightLab:
         for _ in range(seconds):
             self.pass_seconds(1)
             heartbeats = self.cluster.heartbeats
-            news = dict.fromkeys(names, str(self.clock.time))
+            routes = self.cluster.node_routes.items()
+            news = {name: Renewal(routes[name].uid, str(self.clock.time)) for name in names}
             self.cluster.heartbeats = heartbeats.see({**(heartbeats.seen or {}), **news}, self.clock.time)
             self.cluster.dirty = True  # also for a silence, of which the real loop's rest ends by itself
 

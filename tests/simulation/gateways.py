@@ -138,8 +138,6 @@ class Gateways:
         if action != "DeleteRoute":
             now_at = self.routes(table).get(to, (None, False))[0]
             ready = now_at is None or now_at.forgot > now - FORGOTTEN_SECONDS or forwards(now_at, parse(to))
-            # A known limitation: the Lease is that of the name, and its last renewal may be the predecessor's.
-            ready = ready or (now_at is not None and self._renewed.get(now_at.name, now) < now_at.launched)
             require(ready, 9, f"{to} in {table} leads to {now_at and now_at.name}, whose kernel does not forward")
         if was is None or action != "DeleteRoute":
             self._check(table)

@@ -288,7 +288,7 @@ def gateway_that_says_nothing() -> None:
     original = gateways._is_ready
 
     def is_ready(member: Member, snapshot: Snapshot) -> bool:
-        heard = snapshot.pulse._replace(fresh=snapshot.pulse.fresh | {member.name})
+        heard = snapshot.pulse._replace(fresh={member.name: member.record.uid if member.record else ""})
         return original(member, replace(snapshot, pulse=heard))
 
     put(gateways, "_is_ready", is_ready)

@@ -49,7 +49,7 @@ class SimNode:
         number = int(name[1:])
         self.labelled = number <= 2 or number % 2 == 1
         """Whether its Node has the label of gateways."""
-        self.forgot, self.launched = 0.0, sim.scheduler.now
+        self.forgot = 0.0
         """Time of the last reboot, after which the kernel has no entries."""
         self.silenced = sim.scheduler.now
         """Time at which the last reason ends for which this node may be replaced as a gateway."""

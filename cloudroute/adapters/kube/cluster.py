@@ -106,7 +106,7 @@ class KubeCluster:
         now = self.clock.monotonic()
         before, start = self.heartbeats.judge(now), self.heartbeats.start
         leases = self._gateway_leases.items().values()
-        self.heartbeats = self.heartbeats.see({lease.node: lease.renewed_at for lease in leases}, now)
+        self.heartbeats = self.heartbeats.see({lease.node: lease.renewal for lease in leases}, now)
         # After a pause a silence begins later than the loop expects, and the loop would sleep through it.
-        if self.heartbeats.start != start or not self.heartbeats.judge(now).fresh <= before.fresh:
+        if self.heartbeats.start != start or not self.heartbeats.judge(now).fresh.items() <= before.fresh.items():
             self._changed()

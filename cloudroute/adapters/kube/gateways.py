@@ -13,7 +13,7 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.kube.leases import leases_path
 from cloudroute.adapters.kube.transport import MERGE_PATCH, Transport
 from cloudroute.errors import LostRace
-from cloudroute.types import GATEWAY_LEASE, RENEW_SECONDS, GatewayLease, NodeRoute, micro_time
+from cloudroute.types import GATEWAY_LEASE, RENEW_SECONDS, GatewayLease, NodeRoute, Renewal, micro_time
 
 LABEL = "cloudroute.io/gateway"
 """Label of these Leases; its value is "true"."""
@@ -26,23 +26,25 @@ def gateway_lease(raw: project.Json) -> GatewayLease | None:
     about = project.meta(raw)
     if not about.name.startswith(GATEWAY_LEASE):
         return None
-    renewed_at = str((raw.get("spec") or {}).get("renewTime") or "")
-    return GatewayLease(about.name.removeprefix(GATEWAY_LEASE), str(about.version), renewed_at)
+    owner, *_ = (raw.get("metadata") or {}).get("ownerReferences") or [{}]
+    renewal = Renewal(str(owner.get("uid") or ""), str((raw.get("spec") or {}).get("renewTime") or ""))
+    return GatewayLease(about.name.removeprefix(GATEWAY_LEASE), str(about.version), renewal)
 
 
 def renew(transport: Transport, namespace: str, own: NodeRoute, now: float) -> None:
     """Renew the Lease of the node of `own`, or create it. `now`: seconds since the epoch. Raises ApiError."""
     name = GATEWAY_LEASE + own.name
     spec = {"holderIdentity": own.name, "leaseDurationSeconds": DURATION_SECONDS, "renewTime": micro_time(now)}
+    owner = {"apiVersion": project.GROUP_VERSION, "kind": "NodeRoute", "name": own.name, "uid": own.uid}
+    owned = {"ownerReferences": [owner]}
     path, timeout = leases_path(namespace), RENEW_SECONDS
     try:
-        body: dict[str, Any] = {"spec": spec}
+        body: dict[str, Any] = {"metadata": owned, "spec": spec}
         url = f"{path}/{quote(name, safe='')}"
         transport.request("PATCH", url, body=body, content_type=MERGE_PATCH, timeout=timeout)
     except LostRace as error:
         if error.code != "404":
             raise
-        owner = {"apiVersion": project.GROUP_VERSION, "kind": "NodeRoute", "name": own.name, "uid": own.uid}
-        about = {"name": name, "namespace": namespace, "labels": {LABEL: "true"}, "ownerReferences": [owner]}
+        about = {"name": name, "namespace": namespace, "labels": {LABEL: "true"}, **owned}
         body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": about, "spec": spec}
         transport.request("POST", path, body=body, timeout=timeout)

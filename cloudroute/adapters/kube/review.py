@@ -126,7 +126,8 @@ class Review(Transport):
     def renewals(self, namespace: str, now: float) -> Mapping[str, float]:
         """By name of a gateway: seconds from the last renewal of its Lease to `now`, seconds since the epoch."""
         leases = [one for one in self._list(leases_path(namespace), gateway_lease, f"{LABEL}=true") if one]
-        return {one.node: now - datetime.fromisoformat(one.renewed_at).timestamp() for one in leases if one.renewed_at}
+        times = {one.node: one.renewal.time for one in leases if one.renewal.time}
+        return {node: now - datetime.fromisoformat(time).timestamp() for node, time in times.items()}
 
     def daemon_sets(self) -> Sequence[Workload]:
         """All DaemonSets."""

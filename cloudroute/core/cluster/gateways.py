@@ -70,11 +70,15 @@ def _drain(snapshot: Snapshot, policy: Policy, name: str) -> Drain:
 
 
 def _is_ready(member: Member, snapshot: Snapshot) -> bool:
-    """Whether an aggregate may be given to a node: its agent was told, and has said that the kernel forwards."""
-    told = member.record is not None and member.record.spec.gateway
+    """Whether an aggregate may be given to a node: its agent was told, and has said that the kernel forwards.
+
+    The word of an agent counts for its own NodeRoute alone: before a machine of the same name it said nothing.
+    """
     fit = member.node.gateway == "candidate" and member.state is State.ROUTABLE
-    runs = fit and snapshot.instances[member.instance_id].state == "running"
-    return told and runs and member.name in snapshot.pulse.fresh
+    if not fit or member.record is None or not member.record.spec.gateway:
+        return False
+    runs = snapshot.instances[member.instance_id].state == "running"
+    return runs and snapshot.pulse.fresh.get(member.name) == member.record.uid
 
 
 def _keeps(holder: Member, route: Route, snapshot: Snapshot) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cloudroute.types import Pulse
+from cloudroute.types import Pulse, Renewal
 
 QUIET_SECONDS = 1.5
 """Seconds without any renewal after which time counts for nobody: gateways renew their Leases each second."""
@@ -21,8 +21,8 @@ class Heartbeats:
 
     seconds: float
     """Duration of a gateway's Lease."""
-    seen: Mapping[str, str] | None = field(default=None, hash=False)
-    """By node: renewTime as last seen. None before the first list, which does not tell how old its times are."""
+    seen: Mapping[str, Renewal] | None = field(default=None, hash=False)
+    """By node: the renewal last seen. None before the first list, which does not tell how old its times are."""
     heard: Mapping[str, float] = field(default_factory=dict, hash=False)
     """By node: time of the last renewal."""
     start: float = 0.0
@@ -30,23 +30,25 @@ class Heartbeats:
     last: float = 0.0
     """Time of the last renewal of any gateway, or of the first list."""
 
-    def see(self, renewed_at: Mapping[str, str], now: float) -> Heartbeats:
-        """Note the Leases as they are now: renewTime by node."""
+    def see(self, renewals: Mapping[str, Renewal], now: float) -> Heartbeats:
+        """Note the Leases as they are now: the last renewal by node."""
         if self.seen is None:
-            return replace(self, seen=renewed_at, start=now, last=now)
-        news = [name for name, text in renewed_at.items() if self.seen.get(name) != text]
-        heard = {name: at for name, at in self.heard.items() if name in renewed_at}
+            return replace(self, seen=renewals, start=now, last=now)
+        news = [name for name, renewal in renewals.items() if self.seen.get(name) != renewal]
+        heard = {name: at for name, at in self.heard.items() if name in renewals}
         if not news:
-            return replace(self, seen=renewed_at, heard=heard)
+            return replace(self, seen=renewals, heard=heard)
         pause = max(0.0, now - self.last - QUIET_SECONDS)
         heard = {name: at + pause for name, at in heard.items()} | dict.fromkeys(news, now)
-        return replace(self, seen=renewed_at, heard=heard, start=self.start + pause, last=now)
+        return replace(self, seen=renewals, heard=heard, start=self.start + pause, last=now)
 
     def judge(self, now: float) -> Pulse:
         """Say which gateways renew their Leases."""
+        if self.seen is None:
+            return Pulse()
         counted = min(now, self.last + QUIET_SECONDS)
-        fresh = frozenset([name for name, at in self.heard.items() if counted < at + self.seconds])
-        end = self.start + self.seconds if self.seen is not None else float("inf")
+        end = self.start + self.seconds
+        fresh = {name: self.seen[name].owner for name, at in self.heard.items() if counted < at + self.seconds}
         return Pulse(fresh, judged=counted >= end, settled=now >= end)
 
     def next_change(self, now: float) -> float:
