@@ -17,10 +17,10 @@ from cloudroute.core.cluster.model import (
     ChangeRoute,
     DisableSourceDestCheck,
     Key,
+    Plan,
     SetCondition,
     Snapshot,
     Step,
-    Wait,
 )
 from cloudroute.core.cluster.planner import conclude, decide, summary
 from cloudroute.core.cluster.staleness import safe_on_old_tables
@@ -125,8 +125,7 @@ class Reconciler:
         published = conclude(decision, tried)
         outcome += self._applier.run(published, stop, self._beat)
         self._held = self._applier.held((*decision.plan.steps, *published))
-        turn = self._turn(outcome, decision.plan.waits, postponed)
-        self._last = turn = turn._replace(urgent=bool(postponed) and self._fails_over(decision.plan.steps))
+        self._last = turn = self._turn(outcome, decision.plan, postponed)
         now = self._clock.monotonic()
         self._announcer.cycle(
             Cycle(
@@ -158,9 +157,9 @@ class Reconciler:
             for step in steps
         )
 
-    def _turn(self, outcome: Outcome, waits: Sequence[Wait], postponed: int) -> Turn:
-        """Sum up a cycle; `postponed` steps wait for the next read of the tables."""
-        now = self._clock.monotonic()
+    def _turn(self, outcome: Outcome, plan: Plan, postponed: int) -> Turn:
+        """Sum up a cycle; `postponed` steps of the plan wait for the next read of the tables."""
+        now, waits = self._clock.monotonic(), plan.waits
         done = bool(outcome.done)
         left = postponed + outcome.left
         times = [self._reader.cache.next_due, self._applier.next_due(), *(wait.until for wait in waits)]
@@ -176,6 +175,7 @@ class Reconciler:
             stuck=bool(left) and not hopeful,
             left=left,
             deferred=bool(outcome.deferred),
+            urgent=bool(postponed) and self._fails_over(plan.steps),
         )
 
     # --- cycles without a snapshot ----------------------------------------------------------

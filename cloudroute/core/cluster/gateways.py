@@ -8,7 +8,7 @@ that are ready: they renew their Leases, which says that their kernels forward. 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from cloudroute.core.cluster.draining import NOTHING_STOPPED, Drain, drain
@@ -27,6 +27,8 @@ class Placement(NamedTuple):
 
     holders: Mapping[str, Mapping[Cidr, Member]] = {}
     """By table and aggregate: the member that it shall lead to. Absent where it stays as it is."""
+    by_interface: Mapping[str, Member] = {}
+    """The members by ENI; {} where no table has or shall have an aggregate."""
     published: frozenset[str] = frozenset()
     """Names of the members whose NodeRoutes say that they are gateways."""
     drains: tuple[Drain, ...] = ()
@@ -57,6 +59,7 @@ def place(snapshot: Snapshot, policy: Policy, membership: Membership, uses: Mapp
     heard = snapshot.pulse.settled
     return Placement(
         _holders(snapshot, policy, tables, by_interface, candidates),
+        by_interface,
         frozenset([member.name for member in concerned]) - ended,
         tuple(drains),
         (Wait(snapshot.now + LISTEN_SECONDS, "a gateway to be heard"),) if vacant and not heard else (),
@@ -88,6 +91,11 @@ def _keeps(holder: Member, route: Route, snapshot: Snapshot) -> bool:
     return lives and holder.node.gateway == "candidate"
 
 
+def goes(use: TableUse, destination: Cidr, wanted: Collection[Cidr]) -> bool:
+    """Whether an aggregate is to be deleted: it is not `wanted`, and all that take its place are there."""
+    return not use.managed or (destination not in wanted and use.covers_without(destination))
+
+
 def _takes(gateway: Member, destination: Cidr) -> bool:
     """Whether the ENI of a gateway takes packets of that family: IPv4 takes an IPv4 address."""
     return any(cidr.family == destination.family for cidr in gateway.routed)
@@ -109,8 +117,8 @@ def _holders(
         room = {family: use.room_for_aggregates(family) for family in use.families}
         for destination, route in use.aggregates.items():
             holder = by_interface.get(route.target) if route else None
-            if not use.managed or (destination not in wanted and use.covers_without(destination)):
-                continue  # it goes
+            if goes(use, destination, wanted):
+                continue
             if route and holder and _keeps(holder, route, snapshot) and _takes(holder, destination):
                 holders[table_id][destination] = holder
                 load[holder.name] += 1
@@ -129,27 +137,25 @@ def _holders(
 
 
 def journals(
-    snapshot: Snapshot,
-    membership: Membership,
-    uses: Mapping[str, TableUse],
-    holders: Mapping[str, Mapping[Cidr, Member]],
+    snapshot: Snapshot, placement: Placement, uses: Mapping[str, TableUse]
 ) -> dict[str, tuple[Aggregate, ...]]:
     """The aggregates of each table that has any, as its RouteTable object shall have them, by destination.
 
     Each names the node that its route leads to; the node that it shall lead to before there is one; or, where the route
     leads to a node that has left, the last that was known.
     """
-    tables = {table_id: use for table_id, use in uses.items() if use.aggregates}
-    names = {member.interface_id: member.name for member in membership.members} if tables else {}
     result = {}
-    for table_id, use in tables.items():
-        last, planned = dict(journal_of(snapshot, table_id)), holders.get(table_id, {})
-        nodes = {
-            to: names.get(route.target, last.get(to, "")) if route else planned[to].name
-            for to, route in use.aggregates.items()
-            if route or to in planned
-        }
-        result[table_id] = tuple(sorted(Aggregate(to, name) for to, name in nodes.items() if name))
+    for table_id, use in uses.items():
+        last, planned = dict(journal_of(snapshot, table_id)), placement.holders.get(table_id, {})
+        names = {}
+        for to, route in use.aggregates.items():
+            if route:
+                member, otherwise = placement.by_interface.get(route.target), last.get(to, "")
+            else:
+                member, otherwise = planned.get(to), ""
+            names[to] = member.name if member else otherwise
+        if names:
+            result[table_id] = tuple(sorted(Aggregate(to, name) for to, name in names.items() if name))
     return result
 
 

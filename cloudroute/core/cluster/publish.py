@@ -70,8 +70,7 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
 
 
 def _reports(snapshot: Snapshot, found: Comparison) -> list[Step]:
-    entries = journals(snapshot, found.membership, found.uses, found.placement.holders)
-    wanted = reports(snapshot, found.uses, entries)
+    wanted = reports(snapshot, found.uses, journals(snapshot, found.placement, found.uses))
     steps: list[Step] = [
         WriteRouteTableObject(snapshot.route_table_objects.get(table_id), report)
         for table_id, report in wanted.items()

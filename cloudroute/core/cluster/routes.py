@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cloudroute.core.cluster.diff import Comparison
 from cloudroute.core.cluster.draining import Drain, StoppedAgents, drain, journal
-from cloudroute.core.cluster.gateways import journals, unwritten
+from cloudroute.core.cluster.gateways import goes, journals, unwritten
 from cloudroute.core.cluster.members import Departure, Member
 from cloudroute.core.cluster.model import ChangeRoute, Key, Snapshot, WriteNodeRoute, WriteRouteTableObject
 from cloudroute.core.cluster.states import SHOWN, State
@@ -73,7 +73,7 @@ def write_journals(snapshot: Snapshot, found: Comparison) -> list[WriteRouteTabl
         for table_id, use in found.uses.items()
         if any(use.aggregates[to] is None and unwritten(snapshot, table_id, to) for to in planned.get(table_id, ()))
     }
-    wanted = reports(snapshot, due, journals(snapshot, found.membership, due, planned))
+    wanted = reports(snapshot, due, journals(snapshot, found.placement, due))
     return [WriteRouteTableObject(snapshot.route_table_objects.get(id_), report) for id_, report in wanted.items()]
 
 
@@ -101,7 +101,7 @@ def _aggregates(
         elif holder:
             if route.target != holder.interface_id:
                 changes.redirected.append(ChangeRoute("replace", table_id, to, holder.interface_id, holder.name))
-        elif route.target in leaving or not use.managed or (to not in wanted and use.covers_without(to)):
+        elif route.target in leaving or goes(use, to, wanted):
             changes.removed.append(_delete(table_id, to, leaving.get(route.target, "")))
     return changes
 

@@ -68,7 +68,7 @@ def publish_members(snapshot: Snapshot, found: Comparison) -> Publication:
                 native, subnet = _published(spec, native, subnet)
         old = record if record and record.name == member.name else None
         gateway = member.name in found.placement.published
-        if old is None or old.spec.gateway != gateway or not _is_published(old.spec, member, native, subnet):
+        if old is None or not _is_published(old.spec, member, native, subnet, gateway=gateway):
             wanted = _spec(member, native, subnet, gateway=gateway)
             writes[member.name] = WriteNodeRoute(member.name, old, wanted, before.get(member.name, ()))
             notices.append(withdrawn(member, record, wanted, found.uses) if record else None)
@@ -120,11 +120,12 @@ def _spec(member: Member, native: tuple[str, ...], subnet: str, *, gateway: bool
     )  # fmt: skip
 
 
-def _is_published(old: NodeRouteSpec, member: Member, native: Sequence[str], subnet: str) -> bool:
+def _is_published(old: NodeRouteSpec, member: Member, native: Sequence[str], subnet: str, *, gateway: bool) -> bool:
     """Whether the NodeRoute, which has the member's instance and CIDRs, has these paths and all else of the member."""
     return (
         old.native_in == native
         and old.subnet_id == subnet
+        and old.gateway == gateway
         and old.network_interface_id == member.interface_id
         and old.route_table_id == member.table_id
         and old.node_ips == member.node.node_ips

@@ -265,6 +265,7 @@ def reports(
 
 def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tuple[str, Family]]) -> list[Notice]:
     """Notices for people about the tables: one for each table and reason, with the families joined."""
+    aggregates = policy.aggregates
     result = []
     for table_id, use in uses.items():
         said: dict[str, list[str]] = {}
@@ -272,12 +273,12 @@ def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tup
         def say(reason: str, message: str, said: dict[str, list[str]] = said) -> None:
             said.setdefault(reason, []).append(message)
 
-        if taken := [str(cidr) for cidr in use.foreign if cidr in policy.aggregates]:
+        if taken := [str(cidr) for cidr in use.foreign if cidr in aggregates]:
             say("GatewayRouteTaken", f"{', '.join(taken)}: routed by somebody else, so not by a gateway; left alone")
         inside = sorted(
             cidr
             for cidr in use.foreign
-            if cidr not in policy.aggregates and any(pool.covers(cidr) and pool != cidr for pool in policy.pools)
+            if cidr not in aggregates and any(pool.covers(cidr) and pool != cidr for pool in policy.pools)
         )
         if inside:
             names = ", ".join(map(str, inside[:5])) + (f" and {len(inside) - 5} more" if len(inside) > 5 else "")
