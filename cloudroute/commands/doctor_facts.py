@@ -46,7 +46,6 @@ from cloudroute.core.explain.doctor.networks import agent_flag
 from cloudroute.dataplane import written
 from cloudroute.errors import CloudrouteError, Forbidden
 from cloudroute.ports import Clock
-from cloudroute.selector import NOBODY
 from cloudroute.types import Cidr
 from cloudroute.wiring import LEASE, ReadOnly
 
@@ -164,7 +163,7 @@ def _read_kubernetes(
     finally:
         cluster.stop()
     nodes = _try_read(lambda: review.nodes(settings.node_selector, settings.gateway_nodes))
-    namespace, gateways = settings.namespace, settings.gateway_nodes is not NOBODY
+    namespace, gateways = settings.namespace, settings.has_gateways
     account, refused = _refused_to_controller(review, namespace, permissions(namespace, gateways=gateways))
     now = clock.now() + (ahead or 0.0)
     return KubernetesFacts(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from cloudroute.config.settings import JITTER, MARGIN_SECONDS, AgentSettings, ControllerSettings, SharedSettings
-from cloudroute.selector import NOBODY
 from cloudroute.types import LEAST_IPV6_MTU, NEVER_ROUTED, Cidr
 
 Said: TypeAlias = Callable[[str, int], str]
@@ -52,7 +51,7 @@ def _pools_hold_a_node(settings: SharedSettings, said: Said) -> Iterator[str]:
 
 
 def _pools_can_be_split(settings: ControllerSettings, said: Said) -> Iterator[str]:
-    if settings.gateway_nodes is NOBODY:
+    if not settings.has_gateways:
         return
     for index, pool in enumerate(settings.cluster_cidr):
         nodes = 1 << max(0, settings.node_mask(pool.family) - pool.length)

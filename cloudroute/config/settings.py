@@ -277,6 +277,11 @@ class ControllerSettings(SharedSettings):
         bare="true",
     )
 
+    @property
+    def has_gateways(self) -> bool:
+        """Whether --gateway-nodes may select any node."""
+        return self.gateway_nodes != NOBODY
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings(SharedSettings):

@@ -11,7 +11,6 @@ from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.outside import outside_pools
 from cloudroute.errors import UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Kube
-from cloudroute.selector import NOBODY
 from cloudroute.telemetry import ChangeLog
 from cloudroute.types import Node, NodeRoute
 
@@ -31,7 +30,7 @@ def policy_of(settings: ControllerSettings, *, leave: bool = False) -> Policy:
         overlay=settings.overlay,
         settle_seconds=settings.settle_seconds,
         drain_seconds=settings.drain_seconds,
-        gateways=settings.gateway_nodes is not NOBODY,
+        gateways=settings.has_gateways,
         gateway_routes=settings.gateway_routes,
         leave=leave,
     )

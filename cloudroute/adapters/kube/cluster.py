@@ -63,7 +63,7 @@ class KubeCluster:
             Reflector(self.transport, NODE_ROUTES, project.node_route, self.node_routes, *rest),
             Reflector(self.transport, ROUTE_TABLES, project.route_table_object, self.route_table_objects, *rest),
         )
-        if gateways.selector is not NOBODY:
+        if gateways.selector != NOBODY:
             path = leases_path(gateways.namespace)
             reflectors += (
                 Reflector(self.transport, path, gateway_lease, self._gateway_leases, *rest, labels=f"{LABEL}=true"),
