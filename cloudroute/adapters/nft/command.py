@@ -49,9 +49,7 @@ class Command:
     def transaction(self, commands: Sequence[Json]) -> None:
         """Apply all commands or none. Raises KernelError."""
         data = json.dumps({"nftables": commands}, separators=(",", ":")).encode()
-        code, _, complaint = self._run(("-f", "-"), data)
-        if code:
-            raise KernelError(_words(complaint, code))
+        self._succeed(("-f", "-"), data)
 
     def listing(self) -> bytes | None:
         """Our table as JSON, None where it does not exist. Raises KernelError.
@@ -67,7 +65,11 @@ class Command:
 
     def counters(self) -> bytes:
         """The named counters of our table as JSON. Raises KernelError, also where there is no table."""
-        code, output, complaint = self._run(("list", "counters", "table", "inet", TABLE))
+        return self._succeed(("list", "counters", "table", "inet", TABLE))
+
+    def _succeed(self, arguments: Sequence[str], data: bytes = b"") -> bytes:
+        """Run nft and return its stdout. Raises KernelError unless it ends with 0."""
+        code, output, complaint = self._run(arguments, data)
         if code:
             raise KernelError(_words(complaint, code))
         return output
