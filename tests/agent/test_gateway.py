@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -295,9 +296,9 @@ def test_a_loop_that_hangs_between_turns_is_taken_for_no_gateway(settled: Node) 
 def test_a_loop_that_hangs_in_a_turn_is_taken_for_no_gateway(settled: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     read, during = settled.kernel.tables["routes"].read, []
 
-    def hang(wanted: object) -> object:
+    def hang(wanted: Collection[RouteKey]) -> dict[RouteKey, Any]:
         during.append(renewals(settled, 10 * LATE_SECONDS))
-        return read(wanted)  # type: ignore[arg-type]
+        return read(wanted)
 
     monkeypatch.setattr(settled.kernel.tables["routes"], "read", hang)
     settled.kernel.told({"routes"})
@@ -339,10 +340,10 @@ def test_a_gateway_without_pools_says_so_and_is_ready() -> None:
 # --- the process -------------------------------------------------------------------------------------
 
 
-def process(**settings: bool) -> tuple[Agent, MemoryAgents]:
+def process(**settings: Any) -> tuple[Agent, MemoryAgents]:
     agents = MemoryAgents()
     agents.node_routes.objects = {route.name: route for route in (OWN, *PEERS)}
-    chosen = AgentSettings(node_name="n1", cluster_cidr=POOLS, **settings)  # type: ignore[arg-type]
+    chosen = AgentSettings(node_name="n1", cluster_cidr=POOLS, **settings)
     return Agent(chosen, agents, MemoryKernel(), SystemClock(), AgentTelemetry()), agents
 
 

@@ -97,6 +97,7 @@ def _check_gateways(world: World, managed: Collection[str]) -> None:
     holders = set()
     live = {n for n in world.records if world.nodes[n].gateway == "candidate" and n not in world.silent}
     live = {n for n in live if running(world, world.spec(n)) and not world.checked(world.spec(n).network_interface_id)}
+    families = {n: {cidr.family for cidr in world.routable(world.spec(n))} for n in live}
     for table in world.tables.values():
         ours = {to: route for to, route in table.routes.items() if (table.id, to) not in world.foreigners}
         aggregates = {to: nodes.get(route.target, "") for to, route in ours.items() if _is_aggregate(world, to)}
@@ -106,7 +107,7 @@ def _check_gateways(world: World, managed: Collection[str]) -> None:
         holders |= set(aggregates.values())
         for to, name in aggregates.items():
             assert table.id in managed
-            able = {n for n in live if any(c.family == to.family for c in world.routable(world.spec(n)))}  # type: ignore[union-attr]
+            able = {n for n in live if isinstance(to, Cidr) and to.family in families[n]}
             assert name in able or not able or to not in world.policy.aggregates, f"{table.id} {to}: {name}, not {able}"
     for name, record in world.records.items():
         selected = world.nodes[name].gateway != "none"

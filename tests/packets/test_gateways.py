@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from cloudroute.lab.hosts.host import LabHost
+from cloudroute.lab.hosts.host import LabHost, Vm
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Result, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
+from tests.packets.gateways import FLAGS, LEASE_SECONDS, gateway_of, holders
 from tests.packets.world import (
     OWN_ENTRIES,
     POD_MTU,
@@ -24,12 +25,6 @@ from tests.packets.world import (
     specs,
 )
 
-LEASE_SECONDS = 3.0
-FLAGS = {
-    "--gateway-nodes": "role=gateway",
-    "--gateway-lease-seconds": f"{LEASE_SECONDS:g}",
-    "--resync-seconds": "300",  # so that nobody repairs what a test breaks
-}
 INVALID_DROPPED = (
     "add table inet kube-proxy; add chain inet kube-proxy forward { type filter hook forward priority 0; }; "
     "add rule inet kube-proxy forward ct state invalid drop"
@@ -57,21 +52,6 @@ def lab() -> Iterator[HostLab]:
         yield lab
 
 
-def holders(lab: HostLab) -> list[str]:
-    """Nodes that the aggregates of all tables and families lead to, "" for none."""
-    names = {spec.network_interface_id: name for name, spec in specs(lab).items()}
-    return [
-        names.get(str(lab.aws.scene.routes(zone.route_table_id).get(pool, {}).get("NetworkInterfaceId")), "")
-        for zone in lab.vpc.zones
-        for pool in lab.pools
-    ]
-
-
-def gateway_of(lab: HostLab, zone: int) -> LabHost:
-    """The gateway of a zone's table, IPv4."""
-    return lab.hosts[holders(lab)[zone * len(lab.pools)]]
-
-
 def overlay_host(lab: HostLab, zone: int) -> LabHost:
     """A node of another zone that a zone's table has no route of its own to, and that is no gateway."""
     table = lab.vpc.zones[zone].route_table_id
@@ -83,7 +63,18 @@ def overlay_host(lab: HostLab, zone: int) -> LabHost:
     )
 
 
-def counted(lab: HostLab, flow: Flow, act: Callable[[], Any], seconds: float) -> Result:
+def flow_through(lab: HostLab, zone: int) -> Flow:
+    """From the VPC host of a zone to a pod that only the gateway of the zone's table leads to."""
+    pod = first_pod(overlay_host(lab, zone))
+    return Flow(vm_of(lab, zone).namespace.name, pod.namespace.name, pod.addresses[0])
+
+
+def vm_of(lab: HostLab, zone: int) -> Vm:
+    """The VPC host of a zone that is no node."""
+    return next(vm for vm in lab.vms.values() if vm.zone == zone)
+
+
+def counted(flow: Flow, act: Callable[[], Any], seconds: float) -> Result:
     """A packet per millisecond while something happens, and for so long after it."""
     with Traffic([flow], 1) as traffic:
         time.sleep(0.3)
@@ -132,7 +123,7 @@ def test_pods_are_answered_by_hosts_of_the_vpc(lab: HostLab, family: int) -> Non
 def test_pods_keep_their_address_where_agents_are_told_so(lab: HostLab) -> None:
     """With --gateway-keeps-source; the answers come back by the gateway."""
     host = overlay_host(lab, 0)
-    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
+    vm = vm_of(lab, 0)
     pod = first_pod(host)
 
     def seen() -> str:
@@ -152,7 +143,7 @@ def test_a_packet_passes_one_gateway_once_also_where_a_native_route_is_missing(l
     table = lab.vpc.zones[0].route_table_id
     gateway, found = gateway_of(lab, 0), specs(lab)
     target = next(h for n, h in lab.hosts.items() if table in found[n].native_in and h is not gateway)
-    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
+    vm = vm_of(lab, 0)
     # By the gateway's NIC come the question, and for its own pod the answer.
     passes = {vm.namespace: 1, first_pod(gateway).namespace: 2}
     with Echo([first_pod(target).namespace.name]), removed(lab, table, target):
@@ -203,15 +194,13 @@ def test_a_native_route_that_is_deleted_by_hand_loses_nothing(lab: HostLab, *, s
 def test_a_planned_change_of_the_gateway_loses_nothing(lab: HostLab) -> None:
     """The gateway is cordoned: another one takes its routes over, and it still forwards what is under way."""
     before = gateway_of(lab, 0)
-    target = overlay_host(lab, 0)
-    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
-    flow = Flow(vm.namespace.name, first_pod(target).namespace.name, first_pod(target).addresses[0])
+    flow = flow_through(lab, 0)
 
     def cordon() -> None:
         lab.kube.patch("nodes", before.name, {"spec": {"unschedulable": True}})
         lab.wait(lambda: before.name not in holders(lab), "another gateway")
 
-    result = counted(lab, flow, cordon, 1.0)
+    result = counted(flow, cordon, 1.0)
     check_no_loss({flow: result})
     lab.kube.patch("nodes", before.name, {"spec": {"unschedulable": None}})
 
@@ -219,24 +208,20 @@ def test_a_planned_change_of_the_gateway_loses_nothing(lab: HostLab) -> None:
 def test_an_agent_of_a_gateway_that_is_killed_and_started_again_loses_nothing(lab: HostLab) -> None:
     """Its silence moves the aggregates; its kernel forwards as before."""
     gateway = gateway_of(lab, 1)
-    target = overlay_host(lab, 1)
-    vm = next(vm for vm in lab.vms.values() if vm.zone == 1)
-    flow = Flow(vm.namespace.name, first_pod(target).namespace.name, first_pod(target).addresses[0])
+    flow = flow_through(lab, 1)
 
     def kill() -> None:
         gateway.kill_agent()
         time.sleep(1.0)
         gateway.start_agent()
 
-    result = counted(lab, flow, kill, LEASE_SECONDS + 2)
+    result = counted(flow, kill, LEASE_SECONDS + 2)
     check_no_loss({flow: result})
 
 
 def test_an_upgrade_of_agents_and_controllers_loses_nothing(lab: HostLab) -> None:
     """One agent after the other ends on a signal and starts again, as in a rolling update; then the controllers."""
-    target = overlay_host(lab, 0)
-    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
-    flow = Flow(vm.namespace.name, first_pod(target).namespace.name, first_pod(target).addresses[0])
+    flow = flow_through(lab, 0)
 
     def upgrade() -> None:
         for host in lab.hosts.values():
@@ -244,7 +229,7 @@ def test_an_upgrade_of_agents_and_controllers_loses_nothing(lab: HostLab) -> Non
             host.start_agent()
         lab.controllers.roll()
 
-    result = counted(lab, flow, upgrade, LEASE_SECONDS + 2)
+    result = counted(flow, upgrade, LEASE_SECONDS + 2)
     check_no_loss({flow: result})
 
 
@@ -255,11 +240,10 @@ def test_a_gateway_that_dies_is_replaced_within_its_lease_and_a_second(lab: Host
     held = holders(lab).count(gateway.name)
     found = specs(lab)
     others = [h for h in lab.hosts.values() if h is not gateway]
-    target = overlay_host(lab, 0)
-    vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
-    through = Flow(vm.namespace.name, first_pod(target).namespace.name, first_pod(target).addresses[0])
-    a, b = (h for h in others if not found[h.name].gateway and h is not target and h.zone == 1)
-    beside = Flow(first_pod(a).namespace.name, first_pod(b).namespace.name, first_pod(b).addresses[0])
+    through = flow_through(lab, 0)
+    plain = [first_pod(h) for h in others if not found[h.name].gateway and h.zone == 1]
+    a, b = (pod for pod in plain if pod.namespace.name != through.target)
+    beside = Flow(a.namespace.name, b.namespace.name, b.addresses[0])
     lab.aws.reset_calls()
     with Traffic([through, beside], 1) as traffic:
         time.sleep(0.5)

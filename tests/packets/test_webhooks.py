@@ -17,7 +17,7 @@ from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.kube import StatusError
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
-from tests.packets.test_gateways import FLAGS, gateway_of, holders
+from tests.packets.gateways import FLAGS, gateway_of, holders
 from tests.packets.webhook import GROUP, PORT, certificate
 from tests.packets.world import OWN_ENTRIES, first_pod, new_lab, settle, specs
 from tests.required import lacking

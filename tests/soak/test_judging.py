@@ -122,7 +122,7 @@ def test_a_loss_in_calm_is_told_as_that() -> None:
 def test_packets_that_come_late_are_not_lost() -> None:
     exchange = Exchange()
     flow = Flow("a", "b", "100.64.1.2")
-    stream = Stream(None, {flow: ("node-1", "node-2")}, {flow: frozenset()}, looked=10.0)  # type: ignore[arg-type]
+    stream = Stream(None, {flow: ("node-1", "node-2")}, {flow: frozenset()}, looked=10.0)  # type: ignore[arg-type] # no traffic runs
     for lost in (0, 5, 7, 1):
         exchange.count(stream, {flow: Result(sent=100, lost=lost)}, {}, 0.5)
     assert sum(one.packets for one in exchange.losses) == 1
@@ -132,7 +132,7 @@ def test_packets_that_come_late_are_not_lost() -> None:
 def test_flows_of_a_host_that_dies_are_counted_apart() -> None:
     exchange = Exchange()
     flows = {Flow("a", "b", "100.64.1.2"): ("node-1", "node-2"), Flow("a", "c", "100.64.2.2"): ("node-1", "node-3")}
-    stream = Stream(None, flows, dict.fromkeys(flows, frozenset()), looked=10.0)  # type: ignore[arg-type]
+    stream = Stream(None, flows, dict.fromkeys(flows, frozenset()), looked=10.0)  # type: ignore[arg-type] # no traffic runs
     exchange.doom("node-3")
     exchange.count(stream, dict.fromkeys(flows, Result(sent=100, lost=40)), {}, 0.5)
     assert [(one.ends, one.packets) for one in exchange.losses] == [(("node-1", "node-2"), 40)]
