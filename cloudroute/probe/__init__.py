@@ -9,6 +9,6 @@
      ├── own      self: addresses, MTUs, gateways and resolv.conf of this pod
      └── state    state: the tables of this node's kernel, by cloudroute.adapters
 
-`sockets` connects, `failure` maps errors to the codes of answers. All but `state` use the standard library alone, and
-`ask` imports the module of a kind when it is first asked: a pod starts fast and needs 32 MB.
+`sockets` connects, `failure` maps errors to the codes of answers. All but `state` and `count` use the standard library
+alone, and `ask` imports the module of a kind when it is first asked: a pod starts fast and needs 32 MB.
 """

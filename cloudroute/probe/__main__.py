@@ -1,9 +1,12 @@
-"""`python3 -m cloudroute.probe serve|ask`."""
+"""`python3 -m cloudroute.probe serve|ask|count|webhook`."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
+
+_PROGRAMS = ("ask", "count", "webhook")
 
 
 def main(words: Sequence[str]) -> int:
@@ -12,11 +15,12 @@ def main(words: Sequence[str]) -> int:
         from cloudroute.probe import serve
 
         return serve.main(words[1:])
-    if words == ["ask"]:
-        from cloudroute.probe import ask
-
-        return ask.main()
-    sys.stderr.write("usage: python3 -m cloudroute.probe serve [--port PORT] [--until-eof] | ask\n")
+    if len(words) == 1 and words[0] in _PROGRAMS:
+        program = importlib.import_module(f"cloudroute.probe.{words[0]}")
+        return int(program.main())
+    sys.stderr.write(
+        f"usage: python3 -m cloudroute.probe serve [--port PORT] [--until-eof] | {' | '.join(_PROGRAMS)}\n"
+    )
     return 2
 
 

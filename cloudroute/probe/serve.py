@@ -3,11 +3,12 @@
 An answer is as long as its question, so that a full-size packet is tried both ways, and tells what arrived:
 
     UDP   question   id (8 bytes), zero bytes
-          answer     the id, {"seen": "10.1.2.3", "ttl": 62, "who": HOSTNAME}, zero bytes
+          answer     the id, {"seen": "10.1.2.3", "ttl": 62, "who": HOSTNAME, "dropped": 0}, zero bytes
     TCP   question   its length (4 bytes), zero bytes
           answer     {"seen": "10.1.2.3", "who": HOSTNAME}, zero bytes; then the connection ends
 
-`seen` is the source address, which shows NAT; `ttl` the TTL or hop limit of the question, which shows hops. UDP is
+`seen` is the source address, which shows NAT; `ttl` the TTL or hop limit of the question, which shows hops; `dropped`
+the number of packets so far that arrived and were dropped, because this program was too slow for its socket. UDP is
 answered from the address that was asked, with "don't fragment" set. One TCP connection carries one question; one that
 closes without a question (a kubelet's probe) is ignored.
 
@@ -43,6 +44,10 @@ The kernel refuses packets larger than the device's MTU (EMSGSIZE). With IP_PMTU
 larger than a path MTU in its cache, for ten minutes, and nothing would test the path again (Linux,
 net/ipv4/ip_output.c, ip_setup_cork; net/ipv6/ip6_output.c, ip6_setup_cork).
 """
+OVERFLOW = 40
+"""SO_RXQ_OVFL of asm-generic/socket.h: received packets tell how many were dropped before them."""
+BUFFER_BYTES = 4 << 20
+"""Wanted for received packets; the kernel gives at most net.core.rmem_max, by default some 250 packets."""
 MOST_CONNECTIONS = 64
 _NAME_BYTES = 63
 _READ_BYTES = 65536
@@ -67,10 +72,12 @@ OPTIONS = {
 
 
 def packet_socket(family: socket.AddressFamily) -> socket.socket:
-    """A UDP socket whose packets may not be fragmented, and which tells the TTL of those received."""
+    """A UDP socket whose packets may not be fragmented; it tells the TTL of those received, and those dropped."""
     options, opened = OPTIONS[family], socket.socket(family, socket.SOCK_DGRAM)
     opened.setsockopt(options.level, options.mtu_discover, PROBE)
     opened.setsockopt(options.level, options.receive_ttl, 1)
+    opened.setsockopt(socket.SOL_SOCKET, OVERFLOW, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
     return opened
 
 
@@ -78,6 +85,12 @@ def ttl_of(extras: Sequence[tuple[int, int, bytes]], options: Options) -> int:
     """TTL or hop limit of a packet, from the control messages of recvmsg."""
     found = next(data for level, kind, data in extras if (level, kind) == (options.level, options.ttl))
     return int(struct.unpack("@i", found[:4])[0])
+
+
+def dropped_of(extras: Sequence[tuple[int, int, bytes]]) -> int:
+    """Return the number of packets that the socket has dropped so far, from the control messages of recvmsg."""
+    key = (socket.SOL_SOCKET, OVERFLOW)
+    return next((int(struct.unpack("@I", data[:4])[0]) for level, kind, data in extras if (level, kind) == key), 0)
 
 
 class Server:
@@ -131,7 +144,8 @@ class Server:
             data, extras, _, sender = packets.recvmsg(_READ_BYTES, 256)
             if len(data) < SHORTEST or data[ID_BYTES]:
                 return  # an answer: two servers must not answer each other
-            body = json.dumps({"seen": sender[0], "ttl": ttl_of(extras, options), "who": self._who}).encode()
+            facts = {"seen": sender[0], "ttl": ttl_of(extras, options), "who": self._who, "dropped": dropped_of(extras)}
+            body = json.dumps(facts).encode()
             told = next(info for level, kind, info in extras if (level, kind) == (options.level, options.info))
             # The address that was asked, and no device: routing decides, as for any other packet.
             info = told[:16] + bytes(4) if len(told) == 20 else bytes(4) + told[8:12] * 2
@@ -219,7 +233,7 @@ def main(words: Sequence[str]) -> int:
         return 1
     if options.until_eof:
         server.end_with(sys.stdin.fileno())
-    sys.stdout.write(f"answers on port {options.port}\n")
+    sys.stdout.write(json.dumps({"answering": options.port}) + "\n")
     sys.stdout.flush()
     server.run()
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from cloudroute.probe.echo import milliseconds, payload_bytes, told
 from cloudroute.probe.failure import Failed, failure
-from cloudroute.probe.serve import ID_BYTES, OPTIONS, PORT, Options, ttl_of
+from cloudroute.probe.serve import ID_BYTES, OPTIONS, PORT, Options, dropped_of, ttl_of
 from cloudroute.probe.sockets import family_of, forget_errors, packets
 
 GRACE_SECONDS = 1.0
@@ -25,7 +25,8 @@ def stream(
 ) -> dict[str, Any]:
     """Send a packet each `interval_ms` for `seconds`; `size` is of the whole IP packet.
 
-    Returns counts of packets `sent`, `received`, `lost` and `duplicates`; `rtt_ms` as least, median and most;
+    Returns counts of packets `sent`, `received`, `lost` and `duplicates`; `tool_lost`, packets of all streams of a far
+    side that arrived and that one of the two programs was too slow to take; `rtt_ms` as least, median and most;
     `longest_gap_ms` between two answers, or between an end and the next answer; `sources` and `far_ttls` as the far
     side saw them, `ttls` of the answers, and `errors`: words of the kernel and of routers (ICMP), and how often. Fails,
     with the counts, when nothing was answered.
@@ -59,6 +60,8 @@ class _Flow:
         self._sources: set[str] = set()
         self._far_ttls: set[int] = set()
         self._ttls: set[int] = set()
+        self._own_drops = 0
+        self._far_drops: list[int] = []
         self._errors: Counter[str] = Counter()
         self.rtts: list[float] = []
         self.last: Exception = TimeoutError()
@@ -87,6 +90,7 @@ class _Flow:
             except OSError as error:
                 self._count(error)
                 continue
+            self._own_drops = dropped_of(extras)
             self._arrive(data, ttl_of(extras, self._options))
 
     def result(self, start: float, end: float) -> dict[str, Any]:
@@ -97,6 +101,7 @@ class _Flow:
             "sent": len(self._sent),
             "received": len(self._answered),
             "lost": len(self._sent) - len(self._answered),
+            "tool_lost": self._own_drops + max(self._far_drops, default=0) - min(self._far_drops, default=0),
             "duplicates": self._duplicates,
             "longest_gap_ms": milliseconds(gap),
             "sources": sorted(self._sources),
@@ -125,3 +130,4 @@ class _Flow:
         self._sources.add(said["seen"])
         self._far_ttls.add(said["ttl"])
         self._ttls.add(ttl)
+        self._far_drops.append(said["dropped"])

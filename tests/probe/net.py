@@ -101,7 +101,7 @@ def served(host: Namespace, *flags: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdin
         assert process.stdout
         try:
-            assert process.stdout.readline().startswith("answers on port")
+            assert process.stdout.readline().startswith('{"answering"')
             yield process
         finally:
             process.stdin.close()

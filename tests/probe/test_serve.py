@@ -24,7 +24,7 @@ def test_one_file_is_enough_and_an_old_python(hosts: Net, tmp_path: Path) -> Non
     command = ["ip", "netns", "exec", hosts.far.name, sys.executable, "-I", alone, "--port", str(PORT), "--until-eof"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        assert process.stdout.readline() == f"answers on port {PORT}\n"
+        assert process.stdout.readline() == f'{{"answering": {PORT}}}\n'
         assert hosts.one("udp", address=FAR["ipv6"], port=PORT)["ok"]
         process.communicate()
     assert process.returncode == 0

@@ -60,7 +60,7 @@ def _answers_twice(hosts: Net) -> Iterator[int]:
         for _ in range(20):
             data, sender = server.recvfrom(65536)
             for _ in range(2):
-                server.sendto(data[:8] + b'{"seen": "x", "ttl": 1, "who": "y"}', sender)
+                server.sendto(data[:8] + b'{"seen": "x", "ttl": 1, "who": "y", "dropped": 0}', sender)
 
     thread = threading.Thread(target=serve)
     thread.start()
