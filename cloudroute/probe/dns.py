@@ -98,8 +98,8 @@ def _ask(server: str, name: str, kind: str, timeout: float) -> Reply:
 
 
 def _encoded(name: str) -> bytes:
-    labels = [label.encode("idna") for label in name.split(".")]
-    if not all(0 < len(label) < 64 for label in labels):
+    labels = [label.encode() for label in name.split(".")]
+    if not name.isascii() or not all(0 < len(label) < 64 for label in labels):
         raise Failed("other", f"{name!r} is no DNS name")
     return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
 

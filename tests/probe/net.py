@@ -57,8 +57,8 @@ class Net:
 
     def ask(self, *questions: dict[str, Any], resolv: Path | None = None) -> list[dict[str, Any]]:
         """Ask all at once from the asker, with `resolv` as /etc/resolv.conf; returns the answers in their order."""
-        mount = f"mount --bind {resolv} /etc/resolv.conf; " if resolv else ""
-        lines = ask(self.asker, [{"id": number, **one} for number, one in enumerate(questions)], mount)
+        mount = f"mount --bind {resolv} /etc/resolv.conf" if resolv else ""
+        lines = ask(self.asker, [{"id": number, **one} for number, one in enumerate(questions)], before=mount)
         answers = {one.pop("id"): one for one in map(json.loads, lines)}
         assert len(lines) == len(answers) == len(questions)
         return [answers[number] for number in range(len(questions))]
@@ -79,11 +79,17 @@ class Net:
             self.router.run("nft", "delete", "table", "inet", "probe")
 
 
-def ask(host: Namespace, questions: list[dict[str, Any]], before: str = "") -> list[str]:
-    """The lines that `ask` prints in a namespace; `before` are commands of the shell that starts it."""
-    argv = ["ip", "netns", "exec", host.name, "sh", "-ec", f'{before}exec "$@"', "sh"]
+def without_all_capabilities_but(*kept: str) -> list[str]:
+    """The words before a command that give it no other capabilities, as a pod's container has none."""
+    sets = ",".join(("-all", *(f"+{capability}" for capability in kept)))
+    return ["setpriv", f"--bounding-set={sets}", f"--inh-caps={sets}"]
+
+
+def ask(host: Namespace, questions: list[dict[str, Any]], *kept: str, before: str = "") -> list[str]:
+    """The lines that `ask` prints in a namespace, with these capabilities; `before` are commands of a shell."""
+    shell = ["ip", "netns", "exec", host.name, "sh", "-ec", f'{before}\nexec "$@"', "sh"]
     done = subprocess.run(
-        [*argv, sys.executable, "-m", "cloudroute.probe", "ask"],
+        [*shell, *without_all_capabilities_but(*kept), sys.executable, "-m", "cloudroute.probe", "ask"],
         input=json.dumps(questions) + "\n",
         capture_output=True,
         text=True,
@@ -96,7 +102,8 @@ def ask(host: Namespace, questions: list[dict[str, Any]], before: str = "") -> l
 @contextmanager
 def served(host: Namespace, *flags: str) -> Iterator[subprocess.Popen[str]]:
     """`serve` in a namespace, as long as the block lasts: it ends with its stdin."""
-    argv = ["ip", "netns", "exec", host.name, sys.executable, "-m", "cloudroute.probe", "serve", "--until-eof", *flags]
+    command = [sys.executable, "-m", "cloudroute.probe", "serve", "--until-eof", *flags]
+    argv = ["ip", "netns", "exec", host.name, *without_all_capabilities_but(), *command]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout

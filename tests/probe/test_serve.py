@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import shutil
 import signal
 import socket
@@ -13,7 +14,8 @@ import sys
 from pathlib import Path
 
 from cloudroute.probe import serve
-from tests.probe.net import FAR, Net, served
+from tests.hosts import Namespace
+from tests.probe.net import FAR, Net, ask, served
 
 PORT = 8471
 
@@ -28,6 +30,15 @@ def test_one_file_is_enough_and_an_old_python(hosts: Net, tmp_path: Path) -> Non
         assert hosts.one("udp", address=FAR["ipv6"], port=PORT)["ok"]
         process.communicate()
     assert process.returncode == 0
+
+
+def test_without_ipv6_it_answers_over_ipv4(hosts: Net) -> None:
+    """As in a pod of a cluster with IPv4 alone, where a runtime switches IPv6 off."""
+    with Namespace("crprobeo-") as only:
+        only.shell("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6")
+        with served(only):
+            (answer,) = ask(only, [{"id": 1, "kind": "udp", "address": "127.0.0.1"}])
+    assert json.loads(answer)["seen"] == "127.0.0.1"
 
 
 def test_it_ends_well_on_sigterm(hosts: Net) -> None:

@@ -61,7 +61,8 @@ def node(host: Namespace, tmp_path: Path, role: str) -> Namespace:
 
 
 def state(host: Namespace, before: str = "") -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(ask(host, [{"id": 1, "kind": "state"}], before)[0])
+    """The answer in an agent's container."""
+    answer: dict[str, Any] = json.loads(ask(host, [{"id": 1, "kind": "state"}], "net_admin", before=before)[0])
     assert answer.pop("ok"), answer
     return answer
 
@@ -120,15 +121,14 @@ def test_changes_of_others_show(node: Namespace) -> None:
 
 def test_without_br_netfilter_its_settings_are_null(host: Namespace) -> None:
     """And a host without any agent is told as it is."""
-    found = state(host, "mount -t tmpfs none /proc/sys/net/bridge; ")
+    found = state(host, "mount -t tmpfs none /proc/sys/net/bridge")
     assert found["sysctls"]["net/bridge/bridge-nf-call-iptables"] is None
     assert (found["routes"], found["nexthops"], found["fdb"], found["peers"]) == (0, 0, 0, {})
     assert found["gateway"] == {"rules": [], "routes": 0}
 
 
 def test_without_net_admin_the_reason_is_told(host: Namespace) -> None:
-    without = 'set -- setpriv --bounding-set=-net_admin --inh-caps=-net_admin "$@"; '
-    (line,) = ask(host, [{"id": 1, "kind": "state"}], without)
+    (line,) = ask(host, [{"id": 1, "kind": "state"}])
     words = (
         "nft: Operation not permitted: run as root, or with the capability NET_ADMIN in the host's network namespace"
     )
