@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cloudroute.types import Family
-from tests.probe.net import ASKER, FAR, REJECTED, SILENT, Net
+from tests.probe.net import ASKER, FAR, REJECTED, SILENT, Net, served
 
 SHORT = {"seconds": 0.4, "interval_ms": 20}
 
@@ -18,7 +19,7 @@ def test_all_are_answered_while_nothing_is_wrong(hosts: Net, family: Family) -> 
     least, median, most = answer.pop("rtt_ms")
     assert 0 < least <= median <= most
     assert answer.pop("longest_gap_ms") > 0
-    counts = {"sent": 20, "received": 20, "lost": 0, "duplicates": 0, "errors": {}}
+    counts = {"sent": 20, "received": 20, "lost": 0, "tool_lost": 0, "duplicates": 0, "errors": {}}
     assert answer == {"ok": True, "sources": [ASKER[family]], "far_ttls": [63], "ttls": [63], **counts}
 
 
@@ -48,6 +49,15 @@ def test_a_second_answer_to_a_packet_is_a_duplicate(hosts: Net) -> None:
     with _answers_twice(hosts) as port:
         answer = hosts.one("stream", address=FAR["ipv4"], port=port, **SHORT)
     assert (answer["sent"], answer["received"], answer["duplicates"]) == (20, 20, 20)
+
+
+def test_packets_that_a_probe_is_too_slow_for_are_told_apart(hosts: Net) -> None:
+    """The far side sleeps: its socket takes some, drops others, and says how many once it is awake."""
+    with served(hosts.far, "--port", "8480") as far:
+        far.send_signal(signal.SIGSTOP)
+        threading.Timer(2.0, far.send_signal, [signal.SIGCONT]).start()
+        answer = hosts.one("stream", address=FAR["ipv4"], port=8480, seconds=3.0, interval_ms=0.25, size=1400)
+    assert answer["lost"] == answer["tool_lost"] > 0
 
 
 @contextmanager
