@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "buildah": "apt-get install buildah mmdebstrap qemu-user-static arch-test, and be root",
     "chromium": "apt-get install chromium",
     "cni": "apt-get install containernetworking-plugins iptables iputils-ping",
+    "coredns": "make assets",
     "git": "apt-get install git",
     "helm": "make helm",
     "kubectl": "make assets",

@@ -51,6 +51,8 @@ def fleet(terraform: Terraform, image: Path, phases: Phases) -> Iterator[Fleet]:
         lacking("kubelet", *problems)
     if find_assets([*CONTROL_PLANE, "kube-proxy"]) is None:
         lacking("kubelet")
+    if find_assets(["coredns"]) is None:
+        lacking("coredns")
     tear_down(NAME)  # what a killed run has left
     with Fleet(terraform, [image], phases) as fleet:
         yield fleet
@@ -73,6 +75,7 @@ def release(fleet: Fleet, helm: Run, kubectl: str, phases: Phases, tmp_path_fact
         "all pods of the chart are ready": release.rolled,
     }
     phases.wait_all(milestones, 240, fleet.diagnosis)
+    fleet.install_dns()
     fleet.kube.create(daemonset("web"))
     phases.wait("a pod of the workload runs on every node", lambda: fleet.adopt("web"), 60, fleet.diagnosis)
     return release

@@ -3,7 +3,7 @@
     Terraform ──▶ strict EC2 ──▶ the VPC of the hosts: routes, ENIs, source/dest checks
                      ▲
     the internet: 198.51.100.1, where EC2's API and the API server of Kubernetes answer
-                     ▲
+                     ▲              the API server's own way to kubelets and pods: an interface in the VPC
     hosts: kubelet, containerd, kube-proxy; whatever else runs there came as a pod
 
 There is no cloudroute in it: the chart brings that, as in any cluster, and it finds the API server by its Service.
@@ -21,10 +21,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cloudroute.lab.aws import Machine, Vpc, Zone
+from cloudroute.lab.hosts import coredns
 from cloudroute.lab.hosts.api import RealApi
 from cloudroute.lab.hosts.cluster import ClusterHost
+from cloudroute.lab.hosts.egress import Egress
 from cloudroute.lab.hosts.images import make_images
 from cloudroute.lab.hosts.kubelet_config import OWN_CNI
+from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
 from cloudroute.lab.hosts.relay import Relay
 from cloudroute.lab.hosts.teardown import folder_of, prefix_of, remove_namespaces
@@ -92,9 +95,12 @@ class Fleet:
         self._undo.callback(remove_namespaces, self.prefix)
         self.net = VpcNet(self.prefix, self.account.aws, self._vpc())
         self._undo.callback(self.net.close)
+        self._enter_vpc()
         self._start_kube()
         self.aws_url = self._publish(self.account.url)
         self._images += make_images(self.folder / "images")
+        if dns := coredns.make_dns_image(self.folder / "images"):
+            self._images.append(dns)
         self._phases.done("the VPC and the API server answer")
         self._undo.callback(self._delete_hosts)
         self.follow()
@@ -104,8 +110,25 @@ class Fleet:
         zones = tuple(Zone(zone, "", table, ()) for zone, table in self.applied["route_table_ids"].items())
         return Vpc(self.applied["vpc_id"], tuple(self.applied["vpc_cidrs"]), "", zones)
 
+    def _enter_vpc(self) -> None:
+        """Give the control plane its interface in the VPC, as EKS does."""
+        node = next(iter(self.applied["nodes"].values()))
+        about = {"Description": "Control plane", "Groups": [self.applied["security_group_id"]]}
+        made = self.account.aws.scene.ec2.create_network_interface(SubnetId=node["subnet_id"], **about)
+        self._interface_id = made["NetworkInterface"]["NetworkInterfaceId"]
+        plane = Namespace(f"{self.prefix}plane")
+        plane.create()
+        self.net.attach_all({self._interface_id: plane})
+        self._egress = Egress(plane, self.folder / "egress")
+        self._undo.callback(self._egress.close)
+
+    def leave_vpc(self) -> None:
+        """Remove the control plane's interface, which would keep its subnet from being deleted."""
+        self.net.detach(self._interface_id)
+        self.account.aws.scene.ec2.delete_network_interface(NetworkInterfaceId=self._interface_id)
+
     def _start_kube(self) -> None:
-        self.kube = RealKubeApi(control_plane=True, address=OUTSIDE)
+        self.kube = RealKubeApi(control_plane=True, address=OUTSIDE, flags=self._egress.flags)
         self.kube.add_user(PROXY)
         for instance in self.applied["nodes"]:
             for generation in range(GENERATIONS):
@@ -153,12 +176,32 @@ class Fleet:
         """Start what an instance's user data would: container runtime, kubelet, kube-proxy."""
         user = f"system:node:{host.name}"
         kubeconfig = self.kube.kubeconfig_from_afar(host.folder / "kubelet.kubeconfig", user)
-        host.boot(self.kube, kubeconfig, None, self._images)
+        host.boot(self.kube, kubeconfig, None, self._images, self._kubelet_settings(host.kubelet_folder))
         self._start_proxy(host)
         eventually(lambda: self._names_zone(host), f"{host.name} registers: {_log(host)}")
         eventually(
             lambda: set(host.run("nft", "list", "tables").splitlines()) >= _TABLES, f"{host.name} has its chains"
         )
+
+    def _kubelet_settings(self, folder: Path) -> Mapping[str, object]:
+        """Write the files of an EKS node's kubelet into its folder: whom it serves, and its Resolver by DHCP."""
+        folder.mkdir(parents=True)
+        client_ca, resolv_conf = folder / "client-ca.pem", folder / "resolv.conf"
+        client_ca.write_text(self._egress.client_ca)
+        search = f"{self.applied['region']}.compute.internal"
+        resolv_conf.write_text(f"nameserver {self.net.resolver_addresses[0]}\nsearch {search}\n")
+        return {
+            "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": str(client_ca)}},
+            "authorization": {"mode": "Webhook"},
+            "clusterDNS": list(coredns.ADDRESSES),
+            "clusterDomain": coredns.DOMAIN,
+            "resolvConf": str(resolv_conf),
+        }
+
+    def install_dns(self) -> None:
+        """Create the cluster's DNS, as EKS does. Its pods wait for a network."""
+        for item in coredns.manifests():
+            self.kube.create(item)
 
     def _start_proxy(self, host: ClusterHost) -> None:
         assets = find_assets(["kube-proxy"])
@@ -252,7 +295,7 @@ def _pods(kube: RealKubeApi) -> Iterator[str]:
 
 def _log(host: ClusterHost) -> str:
     """The ends of the host's logs, its pods' too."""
-    kept = [host.folder / "kubelet" / "host.log", *(host.folder / "kubelet" / "log" / "pods").glob("*/*/*.log")]
+    kept = [host.kubelet_folder / "host.log", *(host.kubelet_folder / "log" / "pods").glob("*/*/*.log")]
     said = []
     for path in kept:
         with contextlib.suppress(OSError):

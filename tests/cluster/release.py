@@ -77,9 +77,9 @@ class Release:
 
     # --- kubectl and cloudroute, from a laptop ----------------------------------------------------
 
-    def kubectl(self, *words: str) -> str:
+    def kubectl(self, *words: str, stdin: str = "") -> str:
         """Run a command of kubectl that must succeed, and return what it said."""
-        return self._run([self._kubectl, "--kubeconfig", str(self._kubeconfig), *words])
+        return self._run([self._kubectl, "--kubeconfig", str(self._kubeconfig), *words], stdin)
 
     def cloudroute(self, *words: str) -> str:
         """Run a command of cloudroute that must succeed, with the controller's flags, and return what it said."""
@@ -91,7 +91,7 @@ class Release:
         ]  # fmt: skip
         return self._run([sys.executable, "-m", "cloudroute", *words, *flags])
 
-    def _run(self, command: list[str]) -> str:
+    def _run(self, command: list[str], stdin: str = "") -> str:
         credentials = {name.upper(): value for name, value in self._credentials.items()}
         environment = {
             **clean_environment(),
@@ -100,7 +100,13 @@ class Release:
             "AWS_CONFIG_FILE": os.devnull,
         }
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+            command,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout

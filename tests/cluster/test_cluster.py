@@ -7,6 +7,13 @@ from __future__ import annotations
 
 import shlex
 
+import pytest
+import urllib3
+from urllib3.exceptions import InsecureRequestWarning
+
+from cloudroute.lab.hosts import coredns
+from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
+from cloudroute.lab.hosts.workload import daemonset, running
 from tests.cluster.fleet import NODES_PER_ZONE, Fleet
 from tests.cluster.release import SPACE, Release
 from tests.cluster.traces import nodes, take
@@ -15,6 +22,7 @@ from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds,
 from tests.waiting import eventually
 
 ROOMY = "50"
+DNS = "k8s-app=kube-dns"
 UNINSTALL = Page("operations", (ROOT / "docs" / "operations.md").read_text())
 
 
@@ -38,6 +46,44 @@ def test_nodes_that_waited_for_a_network_have_one(fleet: Fleet, release: Release
     assert "failed" not in release.cloudroute("doctor")
 
 
+def check_exec(fleet: Fleet, release: Release) -> None:
+    """A command in a pod of each node gets its stdin, and its output comes back."""
+    for pod in running(fleet.kube, "web").values():
+        assert release.kubectl("exec", "-i", pod.name, "--", "/bin/busybox", "cat", stdin="a\nb\n") == "a\nb\n"
+
+
+def test_the_api_server_reaches_kubelets_and_native_pods(fleet: Fleet, release: Release) -> None:
+    """From its interface in the VPC: by exec and logs at a node's address, by its proxy at a pod's own."""
+    check_exec(fleet, release)
+    for pod in running(fleet.kube, "web").values():
+        assert release.kubectl("logs", pod.name) == ""
+        said = release.kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/{pod.name}:80/proxy/hostname")
+        assert said.strip() == pod.name
+
+
+def test_a_kubelet_serves_nobody_without_a_name(fleet: Fleet, release: Release) -> None:
+    (host, *_) = fleet.hosts.values()
+    with host.namespace.inside(), urllib3.PoolManager(cert_reqs="NONE") as http, pytest.warns(InsecureRequestWarning):
+        assert http.request("GET", f"https://{host.addresses[0]}:10250/pods", retries=False).status == 401
+
+
+def test_pods_resolve_names_of_the_cluster_and_of_the_world(fleet: Fleet, release: Release) -> None:
+    """By the cluster's DNS; a name outside is the Resolver's, which is asked with nodes' addresses."""
+    asking = daemonset("asking")
+    asking["spec"]["template"]["spec"]["dnsPolicy"] = "ClusterFirst"
+    fleet.kube.create(asking)
+    eventually(lambda: len(running(fleet.kube, "asking")) == len(fleet.hosts), "a pod runs on every node")
+    for pod in running(fleet.kube, "asking").values():
+        for name, addresses in {
+            "kubernetes.default.svc.cluster.local": ["10.96.0.1"],
+            "kube-dns.kube-system.svc.cluster.local": list(coredns.ADDRESSES),
+            "example.com": list(INTERNET_ADDRESSES),
+        }.items():
+            said = release.kubectl("exec", pod.name, "--", "/bin/busybox", "nslookup", name)
+            assert all(f"Address: {address}\n" in said for address in addresses), f"{pod.node}: {said}"
+    release.kubectl("delete", "daemonset", "asking", "--namespace=default", "--cascade=foreground")
+
+
 def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet, release: Release) -> None:
     with no_loss(fleet.hosts.values()):
         release.upgrade(f"controller.settings.route-limit={OWN_ENTRIES + 1}")
@@ -45,6 +91,7 @@ def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet
         eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
         eventually(lambda: all(len(routes) == 2 for routes in fleet.routes().values()), "the routes are gone", 90)
         everybody_reaches_everybody(fleet, fleet.diagnosis)
+        check_exec(fleet, release)
         release.upgrade(f"controller.settings.route-limit={ROOMY}")
         eventually(lambda: kinds(fleet) == {"native"}, "all are native again", 90)
         eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
@@ -105,6 +152,8 @@ def test_helm_finds_it_well(release: Release) -> None:
 def test_nothing_is_left(fleet: Fleet, release: Release) -> None:
     """By "Uninstall" of docs/operations.md; then EC2 is as Terraform made it, and goes."""
     release.kubectl("delete", "daemonset", "web", "--namespace=default", "--cascade=foreground")
+    release.kubectl("delete", "all,serviceaccounts,configmaps", "--namespace=kube-system", f"--selector={DNS}")
+    release.kubectl("delete", "clusterroles,clusterrolebindings", f"--selector={DNS}")
     release.kubectl("scale", "deployment/cloudroute-controller", "--replicas=0", "--namespace", SPACE)
     eventually(lambda: not release.leader(), "nobody leads", 60)
     release.cloudroute("cleanup", "--yes")
@@ -120,5 +169,6 @@ def test_nothing_is_left(fleet: Fleet, release: Release) -> None:
     for what, value in found._asdict().items():
         assert value == getattr(release.before, what), what
     assert "No changes." in fleet.account.terraform("plan", "-detailed-exitcode")
+    fleet.leave_vpc()
     fleet.account.terraform("destroy", "-auto-approve")
     assert fleet.account.remains() == fleet.untouched

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cloudroute.errors import CloudrouteError
@@ -34,13 +35,24 @@ class ClusterHost(LabHost):
     kubelet: KubeletHost
     kube: RemoteCluster
 
-    def boot(self, kube: RemoteCluster, kubeconfig: Path, cni_conf_dir: Path | None, images: Sequence[Path]) -> None:
+    @property
+    def kubelet_folder(self) -> Path:
+        """The kubelet's folder."""
+        return self.folder / "kubelet"
+
+    def boot(
+        self,
+        kube: RemoteCluster,
+        kubeconfig: Path,
+        cni_conf_dir: Path | None,
+        images: Sequence[Path],
+        settings: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         """Start the kubelet; see KubeletHost."""
         self.kube = kube
-        folder = self.folder / "kubelet"
         self.kubelet = KubeletHost(
-            self.namespace.name, self.name, self.addresses, self.machine.provider_id, kubeconfig, folder, cni_conf_dir,
-            images,
+            self.namespace.name, self.name, self.addresses, self.machine.provider_id, kubeconfig, self.kubelet_folder,
+            cni_conf_dir, images, settings,
         )  # fmt: skip
         self.kubelet.start()
 

@@ -18,8 +18,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import cgroups
@@ -57,7 +58,8 @@ class KubeletHost:
     it reaches from there; containerd takes its network from `cni_conf_dir`, written by any process; `images` are
     archives that are imported at each start. /run, /var/lib and /var/log are the host's own; of the machine's it sees
     only the paths above. Without a `cni_conf_dir` it uses OWN_CNI, which starts without plugins and configuration, as
-    on an unprepared node; from outside that is `own_cni`.
+    on an unprepared node; from outside that is `own_cni`. `settings` are those of the kubelet's configuration file; the
+    files that they name are in `folder`.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class KubeletHost:
         folder: Path,
         cni_conf_dir: Path | None,
         images: Sequence[Path],
+        settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         assets = find_assets(["kubelet"])
         if assets is None:
@@ -82,6 +85,7 @@ class KubeletHost:
         self._kubeconfig = kubeconfig.resolve()
         self._cni_conf_dir = cni_conf_dir.resolve() if cni_conf_dir else None
         self._images = [str(image.resolve()) for image in images]
+        self._settings = settings
         self._kubelet = (assets / "kubelet").resolve()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -112,7 +116,7 @@ class KubeletHost:
         self._socket.unlink(missing_ok=True)
         cgroups.make(self.namespace)
         (self.folder / "containerd.toml").write_text(containerd_toml(self._cni_conf_dir))
-        (self.folder / "kubelet.json").write_text(kubelet_json(self._provider_id, self.namespace))
+        (self.folder / "kubelet.json").write_text(kubelet_json(self._provider_id, self.namespace, self._settings))
         with self._log.open("wb") as log:
             # A session of its own: otherwise Ctrl-C would end it before its owner stops it in order.
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments and paths

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from cloudroute.lab.hosts.images import PAUSE
@@ -36,8 +37,11 @@ conf_dir = "{cni_conf_dir or OWN_CNI / "net.d"}"
 """
 
 
-def kubelet_json(provider_id: str, cgroup: str) -> str:
-    """Return the configuration for Kubernetes 1.34. `cgroup`, right below the root, is to hold the pods."""
+def kubelet_json(provider_id: str, cgroup: str, settings: Mapping[str, object]) -> str:
+    """Return the configuration for Kubernetes 1.34. `cgroup`, right below the root, is to hold the pods.
+
+    `settings` are more of it, or others.
+    """
     configuration = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -57,5 +61,6 @@ def kubelet_json(provider_id: str, cgroup: str) -> str:
         "localStorageCapacityIsolation": False,
         # A kubelet reports Ready at once when it becomes true, but a loss of Ready at this interval.
         "nodeStatusUpdateFrequency": "2s",
+        **settings,
     }
     return json.dumps(configuration, indent=2)

@@ -18,10 +18,14 @@ _ALIVE = ("pending", "running", "stopping")
 
 @dataclass(frozen=True, slots=True)
 class Eni:
-    """The primary ENI of a running instance. `addresses`: the primary IPv4 one first (if any), then all others."""
+    """The primary ENI of a running instance, or one that no instance of this account has.
+
+    `addresses`: the primary IPv4 one first (if any), then all others.
+    """
 
     id: str
-    instance_id: str
+    holder_id: str
+    """Id of its instance; its own where it has none, as EKS's interfaces."""
     subnet_id: str
     mac: str
     addresses: tuple[str, ...]
@@ -40,7 +44,7 @@ class Picture:
     subnets: Mapping[str, tuple[str, ...]]
     """CIDRs by subnet id."""
     enis: Mapping[str, Eni]
-    """ENIs by instance id."""
+    """ENIs by `holder_id`."""
     routes: Mapping[str, Mapping[str, str | Way]]
     """Routes of the subnet's table, by subnet id: destination to a `Way` or an ENI's id."""
 
@@ -53,7 +57,10 @@ def take(aws: Aws, vpc_id: str) -> Picture:
     enis: dict[str, Eni] = {}
     for page in ec2.get_paginator("describe_instances").paginate(Filters=of_vpc):
         for reservation in page["Reservations"]:
-            enis |= {eni.instance_id: eni for instance in reservation["Instances"] for eni in _primary(instance)}
+            enis |= {eni.holder_id: eni for instance in reservation["Instances"] for eni in _primary(instance)}
+    free = [*of_vpc, {"Name": "status", "Values": ["available"]}]
+    for eni in ec2.describe_network_interfaces(Filters=free)["NetworkInterfaces"]:
+        enis[eni["NetworkInterfaceId"]] = _eni(eni, eni["NetworkInterfaceId"])
     routes: dict[str, Mapping[str, str | Way]] = {}
     main: Mapping[str, str | Way] = {}
     for table in ec2.describe_route_tables(Filters=of_vpc)["RouteTables"]:
@@ -77,22 +84,23 @@ def _primary(instance: Mapping[str, Any]) -> Iterator[Eni]:
         return
     for eni in instance["NetworkInterfaces"]:
         if eni["Attachment"]["DeviceIndex"] == 0:
-            yield Eni(
-                id=eni["NetworkInterfaceId"],
-                instance_id=instance["InstanceId"],
-                subnet_id=eni["SubnetId"],
-                mac=eni["MacAddress"],
-                addresses=tuple(
-                    dict.fromkeys(
-                        [
-                            *([eni["PrivateIpAddress"]] if "PrivateIpAddress" in eni else []),
-                            *(one["PrivateIpAddress"] for one in eni["PrivateIpAddresses"]),
-                            *(one["Ipv6Address"] for one in eni.get("Ipv6Addresses", [])),
-                        ]
-                    )
-                ),
-                checked=eni["SourceDestCheck"],
-            )
+            yield _eni(eni, instance["InstanceId"])
+
+
+def _eni(eni: Mapping[str, Any], holder_id: str) -> Eni:
+    addresses = [
+        *([eni["PrivateIpAddress"]] if "PrivateIpAddress" in eni else []),
+        *(one["PrivateIpAddress"] for one in eni["PrivateIpAddresses"]),
+        *(one["Ipv6Address"] for one in eni.get("Ipv6Addresses", [])),
+    ]
+    return Eni(
+        id=eni["NetworkInterfaceId"],
+        holder_id=holder_id,
+        subnet_id=eni["SubnetId"],
+        mac=eni["MacAddress"],
+        addresses=tuple(dict.fromkeys(addresses)),
+        checked=eni["SourceDestCheck"],
+    )
 
 
 def _entries(routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, str | Way]]:

@@ -1,8 +1,8 @@
-"""The VPC's Resolver: a DNS server that knows the private names of instances, and a client for it.
+"""The VPC's Resolver: a DNS server that knows the private names of instances and one public name, and a client for it.
 
-`ip-10-0-3-4.eu-central-1.compute.internal` is 10.0.3.4; there is no other name. It answers at the third address (.2) of
-the VPC's primary CIDR, at 169.254.169.253 and at fd00:ec2::253, by UDP and TCP (AWS, "Understanding Amazon DNS"). The
-rules of `program` let queries reach it from addresses of the VPC alone.
+`ip-10-0-3-4.eu-central-1.compute.internal` is 10.0.3.4, and `example.com` the internet's host. It answers at the third
+address (.2) of the VPC's primary CIDR, at 169.254.169.253 and at fd00:ec2::253, by UDP and TCP (AWS, "Understanding
+Amazon DNS"). The rules of `program` let queries reach it from addresses of the VPC alone.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES, Namespace
+from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.types import family_of
 
@@ -25,15 +26,17 @@ _HEADER = struct.Struct("!6H")
 """Header: id, flags, and the numbers of questions, answers, authorities and additions (RFC 1035, 4.1.1)."""
 _QUESTION = struct.Struct("!HH")
 """Type and class, which follow the name of a question."""
-_ANSWER = struct.Struct("!HHHIH4s")
-"""Answer: a pointer to the name, type, class, TTL in seconds, data length, an IPv4 address."""
+_ANSWER = struct.Struct("!HHHIH")
+"""Answer, before its data: a pointer to the name, type, class, TTL in seconds, length of the data."""
 _LENGTH = struct.Struct("!H")
 """Length prefix of a message over TCP."""
-_A, _IN = 1, 1
+_A, _AAAA, _IN = 1, 28, 1
 _NAME_POINTER = 0xC000 | _HEADER.size
 _RESPONSE, _RECURSION_WANTED, _RECURSION_DONE, _NO_SUCH_NAME = 0x8000, 0x0100, 0x0080, 3
 _TTL_SECONDS = 60
 _INSTANCE = re.compile(r"ip-(\d+)-(\d+)-(\d+)-(\d+)\.[a-z0-9-]+\.(?:compute\.)?internal")
+PUBLIC: Mapping[str, tuple[str, ...]] = {"example.com": INTERNET_ADDRESSES}
+"""Names outside the VPC, with their addresses."""
 _NO_ANSWER = (OSError, ValueError, IndexError, struct.error)
 """Errors for a client that has disconnected, or a malformed query."""
 
@@ -110,15 +113,17 @@ def answer(query: bytes) -> bytes:
 
     >>> answer(query("ip-10-0-3-4.eu-central-1.compute.internal"))[-4:].hex()
     '0a000304'
+    >>> answer(query("example.com"))[-4:].hex()
+    'c6336401'
     """
     id_, flags, *_ = _HEADER.unpack_from(query)
     name, end = _name(query)
     asked = _QUESTION.unpack_from(query, end)
-    found = _INSTANCE.fullmatch(name)
+    found = _addresses(name)
     # An existing name without an address of that type is no error: its answer is empty.
-    answers = [bytes(map(int, found.groups()))] if found and asked == (_A, _IN) else []
+    answers = [one.packed for one in found if asked == (_A if one.version == 4 else _AAAA, _IN)]
     told = _RESPONSE | _RECURSION_DONE | flags & _RECURSION_WANTED | (0 if found else _NO_SUCH_NAME)
-    records = [_ANSWER.pack(_NAME_POINTER, _A, _IN, _TTL_SECONDS, len(data), data) for data in answers]
+    records = [_ANSWER.pack(_NAME_POINTER, asked[0], _IN, _TTL_SECONDS, len(data)) + data for data in answers]
     question = query[_HEADER.size : end + _QUESTION.size]
     return _HEADER.pack(id_, told, 1, len(records), 0, 0) + question + b"".join(records)
 
@@ -145,6 +150,12 @@ def ask(source: str, server: str, name: str, protocol: Protocol = "udp", timeout
         reply = sock.recv(4096)
     reply = reply if protocol == "udp" else reply[_LENGTH.size :]
     return str(ipaddress.IPv4Address(reply[-4:])) if _HEADER.unpack_from(reply)[3] else ""
+
+
+def _addresses(name: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Return the addresses of an existing name."""
+    instance = _INSTANCE.fullmatch(name)
+    return [ipaddress.ip_address(one) for one in ([".".join(instance.groups())] if instance else PUBLIC.get(name, ()))]
 
 
 def _name(message: bytes) -> tuple[str, int]:

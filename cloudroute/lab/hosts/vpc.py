@@ -83,15 +83,15 @@ class VpcNet:
         self.attach_all({machine.id: host_namespace})
 
     def attach_all(self, hosts: Mapping[str, Namespace]) -> None:
-        """Attach many hosts at once, by instance id."""
+        """Attach many hosts at once, by instance id; by the ENI's own id where no instance has it."""
         with self._lock:
             self._hosts |= hosts
         self.sync()
 
-    def detach(self, instance_id: str) -> None:
+    def detach(self, holder_id: str) -> None:
         """Detach the ENI from its host."""
         with self._lock:
-            self._hosts.pop(instance_id, None)
+            self._hosts.pop(holder_id, None)
         self.sync()
 
     def block(self, protocol: str = "udp", port: int = VXLAN_PORT) -> None:
