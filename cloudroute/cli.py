@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from cloudroute import __version__
-from cloudroute.commands import agent, cleanup, controller, crd, doctor, path, plan, status
+from cloudroute.commands import agent, cleanup, controller, crd, doctor, path, plan, status, verify
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code, no_lab
 from cloudroute.commands.help import command_parser, command_settings, overview
@@ -24,7 +24,7 @@ from cloudroute.errors import UsageError
 _OF_LAB: tuple[Command, ...] = ()
 if find_spec("cloudroute.lab"):  # the image has none
     from cloudroute.lab.commands import COMMANDS as _OF_LAB
-_OF_CLUSTER = (controller, agent, plan, status, path, doctor, cleanup, crd)
+_OF_CLUSTER = (controller, agent, plan, status, path, doctor, verify, cleanup, crd)
 COMMANDS = (*(module.COMMAND for module in _OF_CLUSTER), *_OF_LAB)
 
 

@@ -7,12 +7,9 @@ removed when the trial ends. Nothing that the machine uses is touched.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -24,7 +21,8 @@ from cloudroute.adapters.netlink.devices import OWN, Device, Devices
 from cloudroute.adapters.netlink.host import read_host
 from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
-from cloudroute.adapters.nft.command import search_path
+from cloudroute.adapters.nft.command import Command
+from cloudroute.adapters.nft.objects import list_chains
 from cloudroute.adapters.sysctl import writable_root
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown
@@ -35,7 +33,6 @@ _NEW_NETWORK = 0x4000_0000
 _NET_ADMIN = 12
 _FOREIGN_PREFIXES = ("flannel", "cni0", "cilium_", "vxlan.calico", "cali", "weave", "kube-bridge", "antrea", "ovn")
 """Prefixes of the names of other pod networks' devices."""
-_NFT_SECONDS = 20.0
 _MAC = bytes.fromhex("0a58c0000200")
 _OWN, _VIA = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
 """Addresses for documentation, which no network uses (TEST-NET-1)."""
@@ -151,18 +148,12 @@ def _complaint(write: Callable[[], Mapping[Any, str]]) -> str:
 
 def _forward_drop() -> Sequence[str] | Unknown:
     """Base chains for forwarded packets that drop by default, except ours."""
-    nft = shutil.which("nft", path=search_path())
-    if nft is None:
-        return Unknown("there is no nft command to ask for firewalls")
     try:
-        done = subprocess.run((nft, "-j", "list", "chains"), capture_output=True, timeout=_NFT_SECONDS, check=True)  # noqa: S603 - a path found once
-        return list(_dropping(json.loads(done.stdout)["nftables"]))
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        return Unknown(f"nft can't list the firewalls' chains: {error}")
-
-
-def _dropping(objects: Collection[Mapping[str, Any]]) -> Iterator[str]:
-    for chain in (one["chain"] for one in objects if "chain" in one):
-        ours = (chain["family"], chain["table"]) == ("inet", TABLE)
-        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and not ours:
-            yield f"nftables {chain['family']} {chain['table']} {chain['name']}"
+        chains = list_chains(Command())
+    except KernelError as error:
+        return Unknown(f"the firewalls' chains can't be listed: {error}")
+    return [
+        f"nftables {chain.family} {chain.table} {chain.name}"
+        for chain in chains
+        if (chain.hook, chain.policy) == ("forward", "drop") and (chain.family, chain.table) != ("inet", TABLE)
+    ]

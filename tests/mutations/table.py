@@ -9,5 +9,6 @@ from tests.mutations.controller import CONTROLLER
 from tests.mutations.explain import EXPLAIN
 from tests.mutations.mutation import Mutation
 from tests.mutations.node import NODE
+from tests.mutations.probe import PROBE
 
-MUTATIONS: tuple[Mutation, ...] = (*CLUSTER, *NODE, *EXPLAIN, *CONTROLLER, *AGENT, *ADAPTERS)
+MUTATIONS: tuple[Mutation, ...] = (*CLUSTER, *NODE, *EXPLAIN, *CONTROLLER, *AGENT, *ADAPTERS, *PROBE)

@@ -143,24 +143,37 @@ class _TokenFile:
 
 def _by_package(kubeconfig: str | None) -> Access:
     from kubernetes import config as loaders
-    from kubernetes.client.configuration import Configuration
     from kubernetes.client.rest import RESTClientObject
 
-    configuration = Configuration(retries=False)
-    configuration.connection_pool_maxsize = POOL_SIZE
-    configuration.keep_alive = True
-    # The package ships no types for its loaders, hence the two ignores.
-    if kubeconfig is None:
-        loaders.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    else:
-        load = loaders.load_kube_config
-        load(kubeconfig, client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]
+    loaded = configuration(kubeconfig)
 
     def headers() -> Mapping[str, str]:
         try:
-            settings: Mapping[str, Any] = configuration.auth_settings()
-            return {setting["key"]: setting["value"] for setting in settings.values()}
+            return headers_of(loaded)
         except loaders.ConfigException as error:
             raise NoAccess(str(error)) from error
 
-    return Access(str(configuration.host), RESTClientObject(configuration).pool_manager, headers)
+    return Access(str(loaded.host), RESTClientObject(loaded).pool_manager, headers)
+
+
+def configuration(kubeconfig: str | None) -> Any:
+    """Return the `kubernetes` package's own Configuration. Raises any error of reading it."""
+    from kubernetes import config as loaders
+    from kubernetes.client.configuration import Configuration
+
+    loaded = Configuration(retries=False)
+    loaded.connection_pool_maxsize = POOL_SIZE
+    loaded.keep_alive = True
+    # The package ships no types for its loaders, hence the two ignores.
+    if kubeconfig is None:
+        loaders.load_incluster_config(client_configuration=loaded)  # type: ignore[no-untyped-call]
+    else:
+        load = loaders.load_kube_config
+        load(kubeconfig, client_configuration=loaded, persist_config=False)  # type: ignore[no-untyped-call]
+    return loaded
+
+
+def headers_of(loaded: Any) -> Mapping[str, str]:
+    """Return the HTTP headers by which a Configuration authenticates; they may change with each call."""
+    settings: Mapping[str, Any] = loaded.auth_settings()
+    return {setting["key"]: setting["value"] for setting in settings.values()}

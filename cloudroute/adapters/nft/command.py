@@ -67,6 +67,10 @@ class Command:
         """The named counters of our table as JSON. Raises KernelError, also where there is no table."""
         return self._succeed(("list", "counters", "table", "inet", TABLE))
 
+    def all(self, what: str) -> bytes:
+        """The "tables" or "chains" of all programs as JSON. Raises KernelError."""
+        return self._succeed(("list", what))
+
     def _succeed(self, arguments: Sequence[str], data: bytes = b"") -> bytes:
         """Run nft and return its stdout. Raises KernelError unless it ends with 0."""
         code, output, complaint = self._run(arguments, data)

@@ -1,0 +1,307 @@
+"""Likely causes of failed checks, the likeliest first.
+
+Each suspect looks at one failed outcome and the evidence: the kernels' state by the agents, doctor's findings, what
+else failed and what did not. It returns how much speaks for it; None clears it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from cloudroute.core.explain.doctor.findings import Finding
+from cloudroute.core.verify.model import Answer, Cause, Outcome
+from cloudroute.types import PATHS
+
+SEEN, FITS, POSSIBLE = 3, 2, 1
+"""How much speaks for a cause: it was seen to be there; the pattern of failures fits; nothing speaks against it."""
+_MOST = 4
+"""Causes that are named for one failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that may tell the cause of a failure."""
+
+    outcomes: Sequence[Outcome]
+    states: Mapping[str, Answer]
+    """Kernel state by node; see cloudroute.probe."""
+    findings: Mapping[str, Finding]
+    """Doctor's failures and warnings, by check."""
+    pod_cidrs: Mapping[str, Sequence[str]]
+    """By node."""
+    agent_troubles: Mapping[str, str]
+    """What an agent that is not ready says, by node."""
+    dns_ready: int | None
+    """Pods that answer for the cluster's DNS; None where that is not known."""
+
+    def fine(self, *names: str, path: str = "", source: str = "") -> bool:
+        """Whether one of these checks is ok, of a path and of a source where they are given."""
+        return any(
+            one.result == "ok"
+            and one.name in names
+            and (not path or one.path == path)
+            and (not source or source == one.source)
+            for one in self.outcomes
+        )
+
+
+class Case(NamedTuple):
+    """One failed check, and all that is known."""
+
+    outcome: Outcome
+    evidence: Evidence
+
+
+Suspicion = tuple[int, Cause] | None
+Suspect = Callable[[Case], Suspicion]
+
+
+def explained(evidence: Evidence) -> list[Outcome]:
+    """The outcomes, with the causes of those that failed."""
+    return [replace(one, causes=_causes(one, evidence)) if one.result == "failed" else one for one in evidence.outcomes]
+
+
+def _causes(outcome: Outcome, evidence: Evidence) -> tuple[Cause, ...]:
+    case = Case(outcome, evidence)
+    found = [suspicion for suspect in SUSPECTS if (suspicion := suspect(case))]
+    found.sort(key=lambda one: -one[0])  # stable: of equals the one that SUSPECTS names first
+    return tuple(cause for _, cause in found[:_MOST])
+
+
+# --- what a check is about -----------------------------------------------------------------------
+
+_SERVICES = ("service-same-node", "service-other-node", "service-itself")
+_OUT = ("dns-resolver", "internet", "vpc-host")
+
+
+def _silent(outcome: Outcome) -> bool:
+    """Whether nothing came back: no refusal, no wrong address."""
+    return outcome.answer.get("code") in ("timeout", "unreachable") or outcome.name in ("pod-loss", "pod-path")
+
+
+def _small_pass(case: Case) -> bool:
+    """Whether small packets of this pair pass, so that no rule and no route is in the way."""
+    return case.outcome.name != "pod-path" and any(
+        one.name == "pod-udp"
+        and one.result == "ok"
+        and (one.source, one.target) == (case.outcome.source, case.outcome.target)
+        for one in case.evidence.outcomes
+    )
+
+
+def _first(outcome: Outcome) -> str:
+    """The node that asked."""
+    return outcome.nodes[0] if outcome.nodes else ""
+
+
+# --- suspects ------------------------------------------------------------------------------------
+
+
+def _agent(case: Case) -> Suspicion:
+    outcome, evidence = case
+    for node in outcome.nodes:
+        if outcome.path and (trouble := evidence.agent_troubles.get(node)):
+            look = f"kubectl logs -n cloudroute of the agent on {node}; cloudroute status"
+            return SEEN, Cause(f"the agent of {node} is not ready: {trouble}", look)
+    return None
+
+
+def _kernel(case: Case) -> Suspicion:
+    """The kernel of one end does not hold the routes to the other end that its NodeRoute says."""
+    outcome, evidence = case
+    if outcome.path not in PATHS or _small_pass(case):
+        return None
+    for node in outcome.nodes:
+        state = evidence.states.get(node)
+        others = [cidr for other in outcome.nodes if other != node for cidr in evidence.pod_cidrs.get(other, ())]
+        if state and any(not state["peers"].get(cidr) for cidr in others):
+            cause = f"the kernel of {node} has lost its routes to other nodes' pods: its agent has not repaired them"
+            return SEEN, Cause(cause, f"the agent's log on {node}; ip nexthop and ip route there")
+    return None
+
+
+def _bridge(case: Case) -> Suspicion:
+    outcome, evidence = case
+    state = evidence.states.get(_first(outcome))
+    if state is None or outcome.name not in ("service-same-node", "service-itself", "dns-inside", "dns-outside"):
+        return None
+    if any(state["bridged"].values()) and state["sysctls"].get("net/bridge/bridge-nf-call-iptables") != 1:
+        node = _first(outcome)
+        cause = f"pods of {node} are on a bridge and br_netfilter is off: answers skip the Service's translation"
+        return SEEN, Cause(cause, f"modprobe br_netfilter and net.bridge.bridge-nf-call-iptables=1 on {node}")
+    return None
+
+
+def _proxy(case: Case) -> Suspicion:
+    outcome, evidence = case
+    if outcome.name not in (*_SERVICES, "api-server", "dns-inside", "dns-outside"):
+        return None
+    node = _first(outcome)
+    if evidence.fine(*_SERVICES, source=outcome.source):
+        return None
+    look = f"kubectl get pods -n kube-system -o wide | grep {node}; the log of kube-proxy there"
+    services = evidence.states.get(node, {}).get("services")
+    if services and not any(services[mode] for mode in ("nftables", "iptables", "ipvs", "legacy")):
+        return SEEN, Cause(f"nothing translates Services on {node}: kube-proxy does not run there", look)
+    return FITS, Cause(f"kube-proxy on {node} does not run, or does not follow: new Services are unknown there", look)
+
+
+def _beneath(case: Case) -> Suspicion:
+    """A Service, or a server behind one, is not reached because some pods do not reach each other at all."""
+    outcome, evidence = case
+    if outcome.name not in (*_SERVICES, "dns-inside", "dns-outside", "node-to-pod", "host-port"):
+        return None
+    for one in evidence.outcomes:
+        if one.name == "pod-udp" and one.result == "failed" and set(outcome.nodes) <= set(one.nodes):
+            both = len(set(outcome.nodes)) > 1
+            cause = f"{one.source} and {one.target} do not reach each other: see pod-udp"
+            return (SEEN if both else POSSIBLE), Cause(cause, "the causes of that check")
+    return None
+
+
+def _dns_pods(case: Case) -> Suspicion:
+    outcome, evidence = case
+    if outcome.name not in ("dns-inside", "dns-outside"):
+        return None
+    cause = Cause(
+        "no pod answers for the cluster's DNS", "kubectl get pods,endpointslices -n kube-system -l k8s-app=kube-dns"
+    )
+    if evidence.dns_ready == 0:
+        return SEEN, cause
+    return (POSSIBLE, cause) if evidence.dns_ready is None else None
+
+
+def _masquerade(case: Case) -> Suspicion:
+    outcome, evidence = case
+    if outcome.name not in _OUT:
+        return None
+    node = _first(outcome)
+    cause = Cause(
+        f"pods of {node} go out with their own addresses, which nothing outside answers: the masquerade rule is gone",
+        f"nft list table inet cloudroute on {node}; --masquerade of the agents",
+    )
+    masquerade = evidence.states.get(node, {}).get("masquerade")
+    if masquerade is None:
+        return POSSIBLE, cause
+    return (SEEN, cause) if not masquerade["chain"] or masquerade["altered"] else None
+
+
+def _mtu(case: Case) -> Suspicion:
+    outcome = case.outcome
+    if outcome.name not in ("pod-full-size", "pod-tcp") or not _small_pass(case):
+        return None
+    cause = Cause(
+        "a link in between carries smaller packets than the pods send: small ones pass",
+        "ip link on both nodes, peerings and appliances in between (1500 bytes); --mtu of the agents",
+    )
+    return FITS, cause
+
+
+def _check(case: Case) -> Suspicion:
+    outcome, evidence = case
+    if outcome.path not in ("native", "direct") or not _silent(outcome) or _small_pass(case):
+        return None
+    cause = "the source/dest check of an ENI is on: EC2 drops packets with pods' addresses"
+    look = (
+        "aws ec2 describe-network-interfaces: SourceDestCheck; the controller's log for ModifyNetworkInterfaceAttribute"
+    )
+    if "source-dest-check" in evidence.findings:
+        return SEEN, Cause(f"{cause} ({evidence.findings['source-dest-check'].found})", look)
+    return POSSIBLE, Cause(cause, look)
+
+
+def _finding(check: str, paths: Sequence[str], cause: str, look: str, *, rank: int = POSSIBLE) -> Suspect:
+    """A suspect that doctor can see in EC2. Packets of these paths suffer from it."""
+
+    def suspect(case: Case) -> Suspicion:
+        outcome, evidence = case
+        if outcome.path not in paths or not _silent(outcome) or _small_pass(case):
+            return None
+        if found := evidence.findings.get(check):
+            return SEEN, Cause(f"{cause}: {found.found}", found.todo or look)
+        others = [path for path in PATHS if path not in paths]
+        fits = any(evidence.fine("pod-udp", path=path) for path in others)
+        same = any(evidence.fine("pod-udp", path=path) for path in paths)
+        return (rank + fits - same, Cause(cause, look)) if rank + fits - same > 0 else None
+
+    return suspect
+
+
+def _filter(case: Case) -> Suspicion:
+    """Strict reverse path filter of a NIC: only where its kernel shows it."""
+    outcome, evidence = case
+    for node in outcome.nodes:
+        values = evidence.states.get(node, {}).get("sysctls", {})
+        strict = [key for key, value in values.items() if key.endswith("/rp_filter") and value == 1]
+        if strict and outcome.path in PATHS and _silent(outcome) and not _small_pass(case):
+            cause = f"{node} drops packets by its reverse path filter: {', '.join(strict)} is 1"
+            return FITS, Cause(cause, f"sysctl on {node}; which program sets it")
+    return None
+
+
+def _route(case: Case) -> Suspicion:
+    outcome = case.outcome
+    if outcome.path != "native" or _small_pass(case):
+        return None
+    cause = "a route table of the VPC has lost a route to a node, or has a blackhole"
+    look = "cloudroute plan; aws ec2 describe-route-tables; the controller's log"
+    detoured = outcome.name == "pod-path" and "through" in outcome.got
+    return (FITS if detoured else POSSIBLE), Cause(cause, look)
+
+
+def _start(case: Case) -> Suspicion:
+    outcome = case.outcome
+    if outcome.name not in ("pod-starts", "exec"):
+        return None
+    look = "kubectl describe pod -n cloudroute-verify; the kubelet's log"
+    if outcome.name == "exec":
+        return FITS, Cause("the API server does not reach the kubelet on port 10250", "the node's security groups")
+    return FITS, Cause(f"the pod does not become Ready: {outcome.got}", look)
+
+
+def _nothing_known(_: Case) -> Suspicion:
+    """The last resort, so that each failure has something to look at."""
+    return 0, Cause("nothing that is known fits", "cloudroute doctor; verify --report, and an issue with it")
+
+
+SUSPECTS: tuple[Suspect, ...] = (
+    _start,
+    _kernel,
+    _agent,
+    _bridge,
+    _dns_pods,
+    _beneath,
+    _proxy,
+    _masquerade,
+    _mtu,
+    _finding(
+        "groups-overlay",
+        ("overlay",),
+        "a security group does not let the tunnel's packets in (UDP 8472)",
+        "aws ec2 describe-security-groups of both nodes: UDP 8472 between them, both ways",
+    ),
+    _finding(
+        "groups-pods",
+        ("native", "direct"),
+        "a security group does not let pods' addresses in",
+        "aws ec2 describe-security-groups of both nodes: all traffic from and to the cluster CIDR",
+    ),
+    _check,
+    _finding(
+        "acls-pods",
+        ("native",),
+        "a network ACL denies pods' addresses",
+        "aws ec2 describe-network-acls of both subnets: both directions, and the answers' ports",
+    ),
+    _finding(
+        "acls-overlay",
+        ("overlay",),
+        "a network ACL denies the tunnel's packets (UDP 8472)",
+        "aws ec2 describe-network-acls of both subnets: both directions",
+    ),
+    _route,
+    _filter,
+    _nothing_known,
+)

@@ -1,0 +1,78 @@
+"""The way that packets took, by the counters of the nodes they passed, against the way that was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from cloudroute.core.verify.model import Outcome, Question
+from cloudroute.dataplane import VTEP
+
+
+class Passage(NamedTuple):
+    """Packets of a probe that a node forwarded."""
+
+    source: str
+    target: str
+    came_by: str
+    """Device by which they came in."""
+    left_by: str
+    packets: int
+
+
+Passages = Mapping[str, Sequence[Passage]]
+"""By node."""
+
+
+def ways(asked: Iterable[tuple[Question, str, str]], passages: Passages) -> Iterator[Outcome]:
+    """Judge each pair: a question that was asked of it, and the addresses of the two ends."""
+    for question, source, target in asked:
+        here, there = question.asker.node, question.target_node
+        yield _way(question, source, target, passages, here, there)
+
+
+def _way(question: Question, source: str, target: str, passages: Passages, here: str, there: str) -> Outcome:
+    tunnel = question.path == "overlay"
+    expected = f"{question.path}: {'by' if tunnel else 'not by'} {VTEP}, and by no third node"
+    passed = {
+        node: [one for one in found if (one.source, one.target) == (source, target)] for node, found in passages.items()
+    }
+    sent, received = passed.get(here, []), passed.get(there, [])
+    between = sorted(node for node, found in passed.items() if found and node not in (here, there))
+    got = _words(sent, received, between)
+    if not (sent and received):
+        known = {here, there} <= passages.keys()
+        result = "failed" if known and sent and not received else "skipped"
+        got = got if known else "not counted: no way into the agents of both nodes"
+        return _outcome(question, result, expected, got)
+    devices = {one.left_by for one in sent} | {one.came_by for one in received}
+    good = devices == {VTEP} if tunnel else VTEP not in devices
+    return _outcome(question, "ok" if good and not between else "failed", expected, got)
+
+
+def _words(sent: Sequence[Passage], received: Sequence[Passage], between: Sequence[str]) -> str:
+    if not sent:
+        return "no packet left the sender's node"
+    parts = [f"left by {_listed(one.left_by for one in sent)}"]
+    parts.append(f"came by {_listed(one.came_by for one in received)}" if received else "and did not arrive")
+    if between:
+        parts.append(f"through {', '.join(between)}")
+    return ", ".join(parts)
+
+
+def _listed(devices: Iterable[str]) -> str:
+    return " and ".join(sorted(set(devices)))
+
+
+def _outcome(question: Question, result: str, expected: str, got: str) -> Outcome:
+    return Outcome(
+        name="pod-path",
+        source=str(question.asker),
+        target=question.target,
+        family=question.family,
+        path=question.path,
+        result=result,  # type: ignore[arg-type] # one of Result
+        expected=expected,
+        got=got,
+        nodes=(question.asker.node, question.target_node),
+    )

@@ -1,0 +1,36 @@
+"""Nodes of a cluster as places for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cloudroute.core.verify.model import NodeFacts
+
+_ZONE = "topology.kubernetes.io/zone"
+_TYPE = "node.kubernetes.io/instance-type"
+_GROUPS = (
+    "eks.amazonaws.com/nodegroup",
+    "karpenter.sh/nodepool",
+    "alpha.eksctl.io/nodegroup-name",
+    "kops.k8s.io/instancegroup",
+    "node.cluster.x-k8s.io/pool",
+)
+"""Labels by which EKS, Karpenter, eksctl, kOps and Cluster API name a node's group."""
+
+
+def node_facts(items: Iterable[Mapping[str, Any]]) -> list[NodeFacts]:
+    """Return the facts of Nodes by their objects."""
+    return [_facts(item) for item in items]
+
+
+def _facts(item: Mapping[str, Any]) -> NodeFacts:
+    labels = item["metadata"].get("labels") or {}
+    conditions = (item.get("status") or {}).get("conditions") or ()
+    return NodeFacts(
+        name=item["metadata"]["name"],
+        zone=labels.get(_ZONE, ""),
+        instance_type=labels.get(_TYPE, ""),
+        group=next((labels[label] for label in _GROUPS if label in labels), ""),
+        ready=any(one["type"] == "Ready" and one["status"] == "True" for one in conditions),
+    )

@@ -1,0 +1,142 @@
+"""`verify --webhooks`: whether the API server reaches pods, as it must to call an admission webhook.
+
+For a pod of each path a ValidatingWebhookConfiguration is made for a moment. It concerns ConfigMaps of verify's own
+namespace, which are created as a dry run: nothing of anybody else is ever asked of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from cloudroute.core.verify.model import Asker, Outcome
+from cloudroute.errors import ApiError, CloudrouteError
+from cloudroute.probe.webhook import PORT
+from cloudroute.verify.manifests import NAMESPACE, NODE_LABEL, Json, label
+from cloudroute.verify.stage import Stage
+
+NAME = "cloudroute-verify"
+_ANSWER_SECONDS = 5
+_START_SECONDS = 20.0
+_LOOK_SECONDS = 0.3
+_EXPECTED = "the API server asks the pod, which refuses"
+
+
+class _Certificate(NamedTuple):
+    """A self-signed certificate and its key, as PEM."""
+
+    cert: str
+    key: str
+
+
+def webhooks(stage: Stage, askers: Mapping[str, Asker]) -> Iterator[Outcome]:
+    """Try a pod of each path. `askers`: by the path of its node."""
+    if shutil.which("openssl") is None:
+        said = "there is no openssl here, which makes the certificate that the API server demands"
+        yield from (_outcome(asker, path, "skipped", said) for path, asker in askers.items())
+        return
+    for path, asker in askers.items():
+        yield _try(stage, asker, path)
+
+
+def _try(stage: Stage, asker: Asker, path: str) -> Outcome:
+    service = _service(asker)
+    try:
+        made = _certificate(f"{service['metadata']['name']}.{NAMESPACE}.svc")
+        execution = stage.run(asker, "webhook")
+    except (CloudrouteError, OSError, subprocess.SubprocessError) as error:
+        return _outcome(asker, path, "skipped", str(error))
+    configuration = _configuration(service["metadata"]["name"], made.cert)
+    try:
+        execution.send({**made._asdict(), "name": str(asker)})
+        next(execution.lines(_START_SECONDS), None)
+        stage.make(service)
+        stage.make(configuration)
+        return _ask(stage, asker, path)
+    finally:
+        stage.remove(configuration)
+        stage.remove(service)
+        execution.close()
+
+
+def _ask(stage: Stage, asker: Asker, path: str) -> Outcome:
+    """Create an object until the API server has taken up the configuration: only then it asks at all."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            stage.pods.create(_object(), dry_run=True)
+        except ApiError as error:
+            good = f"refused by {asker}" in str(error)
+            return _outcome(asker, path, "ok" if good else "failed", "it was asked" if good else str(error))
+        time.sleep(_LOOK_SECONDS)
+    return _outcome(asker, path, "failed", "the API server did not ask")
+
+
+def _certificate(name: str) -> _Certificate:
+    """Make a certificate for a name, with openssl. Raises OSError and SubprocessError."""
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = Path(folder, "cert"), Path(folder, "key")
+        words = [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "1", "-subj", "/CN=cloudroute-verify", "-addext", f"subjectAltName=DNS:{name}",
+            "-keyout", str(key), "-out", str(cert),
+        ]  # fmt: skip
+        subprocess.run(words, capture_output=True, check=True, timeout=_START_SECONDS)  # noqa: S603 - our own words
+        return _Certificate(cert.read_text(), key.read_text())
+
+
+def _service(asker: Asker) -> Json:
+    name = f"webhook-{label(asker)}"[:63].rstrip("-")
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"selector": {NODE_LABEL: label(asker)}, "ports": [{"port": 443, "targetPort": PORT}]},
+    }
+
+
+def _configuration(service: str, cert: str) -> Json:
+    client = {
+        "service": {"namespace": NAMESPACE, "name": service, "port": 443},
+        "caBundle": base64.b64encode(cert.encode()).decode(),
+    }
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+    hook = {
+        "name": "verify.cloudroute.io",
+        "clientConfig": client,
+        "rules": [{**rule, "scope": "Namespaced"}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "timeoutSeconds": _ANSWER_SECONDS,
+        "admissionReviewVersions": ["v1"],
+    }
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": NAME},
+        "webhooks": [hook],
+    }
+
+
+def _object() -> Json:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "dry-run", "namespace": NAMESPACE}}
+
+
+def _outcome(asker: Asker, path: str, result: str, got: str) -> Outcome:
+    return Outcome(
+        name="webhook",
+        source="API server",
+        target=str(asker),
+        path=path,
+        result=result,  # type: ignore[arg-type] # one of Result
+        expected=_EXPECTED,
+        got=got,
+        nodes=(asker.node,),
+    )
