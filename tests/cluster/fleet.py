@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from cloudroute.lab.aws import Machine, Vpc, Zone
@@ -40,9 +40,6 @@ from tests.terraform.kit import Terraform
 from tests.terraform.world import Account, account
 from tests.waiting import eventually
 
-NAME = "fleet"
-ZONES = 2
-NODES_PER_ZONE = 2
 OUTSIDE = INTERNET_ADDRESSES[0]
 """Where everybody finds the two APIs."""
 GENERATIONS = 2
@@ -54,11 +51,20 @@ CNI_CONF_DIR, CNI_BIN_DIR = OWN_CNI / "net.d", OWN_CNI / "bin"
 """Where the nodes' container runtimes look. No plugin is there at first."""
 
 
+class Size(NamedTuple):
+    """The name of a fleet, which no other has that may be up at the same time, and the number of its nodes."""
+
+    name: str
+    zones: int
+    nodes_per_zone: int
+
+
 class Fleet:
     """Entering it builds everything. `images` are archives that each node's container runtime has."""
 
-    def __init__(self, terraform: Terraform, images: Sequence[Path], phases: Phases) -> None:
-        self.prefix, self.folder = prefix_of(NAME), folder_of(NAME)
+    def __init__(self, size: Size, terraform: Terraform, images: Sequence[Path], phases: Phases) -> None:
+        self.prefix, self.folder = prefix_of(size.name), folder_of(size.name)
+        self._size = size
         self.hosts: dict[str, ClusterHost] = {}
         self.account: Account
         self.untouched: Mapping[str, list[str]] = {}
@@ -86,7 +92,7 @@ class Fleet:
     def _build(self) -> None:
         self.folder.mkdir(parents=True)
         self._undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        sizes = (f"zones={ZONES}", f"nodes_per_zone={NODES_PER_ZONE}")
+        sizes = (f"zones={self._size.zones}", f"nodes_per_zone={self._size.nodes_per_zone}")
         self.account = self._undo.enter_context(account(self._terraform, *sizes))
         self.untouched = self.account.remains()
         self.account.terraform("apply", "-auto-approve")
@@ -113,7 +119,7 @@ class Fleet:
     def _enter_vpc(self) -> None:
         """Give the control plane its interface in the VPC, as EKS does."""
         node = next(iter(self.applied["nodes"].values()))
-        about = {"Description": "Control plane", "Groups": [self.applied["security_group_id"]]}
+        about = {"Description": "Control plane", "Groups": [self.applied["node_security_group_id"]]}
         made = self.account.aws.scene.ec2.create_network_interface(SubnetId=node["subnet_id"], **about)
         self._interface_id = made["NetworkInterface"]["NetworkInterfaceId"]
         plane = Namespace(f"{self.prefix}plane")
@@ -177,7 +183,7 @@ class Fleet:
         user = f"system:node:{host.name}"
         kubeconfig = self.kube.kubeconfig_from_afar(host.folder / "kubelet.kubeconfig", user)
         host.boot(self.kube, kubeconfig, None, self._images, self._kubelet_settings(host.kubelet_folder))
-        self._start_proxy(host)
+        self.start_proxy(host)
         eventually(lambda: self._names_zone(host), f"{host.name} registers: {_log(host)}")
         eventually(
             lambda: set(host.run("nft", "list", "tables").splitlines()) >= _TABLES, f"{host.name} has its chains"
@@ -203,7 +209,8 @@ class Fleet:
         for item in coredns.manifests():
             self.kube.create(item)
 
-    def _start_proxy(self, host: ClusterHost) -> None:
+    def start_proxy(self, host: ClusterHost) -> None:
+        """Start kube-proxy on a host where none runs."""
         assets = find_assets(["kube-proxy"])
         assert assets, "the fixture has looked for it"
         kubeconfig = self.kube.kubeconfig_from_afar(host.folder / "proxy.kubeconfig", PROXY)
@@ -216,6 +223,12 @@ class Fleet:
         ]  # fmt: skip
         with (host.folder / "kube-proxy.log").open("wb") as log:
             self._proxies[host.name] = host.namespace.popen(command, stdout=log, stderr=log)
+
+    def stop_proxy(self, host: ClusterHost) -> None:
+        """End kube-proxy; its rules stay."""
+        proxy = self._proxies.pop(host.name)
+        proxy.kill()
+        proxy.wait()
 
     def _names_zone(self, host: ClusterHost) -> bool:
         """Label the Node as the cloud provider does, once it is there."""
@@ -237,9 +250,8 @@ class Fleet:
             self._switch_off(host)
 
     def _switch_off(self, host: ClusterHost) -> None:
-        if proxy := self._proxies.pop(host.name, None):
-            proxy.kill()
-            proxy.wait()
+        if host.name in self._proxies:
+            self.stop_proxy(host)
         host.delete()
 
     # --- what there is ----------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -22,10 +24,13 @@ COMMAND_SECONDS = 120.0
 
 
 class Release:
-    """The chart's release `cloudroute`; `folder` is for files of the user."""
+    """The chart's release `cloudroute`; `folder` is for files of the user, `settings` are more of the controller's."""
 
-    def __init__(self, fleet: Fleet, helm: Run, kubectl: str, folder: Path) -> None:
+    def __init__(
+        self, fleet: Fleet, helm: Run, kubectl: str, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._fleet, self._helm, self._kubectl, self._folder = fleet, helm, kubectl, folder
+        self._settings = settings
         self._credentials = fleet.account.assume(fleet.applied["role_arns"]["instance-profile"])
         self._kubeconfig = fleet.kube.kubeconfig(folder / "kubeconfig")
         self.before = take(fleet, self.kubectl)
@@ -50,7 +55,7 @@ class Release:
             "settings": {"cluster-name": applied["cluster_name"], "cluster-cidr": applied["cluster_cidrs"]},
             "image": {"pullPolicy": "Never"},
             "controller": {
-                "settings": {"region": applied["region"]},
+                "settings": {"region": applied["region"], **self._settings},
                 "env": [{"name": "AWS_ENDPOINT_URL", "value": self._fleet.aws_url}, *secrets],
             },
             "agent": {

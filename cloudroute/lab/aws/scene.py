@@ -141,6 +141,14 @@ class Scene:
         )
         return tuple(_machine(instance, zone) for instance in launched["Instances"])
 
+    def open(self, vpc: Vpc) -> None:
+        """Let the VPC's default security group, which launched instances have, admit everything both ways."""
+        mine = [{"Name": "vpc-id", "Values": [vpc.id]}, {"Name": "group-name", "Values": ["default"]}]
+        (group,) = self.ec2.describe_security_groups(Filters=mine)["SecurityGroups"]
+        everybody = {"IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
+        rule = [{"IpProtocol": "-1", **everybody}]
+        self.ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=rule)
+
     def control_plane(self, vpc: Vpc, cluster: str) -> ControlPlane:
         """Create EKS's part of a cluster: a security group that admits itself alone, and an interface in each of two
         zones.

@@ -122,6 +122,7 @@ class Ground:
     def _build_vpc(self) -> None:
         self.aws = Aws(throttle=True, route_quota=self._quota)
         self.vpc = self.aws.scene.vpc(zones=self._zones, ipv6=self._ipv6, ipv6_only=self._ipv6_only)
+        self.aws.scene.open(self.vpc)
         ec2 = self.aws.scene.ec2
         gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=self.vpc.id)

@@ -31,10 +31,34 @@ class Eni:
     addresses: tuple[str, ...]
     checked: bool
     """Whether its source/dest check is on."""
+    groups: tuple[str, ...]
+    """Ids of its security groups."""
 
     def address(self, *, ipv6: bool) -> str:
         """Return its first address of a family; "" without one."""
         return next((address for address in self.addresses if (":" in address) == ipv6), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One rule of a security group, or one entry of a network ACL."""
+
+    protocol: str
+    """"-1" for all, else its number; "tcp", "udp", "icmp" or "icmpv6" too."""
+    first: int
+    last: int
+    """Ports; of ICMP, type and code. -1 for all."""
+    peer: str
+    """A CIDR; in a group also a group's id."""
+    allow: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Both directions of a security group, in no order, or of a network ACL, in order of evaluation."""
+
+    inward: tuple[Filter, ...]
+    outward: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +71,10 @@ class Picture:
     """ENIs by `holder_id`."""
     routes: Mapping[str, Mapping[str, str | Way]]
     """Routes of the subnet's table, by subnet id: destination to a `Way` or an ENI's id."""
+    groups: Mapping[str, Filters]
+    """Security groups by id."""
+    acls: Mapping[str, Filters]
+    """Network ACLs by subnet id."""
 
 
 def take(aws: Aws, vpc_id: str) -> Picture:
@@ -70,7 +98,13 @@ def take(aws: Aws, vpc_id: str) -> Picture:
                 main = entries
             elif "SubnetId" in association:
                 routes[association["SubnetId"]] = entries
-    return Picture(subnets, enis, {subnet_id: routes.get(subnet_id, main) for subnet_id in subnets})
+    groups = {one["GroupId"]: _group(one) for one in ec2.describe_security_groups(Filters=of_vpc)["SecurityGroups"]}
+    acls = {
+        association["SubnetId"]: _acl(one["Entries"])
+        for one in ec2.describe_network_acls(Filters=of_vpc)["NetworkAcls"]
+        for association in one["Associations"]
+    }
+    return Picture(subnets, enis, {id_: routes.get(id_, main) for id_ in subnets}, groups, acls)
 
 
 def _cidrs(subnet: Mapping[str, Any]) -> tuple[str, ...]:
@@ -100,7 +134,37 @@ def _eni(eni: Mapping[str, Any], holder_id: str) -> Eni:
         mac=eni["MacAddress"],
         addresses=tuple(dict.fromkeys(addresses)),
         checked=eni["SourceDestCheck"],
+        groups=tuple(group["GroupId"] for group in eni["Groups"]),
     )
+
+
+def _group(group: Mapping[str, Any]) -> Filters:
+    return Filters(tuple(_rules(group["IpPermissions"])), tuple(_rules(group["IpPermissionsEgress"])))
+
+
+def _rules(permissions: list[Mapping[str, Any]]) -> Iterator[Filter]:
+    """One for each peer; the entries of a prefix list are unknown here."""
+    for one in permissions:
+        peers = [
+            *(peer["CidrIp"] for peer in one["IpRanges"]),
+            *(peer["CidrIpv6"] for peer in one["Ipv6Ranges"]),
+            *(peer["GroupId"] for peer in one["UserIdGroupPairs"]),
+        ]
+        for peer in peers:
+            yield Filter(one["IpProtocol"], one.get("FromPort", -1), one.get("ToPort", -1), peer)
+
+
+def _acl(entries: list[Mapping[str, Any]]) -> Filters:
+    ordered = sorted(entries, key=lambda entry: int(entry["RuleNumber"]))
+    inward, outward = ([_entry(entry) for entry in ordered if entry["Egress"] is egress] for egress in (False, True))
+    return Filters(tuple(inward), tuple(outward))
+
+
+def _entry(entry: Mapping[str, Any]) -> Filter:
+    ports, icmp = entry.get("PortRange", {}), entry.get("IcmpTypeCode", {})
+    first, last = ports.get("From", icmp.get("Type", -1)), ports.get("To", icmp.get("Code", -1))
+    peer = entry.get("CidrBlock") or entry["Ipv6CidrBlock"]
+    return Filter(entry["Protocol"], first, last, peer, entry["RuleAction"] == "allow")
 
 
 def _entries(routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, str | Way]]:

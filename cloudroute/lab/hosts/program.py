@@ -30,12 +30,14 @@ table bridge vpc {
   set own_v4 { type ifname . ipv4_addr; }
   set own_v6 { type ifname . ipv6_addr; }
   set blocked { type inet_proto . inet_service; }
+  set narrow { type ifname; }
   chain from_eni {
     type filter hook prerouting priority 0; policy accept;
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     ip daddr 224.0.0.0/4 drop
     ip6 daddr ff00::/8 drop
     meta l4proto . th dport @blocked counter drop
+    iifname @narrow meta length > 1500 counter drop
     ip daddr 169.254.168.0/22 iifname . ip saddr != @own_v4 counter drop
     ip6 daddr fd00:ec2::/32 iifname . ip6 saddr != @own_v6 counter drop
     iifname @checked iifname . ip saddr != @own_v4 counter drop
@@ -46,6 +48,7 @@ table bridge vpc {
     icmpv6 type nd-redirect drop
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     ip6 daddr ff00::/8 drop
+    oifname @narrow meta length > 1500 counter drop
     oifname @checked oifname . ip daddr != @own_v4 counter drop
     oifname @checked oifname . ip6 daddr != @own_v6 counter drop
   }
@@ -91,6 +94,11 @@ def elements_of(eni: Eni) -> list[str]:
 def element_of_block(protocol: str, port: int) -> str:
     """Return the nft set element of a blocked port."""
     return f"blocked {{ {protocol} . {port} }}"
+
+
+def element_of_narrow(eni: Eni) -> str:
+    """Return the nft set element of an ENI whose link is narrow."""
+    return f'narrow {{ "{port_of(eni.id)}" }}'
 
 
 def routes_of(picture: Picture, tables: Mapping[str, int], enis: Mapping[str, Eni]) -> dict[tuple[int, str], str]:

@@ -1,8 +1,8 @@
 """The VPC's Resolver: a DNS server that knows the private names of instances and one public name, and a client for it.
 
-`ip-10-0-3-4.eu-central-1.compute.internal` is 10.0.3.4, and `example.com` the internet's host. It answers at the third
-address (.2) of the VPC's primary CIDR, at 169.254.169.253 and at fd00:ec2::253, by UDP and TCP (AWS, "Understanding
-Amazon DNS"). The rules of `program` let queries reach it from addresses of the VPC alone.
+`ip-10-0-3-4.eu-central-1.compute.internal` is 10.0.3.4, and `checkip.amazonaws.com` the internet's host. It answers at
+the third address (.2) of the VPC's primary CIDR, at 169.254.169.253 and at fd00:ec2::253, by UDP and TCP (AWS,
+"Understanding Amazon DNS"). The rules of `program` let queries reach it from addresses of the VPC alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAME_POINTER = 0xC000 | _HEADER.size
 _RESPONSE, _RECURSION_WANTED, _RECURSION_DONE, _NO_SUCH_NAME = 0x8000, 0x0100, 0x0080, 3
 _TTL_SECONDS = 60
 _INSTANCE = re.compile(r"ip-(\d+)-(\d+)-(\d+)-(\d+)\.[a-z0-9-]+\.(?:compute\.)?internal")
-PUBLIC: Mapping[str, tuple[str, ...]] = {"example.com": INTERNET_ADDRESSES}
+PUBLIC: Mapping[str, tuple[str, ...]] = {"checkip.amazonaws.com": INTERNET_ADDRESSES}
 """Names outside the VPC, with their addresses."""
 _NO_ANSWER = (OSError, ValueError, IndexError, struct.error)
 """Errors for a client that has disconnected, or a malformed query."""
@@ -113,7 +113,7 @@ def answer(query: bytes) -> bytes:
 
     >>> answer(query("ip-10-0-3-4.eu-central-1.compute.internal"))[-4:].hex()
     '0a000304'
-    >>> answer(query("example.com"))[-4:].hex()
+    >>> answer(query("checkip.amazonaws.com"))[-4:].hex()
     'c6336401'
     """
     id_, flags, *_ = _HEADER.unpack_from(query)

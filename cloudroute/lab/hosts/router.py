@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts.filters import GROUPS, acl_rules, flow_sets, group_rules
 from cloudroute.lab.hosts.netns import Namespace, execute
 from cloudroute.lab.hosts.picture import Eni, Picture
 from cloudroute.lab.hosts.program import (
@@ -18,6 +19,7 @@ from cloudroute.lab.hosts.program import (
     bridge_of,
     dhcp,
     element_of_block,
+    element_of_narrow,
     elements_of,
     gateways,
     port_of,
@@ -54,6 +56,7 @@ class Router:
         self._elements: set[str] = set()
         self._neighbours: dict[tuple[str, str], str] = {}
         self._routes: dict[tuple[int, str], str] = {}
+        self._filters = ""
 
     def create(self) -> None:
         """Create both namespaces, without subnets."""
@@ -81,9 +84,16 @@ class Router:
         self.namespace.delete()
         self.internet.delete()
 
-    def show(self, picture: Picture, hosts: Mapping[str, Namespace], blocked: Collection[tuple[str, int]]) -> None:
+    def show(
+        self,
+        picture: Picture,
+        hosts: Mapping[str, Namespace],
+        blocked: Collection[tuple[str, int]],
+        narrow: Collection[str],
+    ) -> None:
         """Apply `picture`. `hosts` are the namespaces of instances; an ENI without a host has no port.
 
+        Ports in `blocked` are closed; the links of instances in `narrow` lose packets of more than 1,500 bytes.
         Removed ports go before their rules, and new ports come after theirs: no frame passes an unchecked port.
         """
         enis = {id_: eni for id_, eni in picture.enis.items() if id_ in hosts}
@@ -91,8 +101,10 @@ class Router:
             self._add_subnet(subnet_id, picture.subnets[subnet_id])
         for id_ in [id_ for id_, eni in self._enis.items() if id_ not in enis or enis[id_].id != eni.id]:
             self._unplug(self._enis.pop(id_))
-        blocks = {element_of_block(*one) for one in blocked}
-        self._show_elements(blocks.union(*map(elements_of, enis.values())))
+        loose = {element_of_block(*one) for one in blocked}
+        loose |= {element_of_narrow(enis[id_]) for id_ in narrow if id_ in enis}
+        self._show_elements(loose.union(*map(elements_of, enis.values())))
+        self._show_filters(picture, {port_of(eni.id): eni for eni in enis.values()})
         self._show_neighbours({(bridge_of(eni.subnet_id), a): eni.mac for eni in enis.values() for a in eni.addresses})
         for id_ in enis.keys() - self._enis.keys():
             self._plug(enis[id_], hosts[id_], picture.subnets[enis[id_].subnet_id])
@@ -146,6 +158,19 @@ class Router:
         if lines:
             self.namespace.run("nft", "-f", "-", stdin="\n".join(lines) + "\n")
         self._elements = wanted
+
+    def _show_filters(self, picture: Picture, ports: Mapping[str, Eni]) -> None:
+        exempt = [address.partition("/")[0] for cidrs in picture.subnets.values() for address in gateways(cidrs)]
+        exempt = list(dict.fromkeys([*exempt, *resolver_addresses(self._cidrs)]))
+        wanted = group_rules(picture, ports, exempt)
+        wanted += acl_rules({bridge_of(id_): picture.acls[id_] for id_ in picture.subnets})
+        if wanted != self._filters:
+            self.namespace.run("nft", "-f", "-", stdin=wanted)
+            self._filters = wanted
+
+    def forget_flows(self) -> None:
+        """Forget the flows that security groups have admitted, as if all had paused."""
+        self.namespace.run("nft", "-f", "-", stdin="".join(f"flush set {GROUPS} {name}\n" for name in flow_sets()))
 
     def _show_neighbours(self, wanted: dict[tuple[str, str], str]) -> None:
         gone = [f"neigh del {address} dev {bridge}" for bridge, address in self._neighbours.keys() - wanted.keys()]

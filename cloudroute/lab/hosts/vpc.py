@@ -8,6 +8,7 @@
   to no others.
 - **The source/dest check** of an ENI is two rules on its port: a packet from it has one of its addresses as source, one
   to it as destination. They see every frame, routed or not. ARP and neighbour discovery pass.
+- **Security groups and network ACLs** drop packets as EC2's state says: see `filters`.
 - **The Resolver** answers from the router, at AWS's addresses, queries from addresses of the VPC and no others.
 - **The internet** is another namespace. Its gateway forwards packets with a source in the VPC, and drops all others.
 
@@ -28,6 +29,8 @@ from cloudroute.lab.hosts.program import INTERNET, INTERNET_ADDRESSES, ROUTER, r
 from cloudroute.lab.hosts.resolver import Resolver
 from cloudroute.lab.hosts.router import Router
 
+MOST_SEGMENTS = 65535
+"""The kernel's own GSO_MAX_SEGS, of a device that cuts packets to size."""
 DEFAULT_MTU = 9001
 """MTU inside a VPC, in bytes."""
 
@@ -50,6 +53,7 @@ class VpcNet:
         self._lock = threading.Lock()
         self._hosts: dict[str, Namespace] = {}
         self._blocked: set[tuple[str, int]] = set()
+        self._narrow: set[str] = set()
         self._changed = threading.Condition()
         """Guards the next three."""
         self._changes = 0
@@ -106,10 +110,27 @@ class VpcNet:
             self._blocked.discard((protocol, port))
         self.sync()
 
+    def narrow(self, *holder_ids: str) -> None:
+        """Let the links of these instances silently lose packets of more than 1,500 bytes; without any, all is well.
+
+        Hosts then cut packets to size themselves: the router can't see the segments of a larger one.
+        """
+        with self._lock:
+            self._narrow = set(holder_ids)
+            for host in self._hosts.values():
+                segments = 1 if holder_ids else MOST_SEGMENTS
+                host.batch([f"link set eth0 gso_max_segs {segments}"])
+        self.sync()
+
+    def forget_flows(self) -> None:
+        """Forget the flows that security groups have admitted: what they admit no more is dropped from now on."""
+        with self._lock:
+            self._router.forget_flows()
+
     def sync(self) -> None:
         """Bring the namespace to EC2's present state. Raises CloudrouteError."""
         with self._lock:
-            self._router.show(take(self._aws, self._vpc.id), self._hosts, self._blocked)
+            self._router.show(take(self._aws, self._vpc.id), self._hosts, self._blocked, self._narrow)
 
     def close(self) -> None:
         """Remove both namespaces. The hosts' namespaces stay."""

@@ -33,6 +33,30 @@ module "network" {
   nat          = var.nat
 }
 
+# What Kubernetes itself needs, as EKS's cluster security group and that of examples/self-managed have it.
+resource "aws_security_group" "nodes" {
+  name        = "${var.cluster_name}-nodes"
+  description = "Kubernetes: nodes among each other, and out"
+  vpc_id      = module.network.vpc_id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "nodes" {
+  security_group_id            = aws_security_group.nodes.id
+  description                  = "Control plane and nodes, and nodes among each other"
+  ip_protocol                  = "-1"
+  referenced_security_group_id = aws_security_group.nodes.id
+}
+
+resource "aws_vpc_security_group_egress_rule" "nodes" {
+  for_each = toset(["0.0.0.0/0", "::/0"])
+
+  security_group_id = aws_security_group.nodes.id
+  description       = "Everything out"
+  ip_protocol       = "-1"
+  cidr_ipv4         = strcontains(each.key, ":") ? null : each.key
+  cidr_ipv6         = strcontains(each.key, ":") ? each.key : null
+}
+
 module "nodes" {
   source = "../../modules/nodes"
 
@@ -42,7 +66,7 @@ module "nodes" {
   per_zone              = var.nodes_per_zone
   ami_id                = "ami-12345678" # one that the lab has
   instance_type         = "t3.medium"
-  security_group_ids    = [module.network.security_group_id]
+  security_group_ids    = [module.network.security_group_id, aws_security_group.nodes.id]
   instance_profile_name = module.iam["instance-profile"].instance_profile_name
   user_data             = "#!/bin/sh\n"
 }

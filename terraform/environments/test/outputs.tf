@@ -34,8 +34,13 @@ output "route_table_ids" {
 }
 
 output "security_group_id" {
-  description = "The nodes' security group."
+  description = "The security group of the nodes that cloudroute needs."
   value       = module.network.security_group_id
+}
+
+output "node_security_group_id" {
+  description = "The security group of the nodes that Kubernetes needs."
+  value       = aws_security_group.nodes.id
 }
 
 output "nodes" {

@@ -1,0 +1,47 @@
+"""A fleet, and the chart on it, brought up by steps whose times are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloudroute.lab.hosts.kubelet import missing
+from cloudroute.lab.hosts.teardown import tear_down
+from cloudroute.lab.hosts.workload import daemonset
+from cloudroute.lab.kube.real import CONTROL_PLANE, find_assets
+from tests.cluster.fleet import Fleet, Size
+from tests.cluster.phases import Phases
+from tests.cluster.release import Release
+from tests.required import lacking
+from tests.terraform.kit import Terraform
+
+
+def new_fleet(size: Size, terraform: Terraform, image: Path, phases: Phases) -> Fleet:
+    """Return a fleet to be entered. The test ends where this machine lacks a part."""
+    if problems := missing():
+        lacking("kubelet", *problems)
+    if find_assets([*CONTROL_PLANE, "kube-proxy"]) is None:
+        lacking("kubelet")
+    if find_assets(["coredns"]) is None:
+        lacking("coredns")
+    tear_down(size.name)  # what a killed run has left
+    return Fleet(size, terraform, [image], phases)
+
+
+def bring_up(fleet: Fleet, release: Release, phases: Phases) -> None:
+    """Install the chart; returns when every node is ready and the workload `web` has a pod on each."""
+    release.prepare()
+    assert not fleet.all_ready()
+    release.install()
+    phases.done("Helm has installed the chart")
+
+    milestones = {
+        "a controller leads": lambda: bool(release.leader()),
+        "every node has a NodeRoute": lambda: len(fleet.node_routes()) == len(fleet.hosts),
+        "every agent says that all is in place": release.settled,
+        "every node is Ready": fleet.all_ready,
+        "all pods of the chart are ready": release.rolled,
+    }
+    phases.wait_all(milestones, 240, fleet.diagnosis)
+    fleet.install_dns()
+    fleet.kube.create(daemonset("web"))
+    phases.wait("a pod of the workload runs on every node", lambda: fleet.adopt("web"), 60, fleet.diagnosis)
