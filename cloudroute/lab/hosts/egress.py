@@ -64,6 +64,7 @@ class Egress:
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128  # a busy API server calls several kubelets at once
 
 
 def _configuration(path: Path) -> str:
