@@ -62,9 +62,10 @@ manifests: ## Render deploy/cloudroute.yaml from the chart (helm)
 helm: ## Build Helm for the tests of the chart (Go 1.26; minutes the first time)
 	tests/tools/helm-assets.sh
 
-assets: ## Build Kubernetes' programs, etcd and CoreDNS for the tests that need them (Go; minutes the first time)
+assets: ## Build Kubernetes' programs, etcd, CoreDNS and the enforcer of policies for the tests that need them (Go 1.26; minutes)
 	tests/tools/kube-assets.sh
 	tests/tools/dns-assets.sh
+	tests/tools/policies-assets.sh
 
 lock: ## Resolve requirements.lock anew from pyproject.toml (uv)
 	uv pip compile --universal --python-version 3.11 --all-extras --group dev --generate-hashes \

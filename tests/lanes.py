@@ -15,6 +15,7 @@ SLOWEST = (
     "simulation",
     "controller",
     "soak",
+    "policies",
     "lab/hosts",
     "deploy",
     "release",

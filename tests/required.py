@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "netns": "apt-get install iproute2, and be root on Linux",
     "networkd": "apt-get install systemd (nothing has to run)",
     "nftables": "apt-get install nftables iptables",
+    "policies": "make assets",
     "setpriv": "apt-get install util-linux",
     "terraform": "https://developer.hashicorp.com/terraform/install (1.9 or newer, with the AWS provider)",
 }

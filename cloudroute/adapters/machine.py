@@ -6,6 +6,7 @@ removed when the trial ends. Nothing that the machine uses is touched.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 from cloudroute.adapters import networkd
 from cloudroute.adapters.cni import find_plugins, shadowing
+from cloudroute.adapters.netlink import addresses, wire
 from cloudroute.adapters.netlink.channel import Channel
 from cloudroute.adapters.netlink.devices import OWN, Device, Devices
 from cloudroute.adapters.netlink.host import read_host
@@ -23,16 +25,20 @@ from cloudroute.adapters.netlink.netlink import Netlink
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.adapters.nft.command import Command
 from cloudroute.adapters.nft.objects import list_chains
-from cloudroute.adapters.sysctl import writable_root
+from cloudroute.adapters.nft.ruleset import Object
+from cloudroute.adapters.sysctl import PROC_SYS, writable_root
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown
-from cloudroute.dataplane import TABLE, VTEP, AddressKey, Host, Link, Nexthop, Ruleset, Vxlan
+from cloudroute.core.explain.doctor.policies import QUEUE
+from cloudroute.dataplane import TABLE, VTEP, AddressKey, Host, Link, Nexthop, Ruleset, Vxlan, network
 from cloudroute.errors import KernelError
+from cloudroute.types import Cidr
 
 _NEW_NETWORK = 0x4000_0000
 _NET_ADMIN = 12
 _FOREIGN_PREFIXES = ("flannel", "cni0", "cilium_", "vxlan.calico", "cali", "weave", "kube-bridge", "antrea", "ovn")
 """Prefixes of the names of other pod networks' devices."""
+_BRIDGE_NETFILTER = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 _MAC = bytes.fromhex("0a58c0000200")
 _OWN, _VIA = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
 """Addresses for documentation, which no network uses (TEST-NET-1)."""
@@ -50,6 +56,7 @@ def look(cni_conf_dir: str, vni: int, port: int) -> MachineFacts | Unknown:
         devices = Devices(channel)
         host = _host(channel, devices)
         found = [words for device in devices.all() if (words := _conflict(device, vni, port))]
+        bridges = {device.name: _networks(channel, device) for device in devices.all("bridge")}
     finally:
         channel.close()
     plugins, searched = find_plugins()
@@ -65,6 +72,8 @@ def look(cni_conf_dir: str, vni: int, port: int) -> MachineFacts | Unknown:
         devices=found,
         forward_drop=_forward_drop(),
         networkd=networkd.look(),
+        bridges=bridges,
+        bridge_netfilter=all(map(_is_on, _BRIDGE_NETFILTER)),
     )
 
 
@@ -73,6 +82,19 @@ def _host(channel: Channel, devices: Devices) -> Host | Unknown:
         return read_host(channel, devices, "")
     except KernelError as error:
         return Unknown(str(error))
+
+
+def _networks(channel: Channel, device: Device) -> list[Cidr]:
+    body = addresses.HEADER.pack(wire.AF_UNSPEC, 0, 0, 0, device.ifindex)
+    found = channel.dump(wire.RTM_GETADDR, body, addresses.read)
+    return [network(address, length) for scope, address, length in found if address and scope == wire.SCOPE_GLOBAL]
+
+
+def _is_on(sysctl: str) -> bool:
+    """Whether a sysctl is 1; one that does not exist is not."""
+    with contextlib.suppress(OSError):
+        return Path(PROC_SYS, sysctl).read_text(encoding="ascii").strip() == "1"
+    return False
 
 
 def _conflict(device: Device, vni: int, port: int) -> str:
@@ -133,7 +155,20 @@ def _try(port: int) -> dict[str, str]:
             netlink.close()
     ruleset = Ruleset(masquerade=True, pods=(), port=port)
     tried["nftables"] = _complaint(lambda: Nft().table.write({TABLE: ruleset}, ()))
+    tried[QUEUE] = _complaint(_queue)
     return tried
+
+
+def _queue() -> Mapping[str, str]:
+    """Make a chain that sends packets to a queue. Raises KernelError."""
+    where = {"family": "inet", "table": "trial"}
+    made: Sequence[Object] = (
+        ("table", {"family": "inet", "name": "trial"}),
+        ("chain", {**where, "name": "trial"}),
+        ("rule", {**where, "chain": "trial", "expr": [{"queue": {"num": 0}}]}),
+    )
+    Command().transaction([{"add": {kind: body}} for kind, body in made])
+    return {}
 
 
 def _complaint(write: Callable[[], Mapping[Any, str]]) -> str:

@@ -148,7 +148,9 @@ def _kubernetes(settings: ControllerSettings, clock: Clock) -> tuple[KubernetesF
 
 def _no_kubernetes(why: Unknown) -> KubernetesFacts:
     rest = Unknown(NO_API)
-    return KubernetesFacts(why, *[rest] * 9, agent_refused=rest, max_pods=rest, election=rest, renewals=rest)
+    return KubernetesFacts(
+        why, *[rest] * 9, agent_refused=rest, max_pods=rest, election=rest, network_policies=rest, renewals=rest
+    )
 
 
 def _read_kubernetes(
@@ -183,6 +185,7 @@ def _read_kubernetes(
         account=account,
         max_pods=_try_read(review.max_pods),
         election=_election(review, settings, now),
+        network_policies=_try_read(review.network_policies, doctor_only=True),
         renewals=_try_read(lambda: review.renewals(namespace, now)) if gateways else Unknown(NO_GATEWAYS),
     )
 

@@ -95,6 +95,34 @@ def test_before_a_controller_has_run() -> None:
     )
 
 
+# --- network policies ---------------------------------------------------------------------------------
+
+OURS = Workload("DaemonSet", "cloudroute", "cloudroute-network-policies", 3, ("/bin/netpol", "--nfqueue-id=98"))
+FLANNELS = Workload("DaemonSet", "kube-flannel", "kube-flannel-ds", 3, ("/opt/bin/flanneld", "/bin/netpol"))
+CILIUM = Workload("DaemonSet", "kube-system", "cilium", 3)
+AWS = Workload("DaemonSet", "kube-system", "aws-node", 3, ("--enable-network-policy=true",))
+
+
+@pytest.mark.parametrize(
+    ("daemon_sets", "policies", "state", "says"),
+    [
+        ((), 0, "ok", "there are no NetworkPolicies, and no enforcer"),
+        ((), 1, "warning", "1 NetworkPolicy, and no enforcer"),
+        ((OURS._replace(pods=0), CILIUM._replace(pods=0)), 2, "warning", "2 NetworkPolicies, and no enforcer"),
+        ((OURS,), 2, "ok", "cloudroute/cloudroute-network-policies (kube-network-policies, 3 pods) is there"),
+        ((FLANNELS,), 2, "ok", "kube-flannel/kube-flannel-ds (kube-network-policies, 3 pods)"),
+        ((CILIUM,), 2, "ok", "kube-system/cilium (Cilium, 3 pods)"),
+        ((AWS,), 2, "warning", "AWS's network policy agent enforces for pods of the VPC CNI alone"),
+        ((AWS._replace(arguments=()),), 2, "warning", "no enforcer that doctor knows"),
+    ],
+)
+def test_policies_that_nobody_enforces(daemon_sets: tuple[Workload, ...], policies: int, state: str, says: str) -> None:
+    """An enforcer is known by its DaemonSet's name, kube-network-policies by its command in any."""
+    kubernetes = replace(UNREAD.kubernetes, daemon_sets=daemon_sets, network_policies=policies)
+    finding = found(replace(UNREAD, kubernetes=kubernetes), "network-policies")
+    assert (finding.state, says in finding.found) == (state, True), finding
+
+
 # --- route controllers ------------------------------------------------------------------------------
 
 

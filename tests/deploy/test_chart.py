@@ -21,7 +21,7 @@ from cloudroute.selector import Selector
 from cloudroute.telemetry import AgentTelemetry, ControllerTelemetry
 from cloudroute.types import Cidr
 from tests.accounts import GATEWAYS
-from tests.deploy.conftest import CHART, DEPLOY, VALUES, Run, named
+from tests.deploy.conftest import CHART, DEPLOY, ROOT, VALUES, Run, named
 
 COMPONENTS: dict[str, tuple[str, type[Settings]]] = {
     "controller": ("Deployment", ControllerSettings),
@@ -231,6 +231,14 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     ((*VALUES, "--set", "agent.appArmorProfile.type=None"), "'/agent/appArmorProfile/type': value must be one of"),
     ((*VALUES, "--set", "image.digest=latest"), "'/image/digest': 'latest' does not match pattern"),
     ((*VALUES, "--set", "admissionPolicy.enabled=maybe"), "'/admissionPolicy/enabled': got string, want boolean"),
+    ((*VALUES, "--set", "networkPolicies.enabled=maybe"), "'/networkPolicies/enabled': got string, want boolean"),
+    ((*VALUES, "--set", "networkPolicies.image.digest=1"), "'/networkPolicies/image/digest': got number, want string"),
+    ((*VALUES, "--set", "networkPolicies.image.tag="), "'/networkPolicies/image/tag': '' does not match pattern"),
+    ((*VALUES, "--set", "networkPolicies.failOpen=no"), "'/networkPolicies/failOpen': got string, want boolean"),
+    (
+        (*VALUES, "--set", "networkPolicies.enabled=true,networkPolicies.port=10457"),
+        "networkPolicies.port is 10457, as controller.port or agent.port",
+    ),
     ((*VALUES, "--set", "crds.create=1"), "'/crds/create': got number, want boolean"),
     ((*VALUES, "--set", "namespace.create=cloudroute"), "'/namespace/create': got string, want boolean"),
     ((*VALUES, "--set", "monitoring.serviceMonitor.interval=often"), "'/monitoring/serviceMonitor/interval': 'often'"),
@@ -298,6 +306,63 @@ def test_the_agent_has_one_capability(helm: Run) -> None:
     context = pod(rendered(helm, *VALUES, *given), "agent")["containers"][0]["securityContext"]
     assert context["appArmorProfile"] == {"type": "Unconfined"}
     assert "seLinuxOptions" not in context
+
+
+ENFORCED = "networkPolicies.enabled=true"
+ENFORCER = "cloudroute-network-policies"
+
+
+def enforcer(documents: list[Any]) -> Any:
+    """The pod that enforces NetworkPolicies."""
+    return named(documents, "DaemonSet", ENFORCER)["spec"]["template"]["spec"]
+
+
+def test_network_policies_are_enforced_where_they_are_switched_on(helm: Run) -> None:
+    """By a DaemonSet with an account of its own, and all else is the same."""
+    without, with_them = (rendered(helm, *VALUES, "--set", value) for value in ("crds.create=true", ENFORCED))
+    added = [one for one in with_them if one not in without]
+    assert {(one["kind"], one["metadata"]["name"]) for one in added} == {
+        (kind, ENFORCER) for kind in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "DaemonSet")
+    }
+    assert len(added) == len(with_them) - len(without) == 4
+    assert ENFORCER not in {one["metadata"]["name"] for one in plain()}
+
+
+def test_the_enforcer_has_one_capability_and_nothing_of_the_host_but_its_network(helm: Run) -> None:
+    """NET_ADMIN as the agent, of the API server what policies name, and no folder."""
+    documents = rendered(helm, *VALUES, "--set", ENFORCED)
+    spec = enforcer(documents)
+    (container,) = spec["containers"]
+    agents = pod(documents, "agent")["containers"][0]["securityContext"]
+    assert container["securityContext"] == {key: agents[key] for key in agents if key != "seLinuxOptions"}
+    assert spec["hostNetwork"]
+    assert not {"volumes", "initContainers", "hostPID"} & spec.keys()
+    rules = named(documents, "ClusterRole", ENFORCER)["rules"]
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"list", "watch"}
+    assert {name for rule in rules for name in rule["resources"]} == {"pods", "namespaces", "networkpolicies"}
+    assert "--metrics-bind-address=127.0.0.1:10458" in container["args"]
+
+
+def test_the_enforcer_runs_where_agents_run(helm: Run) -> None:
+    """And finds the API server as they do."""
+    words = ("agent.nodeSelector.pool=a", "agent.env[0].name=KUBERNETES_SERVICE_HOST", "agent.env[0].value=192.0.2.1")
+    documents = rendered(helm, *VALUES, "--set", ",".join((ENFORCED, *words)))
+    spec, agents = enforcer(documents), pod(documents, "agent")
+    for key in ("nodeSelector", "affinity", "tolerations", "hostNetwork", "priorityClassName"):
+        assert spec[key] == agents[key]
+    assert spec["containers"][0]["env"][1:] == [{"name": "KUBERNETES_SERVICE_HOST", "value": "192.0.2.1"}]
+
+
+def test_the_enforcer_is_the_version_that_is_tested(helm: Run) -> None:
+    """By its digest, unless an image without one is given."""
+    script = (ROOT / "tests" / "tools" / "policies-assets.sh").read_text()
+    (version,) = re.findall(r"^policies=(\S+)", script, re.MULTILINE)
+    image = enforcer(rendered(helm, *VALUES, "--set", ENFORCED))["containers"][0]["image"]
+    name = "registry.k8s.io/networking/kube-network-policies"
+    assert re.fullmatch(rf"{name}:v{re.escape(version)}@sha256:[0-9a-f]{{64}}", image)
+    other = "networkPolicies.image.repository=example.org/policies,networkPolicies.image.digest="
+    image = enforcer(rendered(helm, *VALUES, "--set", f"{ENFORCED},{other}"))["containers"][0]["image"]
+    assert image == f"example.org/policies:v{version}"
 
 
 def test_the_pod_of_helm_test_finds_the_api_server_as_the_controller_does(helm: Run) -> None:

@@ -257,7 +257,7 @@ def _values(
             yield code(path), _accepts(field), _default(default), meaning
 
 
-_WHOLE = ("controller.resources", "agent.resources")
+_WHOLE = ("controller.resources", "agent.resources", "networkPolicies.resources")
 
 
 def _flags_meaning(path: str) -> str:

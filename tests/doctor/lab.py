@@ -14,13 +14,14 @@ from cloudroute.core.explain.doctor import Finding, examine
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown
 from cloudroute.core.explain.doctor.node import FEATURES
+from cloudroute.core.explain.doctor.policies import QUEUE
 from cloudroute.core.identity import identity
 from cloudroute.core.node.conflist import NEEDED_PLUGINS
 from cloudroute.dataplane import Host, packed
 from cloudroute.lab.kube.resources import Resource
 from cloudroute.ports import Clock
 from cloudroute.selector import Selector
-from cloudroute.types import LeaseRecord, micro_time
+from cloudroute.types import Cidr, LeaseRecord, micro_time
 from tests.controller.lab import POOL, Lab, settings_of
 from tests.controller.test_iam_documents import document
 
@@ -54,9 +55,11 @@ class DoctorLab(Lab):
         """The API server is EKS's: its interfaces stand in both zones, and its group lets pods and nodes in."""
         super().__init__(zones=2, tagged=True, aws={"enforce_iam": True}, **lab)
         # The embedded API has what controller and agents use; doctor also asks what a real one always has.
-        self.kube.registry.replace_group(
-            "apps", "daemonsets", (Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True),)
-        )
+        for resource in (
+            Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True),
+            Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", namespaced=True),
+        ):
+            self.kube.registry.replace_group(resource.group, resource.plural, (resource,))
         self.names = self.join_many(NODES)
         self.run()
         for name in self.names:
@@ -102,6 +105,14 @@ class DoctorLab(Lab):
     def agents(self, *flags: str) -> None:
         """The agents' DaemonSet, as the chart makes it."""
         self.daemon_set("cloudroute-agent", "agent", *flags, namespace="cloudroute")
+
+    def network_policy(self) -> None:
+        """A NetworkPolicy."""
+        metadata = {"name": "deny", "namespace": "cloudroute"}
+        spec: dict[str, Any] = {"podSelector": {}, "policyTypes": ["Ingress"]}
+        self.kube.create(
+            {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+        )
 
     def manager(self, name: str, *arguments: str) -> None:
         """A controller manager's pod."""
@@ -228,7 +239,7 @@ def sound_machine(lab: DoctorLab) -> MachineFacts:
     address = packed(lab.machine(lab.names[0]).addresses[0])
     return MachineFacts(
         host=Host("eth0", 9001, ((address, 20),), (packed("10.0.0.1"),)),
-        tried=dict.fromkeys(FEATURES, ""),
+        tried=dict.fromkeys((*FEATURES, QUEUE), ""),
         net_admin=True,
         sysctls="",
         plugins=NEEDED_PLUGINS,
@@ -237,6 +248,8 @@ def sound_machine(lab: DoctorLab) -> MachineFacts:
         devices=(),
         forward_drop=(),
         networkd=None,
+        bridges={"cbr0": (Cidr.parse("10.88.0.0/16"),)},
+        bridge_netfilter=False,
     )
 
 

@@ -13,7 +13,9 @@ from cloudroute.core.explain.doctor.aws import ACTIONS
 from cloudroute.core.explain.doctor.facts import Networkd
 from cloudroute.core.explain.doctor.findings import known
 from cloudroute.core.explain.doctor.node import FEATURES
+from cloudroute.core.explain.doctor.policies import QUEUE
 from cloudroute.core.identity import identity
+from cloudroute.types import Cidr
 from tests.controller.lab import POOL
 from tests.doctor.lab import (
     API,
@@ -178,7 +180,13 @@ def _host(**changed: Any) -> Break:
 
 
 def _feature(name: str) -> Break:
-    return _machine(tried={**dict.fromkeys(FEATURES, ""), name: "Operation not supported"})
+    return _machine(tried={**dict.fromkeys((*FEATURES, QUEUE), ""), name: "Operation not supported"})
+
+
+def _no_queue(broken: DoctorLab) -> dict[str, Any]:
+    """The chart's enforcer runs on a kernel that can't queue."""
+    broken.daemon_set("cloudroute-network-policies", "/bin/netpol", namespace="cloudroute")
+    return _feature(QUEUE)(broken) or {}
 
 
 BREAKS: list[tuple[str, str, Break]] = [
@@ -236,6 +244,8 @@ BREAKS: list[tuple[str, str, Break]] = [
     ("jumbo-frames", "warning", lambda broken: broken.join_in("eu-central-1-ham-1a")),
     ("jumbo-frames", "warning", lambda broken: broken.join_in("eu-central-1-wl1-ber-wlz-1")),
     ("jumbo-frames", "warning", _outpost),
+    ("network-policies", "warning", DoctorLab.network_policy),
+    ("policy-queue", "failed", _no_queue),
 ]
 
 SETTINGS: list[tuple[str, str, Break]] = [
@@ -254,6 +264,7 @@ SETTINGS: list[tuple[str, str, Break]] = [
     ("cni-configuration", "failed", _machine(shadowing=("05-other.conflist",))),
     ("other-devices", "warning", _machine(devices=("flannel.1 is a VXLAN device with our id 1 and port 8472",))),
     ("networkd", "warning", _machine(networkd=Networkd(257, frozenset({"ManageForeignRoutes"})))),
+    ("bridge-netfilter", "warning", _machine(bridges={"cni0": (Cidr.parse("100.64.1.0/24"),)})),
     ("forwarding", "warning", _machine(forward_drop=("nftables ip filter FORWARD",))),
 ]
 """These change nothing but settings and machine: one lab is enough for all."""

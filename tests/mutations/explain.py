@@ -41,6 +41,13 @@ EXPLAIN = (
         ("tests/core/test_acls.py",),
     ),
     Mutation(
+        "doctor takes an enforcer that runs on no node for one that enforces the policies.",
+        "cloudroute/core/explain/doctor/policies.py",
+        "for one in daemon_sets if one.pods]\n    return",
+        "for one in daemon_sets]\n    return",
+        ("tests/core/test_doctor.py",),
+    ),
+    Mutation(
         "The status page says that a table is full while it has one entry past the reserve.",
         "cloudroute/core/explain/overview/why.py",
         "use.free(family) <= reserve",

@@ -33,6 +33,7 @@ T = TypeVar("T")
 _AUTHORIZATION = "authorization.k8s.io/v1"
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _DAEMON_SETS = "/apis/apps/v1/daemonsets"
+_NETWORK_POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"
 _SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
 _MANAGERS = ("kube-controller-manager", "cloud-controller-manager")
 _CONTROLLERS = "app.kubernetes.io/name=cloudroute,app.kubernetes.io/component=controller"
@@ -132,6 +133,10 @@ class Review(Transport):
     def daemon_sets(self) -> Sequence[Workload]:
         """All DaemonSets."""
         return list(self._list(_DAEMON_SETS, _daemon_set))
+
+    def network_policies(self) -> int:
+        """Number of NetworkPolicies."""
+        return sum(1 for _ in self._list(_NETWORK_POLICIES, lambda raw: raw))
 
     def managers(self) -> Sequence[Workload]:
         """The pods of kube-system in which the cloud provider's route controller may run."""

@@ -13,6 +13,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{- define "cloudroute.affinity" -}}
+# Nodes that bring a network of their own: the controller leaves them alone, too.
+nodeAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+      - matchExpressions:
+          - {key: eks.amazonaws.com/compute-type, operator: NotIn, values: [fargate, hybrid, auto]}
+{{- end -}}
+
 {{- /* What no schema can say. */ -}}
 {{- define "cloudroute.check" -}}
 {{- if not (index .Values.settings "cluster-cidr") -}}
@@ -20,6 +29,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if eq (int .Values.controller.port) (int .Values.agent.port) -}}
 {{- fail (printf "controller.port and agent.port are both %v: both are ports of the node, so they must differ" .Values.agent.port) -}}
+{{- end -}}
+{{- if and .Values.networkPolicies.enabled (has (int .Values.networkPolicies.port) (list (int .Values.controller.port) (int .Values.agent.port))) -}}
+{{- fail (printf "networkPolicies.port is %v, as controller.port or agent.port: all are ports of the node, so they must differ" .Values.networkPolicies.port) -}}
 {{- end -}}
 {{- if and (index .Values.controller.settings "gateway-nodes") (not .Values.admissionPolicy.enabled) -}}
 {{- fail "controller.settings.gateway-nodes needs admissionPolicy.enabled=true: without the policy each agent could renew the Leases of all gateways, and that of the leader" -}}

@@ -15,6 +15,7 @@ from cloudroute.core.explain.doctor import (
     leader,
     networks,
     node,
+    policies,
     vpc,
 )
 from cloudroute.core.explain.doctor.facts import Facts
@@ -32,6 +33,7 @@ CHECKS: Sequence[Check[Facts]] = (
     *instances.CHECKS,
     *gateways.CHECKS,
     *node.CHECKS,
+    *policies.CHECKS,
 )
 
 

@@ -87,6 +87,8 @@ class KubernetesFacts:
     max_pods: Mapping[str, int] | Unknown = field(default=_UNREAD, kw_only=True)
     """By name of a Node: number of pods that its kubelet takes (status.allocatable)."""
     election: Election | Unknown = field(default=_UNREAD, kw_only=True)
+    network_policies: int | Unknown = field(default=_UNREAD, kw_only=True)
+    """Number of NetworkPolicies."""
     renewals: Mapping[str, float] | Unknown = field(default=_UNREAD, kw_only=True)
     """By name of a gateway: seconds since it renewed its Lease, by the API server's clock."""
 
@@ -229,6 +231,10 @@ class MachineFacts:
     """Other programs' base chains that drop forwarded packets unless a rule allows them."""
     networkd: Networkd | Unknown | None
     """None if no systemd-networkd manages NICs here."""
+    bridges: Mapping[str, Sequence[Cidr]]
+    """Networks of a bridge's own addresses, by its name."""
+    bridge_netfilter: bool
+    """Whether packets from port to port of a bridge pass the host's hooks, in both families."""
 
 
 @dataclass(frozen=True, slots=True)
