@@ -12,14 +12,15 @@ from cloudroute.adapters.kube.pods import Execution, Pods
 from cloudroute.config import ControllerSettings
 from cloudroute.core.cluster.notices import agent_trouble
 from cloudroute.core.explain.doctor.facts import Facts
-from cloudroute.core.explain.doctor.findings import Finding
+from cloudroute.core.explain.doctor.findings import Finding, listed
+from cloudroute.core.explain.doctor.policies import enforcers
 from cloudroute.core.paths import node_paths
 from cloudroute.core.verify.causes import Evidence, explained
 from cloudroute.core.verify.model import Answer, Asker, Outcome, Question, Role
 from cloudroute.core.verify.questions import Scene, questions, streams
 from cloudroute.core.verify.sample import Sample, choose
 from cloudroute.core.verify.ways import Passage, ways
-from cloudroute.errors import CloudrouteError, UsageError
+from cloudroute.errors import ApiError, CloudrouteError, UsageError
 from cloudroute.types import NodeRoute, RouteTableObject, family_of
 from cloudroute.verify import manifests
 from cloudroute.verify.disrupt import disrupt
@@ -188,7 +189,8 @@ class _Run:
             yield from self._asked(scene, flows, self._in_agents(undo))
         firsts = [asker for asker in scene.pods if asker.role == "pod"]
         if denied in ready:
-            yield from policies(self._stage, firsts[:_POLICY_ASKERS], denied, ready[denied], enforcer="")
+            enforcer = _enforcer(self._stage.pods)
+            yield from policies(self._stage, firsts[:_POLICY_ASKERS], denied, ready[denied], enforcer)
         if self._wanted.webhooks:
             self._say("calling webhooks")
             paths = node_paths(scene.specs)
@@ -251,6 +253,14 @@ class _Run:
         yield from settled(self._stage.ask_all(flows, scene.seconds))
         passages = {node: list(_read(counter)) for node, counter in counters.items()}
         yield from ways(_pairs(flows, scene), passages)
+
+
+def _enforcer(pods: Pods) -> str:
+    """Return the enforcer of NetworkPolicies that runs, in words; "" where none is known."""
+    try:
+        return listed(enforcers(list(pods.daemon_sets())))
+    except ApiError:  # this account may not list them
+        return ""
 
 
 def _pairs(flows: Iterable[Question], scene: Scene) -> Iterator[tuple[Question, str, str]]:

@@ -33,16 +33,16 @@ _HOW = "install the chart with networkPolicies.enabled=true, or run another enfo
 
 
 def _policies(facts: Facts) -> Outcome:
-    enforcers, policies = _enforcers(known(facts.kubernetes.daemon_sets)), known(facts.kubernetes.network_policies)
+    found, policies = enforcers(known(facts.kubernetes.daemon_sets)), known(facts.kubernetes.network_policies)
     number = f"{policies} NetworkPolic{'y' if policies == 1 else 'ies'}"
-    if enforcers:
-        return ok(f"{listed(enforcers)} is there to enforce {number}")
+    if found:
+        return ok(f"{listed(found)} is there to enforce {number}")
     if not policies:
         return ok("there are no NetworkPolicies, and no enforcer")
     return warning(f"{number}, and no enforcer that doctor knows{_of_other_pods(facts)}", _HOW)
 
 
-def _enforcers(daemon_sets: Sequence[Workload]) -> list[str]:
+def enforcers(daemon_sets: Sequence[Workload]) -> list[str]:
     """Running enforcers of our pods' policies, for people."""
     named = [(one, _BY_QUEUE in one.arguments, _ENFORCERS.get(one.name)) for one in daemon_sets if one.pods]
     return [
