@@ -78,6 +78,13 @@ class VerifyOptions:
         default=(),
         repeatable=True,
     )
+    here: bool = setting(
+        _ON,
+        _GROUP,
+        "Start no pods: ask from this pod, which has to be on the cluster's network, nodes and DNS.",
+        default=False,
+        bare="true",
+    )
     webhooks: bool = setting(
         _ON,
         _GROUP,
@@ -104,7 +111,8 @@ class VerifyOptions:
 
 def run(invocation: Invocation) -> int:
     """Run all checks and print them. Return 1 when one failed."""
-    from cloudroute.verify.run import Wanted, verify  # only here: it loads the Kubernetes client
+    from cloudroute.verify.here import verify_here  # only here: they load the Kubernetes client
+    from cloudroute.verify.run import Wanted, verify
 
     settings, options = invocation[ControllerSettings], invocation[VerifyOptions]
     wanted = Wanted(
@@ -118,7 +126,10 @@ def run(invocation: Invocation) -> int:
         report=bool(options.report),
     )
     signal.signal(signal.SIGTERM, _interrupt)  # so that the pods go then, too
-    verdict = verify(settings, wanted, lambda: _diagnose(settings), _say)
+    if options.here:
+        verdict = verify_here(settings, wanted, _say)
+    else:
+        verdict = verify(settings, wanted, lambda: _diagnose(settings), _say)
     form = invocation[OutputSettings].output
     write_result(
         form,

@@ -90,7 +90,7 @@ def verify(settings: ControllerSettings, wanted: Wanted, diagnose: Callable[[], 
         cluster = Cluster(observed.node_routes.items(), observed.route_table_objects.items())
     pods = Pods(settings.kubeconfig or None)
     try:
-        sample = _sample(pods, wanted, cluster.routes)
+        sample = sampled(pods, wanted, cluster.routes)
         say(f"{len(sample.nodes)} of {len(cluster.routes)} nodes: {', '.join(sample.nodes)}")
         for kind, value in sample.missing:
             say(f"not in the sample: {kind} {value}; a larger --sample has it")
@@ -105,7 +105,7 @@ def verify(settings: ControllerSettings, wanted: Wanted, diagnose: Callable[[], 
         pods.close()
 
 
-def _sample(pods: Pods, wanted: Wanted, routes: Mapping[str, NodeRoute]) -> Sample:
+def sampled(pods: Pods, wanted: Wanted, routes: Mapping[str, NodeRoute]) -> Sample:
     """Choose the nodes. Raises UsageError for unknown ones, CloudrouteError where there are none."""
     specs = {name: route.spec for name, route in routes.items()}
     if unknown := [name for name in wanted.nodes if name not in specs]:
@@ -144,7 +144,7 @@ def _explain(
         agent_troubles={
             name: trouble for name, route in cluster.routes.items() if (trouble := agent_trouble(route.status))
         },
-        dns_ready=_dns_ready(stage.pods),
+        dns_ready=dns_ready(stage.pods),
     )
     return Verdict(
         sample=sample,
@@ -156,7 +156,13 @@ def _explain(
     )
 
 
-def _dns_ready(pods: Pods) -> int | None:
+def api_server(pods: Pods) -> tuple[str, ...]:
+    """Return the addresses of the Service `kubernetes`."""
+    service = pods.get(_KUBERNETES) or {"spec": {}}
+    return tuple(service["spec"].get("clusterIPs") or ())
+
+
+def dns_ready(pods: Pods) -> int | None:
     """Return how many pods answer for the cluster's DNS; None where its Service is not called kube-dns."""
     slices = list(pods.list(_DNS_SLICES, "kubernetes.io/service-name=kube-dns"))
     if not slices:
@@ -218,16 +224,16 @@ class _Run:
         told: Mapping[Asker, Answer],
         services: Mapping[str, tuple[str, ...]],
     ) -> Scene:
-        kubernetes = self._stage.pods.get(_KUBERNETES) or {"spec": {}}
         return Scene(
             specs={name: route.spec for name, route in self._cluster.routes.items()},
             tables=self._cluster.tables,
             pods=pods,
             mtus={asker: min(mtu for device, mtu in told[asker]["mtu"].items() if device != "lo") for asker in pods},
+            nodes=self._sample.nodes,
             agents=frozenset(self._agents),
             services={node: services[node] for node in services if Asker(node, "second") in pods},
             host_ports=frozenset(self._agents[:1]),
-            api_server=tuple(kubernetes["spec"].get("clusterIPs") or ()),
+            api_server=api_server(self._stage.pods),
             outside_name=OUTSIDE,
             internet=(OUTSIDE, 80),
             vpc_hosts=self._wanted.vpc_hosts,

@@ -114,6 +114,7 @@ def scene_of(nodes: tuple[str, ...], specs: Mapping[str, NodeRouteSpec]) -> Scen
         specs=specs,
         tables={},
         pods=pods,
+        nodes=nodes,
         mtus=dict.fromkeys(pods, 8951),
         agents=frozenset(nodes),
         services=dict.fromkeys(nodes, ("10.96.0.1", "fd00:96::1")),

@@ -47,6 +47,8 @@ class Scene:
     """Addresses of the pods that run."""
     mtus: Mapping[Asker, int]
     """MTU of each pod's device, in bytes."""
+    nodes: tuple[str, ...]
+    """Nodes that the pods ask."""
     agents: frozenset[str] = frozenset()
     """Nodes whose agent's container asks and answers on the node's network."""
     services: Mapping[str, tuple[str, ...]]
@@ -79,6 +81,13 @@ def questions(scene: Scene) -> Iterator[Question]:
         yield from _from_node(scene, asker)
         controls = (*_names(scene, asker), *_outside(scene, asker))
         yield from (replace(one, control=True) for one in controls if one.name in CONTROLLED)
+
+
+def from_here(scene: Scene) -> Iterator[Question]:
+    """The questions of one pod alone, which starts no other: nodes, and the cluster's DNS."""
+    for asker in scene.pods:
+        yield from _nodes(scene, asker)
+        yield from (one for one in _names(scene, asker) if one.name == "dns-inside")
 
 
 def streams(scene: Scene) -> Iterator[Question]:
@@ -140,7 +149,7 @@ def _services(scene: Scene, asker: Asker) -> Iterator[Question]:
 
 def _nodes(scene: Scene, asker: Asker) -> Iterator[Question]:
     """From a pod to its own node and the others: to our echo there, else to the kubelet's port."""
-    for node in sorted({name for name, _ in scene.pods}):
+    for node in scene.nodes:
         for mine, theirs in _shared(scene.pods[asker], scene.specs[node].node_ips):
             name = "pod-to-own-node" if node == asker.node else "pod-to-node"
             expected: tuple[str, Judge] = ("a connection to the kubelet", answered())
