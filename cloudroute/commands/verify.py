@@ -21,7 +21,7 @@ from cloudroute.config.values import Reader, matching, seconds, switch, whole
 from cloudroute.core.verify.mask import masked
 from cloudroute.core.verify.model import RESULTS, Outcome
 from cloudroute.core.verify.questions import PORT
-from cloudroute.errors import CloudrouteError
+from cloudroute.errors import CloudrouteError, UsageError
 
 if TYPE_CHECKING:
     from cloudroute.verify.run import Diagnosis, Verdict
@@ -31,7 +31,11 @@ _ON = switch("true", "false")
 
 
 def _vpc_host() -> Reader[tuple[str, int]]:
-    """Return the reader of an address with or without a port."""
+    """Return the reader of an address with or without a port.
+
+    >>> _vpc_host().read("10.0.9.4"), _vpc_host().read("[fd00::4]:53")
+    (('10.0.9.4', 8470), ('fd00::4', 53))
+    """
 
     def read(text: str) -> tuple[str, int]:
         host, bracket, rest = text.removeprefix("[").partition("]")
@@ -125,6 +129,9 @@ def run(invocation: Invocation) -> int:
         keep=options.keep,
         report=bool(options.report),
     )
+    alone = {"--vpc-host": options.vpc_host, "--webhooks": options.webhooks, "--disrupt": options.disrupt}
+    if options.here and (useless := [flag for flag, value in {**alone, "--keep": options.keep}.items() if value]):
+        raise UsageError([f"{flag}: not with --here, which starts no pods" for flag in useless])
     signal.signal(signal.SIGTERM, _interrupt)  # so that the pods go then, too
     if options.here:
         verdict = verify_here(settings, wanted, _say)
