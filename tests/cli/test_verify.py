@@ -12,12 +12,7 @@ from cloudroute.cli import main
     [
         (
             ["--sample", "0", "--seconds", "0", "--vpc-host", "10.0.9.4:99999", "--nodes", "A B"],
-            [
-                "--sample 0: expected",
-                "--seconds 0: expected",
-                "--vpc-host 10.0.9.4:99999: expected",
-                "--nodes A B: exp",
-            ],
+            ["--nodes A B: expect", "--sample 0: expect", "--seconds 0: expect", "--vpc-host 10.0.9.4:99999: expect"],
         ),
         (["--vpc-host", "fd00::4:x"], ["--vpc-host fd00::4:x: expected an address, with a port or without"]),
         (
