@@ -189,10 +189,11 @@ class _Run:
         yield from (_started(asker, late.get(asker, "")) for asker in every)
         told = self._stage.tell([asker for asker in askers if asker in ready], "self")
         yield from (_reached(asker, good=asker in told) for asker in askers if asker in ready)
-        scene = self._scene({asker: ready[asker] for asker in told}, told, services)
-        flows = list(streams(scene))
         with ExitStack() as undo:
-            yield from self._asked(scene, flows, self._in_agents(undo))
+            counters = self._in_agents(undo)
+            scene = self._scene({asker: ready[asker] for asker in told}, told, services, frozenset(counters))
+            flows = list(streams(scene))
+            yield from self._asked(scene, flows, counters)
         firsts = [asker for asker in scene.pods if asker.role == "pod"]
         if denied in ready:
             enforcer = _enforcer(self._stage.pods)
@@ -223,6 +224,7 @@ class _Run:
         pods: Mapping[Asker, tuple[str, ...]],
         told: Mapping[Asker, Answer],
         services: Mapping[str, tuple[str, ...]],
+        agents: frozenset[str],
     ) -> Scene:
         return Scene(
             specs={name: route.spec for name, route in self._cluster.routes.items()},
@@ -230,7 +232,7 @@ class _Run:
             pods=pods,
             mtus={asker: min(mtu for device, mtu in told[asker]["mtu"].items() if device != "lo") for asker in pods},
             nodes=self._sample.nodes,
-            agents=frozenset(self._agents),
+            agents=agents,
             services={node: services[node] for node in services if Asker(node, "second") in pods},
             host_ports=frozenset(self._agents[:1]),
             api_server=api_server(self._stage.pods),
@@ -241,15 +243,25 @@ class _Run:
         )
 
     def _in_agents(self, undo: ExitStack) -> dict[str, Execution]:
-        """Start an echo and counters on each node's network; return the counters. All end when `undo` closes."""
-        counters: dict[str, Execution] = {}
-        for node in self._agents:
-            for words in (("serve", "--until-eof"), ("count",)):
-                execution = self._stage.run(Asker(node, "node"), *words)
-                undo.callback(execution.close)
-                next(execution.lines(_READY_SECONDS), None)  # it says when it is ready
-                counters[node] = execution  # the last one
-        return counters
+        """Start an echo and counters on the nodes' own networks; return the counters. All end when `undo` closes.
+
+        A node whose agent's container takes no commands is left out.
+        """
+
+        def start(node: str) -> Execution | None:
+            try:
+                for words in (("serve", "--until-eof"), ("count",)):
+                    execution = self._stage.run(Asker(node, "node"), *words)
+                    undo.callback(execution.close)
+                    next(execution.lines(_READY_SECONDS))  # it says when it is ready
+            except (CloudrouteError, StopIteration) as error:
+                self._say(f"{node} itself is not asked: {error}")
+                return None
+            return execution  # the last one counts
+
+        with self._stage.at_once() as pool:
+            started = zip(self._agents, pool.map(start, self._agents), strict=True)
+            return {node: execution for node, execution in started if execution}
 
     def _asked(self, scene: Scene, flows: Sequence[Question], counters: Mapping[str, Execution]) -> Iterator[Outcome]:
         asked = list(questions(scene))

@@ -14,7 +14,7 @@ from typing import Any
 
 from cloudroute.adapters.kube.pods import Execution, Pods
 from cloudroute.core.verify.model import Answer, Asker, Question
-from cloudroute.errors import ApiError, CloudrouteError
+from cloudroute.errors import ApiError, CloudrouteError, LostRace, Refused
 from cloudroute.verify import manifests
 from cloudroute.verify.manifests import NAMESPACE, Image, Json
 
@@ -80,9 +80,12 @@ class Stage:
 
     def make(self, manifest: Json) -> Json:
         """Create an object, which leaving removes."""
-        made = self.pods.create(manifest)
         self._made.append(manifest)
-        return made
+        try:
+            return self.pods.create(manifest)
+        except (LostRace, Refused):  # it is somebody else's; after any other error it may have been made
+            self._made.pop()
+            raise
 
     def remove(self, manifest: Json) -> None:
         """Remove an object before the end."""
@@ -149,7 +152,7 @@ class Stage:
         by_asker: dict[Asker, list[Question]] = {}
         for question in questions:
             by_asker.setdefault(question.asker, []).append(question)
-        with self._at_once() as pool:
+        with self.at_once() as pool:
             jobs = [pool.submit(self._ask_one, asker, mine, seconds) for asker, mine in by_asker.items()]
             for job in jobs:
                 yield from job.result()
@@ -170,7 +173,7 @@ class Stage:
         return [(question, answers.get(number, nothing)) for number, question in enumerate(questions)]
 
     @contextlib.contextmanager
-    def _at_once(self) -> Iterator[ThreadPoolExecutor]:
+    def at_once(self) -> Iterator[ThreadPoolExecutor]:
         """Yield threads. When they are left by Ctrl-C, nobody waits for answers any more."""
         with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
             try:
@@ -190,7 +193,7 @@ class Stage:
                     return answer
             return {}
 
-        with self._at_once() as pool:
+        with self.at_once() as pool:
             answers = zip(askers, pool.map(one, askers), strict=True)
             return {asker: answer for asker, answer in answers if answer.get("ok")}
 
