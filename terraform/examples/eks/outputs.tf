@@ -18,6 +18,11 @@ output "region" {
   value       = var.region
 }
 
+output "flags" {
+  description = "Flags of cloudroute doctor and cloudroute verify for this cluster."
+  value       = "--cluster-name=${aws_eks_cluster.this.name} --cluster-cidr=${var.pod_cidr} --region=${var.region} --vpc-id=${module.network.vpc_id}"
+}
+
 output "controller_role_arn" {
   description = "The controller's role: with \"irsa\", annotation eks.amazonaws.com/role-arn of its ServiceAccount."
   value       = module.iam.role_arn
