@@ -79,6 +79,7 @@ NIC_OUT, TUNNEL_OUT, NIC_IN, TUNNEL_IN = ("veth1", "eth0"), ("veth1", VTEP), ("e
         ("overlay", {"a": [NIC_OUT], "b": [NIC_IN]}, "failed"),
         ("overlay", {"a": [TUNNEL_OUT, NIC_OUT], "b": [TUNNEL_IN]}, "failed"),
         ("native", {"a": [NIC_OUT], "b": [TUNNEL_IN], "c": [("eth0", VTEP)]}, "failed"),
+        ("native", {"a": [NIC_OUT], "b": [NIC_IN], "c": [("eth0", "eth0")]}, "failed"),
         ("native", {"a": [NIC_OUT], "b": []}, "failed"),
         ("native", {"a": [NIC_OUT]}, "skipped"),
         ("native", {"a": [], "b": []}, "skipped"),

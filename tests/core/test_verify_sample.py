@@ -75,6 +75,14 @@ def test_a_sample_shows_everything_or_says_what_it_leaves_out(
     assert sample == choose(facts[::-1], specs, number), "the order in which nodes are listed is no matter"
 
 
+def test_pairs_of_each_path_take_the_last_places() -> None:
+    """Two nodes of six are native to each other, and only a sample with both shows it."""
+    facts, specs = cluster(6, native=0)
+    for number, zone in ((4, "b"), (5, "c")):
+        specs[f"node-{number:03}"] = spec(number, zone, native=True)
+    assert choose(facts, specs, 5).missing == ()
+
+
 def test_of_300_nodes_six_show_everything() -> None:
     facts, specs = cluster(300, native=49)
     sample = choose(facts, specs, 6)

@@ -10,5 +10,6 @@ from tests.mutations.explain import EXPLAIN
 from tests.mutations.mutation import Mutation
 from tests.mutations.node import NODE
 from tests.mutations.probe import PROBE
+from tests.mutations.verify import VERIFY
 
-MUTATIONS: tuple[Mutation, ...] = (*CLUSTER, *NODE, *EXPLAIN, *CONTROLLER, *AGENT, *ADAPTERS, *PROBE)
+MUTATIONS: tuple[Mutation, ...] = (*CLUSTER, *NODE, *EXPLAIN, *CONTROLLER, *AGENT, *ADAPTERS, *PROBE, *VERIFY)

@@ -1,0 +1,103 @@
+"""What `cloudroute verify` makes in a cluster, and that it removes that alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudroute.adapters.kube.pods import Pods
+from cloudroute.errors import CloudrouteError, LostRace, Unreachable
+from cloudroute.lab.kube import KubeApi
+from cloudroute.verify import manifests
+from cloudroute.verify.stage import Stage
+
+AGENTS = "cloudroute"
+IMAGE = "registry.example/cloudroute:1"
+
+
+def agent() -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": "cloudroute", "app.kubernetes.io/component": "agent"}
+    container = {"name": "agent", "image": IMAGE, "imagePullPolicy": "Always"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "agent", "namespace": AGENTS, "labels": labels},
+        "spec": {"nodeName": "n1", "containers": [container]},
+        "status": {"phase": "Running"},
+    }
+
+
+@pytest.fixture
+def kube(tmp_path: Path) -> Iterator[KubeApi]:
+    kube = KubeApi()
+    with contextlib.closing(kube.serve()) as server:
+        server.kubeconfig(tmp_path / "kubeconfig")
+        kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENTS}})
+        kube.create(agent())
+        yield kube
+
+
+@pytest.fixture
+def stage(kube: KubeApi, tmp_path: Path) -> Iterator[Stage]:
+    pods = Pods(str(tmp_path / "kubeconfig"))
+    yield Stage(pods, AGENTS, lambda _: None, keep=False)
+    pods.close()
+
+
+def names(kube: KubeApi, resource: str, *namespace: str) -> set[str]:
+    return {item["metadata"]["name"] for item in kube.list(resource, *namespace)}
+
+
+def test_all_is_removed_at_the_end_and_after_any_error(kube: KubeApi, stage: Stage) -> None:
+    def interrupted() -> None:
+        with stage:
+            stage.make(manifests.host_port("n1", AGENTS, stage.image))
+            assert names(kube, "pods", AGENTS) == {"agent", "cloudroute-verify"}
+            assert manifests.NAMESPACE in names(kube, "namespaces")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert names(kube, "pods", AGENTS) == {"agent"}
+    assert manifests.NAMESPACE not in names(kube, "namespaces")
+
+
+def test_an_object_whose_creation_was_not_answered_is_removed(kube: KubeApi, stage: Stage) -> None:
+    with stage:
+        kube.faults.drop("create", "pods")
+        with pytest.raises(Unreachable):
+            stage.make(manifests.host_port("n1", AGENTS, stage.image))
+        assert names(kube, "pods", AGENTS) == {"agent", "cloudroute-verify"}
+    assert names(kube, "pods", AGENTS) == {"agent"}
+
+
+def test_an_object_of_that_name_that_was_there_before_stays(kube: KubeApi, stage: Stage) -> None:
+    foreign = {**agent(), "metadata": {"name": "cloudroute-verify", "namespace": AGENTS}}
+    kube.create(foreign)
+    with stage, pytest.raises(LostRace):
+        stage.make(manifests.host_port("n1", AGENTS, stage.image))
+    assert names(kube, "pods", AGENTS) == {"agent", "cloudroute-verify"}
+
+
+def test_a_second_run_is_refused_while_the_first_one_is_at_work(kube: KubeApi, stage: Stage) -> None:
+    kube.create(manifests.namespace())
+    with pytest.raises(CloudrouteError, match=f"kubectl delete namespace {manifests.NAMESPACE}"):
+        stage.__enter__()
+    assert manifests.NAMESPACE in names(kube, "namespaces")
+
+
+def test_the_pods_have_the_agents_image_and_need_no_secret_for_it(stage: Stage) -> None:
+    with stage:
+        assert stage.image == manifests.Image(IMAGE, "IfNotPresent")
+        assert stage.agents == {"n1": "agent"}
+
+
+def test_without_an_agent_there_is_nothing_to_run(kube: KubeApi, stage: Stage) -> None:
+    kube.delete("pods", "agent", AGENTS)
+    with pytest.raises(CloudrouteError, match="pass --namespace"):
+        stage.__enter__()
+    assert manifests.NAMESPACE not in names(kube, "namespaces")

@@ -1,0 +1,78 @@
+"""Mistakes in `cloudroute verify`."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+VERIFY = (
+    Mutation(
+        "A sample leaves out the path of a pair although there was room for one.",
+        "cloudroute/core/verify/sample.py",
+        "if len({*chosen, *pair}) <= number:",
+        "if len({*chosen, *pair}) < number:",
+        ("tests/core/test_verify_sample.py",),
+    ),
+    Mutation(
+        "What a sample leaves out is not told.",
+        "cloudroute/core/verify/sample.py",
+        "absent = _pairs(usable, specs).keys() - _pairs(chosen, specs).keys()",
+        "absent = _pairs(chosen, specs).keys() - _pairs(usable, specs).keys()",
+        ("tests/core/test_verify_sample.py",),
+    ),
+    Mutation(
+        "An answer that saw another source address is good.",
+        "cloudroute/core/verify/judge.py",
+        '"failed" if seen and shown and shown != seen else "ok"',
+        '"ok"',
+        ("tests/core/test_verify_judge.py",),
+    ),
+    Mutation(
+        "Loss by the network counts as the probes' own as soon as they lost one packet.",
+        "cloudroute/core/verify/judge.py",
+        'if 0 < answer["lost"] <= answer["tool_lost"]:',
+        'if 0 < answer["lost"] and answer["tool_lost"]:',
+        ("tests/core/test_verify_judge.py",),
+    ),
+    Mutation(
+        "A packet that left by the tunnel and by the NIC took the tunnel.",
+        "cloudroute/core/verify/ways.py",
+        "good = devices == {VTEP} if tunnel",
+        "good = VTEP in devices if tunnel",
+        ("tests/core/test_verify_judge.py",),
+    ),
+    Mutation(
+        "A node in between is no difference.",
+        "cloudroute/core/verify/ways.py",
+        '"ok" if good and not between else "failed"',
+        '"ok" if good else "failed"',
+        ("tests/core/test_verify_judge.py",),
+    ),
+    Mutation(
+        "A security group is blamed for full-size packets although small ones pass.",
+        "cloudroute/core/verify/causes.py",
+        "if outcome.path not in paths or not _silent(outcome) or _small_pass(case):",
+        "if outcome.path not in paths or not _silent(outcome):",
+        ("tests/core/test_verify_causes.py",),
+    ),
+    Mutation(
+        "A cause that was seen comes after one that is merely possible.",
+        "cloudroute/core/verify/causes.py",
+        "found.sort(key=lambda one: -one[0])",
+        "found.sort(key=lambda one: one[0])",
+        ("tests/core/test_verify_causes.py",),
+    ),
+    Mutation(
+        "verify removes an object of somebody else that has the name of one of its own.",
+        "cloudroute/verify/stage.py",
+        "            self._made.pop()\n            raise",
+        "            raise",
+        ("tests/cli/test_verify_stage.py",),
+    ),
+    Mutation(
+        "verify leaves an object whose creation was not answered.",
+        "cloudroute/verify/stage.py",
+        "except (LostRace, Refused):",
+        "except ApiError:",
+        ("tests/cli/test_verify_stage.py",),
+    ),
+)
