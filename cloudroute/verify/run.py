@@ -276,7 +276,7 @@ class _Run:
 def _enforcer(pods: Pods) -> str:
     """Return the enforcer of NetworkPolicies that runs, in words; "" where none is known."""
     try:
-        return listed(enforcers(list(pods.daemon_sets())))
+        return listed(enforcers([one for one in pods.daemon_sets() if one.pods]))
     except ApiError:  # this account may not list them
         return ""
 

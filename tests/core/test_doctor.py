@@ -109,15 +109,18 @@ AWS = Workload("DaemonSet", "kube-system", "aws-node", 3, ("--enable-network-pol
         ((), 0, "ok", "there are no NetworkPolicies, and no enforcer"),
         ((), 1, "warning", "1 NetworkPolicy, and no enforcer"),
         ((OURS._replace(pods=0), CILIUM._replace(pods=0)), 2, "warning", "2 NetworkPolicies, and no enforcer"),
-        ((OURS,), 2, "ok", "cloudroute/cloudroute-network-policies (kube-network-policies, 3 pods) is there"),
+        ((OURS,), 2, "ok", "cloudroute/cloudroute-network-policies (kube-network-policies, 3 pods) enforces 2"),
         ((FLANNELS,), 2, "ok", "kube-flannel/kube-flannel-ds (kube-network-policies, 3 pods)"),
-        ((CILIUM,), 2, "ok", "kube-system/cilium (Cilium, 3 pods)"),
-        ((AWS,), 2, "warning", "AWS's network policy agent enforces for pods of the VPC CNI alone"),
+        ((CILIUM._replace(name="kube-router"),), 2, "ok", "kube-system/kube-router (kube-router, 3 pods)"),
+        ((CILIUM,), 2, "warning", "kube-system/cilium (Cilium) enforces for pods that its own CNI plugin connects"),
+        ((CILIUM,), 0, "ok", "there are no NetworkPolicies"),
+        ((CILIUM, OURS), 2, "ok", "(kube-network-policies, 3 pods) enforces 2"),
+        ((AWS,), 2, "warning", "kube-system/aws-node (AWS's network policy agent) enforces for pods that"),
         ((AWS._replace(arguments=()),), 2, "warning", "no enforcer that doctor knows"),
     ],
 )
 def test_policies_that_nobody_enforces(daemon_sets: tuple[Workload, ...], policies: int, state: str, says: str) -> None:
-    """An enforcer is known by its DaemonSet's name, kube-network-policies by its command in any."""
+    """Enforcers that know pods by their addresses count, kube-network-policies by its command in any DaemonSet."""
     kubernetes = replace(UNREAD.kubernetes, daemon_sets=daemon_sets, network_policies=policies)
     finding = found(replace(UNREAD, kubernetes=kubernetes), "network-policies")
     assert (finding.state, says in finding.found) == (state, True), finding

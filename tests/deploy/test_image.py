@@ -116,21 +116,23 @@ def test_it_puts_its_plugins_on_a_node(inside: Container, helm: Run, tmp_path: P
 
 
 def test_what_was_left_out_is_not_missed(inside: Container) -> None:
-    """Both programs get as far as the API server that is not there: all that they import is in the image."""
+    """All programs get as far as the API server that is not there: all that they import is in the image."""
     kubeconfig = (
         '{"apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],'
         ' "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],'
         ' "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}'
     )
-    script = (
-        f"echo '{kubeconfig}' >/tmp/kubeconfig; "
-        "AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=a cloudroute controller --once --kubeconfig /tmp/kubeconfig "
-        "--cluster-cidr 10.244.0.0/16 --region eu-central-1 --leader-elect=false --listen :0"
-    )
-    answer = inside("sh", "-c", script)
-    assert answer.returncode == 1
-    assert "127.0.0.1:1" in answer.stderr
-    assert "Traceback" not in answer.stderr
+    for program in (
+        "AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=a cloudroute controller --once --cluster-cidr 10.244.0.0/16 "
+        "--region eu-central-1 --leader-elect=false --listen :0",
+        "HTTP_PROXY=http://127.0.0.1:2 cloudroute status",  # by another way in the client's package
+        "cloudroute verify",
+    ):
+        script = f"echo '{kubeconfig}' >/tmp/kubeconfig; {program} --kubeconfig /tmp/kubeconfig"
+        answer = inside("sh", "-c", script)
+        assert answer.returncode == 1
+        assert "127.0.0.1:1" in answer.stderr
+        assert "Traceback" not in answer.stderr
     clients = "import boto3; [boto3.client(s, region_name='eu-central-1') for s in ('ec2', 'service-quotas', 'sts')]"
     answer = inside("/opt/cloudroute/bin/python", "-c", clients)
     assert answer.returncode == 0, answer.stderr

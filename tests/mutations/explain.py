@@ -43,8 +43,8 @@ EXPLAIN = (
     Mutation(
         "doctor takes an enforcer that runs on no node for one that enforces the policies.",
         "cloudroute/core/explain/doctor/policies.py",
-        "for one in daemon_sets if one.pods]\n    return",
-        "for one in daemon_sets]\n    return",
+        "running = [one for one in known(facts.kubernetes.daemon_sets) if one.pods]",
+        "running = list(known(facts.kubernetes.daemon_sets))",
         ("tests/core/test_doctor.py",),
     ),
     Mutation(

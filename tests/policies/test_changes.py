@@ -1,7 +1,7 @@
 """While paths change and agents start again, no packet that a policy allows is lost, and none that it denies passes.
 
-What is allowed goes by TCP, where a lost packet is a segment sent twice: one-way UDP is never established to conntrack,
-so that the enforcer decides about each of its packets, and the lab's load would count.
+Allowed traffic is TCP, where a lost packet is a segment sent twice. One-way UDP is never established to conntrack, so
+the enforcer decides about each of its packets, and the load of the machine would count.
 """
 
 from __future__ import annotations

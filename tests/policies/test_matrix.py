@@ -1,14 +1,17 @@
-"""Every kind of policy on every path: what is allowed is answered, what is forbidden is not."""
+"""Every kind of policy on every path: allowed questions are answered, denied ones are not."""
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 
 from cloudroute.lab.hosts.host import LabPod, Vm
+from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES
 from cloudroute.lab.hosts.traffic_echo import Answer
+from cloudroute.types import family_of
 from tests.packets.world import specs
-from tests.policies.lab import PolicyLab
+from tests.policies.lab import SILENCE_SECONDS, PolicyLab
 from tests.policies.objects import CASES, VPC_CASES, Case
 
 Results = Mapping[str, Sequence[Sequence[Answer]]]
@@ -43,6 +46,34 @@ def test_every_policy_holds_for_hosts_of_the_vpc(lab: PolicyLab) -> None:
     say(VPC_CASES, results)
     for path, answers in results.items():
         check(VPC_CASES, answers, clients[path], path)
+
+
+def test_policies_hold_for_dns_too(lab: PolicyLab) -> None:
+    """The enforcer decides about UDP port 53 in another hook."""
+    for path, (client, server) in lab.pairs().items():
+        for case in (one for one in CASES if one.server in ("open", "by-pod", "closed")):
+            for address in server.pods[case.server].addresses:
+                pods = client.pods[case.client], server.pods[case.server]
+                allowed = case.verdict == "allowed"
+                arrived = asked_for_a_name(*pods, address, 10 if allowed else SILENCE_SECONDS / 4)
+                assert arrived == allowed, f"{path}: {case}"
+
+
+def asked_for_a_name(client: LabPod, server: LabPod, address: str, seconds: float) -> bool:
+    """Whether a packet to UDP port 53 arrives within this time."""
+    kind = ADDRESS_FAMILIES[family_of(address)], socket.SOCK_DGRAM
+    with server.namespace.inside():
+        there = socket.socket(*kind)
+    with client.namespace.inside():
+        here = socket.socket(*kind)
+    with there, here:
+        there.bind(("", 53))
+        there.settimeout(seconds)
+        here.sendto(b"question", (address, 53))
+        try:
+            return there.recv(64) == b"question"
+        except TimeoutError:
+            return False
 
 
 def check(

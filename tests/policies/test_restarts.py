@@ -1,4 +1,4 @@
-"""An enforcer that is away, and a pod that an enforcer does not know yet: what passes meanwhile, and what does not."""
+"""Traffic while an enforcer is away, and to a pod that an enforcer does not know yet."""
 
 from __future__ import annotations
 

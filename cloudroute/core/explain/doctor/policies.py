@@ -19,44 +19,47 @@ from cloudroute.core.explain.doctor.findings import (
 
 QUEUE = "queue statement"
 """Name of the trial of nftables' queue statement."""
-_ENFORCERS = {
+_BY_QUEUE = "/bin/netpol"
+"""Command of kube-network-policies, in our chart's DaemonSet and in others'."""
+_BY_PLUGIN = {
     "calico-node": "Calico",
     "canal": "Canal",
     "cilium": "Cilium",
-    "kube-router": "kube-router",
     "antrea-agent": "Antrea",
+    "aws-node": "AWS's network policy agent",
 }
-"""DaemonSets of programs that can enforce NetworkPolicies on pods of other networks, by name."""
-_BY_QUEUE = "/bin/netpol"
-"""Command of kube-network-policies, in our chart's DaemonSet and in others'."""
-_HOW = "install the chart with networkPolicies.enabled=true, or run another enforcer (docs/network-policies.md)"
+"""Enforcers by the names of their DaemonSets that know the pods which their own CNI plugin connects. Calico derives the
+names of pods' devices (libcalico-go, VethNameForWorkload), the others are told by their plugin; ours is ptp."""
+_HOW = "install the chart with networkPolicies.enabled=true (docs/network-policies.md)"
 
 
 def _policies(facts: Facts) -> Outcome:
-    found, policies = enforcers(known(facts.kubernetes.daemon_sets)), known(facts.kubernetes.network_policies)
+    policies = known(facts.kubernetes.network_policies)
+    running = [one for one in known(facts.kubernetes.daemon_sets) if one.pods]
     number = f"{policies} NetworkPolic{'y' if policies == 1 else 'ies'}"
-    if found:
-        return ok(f"{listed(found)} is there to enforce {number}")
+    if ours := enforcers(running):
+        return ok(f"{listed(ours)} enforces {number}")
     if not policies:
         return ok("there are no NetworkPolicies, and no enforcer")
-    return warning(f"{number}, and no enforcer that doctor knows{_of_other_pods(facts)}", _HOW)
+    if others := [f"{one.namespace}/{one.name} ({_BY_PLUGIN[one.name]})" for one in running if _by_plugin(one)]:
+        return warning(f"{number}: {listed(others)} enforces for pods that its own CNI plugin connects, not ours", _HOW)
+    return warning(f"{number}, and no enforcer that doctor knows", _HOW)
 
 
-def enforcers(daemon_sets: Sequence[Workload]) -> list[str]:
-    """Running enforcers of our pods' policies, for people."""
-    named = [(one, _BY_QUEUE in one.arguments, _ENFORCERS.get(one.name)) for one in daemon_sets if one.pods]
-    return [
-        f"{one.namespace}/{one.name} ({'kube-network-policies' if by_queue else name}, {counted(one.pods, 'pod')})"
-        for one, by_queue, name in named
-        if by_queue or name
-    ]
+def enforcers(running: Sequence[Workload]) -> list[str]:
+    """Those that enforce for pods by their addresses, ours too, in words."""
+    return [words for one in running if (words := _by_address(one))]
 
 
-def _of_other_pods(facts: Facts) -> str:
-    """Words on AWS's enforcer, which the VPC CNI's plugin calls for the pods that it connects."""
-    aws = [one for one in known(facts.kubernetes.daemon_sets) if one.pods and one.name == "aws-node"]
-    on = any("--enable-network-policy=true" in one.arguments for one in aws)
-    return ": AWS's network policy agent enforces for pods of the VPC CNI alone" if on else ""
+def _by_address(one: Workload) -> str:
+    """An enforcer that knows pods by their addresses, in words; "" for any other program."""
+    router = one.name == "kube-router" and "--run-firewall=false" not in one.arguments
+    name = "kube-network-policies" if _BY_QUEUE in one.arguments else "kube-router" if router else ""
+    return f"{one.namespace}/{one.name} ({name}, {counted(one.pods, 'pod')})" if name else ""
+
+
+def _by_plugin(one: Workload) -> bool:
+    return one.name in _BY_PLUGIN and (one.name != "aws-node" or "--enable-network-policy=true" in one.arguments)
 
 
 def _queue(facts: Facts) -> Outcome:
