@@ -189,10 +189,14 @@ def _diagnose(settings: ControllerSettings) -> Diagnosis:
 
 def _summary(outcomes: Sequence[Outcome]) -> Table:
     """A row for each check and path, with the number of each result."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
+    counts: dict[str, dict[str, Counter[str]]] = {}
     for outcome in outcomes:
-        counts.setdefault((outcome.name, outcome.path), Counter())[outcome.result] += 1
-    rows = [(name, path, *(str(found[result] or "") for result in RESULTS)) for (name, path), found in counts.items()]
+        counts.setdefault(outcome.name, {}).setdefault(outcome.path, Counter())[outcome.result] += 1
+    rows = [
+        (name, path, *(str(found[result] or "") for result in RESULTS))
+        for name, by_path in counts.items()
+        for path, found in by_path.items()
+    ]
     totals = Counter(outcome.result for outcome in outcomes)
     words = ", ".join(f"{totals[result]} {result}" for result in RESULTS if totals[result])
     return Table(
