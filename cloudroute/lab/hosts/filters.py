@@ -10,8 +10,9 @@ asks for a rule in ACLs, and for none in groups. An ENI whose groups admit every
 A **network ACL** acts where packets enter and leave a subnet, not as they are routed within it; its entries are
 evaluated by their numbers, and an answer needs an entry of its own ("Network ACL basics").
 
-Neither filters packets to and from the Resolver and the VPC's router ("Network ACL basics"; "Control traffic to your
-AWS resources using security groups"). The pages are of the Amazon EC2 and the Amazon VPC User Guide.
+Neither filters packets to and from the Resolver, the metadata service and the VPC's router ("Network ACL basics";
+"Control traffic to your AWS resources using security groups"). The pages are of the Amazon EC2 and the Amazon VPC User
+Guide.
 """
 
 from __future__ import annotations

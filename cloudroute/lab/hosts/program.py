@@ -18,6 +18,8 @@ GATEWAY_V6 = "fe80::1"
 """Link-local IPv6 gateway of every subnet, as a VPC's router announces it."""
 UPLINK_TABLE = 100
 """Kernel routing table for packets from the internet or the Resolver; the subnets' tables follow it."""
+METADATA = "169.254.169.254"
+"""Address of the instance metadata service."""
 RESOLVER_LINK_LOCAL = ("169.254.169.253", "fd00:ec2::253")
 """Fixed addresses of the Resolver in any VPC, IPv4 and IPv6."""
 

@@ -12,6 +12,7 @@ from cloudroute.lab.hosts.filters import GROUPS, acl_rules, flow_sets, group_rul
 from cloudroute.lab.hosts.netns import Namespace, execute
 from cloudroute.lab.hosts.picture import Eni, Picture
 from cloudroute.lab.hosts.program import (
+    METADATA,
     RULES,
     UPLINK,
     UPLINK_NETWORKS,
@@ -77,7 +78,8 @@ class Router:
         self.internet.batch([*out, *ways])
         for device in (UPLINK, "lo"):
             self._add_rules(device, UPLINK_TABLE)
-        self.namespace.batch([f"address add {address} dev lo nodad" for address in resolver_addresses(self._cidrs)])
+        own = (*resolver_addresses(self._cidrs), METADATA)
+        self.namespace.batch([f"address add {address} dev lo nodad" for address in own])
 
     def delete(self) -> None:
         """Remove both namespaces."""
@@ -161,7 +163,7 @@ class Router:
 
     def _show_filters(self, picture: Picture, ports: Mapping[str, Eni]) -> None:
         exempt = [address.partition("/")[0] for cidrs in picture.subnets.values() for address in gateways(cidrs)]
-        exempt = list(dict.fromkeys([*exempt, *resolver_addresses(self._cidrs)]))
+        exempt = list(dict.fromkeys([*exempt, *resolver_addresses(self._cidrs), METADATA]))
         wanted = group_rules(picture, ports, exempt)
         wanted += acl_rules({bridge_of(id_): picture.acls[id_] for id_ in picture.subnets})
         if wanted != self._filters:

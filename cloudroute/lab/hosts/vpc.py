@@ -10,6 +10,7 @@
   to it as destination. They see every frame, routed or not. ARP and neighbour discovery pass.
 - **Security groups and network ACLs** drop packets as EC2's state says: see `filters`.
 - **The Resolver** answers from the router, at AWS's addresses, queries from addresses of the VPC and no others.
+- **The metadata service** answers from the router too, for instances of the VPC.
 - **The internet** is another namespace. Its gateway forwards packets with a source in the VPC, and drops all others.
 
 EC2 calls `changed` after each change; a thread then updates the namespace, within a few tens of milliseconds.
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 from cloudroute.config.settings import VXLAN_PORT
 from cloudroute.lab.aws import Aws, Machine, Vpc
+from cloudroute.lab.hosts.metadata import Metadata
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.picture import take
 from cloudroute.lab.hosts.program import INTERNET, INTERNET_ADDRESSES, ROUTER, resolver_addresses
@@ -67,6 +69,7 @@ class VpcNet:
         self.resolver_addresses = resolver_addresses(vpc.cidrs)
         """Addresses of the VPC's DNS server: in the primary CIDR, then link-local, IPv4 and IPv6."""
         self._resolver = Resolver(router, self.resolver_addresses)
+        self._metadata = Metadata(router, aws)
         aws.changed = self._await_change
         self.sync()
         self._thread = threading.Thread(target=self._follow, name="vpc", daemon=True)
@@ -140,6 +143,7 @@ class VpcNet:
             self._changed.notify_all()
         self._thread.join()
         self._resolver.close()
+        self._metadata.close()
         self._router.delete()
 
     def _await_change(self) -> None:
