@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import product
 
 from cloudroute.lab.hosts.host import LabHost, LabPod, Vm
+from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.traffic_echo import reach
 from tests.packets.world import specs, wait_for_agents
 from tests.policies.lab import SILENCE_SECONDS, PolicyLab
@@ -13,11 +16,13 @@ from tests.policies.lab import SILENCE_SECONDS, PolicyLab
 
 def seen(client: LabPod | Vm, addresses: Sequence[str]) -> set[str]:
     """Addresses under which the client is seen there, in both families by UDP and TCP; "" where it gets no answer."""
-    return {
-        reach(client.namespace.name, address, protocol, timeout=SILENCE_SECONDS).seen_address
-        for address in addresses
-        for protocol in ("udp", "tcp")
-    }
+
+    def ask(address: str, protocol: Protocol) -> str:
+        return reach(client.namespace.name, address, protocol, timeout=SILENCE_SECONDS).seen_address
+
+    protocols: tuple[Protocol, ...] = ("udp", "tcp")
+    with ThreadPoolExecutor(len(addresses) * len(protocols)) as pool:
+        return set(pool.map(ask, *zip(*product(addresses, protocols), strict=True)))
 
 
 def test_a_node_reaches_its_own_pods_whatever_the_policy(lab: PolicyLab) -> None:
