@@ -31,8 +31,8 @@ demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root o
 terraform-test: $(READY) ## Terraform: every module and root, and the test environment from apply to destroy
 	$(BIN)/pytest tests/terraform
 
-cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades and the way out (root)
-	$(BIN)/pytest tests/cluster
+cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades, verify, the way out; then one thing broken at a time (root)
+	$(BIN)/pytest tests/cluster tests/verify
 
 storm: $(READY) ## 10,000 scenarios in which nearly everything goes wrong, on virtual time; every invariant in each
 	$(BIN)/python -m tests.simulation.storm --seeds 10000

@@ -52,8 +52,8 @@ class _Restarted:
         old, before = self._name(), self._ready()
         said = f"{self._component} pod {old}"
         expected = f"as many are Ready again within {seconds:g} s"
-        if not old:
-            return _outcome(name, said, "skipped", expected, f"no {self._component} is known")
+        if old not in before:
+            return _outcome(name, said, "skipped", expected, f"no {self._component} is known that is Ready")
         start = time.monotonic()
         self._pods.delete({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": old, "namespace": self._namespace}})
         while time.monotonic() < start + seconds:

@@ -17,6 +17,7 @@ CONTAINER = "probe"
 LABEL = "verify.cloudroute.io/role"
 NODE_LABEL = "verify.cloudroute.io/pod"
 HOST_PORT_ROLE = "host-port"
+HOST_PORT_POD = "cloudroute-verify"
 _USER = 65532
 
 Json = dict[str, Any]
@@ -63,7 +64,7 @@ def policy() -> Json:
 
 def host_port(node: str, namespace: str, image: Image) -> Json:
     """Return a pod of the agents' namespace, on the network of pods, with a port of its host."""
-    manifest = _pod("cloudroute-verify", namespace, node, image, {LABEL: HOST_PORT_ROLE}, {"hostPort": HOST_PORT})
+    manifest = _pod(HOST_PORT_POD, namespace, node, image, {LABEL: HOST_PORT_ROLE}, {"hostPort": HOST_PORT})
     manifest["spec"]["imagePullSecrets"] = list(image.secrets)
     return manifest
 

@@ -50,7 +50,8 @@ class Stage:
         if self.pods.get(f"/api/v1/namespaces/{NAMESPACE}"):
             raise CloudrouteError(
                 f"there is a namespace {NAMESPACE} already: another verify is at work, or one was run with --keep or "
-                f"was killed; then kubectl delete namespace {NAMESPACE}"
+                f"was killed; then kubectl delete namespace {NAMESPACE}, and kubectl delete pod -n "
+                f"{self.agents_namespace} {manifests.HOST_PORT_POD} --ignore-not-found"
             )
         self.find_agents()
         try:

@@ -35,7 +35,7 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return write
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def phases(say: Callable[[str], None], terraform: Terraform, image: Path) -> Phases:
     """They begin when all that they need has been built."""
     say("\nA cold start, by the second:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,7 @@ class Release:
     """The chart's release `cloudroute`; `folder` is for files of the user, `settings` are more of the controller's."""
 
     def __init__(
-        self, fleet: Fleet, helm: Run, kubectl: str, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
+        self, fleet: Fleet, helm: Run, kubectl: str, folder: Path, settings: Mapping[str, object] = MappingProxyType({})
     ) -> None:
         self._fleet, self._helm, self._kubectl, self._folder = fleet, helm, kubectl, folder
         self._settings = settings
@@ -86,17 +86,20 @@ class Release:
         """Run a command of kubectl that must succeed, and return what it said."""
         return self._run([self._kubectl, "--kubeconfig", str(self._kubeconfig), *words], stdin)
 
-    def cloudroute(self, *words: str) -> str:
-        """Run a command of cloudroute that must succeed, with the controller's flags, and return what it said."""
+    def cloudroute(self, *words: str, codes: Collection[int] = (0,)) -> str:
+        """Run a command of cloudroute with the controller's flags, and return what it said.
+
+        It has to end with one of `codes`.
+        """
         applied = self._fleet.applied
         flags = [
             f"--cluster-name={applied['cluster_name']}", f"--region={applied['region']}",
             *(f"--cluster-cidr={cidr}" for cidr in applied["cluster_cidrs"]),
             f"--kubeconfig={self._kubeconfig}", f"--namespace={SPACE}",
         ]  # fmt: skip
-        return self._run([sys.executable, "-m", "cloudroute", *words, *flags])
+        return self._run([sys.executable, "-m", "cloudroute", *words, *flags], codes=codes)
 
-    def _run(self, command: list[str], stdin: str = "") -> str:
+    def _run(self, command: list[str], stdin: str = "", codes: Collection[int] = (0,)) -> str:
         credentials = {name.upper(): value for name, value in self._credentials.items()}
         environment = {
             **clean_environment(),
@@ -113,7 +116,7 @@ class Release:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+        assert done.returncode in codes, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout
 
     # --- what runs --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Each test leaves the cluster as it found it, but the last, which ends it.
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
@@ -147,6 +148,12 @@ def test_a_node_is_drained_and_replaced(fleet: Fleet, release: Release) -> None:
 
 def test_helm_finds_it_well(release: Release) -> None:
     assert "Succeeded" in release.helm("test", "cloudroute")
+
+
+def test_verify_finds_nothing_wrong(release: Release) -> None:
+    checks = json.loads(release.cloudroute("verify", "-o", "json", "--seconds=1"))["checks"]
+    assert {check["result"] for check in checks} == {"ok", "told"}
+    assert {check["path"] for check in checks if check["name"] == "pod-path"} == {"native"}
 
 
 def test_nothing_is_left(fleet: Fleet, release: Release) -> None:

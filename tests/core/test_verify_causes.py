@@ -25,7 +25,7 @@ def check(name: str, source: str, target: str, path: str = "", result: Result = 
     answer = TIMEOUT if result == "failed" else {"ok": True}
     return Outcome(
         name=name, source=f"pod on {source}", target=f"pod on {target}", path=path, result=result,
-        expected="an answer", got=got, nodes=nodes, answer=answer,
+        kind="tcp" if name == "pod-tcp" else "udp", expected="an answer", got=got, nodes=nodes, answer=answer,
     )  # fmt: skip
 
 
@@ -89,6 +89,11 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
         [check("pod-full-size", "a", "b", "native"), check("pod-udp", "a", "b", "native", "ok")],
         {"findings": finding("groups-pods")},
         "a link in between carries smaller packets",
+    ),
+    "a group without pods, toward a node whose pods are reached by the overlay": (
+        [check("pod-to-node", "a", "c", "overlay")],
+        {"findings": finding("groups-pods")},
+        "a security group does not let pods",
     ),
     "a missing route that a gateway hides": (
         [check("pod-path", "a", "b", "native", got="left by eth0, came by cloudroute, through c")],

@@ -31,6 +31,7 @@ STREAM = {
         (judge.answered(), {"ok": True, "seen": "10.0.0.9", "lost": 1}, "ok"),
         (judge.answered(), TIMEOUT, "failed"),
         (judge.reached, {"ok": False, "code": "refused", "error": "Connection refused"}, "ok"),
+        (judge.reached, {"ok": False, "code": "dns", "error": "Name or service not known"}, "skipped"),
         (judge.reached, TIMEOUT, "failed"),
         (judge.refused_as_too_big, {"ok": False, "code": "too-big", "error": "8951 bytes"}, "ok"),
         (judge.refused_as_too_big, {"ok": True}, "failed"),

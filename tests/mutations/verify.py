@@ -50,8 +50,8 @@ VERIFY = (
     Mutation(
         "A security group is blamed for full-size packets although small ones pass.",
         "cloudroute/core/verify/causes.py",
-        "if outcome.path not in paths or not _silent(outcome) or _small_pass(case):",
-        "if outcome.path not in paths or not _silent(outcome):",
+        "if not _goes_by(outcome, paths) or not _silent(outcome) or _small_pass(case):",
+        "if not _goes_by(outcome, paths) or not _silent(outcome):",
         ("tests/core/test_verify_causes.py",),
     ),
     Mutation(

@@ -73,7 +73,9 @@ def _causes(outcome: Outcome, evidence: Evidence) -> tuple[Cause, ...]:
 # --- what a check is about -----------------------------------------------------------------------
 
 _SERVICES = ("service-same-node", "service-other-node", "service-itself")
-_OUT = ("dns-resolver", "internet", "vpc-host")
+_OUT = ("dns-resolver", "internet", "vpc-host", "api-server")
+_LARGE = ("pod-full-size", "pod-tcp", "pod-to-node", "node-to-pod", "service-other-node", "host-port")
+"""Checks that send packets as large as the pods' MTU."""
 
 
 def _silent(outcome: Outcome) -> bool:
@@ -82,13 +84,20 @@ def _silent(outcome: Outcome) -> bool:
 
 
 def _small_pass(case: Case) -> bool:
-    """Whether small packets of this pair pass, so that no rule and no route is in the way."""
-    return case.outcome.name != "pod-path" and any(
-        one.name == "pod-udp"
+    """Whether small packets pass between the same two ends, so that no rule and no route is in the way."""
+    outcome = case.outcome
+    return outcome.name != "pod-path" and any(
+        one.kind == "udp"
+        and one.name != "pod-full-size"
         and one.result == "ok"
-        and (one.source, one.target) == (case.outcome.source, case.outcome.target)
+        and (one.source, one.target) == (outcome.source, outcome.target)
         for one in case.evidence.outcomes
     )
+
+
+def _goes_by(outcome: Outcome, paths: Sequence[str]) -> bool:
+    """Whether its packets take one of these paths. To a node's own address the VPC carries them with pods' addresses."""
+    return outcome.path in paths or (outcome.name in ("pod-to-node", "host-port") and "native" in paths)
 
 
 def _first(outcome: Outcome) -> str:
@@ -151,7 +160,7 @@ def _proxy(case: Case) -> Suspicion:
 def _beneath(case: Case) -> Suspicion:
     """A Service, or a server behind one, is not reached because some pods do not reach each other at all."""
     outcome, evidence = case
-    if outcome.name not in (*_SERVICES, "dns-inside", "dns-outside", "node-to-pod", "host-port"):
+    if outcome.name not in (*_SERVICES, "dns-inside", "dns-outside"):
         return None
     for one in evidence.outcomes:
         if one.name == "pod-udp" and one.result == "failed" and set(outcome.nodes) <= set(one.nodes):
@@ -174,23 +183,27 @@ def _dns_pods(case: Case) -> Suspicion:
 
 
 def _masquerade(case: Case) -> Suspicion:
+    """Of the node that asks; of any, where a DNS server asks the Resolver."""
     outcome, evidence = case
-    if outcome.name not in _OUT:
+    if outcome.name not in (*_OUT, "dns-outside"):
         return None
-    node = _first(outcome)
-    cause = Cause(
+    nodes = sorted(evidence.states) if outcome.name == "dns-outside" else [_first(outcome)]
+    for node in nodes:
+        masquerade = evidence.states.get(node, {}).get("masquerade")
+        if masquerade and (not masquerade["chain"] or masquerade["altered"]):
+            return SEEN, _not_masqueraded(node)
+    return (POSSIBLE, _not_masqueraded(nodes[0])) if nodes and not evidence.states.get(nodes[0]) else None
+
+
+def _not_masqueraded(node: str) -> Cause:
+    return Cause(
         f"pods of {node} go out with their own addresses, which nothing outside answers: the masquerade rule is gone",
         f"nft list table inet cloudroute on {node}; --masquerade of the agents",
     )
-    masquerade = evidence.states.get(node, {}).get("masquerade")
-    if masquerade is None:
-        return POSSIBLE, cause
-    return (SEEN, cause) if not masquerade["chain"] or masquerade["altered"] else None
 
 
 def _mtu(case: Case) -> Suspicion:
-    outcome = case.outcome
-    if outcome.name not in ("pod-full-size", "pod-tcp") or not _small_pass(case):
+    if case.outcome.name not in _LARGE or not _silent(case.outcome) or not _small_pass(case):
         return None
     cause = Cause(
         "a link in between carries smaller packets than the pods send: small ones pass",
@@ -201,7 +214,7 @@ def _mtu(case: Case) -> Suspicion:
 
 def _check(case: Case) -> Suspicion:
     outcome, evidence = case
-    if outcome.path not in ("native", "direct") or not _silent(outcome) or _small_pass(case):
+    if not _goes_by(outcome, ("native", "direct")) or not _silent(outcome) or _small_pass(case):
         return None
     cause = "the source/dest check of an ENI is on: EC2 drops packets with pods' addresses"
     look = (
@@ -217,7 +230,7 @@ def _finding(check: str, paths: Sequence[str], cause: str, look: str, *, rank: i
 
     def suspect(case: Case) -> Suspicion:
         outcome, evidence = case
-        if outcome.path not in paths or not _silent(outcome) or _small_pass(case):
+        if not _goes_by(outcome, paths) or not _silent(outcome) or _small_pass(case):
             return None
         if found := evidence.findings.get(check):
             return SEEN, Cause(f"{cause}: {found.found}", found.todo or look)

@@ -23,9 +23,11 @@ def answered(seen: str = "") -> Judge:
 
 
 def reached(answer: Answer) -> tuple[Result, str]:
-    """A connection has to be accepted or refused: either way the host has answered."""
+    """A connection has to be accepted or refused: either way the host has answered. Its name is another check's."""
     if answer.get("code") == "refused":
         return "ok", "refused by the host, which is an answer"
+    if answer.get("code") == "dns":
+        return "skipped", f"{error_of(answer)}: see dns-outside"
     return answered()(answer)
 
 

@@ -104,6 +104,8 @@ class Outcome:
     causes: Sequence[Cause] = ()
     nodes: tuple[str, ...] = ()
     """The nodes of both ends."""
+    kind: str = ""
+    """Kind of the question: udp, tcp, dns, ..."""
     answer: Answer = field(default_factory=dict)
 
     @classmethod
@@ -120,6 +122,7 @@ class Outcome:
             expected=question.expected,
             got=got,
             nodes=tuple(dict.fromkeys(filter(None, (question.asker.node, question.target_node)))),
+            kind=str(question.ask["kind"]),
             answer=answer,
         )
 
