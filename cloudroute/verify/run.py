@@ -12,7 +12,7 @@ from cloudroute.adapters.kube.pods import Execution, Pods
 from cloudroute.config import ControllerSettings
 from cloudroute.core.cluster.notices import agent_trouble
 from cloudroute.core.explain.doctor.facts import Facts
-from cloudroute.core.explain.doctor.findings import Finding, listed
+from cloudroute.core.explain.doctor.findings import Finding, Unknown, listed
 from cloudroute.core.explain.doctor.policies import enforcers
 from cloudroute.core.paths import node_paths
 from cloudroute.core.verify.causes import Evidence, explained
@@ -144,6 +144,7 @@ def _explain(
         agent_troubles={
             name: trouble for name, route in cluster.routes.items() if (trouble := agent_trouble(route.status))
         },
+        checked=_checked(diagnosis.facts) if diagnosis else frozenset(),
         dns_ready=dns_ready(stage.pods),
     )
     return Verdict(
@@ -154,6 +155,15 @@ def _explain(
         image=stage.image.reference,
         diagnosis=diagnosis,
     )
+
+
+def _checked(facts: Facts) -> frozenset[str]:
+    """Return the nodes whose source/dest check is on, as far as they are known."""
+    nodes, instances = facts.kubernetes.nodes, facts.aws.instances
+    if isinstance(nodes, Unknown) or isinstance(instances, Unknown):
+        return frozenset()
+    primary = {name: one.primary for name, node in nodes.items() if (one := instances.get(node.instance_id))}
+    return frozenset(name for name, interface in primary.items() if interface and interface.source_dest_check)
 
 
 def api_server(pods: Pods) -> tuple[str, ...]:

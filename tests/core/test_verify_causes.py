@@ -15,14 +15,24 @@ SOUND: dict[str, Any] = {
     "peers": {"100.64.1.0/24": "eth0", "100.64.2.0/24": "eth0", "100.64.3.0/24": "cloudroute"},
     "sysctls": {"net/bridge/bridge-nf-call-iptables": 1, "net/ipv4/conf/all/rp_filter": 0},
     "bridged": {},
+    "links": {"eth0": {"kind": ""}, "cni0": {"kind": "bridge"}},
     "masquerade": {"table": True, "chain": True, "altered": False},
     "services": {"nftables": True, "iptables": False, "ipvs": False, "legacy": []},
 }
 
 
-def check(name: str, source: str, target: str, path: str = "", result: Result = "failed", got: str = "") -> Outcome:
+def check(
+    name: str,
+    source: str,
+    target: str,
+    path: str = "",
+    result: Result = "failed",
+    got: str = "",
+    *,
+    refused: bool = False,
+) -> Outcome:
     nodes = tuple(dict.fromkeys(word for word in (source, target) if word in "abc"))
-    answer = TIMEOUT if result == "failed" else {"ok": True}
+    answer = TIMEOUT if result == "failed" else {"ok": not refused}
     return Outcome(
         name=name, source=f"pod on {source}", target=f"pod on {target}", path=path, result=result,
         kind="tcp" if name == "pod-tcp" else "udp", expected="an answer", got=got, nodes=nodes, answer=answer,
@@ -39,6 +49,7 @@ def first(outcomes: list[Outcome], **evidence: Any) -> str:
         "states": dict.fromkeys("abc", SOUND),
         "findings": {},
         "agent_troubles": {},
+        "checked": frozenset(),
         "dns_ready": 2,
     } | evidence
     cidrs = {"a": ["100.64.1.0/24"], "b": ["100.64.2.0/24"], "c": ["100.64.3.0/24"]}
@@ -67,7 +78,7 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
     "a group without pods": ([NATIVE], {"findings": finding("groups-pods")}, "a security group does not let pods"),
     "an ACL without pods": ([NATIVE], {"findings": finding("acls-pods")}, "a network ACL denies pods"),
     "an ACL without the tunnel": ([OVERLAY], {"findings": finding("acls-overlay")}, "a network ACL denies the tunnel"),
-    "a source/dest check": ([NATIVE], {"findings": finding("source-dest-check")}, "the source/dest check"),
+    "a source/dest check": ([NATIVE], {"checked": frozenset("b")}, "the source/dest check"),
     "a bridge": (
         [SERVICE],
         {"states": {"a": {**SOUND, "bridged": {"cbr0": ["veth1"]}, "sysctls": {}}}},
@@ -105,6 +116,11 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
         {"states": {"b": {**SOUND, "sysctls": {"net/ipv4/conf/all/rp_filter": 1}}}},
         "b drops packets by its reverse path",
     ),
+    "a source/dest check, where a packet that is too large was refused as it should": (
+        [NATIVE, check("pod-oversize", "a", "b", "native", "ok", refused=True)],
+        {"checked": frozenset("b")},
+        "the source/dest check",
+    ),
     "pods beneath a Service": (
         [check("service-other-node", "a", "b"), NATIVE],
         {},
@@ -129,6 +145,14 @@ def test_without_any_evidence_the_pattern_decides() -> None:
 
 def test_every_failure_has_a_cause_and_nothing_else_has_one() -> None:
     outcomes = [case for cases, _, _ in CASES.values() for case in cases]
-    given: Any = {"findings": {}, "states": {}, "agent_troubles": {}, "dns_ready": None, "pod_cidrs": {}}
+    given: Any = {
+        "findings": {},
+        "states": {},
+        "agent_troubles": {},
+        "checked": frozenset(),
+        "checked": frozenset(),
+        "dns_ready": None,
+        "pod_cidrs": {},
+    }
     for outcome in explained(Evidence(outcomes=outcomes, **given)):
         assert bool(outcome.causes) == (outcome.result == "failed")

@@ -159,7 +159,7 @@ def _check(fleet: Fleet, host: ClusterHost, *, on: bool) -> None:
 
 @contextmanager
 def _without_rules(fleet: Fleet, group: str, unwanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[None]:
-    """Remove the inbound rules that are so from a security group. Flows that they have admitted go on, as AWS has it."""
+    """Remove the inbound rules that are so from a security group. Flows that they have admitted go on, as in AWS."""
     ec2 = fleet.account.aws.scene.ec2
     (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
     rules = [rule for rule in found["IpPermissions"] if unwanted(rule)]

@@ -33,6 +33,8 @@ class Evidence:
     """By node."""
     agent_troubles: Mapping[str, str]
     """What an agent that is not ready says, by node."""
+    checked: frozenset[str]
+    """Nodes whose source/dest check is on, as far as EC2 was read."""
     dns_ready: int | None
     """Pods that answer for the cluster's DNS; None where that is not known."""
 
@@ -89,14 +91,14 @@ def _small_pass(case: Case) -> bool:
     return outcome.name != "pod-path" and any(
         one.kind == "udp"
         and one.name != "pod-full-size"
-        and one.result == "ok"
+        and one.answer.get("ok")
         and (one.source, one.target) == (outcome.source, outcome.target)
         for one in case.evidence.outcomes
     )
 
 
 def _goes_by(outcome: Outcome, paths: Sequence[str]) -> bool:
-    """Whether its packets take one of these paths. To a node's own address the VPC carries them with pods' addresses."""
+    """Whether its packets take one of these paths; to a node's own address the VPC carries them as to a pod's."""
     return outcome.path in paths or (outcome.name in ("pod-to-node", "host-port") and "native" in paths)
 
 
@@ -217,11 +219,9 @@ def _check(case: Case) -> Suspicion:
     if not _goes_by(outcome, ("native", "direct")) or not _silent(outcome) or _small_pass(case):
         return None
     cause = "the source/dest check of an ENI is on: EC2 drops packets with pods' addresses"
-    look = (
-        "aws ec2 describe-network-interfaces: SourceDestCheck; the controller's log for ModifyNetworkInterfaceAttribute"
-    )
-    if "source-dest-check" in evidence.findings:
-        return SEEN, Cause(f"{cause} ({evidence.findings['source-dest-check'].found})", look)
+    look = "aws ec2 describe-network-interfaces; the controller's log for ModifyNetworkInterfaceAttribute"
+    if on := sorted(evidence.checked.intersection(outcome.nodes)):
+        return SEEN, Cause(f"{cause} ({', '.join(on)})", look)
     return POSSIBLE, Cause(cause, look)
 
 
@@ -246,8 +246,12 @@ def _filter(case: Case) -> Suspicion:
     """Strict reverse path filter of a NIC: only where its kernel shows it."""
     outcome, evidence = case
     for node in outcome.nodes:
-        values = evidence.states.get(node, {}).get("sysctls", {})
-        strict = [key for key, value in values.items() if key.endswith("/rp_filter") and value == 1]
+        state = evidence.states.get(node)
+        if state is None:
+            continue
+        nics = ["all", *(name for name, link in state["links"].items() if link["kind"] != "bridge")]
+        keys = [f"net/ipv4/conf/{name}/rp_filter" for name in nics]
+        strict = [key for key in keys if state["sysctls"].get(key) == 1]
         if strict and outcome.path in PATHS and _silent(outcome) and not _small_pass(case):
             cause = f"{node} drops packets by its reverse path filter: {', '.join(strict)} is 1"
             return FITS, Cause(cause, f"sysctl on {node}; which program sets it")
