@@ -72,6 +72,8 @@ class Fleet:
         self.applied: Mapping[str, Any]
         self.kube: RealKubeApi
         self.net: VpcNet
+        self.plane: Namespace
+        """Where the API server comes from into the VPC."""
         self.aws_url = ""
         self._terraform, self._images, self._phases = terraform, list(images), phases
         self._generation: dict[str, int] = {}
@@ -122,10 +124,10 @@ class Fleet:
         about = {"Description": "Control plane", "Groups": [self.applied["node_security_group_id"]]}
         made = self.account.aws.scene.ec2.create_network_interface(SubnetId=node["subnet_id"], **about)
         self._interface_id = made["NetworkInterface"]["NetworkInterfaceId"]
-        plane = Namespace(f"{self.prefix}plane")
-        plane.create()
-        self.net.attach_all({self._interface_id: plane})
-        self._egress = Egress(plane, self.folder / "egress")
+        self.plane = Namespace(f"{self.prefix}plane")
+        self.plane.create()
+        self.net.attach_all({self._interface_id: self.plane})
+        self._egress = Egress(self.plane, self.folder / "egress")
         self._undo.callback(self._egress.close)
 
     def leave_vpc(self) -> None:

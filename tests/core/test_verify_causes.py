@@ -150,7 +150,6 @@ def test_every_failure_has_a_cause_and_nothing_else_has_one() -> None:
         "states": {},
         "agent_troubles": {},
         "checked": frozenset(),
-        "checked": frozenset(),
         "dns_ready": None,
         "pod_cidrs": {},
     }

@@ -106,8 +106,10 @@ def _no_kube_proxy(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
     fleet.stop_proxy(host)
     for family in ("ip", "ip6"):
         host.run("nft", "delete", "table", family, "kube-proxy")
-    yield
-    fleet.start_proxy(host)
+    try:
+        yield
+    finally:
+        fleet.start_proxy(host)
     tables = {f"table {family} kube-proxy" for family in ("ip", "ip6")}
     eventually(lambda: tables <= set(host.run("nft", "list", "tables").splitlines()), "kube-proxy has its tables")
 
@@ -116,8 +118,10 @@ def _no_kube_proxy(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
 def _no_coredns(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
     replicas = _coredns(fleet)["spec"]["replicas"]
     _scale(fleet, 0)
-    yield
-    _scale(fleet, replicas)
+    try:
+        yield
+    finally:
+        _scale(fleet, replicas)
 
 
 def _scale(fleet: Fleet, replicas: int) -> None:
@@ -134,10 +138,17 @@ def _coredns(fleet: Fleet) -> Any:
 
 @contextmanager
 def _narrow(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
-    """A hop on the way to and from the node loses what is larger than 1,500 bytes."""
+    """A hop on the way to and from the node loses what is larger than 1,500 bytes.
+
+    The API server sends and asks for smaller segments than that: otherwise nobody could be asked there.
+    """
+    fleet.plane.run("ip", "link", "set", "eth0", "mtu", "1500")
     fleet.net.narrow(host.machine.id)
-    yield
-    fleet.net.narrow()
+    try:
+        yield
+    finally:
+        fleet.net.narrow()
+        fleet.plane.run("ip", "link", "set", "eth0", "mtu", "9001")
 
 
 @contextmanager
@@ -145,9 +156,11 @@ def _checked(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
     """The node's source/dest check is on, and the controller is not allowed to switch it off."""
     fleet.account.aws.faults.fail("ModifyNetworkInterfaceAttribute", "UnauthorizedOperation", times=None)
     _check(fleet, host, on=True)
-    yield
-    _check(fleet, host, on=False)
-    fleet.account.aws.faults.clear()
+    try:
+        yield
+    finally:
+        _check(fleet, host, on=False)
+        fleet.account.aws.faults.clear()
 
 
 def _check(fleet: Fleet, host: ClusterHost, *, on: bool) -> None:
@@ -165,8 +178,10 @@ def _without_rules(fleet: Fleet, group: str, unwanted: Callable[[Mapping[str, An
     rules = [rule for rule in found["IpPermissions"] if unwanted(rule)]
     assert rules
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rules)
-    yield
-    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
+    try:
+        yield
+    finally:
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
 
 
 @contextmanager
@@ -178,12 +193,14 @@ def _no_overlay_rule(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
         for protocol, first, last in (("tcp", 0, 65535), ("icmp", -1, -1), ("icmpv6", -1, -1))
     ]
     ec2.authorize_security_group_ingress(GroupId=nodes, IpPermissions=rest)
-    with (
-        _without_rules(fleet, nodes, lambda rule: rule["IpProtocol"] == "-1"),
-        _without_rules(fleet, fleet.applied["security_group_id"], lambda rule: rule.get("FromPort") == VXLAN_PORT),
-    ):
-        yield
-    ec2.revoke_security_group_ingress(GroupId=nodes, IpPermissions=rest)
+    try:
+        with (
+            _without_rules(fleet, nodes, lambda rule: rule["IpProtocol"] == "-1"),
+            _without_rules(fleet, fleet.applied["security_group_id"], lambda rule: rule.get("FromPort") == VXLAN_PORT),
+        ):
+            yield
+    finally:
+        ec2.revoke_security_group_ingress(GroupId=nodes, IpPermissions=rest)
 
 
 def _no_pods_rule(fleet: Fleet, _: ClusterHost) -> AbstractContextManager[None]:
@@ -203,9 +220,11 @@ def _acl(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
         ec2.create_network_acl_entry(
             NetworkAclId=acl, RuleNumber=number, Egress=False, Protocol="-1", RuleAction="deny", **peer
         )
-    yield
-    for number in numbers:
-        ec2.delete_network_acl_entry(NetworkAclId=acl, RuleNumber=number, Egress=False)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            ec2.delete_network_acl_entry(NetworkAclId=acl, RuleNumber=number, Egress=False)
 
 
 BREAKS: Mapping[str, Callable[[Fleet, ClusterHost], AbstractContextManager[None]]] = {
