@@ -126,6 +126,27 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
         {},
         "pod on a and pod on b do not reach",
     ),
+    "an enforcer that does nothing": ([check("policy-deny", "a", "b")], {}, "an enforcer runs and lets packets pass"),
+    "a webhook past the limit": (
+        [check("webhook", "API server", "c", "overlay")],
+        {},
+        "hosts of the VPC, as the control",
+    ),
+    "a webhook on a native node": (
+        [check("webhook", "API server", "b", "native")],
+        {},
+        "a security group keeps the control",
+    ),
+    "a pod that is not reached": (
+        [check("pod-starts", "a", "a", got="it runs")],
+        {},
+        "the pod does not become Ready: it runs",
+    ),
+    "a kubelet that is not reached": (
+        [check("exec", "API server", "a")],
+        {},
+        "the API server does not reach the kubelet",
+    ),
     "nothing": ([check("metadata", "a", "x")], {}, "nothing that is known fits"),
 }
 

@@ -278,6 +278,23 @@ def _start(case: Case) -> Suspicion:
     return FITS, Cause(f"the pod does not become Ready: {outcome.got}", look)
 
 
+def _policy(case: Case) -> Suspicion:
+    if case.outcome.name != "policy-deny":
+        return None
+    cause = "an enforcer runs and lets packets pass: its kernel lacks nftables' queue statement, or it is behind"
+    return FITS, Cause(cause, "cloudroute doctor as root on that node (policy-queue); the enforcer's log")
+
+
+def _webhook(case: Case) -> Suspicion:
+    if case.outcome.name != "webhook":
+        return None
+    if case.outcome.path in ("overlay", "partial"):
+        cause = "hosts of the VPC, as the control plane, reach pods past the route limit by a gateway alone"
+        return FITS, Cause(cause, "docs/gateways.md; cloudroute status names the gateways")
+    cause = "a security group keeps the control plane from pods, or it knows no way to the pods' addresses"
+    return FITS, Cause(cause, "cloudroute doctor (groups-control-plane); on EKS, remote pod networks")
+
+
 def _nothing_known(_: Case) -> Suspicion:
     """The last resort, so that each failure has something to look at."""
     return 0, Cause("nothing that is known fits", "cloudroute doctor; verify --report, and an issue with it")
@@ -285,6 +302,8 @@ def _nothing_known(_: Case) -> Suspicion:
 
 SUSPECTS: tuple[Suspect, ...] = (
     _start,
+    _policy,
+    _webhook,
     _kernel,
     _agent,
     _bridge,
