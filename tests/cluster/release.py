@@ -20,7 +20,7 @@ from tests.deploy.conftest import CHART, Run
 
 SPACE = "cloudroute"
 SECRET = "aws"
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 300.0
 
 
 class Release:
