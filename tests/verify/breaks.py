@@ -60,6 +60,8 @@ def _no_masquerade(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
     with frozen(hosts):
         for host in hosts:
             host.run("nft", "flush", "chain", "inet", TABLE, "postrouting")
+            # CoreDNS asks by sockets that it keeps: their connections would still be translated.
+            host.namespace.run("conntrack", "-D", "-p", "udp", check=False)
         yield
     eventually(lambda: all(map(_masquerades, hosts)), "masquerade rules are back")
 
