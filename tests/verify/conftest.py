@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 __all__ = ["helm", "image", "phases", "say", "terraform"]
 
-SIZE = Size("verifya", zones=2, nodes_per_zone=3)
+SIZE = Size("verify", zones=2, nodes_per_zone=3)
 GATEWAY_LABEL = "role=gateway"
 SETTINGS: dict[str, object] = {
     "route-limit": OWN_ENTRIES + 3,  # the aggregate, and two nodes
