@@ -47,7 +47,14 @@ def verify_here(settings: ControllerSettings, wanted: Wanted, say: Say) -> Verdi
     say(f"asking from here, a pod on {asker.node}")
     outcomes = list(_outcomes(scene, ready))
     evidence = Evidence(
-        outcomes=outcomes, states={}, findings={}, pod_cidrs={}, agent_troubles={}, checked=frozenset(), dns_ready=ready
+        outcomes=outcomes,
+        states={},
+        findings={},
+        pod_cidrs={},
+        agent_troubles={},
+        checked=frozenset(),
+        changed=frozenset(),
+        dns_ready=ready,
     )
     return Verdict(
         sample=sample, outcomes=explained(evidence), cluster=cluster, states={}, image="", diagnosis=None

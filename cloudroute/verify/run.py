@@ -145,6 +145,7 @@ def _explain(
             name: trouble for name, route in cluster.routes.items() if (trouble := agent_trouble(route.status))
         },
         checked=_checked(diagnosis.facts) if diagnosis else frozenset(),
+        changed=_changed(stage.pods, cluster.routes) if failed else frozenset(),
         dns_ready=dns_ready(stage.pods),
     )
     return Verdict(
@@ -155,6 +156,12 @@ def _explain(
         image=stage.image.reference,
         diagnosis=diagnosis,
     )
+
+
+def _changed(pods: Pods, before: Mapping[str, NodeRoute]) -> frozenset[str]:
+    """Return the nodes whose NodeRoute is another one by now."""
+    now = pods.node_routes()
+    return frozenset(name for name in before if name not in now or now[name].spec != before[name].spec)
 
 
 def _checked(facts: Facts) -> frozenset[str]:

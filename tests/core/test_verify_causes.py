@@ -50,6 +50,7 @@ def first(outcomes: list[Outcome], **evidence: Any) -> str:
         "findings": {},
         "agent_troubles": {},
         "checked": frozenset(),
+        "changed": frozenset(),
         "dns_ready": 2,
     } | evidence
     cidrs = {"a": ["100.64.1.0/24"], "b": ["100.64.2.0/24"], "c": ["100.64.3.0/24"]}
@@ -126,6 +127,11 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
         {},
         "pod on a and pod on b do not reach",
     ),
+    "a path that changed": (
+        [check("pod-loss", "b", "c", "overlay"), FINE],
+        {"changed": frozenset("c")},
+        "the path of c has changed",
+    ),
     "an enforcer that does nothing": ([check("policy-deny", "a", "b")], {}, "an enforcer runs and lets packets pass"),
     "a webhook past the limit": (
         [check("webhook", "API server", "c", "overlay")],
@@ -171,6 +177,7 @@ def test_every_failure_has_a_cause_and_nothing_else_has_one() -> None:
         "states": {},
         "agent_troubles": {},
         "checked": frozenset(),
+        "changed": frozenset(),
         "dns_ready": None,
         "pod_cidrs": {},
     }

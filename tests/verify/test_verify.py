@@ -15,6 +15,7 @@ from tests.cluster.fleet import Fleet
 from tests.cluster.release import Release
 from tests.packets.world import paths
 from tests.verify.breaks import BREAKS, broken
+from tests.waiting import eventually
 
 QUICK = "--seconds=1"
 
@@ -83,8 +84,10 @@ def test_a_fault_is_told_with_its_cause_first(
     fleet: Fleet, release: Release, chosen: dict[str, ClusterHost], name: str
 ) -> None:
     nodes = dict.fromkeys(host.name for host in chosen.values())
+    before = paths(fleet)
     with broken(fleet, name, chosen["here"]):
         found = failures(release, *(f"--nodes={node}" for node in nodes))
+    eventually(lambda: paths(fleet) == before and release.settled(), "all is as before", 120, fleet.diagnosis)
     right = RIGHT[name]
     cause = re.compile(re.escape(right.cause).replace(r"\{\}", r"\S+"))
     assert right.check in {one["name"] for one in found}, "\n".join(words(found))

@@ -35,6 +35,8 @@ class Evidence:
     """What an agent that is not ready says, by node."""
     checked: frozenset[str]
     """Nodes whose source/dest check is on, as far as EC2 was read."""
+    changed: frozenset[str]
+    """Nodes whose NodeRoute changed during the run."""
     dns_ready: int | None
     """Pods that answer for the cluster's DNS; None where that is not known."""
 
@@ -295,6 +297,14 @@ def _webhook(case: Case) -> Suspicion:
     return FITS, Cause(cause, "cloudroute doctor (groups-control-plane); on EKS, remote pod networks")
 
 
+def _changed(case: Case) -> Suspicion:
+    outcome, evidence = case
+    if changed := sorted(evidence.changed.intersection(outcome.nodes)):
+        cause = f"the path of {', '.join(changed)} has changed during the run"
+        return FITS, Cause(cause, "cloudroute status; run verify again when nothing changes")
+    return None
+
+
 def _nothing_known(_: Case) -> Suspicion:
     """The last resort, so that each failure has something to look at."""
     return 0, Cause("nothing that is known fits", "cloudroute doctor; verify --report, and an issue with it")
@@ -339,5 +349,6 @@ SUSPECTS: tuple[Suspect, ...] = (
     ),
     _route,
     _filter,
+    _changed,
     _nothing_known,
 )

@@ -18,7 +18,7 @@ from tests.lab.hosts.vpc_lab import VpcLab, lab
 
 __all__ = ["lab"]
 
-PATIENCE = 0.4
+PATIENCE = 1.0
 """Seconds in which an answer comes, or never."""
 EVERYBODY: Mapping[str, Any] = {
     "IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}]

@@ -100,7 +100,7 @@ class VpcLab:
 
     def _answered(self, sender: Vm, pings: list[list[str]]) -> set[bool]:
         self.net.sync()
-        words = [["ping", "-c1", "-W0.4", *options] for options in pings]
+        words = [["ping", "-c1", "-W1", *options] for options in pings]
         running = [sender.namespace.popen(argv, stdout=subprocess.PIPE, text=True) for argv in words]
         return {"1 received" in process.communicate()[0] for process in running}
 
