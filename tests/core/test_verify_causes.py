@@ -132,6 +132,12 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
         {"changed": frozenset("c")},
         "the path of c has changed",
     ),
+    "a pair beneath a DNS server": ([check("dns-inside", "b", "DNS"), OVERLAY], {}, "kube-proxy on b does not run"),
+    "a pair beneath a DNS server, where Services work": (
+        [check("dns-inside", "b", "DNS"), OVERLAY, check("service-same-node", "b", "b", "", "ok")],
+        {},
+        "pod on a and pod on c do not reach",
+    ),
     "an enforcer that does nothing": ([check("policy-deny", "a", "b")], {}, "an enforcer runs and lets packets pass"),
     "a webhook past the limit": (
         [check("webhook", "API server", "c", "overlay")],

@@ -166,11 +166,12 @@ def _beneath(case: Case) -> Suspicion:
     outcome, evidence = case
     if outcome.name not in (*_SERVICES, "dns-inside", "dns-outside"):
         return None
-    for one in evidence.outcomes:
-        if one.name == "pod-udp" and one.result == "failed" and set(outcome.nodes) <= set(one.nodes):
-            both = len(set(outcome.nodes)) > 1
-            cause = f"{one.source} and {one.target} do not reach each other: see pod-udp"
-            return (SEEN if both else POSSIBLE), Cause(cause, "the causes of that check")
+    failed = [one for one in evidence.outcomes if one.name == "pod-udp" and one.result == "failed"]
+    theirs = [one for one in failed if set(outcome.nodes) <= set(one.nodes)]
+    # Where a DNS server stands is not known: any pair may be the one.
+    for one in theirs or (failed if outcome.name.startswith("dns") else []):
+        cause = f"{one.source} and {one.target} do not reach each other: see pod-udp"
+        return (SEEN if theirs and len(set(outcome.nodes)) > 1 else POSSIBLE), Cause(cause, "the causes of that check")
     return None
 
 
