@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _GROUP = "Verify"
 _ON = switch("true", "false")
+_SHOWN = 5
+"""Failures of one kind that are written out."""
 
 
 def _vpc_host() -> Reader[tuple[str, int]]:
@@ -132,6 +134,8 @@ def run(invocation: Invocation) -> int:
     alone = {"--vpc-host": options.vpc_host, "--webhooks": options.webhooks, "--disrupt": options.disrupt}
     if options.here and (useless := [flag for flag, value in {**alone, "--keep": options.keep}.items() if value]):
         raise UsageError([f"{flag}: not with --here, which starts no pods" for flag in useless])
+    if options.report and not Path(options.report).absolute().parent.is_dir():
+        raise UsageError([f"--report {options.report}: expected a file in a folder that exists"])
     signal.signal(signal.SIGTERM, _interrupt)  # so that the pods go then, too
     if options.here:
         verdict = verify_here(settings, wanted, _say)
@@ -226,9 +230,6 @@ def _failures(outcomes: Sequence[Outcome]) -> Iterator[str]:
         for (name, got), number in said.items():
             yield f"{result} {name}: {got}{f' ({number} times)' if number > 1 else ''}"
 
-
-_SHOWN = 5
-"""Failures of one kind that are written out."""
 
 COMMAND = Command(
     name="verify",

@@ -12,7 +12,7 @@ from cloudroute.config import ControllerSettings
 from cloudroute.core.verify.causes import Evidence, explained
 from cloudroute.core.verify.model import Asker, Outcome
 from cloudroute.core.verify.questions import Scene, from_here
-from cloudroute.errors import ApiError, UsageError
+from cloudroute.errors import UsageError
 from cloudroute.probe import ask, own
 from cloudroute.types import Cidr, NodeRouteSpec
 from cloudroute.verify.run import OUTSIDE, Cluster, Verdict, Wanted, api_server, dns_ready, sampled
@@ -41,7 +41,7 @@ def verify_here(settings: ControllerSettings, wanted: Wanted, say: Say) -> Verdi
             internet=(OUTSIDE, 80),
             seconds=wanted.seconds,
         )
-        ready = _dns_ready(pods)
+        ready = dns_ready(pods)
     finally:
         pods.close()
     say(f"asking from here, a pod on {asker.node}")
@@ -77,11 +77,3 @@ def _outcomes(scene: Scene, ready: int | None) -> Iterator[Outcome]:
         # DNS may be installed later: a cluster without it has a sound network.
         installed = ready or question.name != "dns-inside"
         yield outcome if installed or outcome.result == "ok" else replace(outcome, result="told")
-
-
-def _dns_ready(pods: Pods) -> int | None:
-    """Return how many pods answer for the cluster's DNS; None where it is not known, or not to this account."""
-    try:
-        return dns_ready(pods)
-    except ApiError:
-        return None

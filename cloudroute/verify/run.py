@@ -16,6 +16,7 @@ from cloudroute.core.explain.doctor.findings import Finding, Unknown, listed
 from cloudroute.core.explain.doctor.policies import enforcers
 from cloudroute.core.paths import node_paths
 from cloudroute.core.verify.causes import Evidence, explained
+from cloudroute.core.verify.judge import collected
 from cloudroute.core.verify.model import Answer, Asker, Outcome, Question, Role
 from cloudroute.core.verify.questions import Scene, questions, streams
 from cloudroute.core.verify.sample import Sample, choose
@@ -95,7 +96,7 @@ def verify(settings: ControllerSettings, wanted: Wanted, diagnose: Callable[[], 
         for kind, value in sample.missing:
             say(f"not in the sample: {kind} {value}; a larger --sample has it")
         with Stage(pods, settings.namespace, say, keep=wanted.keep) as stage:
-            outcomes = list(_Run(stage, sample, wanted, cluster, say).outcomes())
+            outcomes = collected(_Run(stage, sample, wanted, cluster, say).outcomes())
             verdict = _explain(stage, sample, wanted, cluster, outcomes, diagnose)
             say("removing the pods")
         if not wanted.keep:
@@ -159,8 +160,11 @@ def _explain(
 
 
 def _changed(pods: Pods, before: Mapping[str, NodeRoute]) -> frozenset[str]:
-    """Return the nodes whose NodeRoute is another one by now."""
-    now = pods.node_routes()
+    """Return the nodes whose NodeRoute is another one by now, as far as that can be read."""
+    try:
+        now = pods.node_routes()
+    except ApiError:
+        return frozenset()
     return frozenset(name for name in before if name not in now or now[name].spec != before[name].spec)
 
 
@@ -180,8 +184,11 @@ def api_server(pods: Pods) -> tuple[str, ...]:
 
 
 def dns_ready(pods: Pods) -> int | None:
-    """Return how many pods answer for the cluster's DNS; None where its Service is not called kube-dns."""
-    slices = list(pods.list(_DNS_SLICES, "kubernetes.io/service-name=kube-dns"))
+    """Return how many pods answer for the cluster's DNS; None where its Service has another name, or can't be read."""
+    try:
+        slices = list(pods.list(_DNS_SLICES, "kubernetes.io/service-name=kube-dns"))
+    except ApiError:
+        return None
     if not slices:
         return None
     endpoints = [one for found in slices for one in found.get("endpoints") or ()]
@@ -286,7 +293,7 @@ class _Run:
         yield from settled(self._stage.ask_all(asked))
         self._say(f"{len(flows)} streams for {scene.seconds:g} s")
         yield from settled(self._stage.ask_all(flows, scene.seconds))
-        passages = {node: list(_read(counter)) for node, counter in counters.items()}
+        passages = {node: found for node, counter in counters.items() if (found := _read(counter)) is not None}
         yield from ways(_pairs(flows, scene), passages)
 
 
@@ -305,11 +312,13 @@ def _pairs(flows: Iterable[Question], scene: Scene) -> Iterator[tuple[Question, 
         yield question, own[0], target
 
 
-def _read(counter: Execution) -> Iterator[Passage]:
-    counter.send("read")
-    for line in counter.lines(_READY_SECONDS):
-        yield from (Passage(*entry) for entry in line["passages"])
-        return
+def _read(counter: Execution) -> list[Passage] | None:
+    """Return what a node counted; None where its agent's container has ended meanwhile."""
+    try:
+        counter.send("read")
+        return [Passage(*entry) for entry in next(counter.lines(_READY_SECONDS))["passages"]]
+    except (CloudrouteError, StopIteration):
+        return None
 
 
 def _started(asker: Asker, problem: str) -> Outcome:

@@ -14,6 +14,10 @@ from cloudroute.cli import main
             ["--sample", "0", "--seconds", "0", "--vpc-host", "10.0.9.4:99999", "--nodes", "A B"],
             ["--nodes A B: expect", "--sample 0: expect", "--seconds 0: expect", "--vpc-host 10.0.9.4:99999: expect"],
         ),
+        (
+            ["--report", "/nowhere/report.json"],
+            ["--report /nowhere/report.json: expected a file in a folder that exists"],
+        ),
         (["--vpc-host", "fd00::4:x"], ["--vpc-host fd00::4:x: expected an address, with a port or without"]),
         (
             ["--here", "--keep", "--webhooks", "--vpc-host", "fd00::4"],

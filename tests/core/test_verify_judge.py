@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cloudroute.core.verify import judge
-from cloudroute.core.verify.model import Asker, Judge, Question
+from cloudroute.core.verify.model import Asker, Judge, Outcome, Question
 from cloudroute.core.verify.ways import Passage, ways
 from cloudroute.dataplane import VTEP
+from cloudroute.errors import CloudrouteError
 
 TIMEOUT = {"ok": False, "code": "timeout", "error": "no answer in time"}
 STREAM = {
@@ -53,6 +55,18 @@ STREAM = {
 )
 def test_an_answer_is_judged(judged: Judge, answer: dict[str, Any], result: str) -> None:
     assert judged(answer)[0] == result
+
+
+def test_an_error_in_the_middle_takes_nothing_along() -> None:
+    first = Outcome(name="a", source="b", target="c", result="ok", expected="", got="")
+
+    def outcomes() -> Iterator[Outcome]:
+        yield first
+        raise CloudrouteError("the API server is away")
+
+    known, last = judge.collected(outcomes())
+    assert known is first
+    assert (last.result, last.got) == ("failed", "the API server is away")
 
 
 def way(path: str, **passages: list[tuple[str, str]]) -> tuple[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from cloudroute.core.verify.model import Answer, Judge, Result
+from cloudroute.core.verify.model import Answer, Judge, Outcome, Result
+from cloudroute.errors import CloudrouteError
 
 
 def answered(seen: str = "") -> Judge:
@@ -75,6 +76,20 @@ def told(answer: Answer) -> tuple[Result, str]:
     if not answer.get("ok"):
         return "told", f"not reachable: {error_of(answer)}"
     return "told", f"reachable (HTTP status {answer['status']})" if "status" in answer else "reachable"
+
+
+def collected(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """All outcomes. An error that ends them too early becomes the last one: it must not take along what is known."""
+    found: list[Outcome] = []
+    try:
+        for outcome in outcomes:
+            found.append(outcome)  # noqa: PERF402 - an error keeps those before it
+    except CloudrouteError as error:
+        got, expected = "; ".join(error.lines), "all checks are made"
+        found.append(
+            Outcome(name="run", source="verify", target="cluster", result="failed", expected=expected, got=got)
+        )
+    return found
 
 
 def error_of(answer: Answer) -> str:
