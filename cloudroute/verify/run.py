@@ -178,8 +178,11 @@ def _checked(facts: Facts) -> frozenset[str]:
 
 
 def api_server(pods: Pods) -> tuple[str, ...]:
-    """Return the addresses of the Service `kubernetes`."""
-    service = pods.get(_KUBERNETES) or {"spec": {}}
+    """Return the addresses of the Service `kubernetes`; () where this account may not read it."""
+    try:
+        service = pods.get(_KUBERNETES) or {"spec": {}}
+    except ApiError:
+        return ()
     return tuple(service["spec"].get("clusterIPs") or ())
 
 

@@ -75,11 +75,11 @@ def _bridge(_: Fleet, host: ClusterHost) -> Iterator[None]:
     """New pods of the node are ports of a bridge, whose frames netfilter does not see: br_netfilter is off here."""
     folder = host.kubelet.own_cni
     (own,) = (json.loads(path.read_text()) for path in (folder / "net.d").glob("*.conflist"))
-    (ptp,) = (plugin for plugin in own["plugins"] if plugin["type"] == "ptp")
-    bridge = {**ptp, "type": "bridge", "bridge": BRIDGE, "isGateway": True}
+    bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True}
+    plugins = [{**plugin, **bridge} if plugin["type"] == "ptp" else plugin for plugin in own["plugins"]]
     first = folder / "net.d" / "00-bridge.conflist"
     shutil.copy(CNI_BIN / "bridge", folder / "bin")
-    first.write_text(json.dumps({"cniVersion": "1.0.0", "name": NETWORK, "plugins": [bridge]}))
+    first.write_text(json.dumps({"cniVersion": "1.0.0", "name": NETWORK, "plugins": plugins}))
     try:
         yield
     finally:

@@ -185,10 +185,12 @@ def _from_node(scene: Scene, asker: Asker) -> Iterator[Question]:
 def _names(scene: Scene, asker: Asker) -> Iterator[Question]:
     families = [family_of(address) for address in _own(scene, asker)]
     kinds: Mapping[Family, str] = {"ipv4": "A", "ipv6": "AAAA"}
-    for family in {family_of(address) for address in scene.api_server} & set(families):
+    # Where the addresses of the API server's Service are not known, any of the first family will do.
+    known = {family_of(address) for address in scene.api_server} or set(families[:1])
+    for family in known & set(families):
         wanted = tuple(address for address in scene.api_server if family_of(address) == family)
         ask = _dns("", INSIDE_NAME, kinds[family])
-        said = f"{', '.join(wanted)}, by the cluster's DNS"
+        said = f"{', '.join(wanted) or 'an address'}, by the cluster's DNS"
         yield _plain("dns-inside", asker, f"{INSIDE_NAME} ({kinds[family]})", family, ask, said, resolved(wanted))
     # A name outside has IPv4 addresses, whatever the pods have.
     outside = _dns("", f"{scene.outside_name}.", "A")
