@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from cloudroute.adapters.kube.leases import KubeLeases
 from cloudroute.adapters.kube.pods import Pods
+from cloudroute.adapters.kube.project import is_ready
+from cloudroute.adapters.kube.review import component
 from cloudroute.adapters.kube.transport import READ_SECONDS
 from cloudroute.core.identity import host_of
 from cloudroute.core.verify.model import Outcome, Question
-from cloudroute.verify.manifests import Json
 from cloudroute.verify.stage import Stage
 from cloudroute.wiring import LEASE
 
@@ -65,16 +66,12 @@ class _Restarted:
 
     def _ready(self) -> set[str]:
         """The names of the component's Ready pods."""
-        selector = f"app.kubernetes.io/name=cloudroute,app.kubernetes.io/component={self._component}"
-        found = self._pods.list(f"/api/v1/namespaces/{self._namespace}/pods", selector)
-        return {pod["metadata"]["name"] for pod in found if _is_ready(pod)}
-
-
-def _is_ready(pod: Json) -> bool:
-    conditions = pod["status"].get("conditions", ())
-    return "deletionTimestamp" not in pod["metadata"] and any(
-        one["type"] == "Ready" and one["status"] == "True" for one in conditions
-    )
+        found = self._pods.list(f"/api/v1/namespaces/{self._namespace}/pods", component(self._component))
+        return {
+            pod["metadata"]["name"]
+            for pod in found
+            if "deletionTimestamp" not in pod["metadata"] and is_ready(pod["status"])
+        }
 
 
 def _leader(pods: Pods, namespace: str) -> str:

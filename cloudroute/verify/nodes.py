@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cloudroute.adapters.kube.project import is_ready
 from cloudroute.core.verify.model import NodeFacts
 
 _ZONE = "topology.kubernetes.io/zone"
@@ -26,11 +27,10 @@ def node_facts(items: Iterable[Mapping[str, Any]]) -> list[NodeFacts]:
 
 def _facts(item: Mapping[str, Any]) -> NodeFacts:
     labels = item["metadata"].get("labels") or {}
-    conditions = (item.get("status") or {}).get("conditions") or ()
     return NodeFacts(
         name=item["metadata"]["name"],
         zone=labels.get(_ZONE, ""),
         instance_type=labels.get(_TYPE, ""),
         group=next((labels[label] for label in _GROUPS if label in labels), ""),
-        ready=any(one["type"] == "Ready" and one["status"] == "True" for one in conditions),
+        ready=is_ready(item.get("status") or {}),
     )

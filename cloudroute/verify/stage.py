@@ -10,9 +10,10 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from cloudroute.adapters.kube.pods import Execution, Pods
+from cloudroute.adapters.kube.project import is_ready
+from cloudroute.adapters.kube.review import component
 from cloudroute.core.verify.model import Answer, Asker, Question
 from cloudroute.errors import ApiError, CloudrouteError, LostRace, Refused
 from cloudroute.verify import manifests
@@ -28,7 +29,6 @@ _ASKED_AT_ONCE = 12
 _ATTEMPTS = 2
 """To ask one place: a busy API server, or a kubelet that restarts, cuts a connection now and then."""
 _PROBE = ("python3", "-m", "cloudroute.probe")
-_AGENTS = "app.kubernetes.io/name=cloudroute,app.kubernetes.io/component=agent"
 _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 Say = Callable[[str], None]
@@ -97,7 +97,7 @@ class Stage:
         """Find the agents' pods and their image. Raises CloudrouteError when there are none."""
         running: dict[str, str] = {}
         image: Image | None = None
-        for pod in self.pods.list(f"/api/v1/namespaces/{self.agents_namespace}/pods", _AGENTS):
+        for pod in self.pods.list(f"/api/v1/namespaces/{self.agents_namespace}/pods", component("agent")):
             container = pod["spec"]["containers"][0]
             image = Image(
                 container["image"],
@@ -120,7 +120,11 @@ class Stage:
         deadline = time.monotonic() + START_SECONDS
         while True:
             found = {pod["metadata"]["name"]: pod for pod in self.pods.list(_PODS)}
-            ready = {asker: _addresses(found[name]) for name, asker in wanted.items() if _ready(found.get(name))}
+            ready = {
+                asker: _addresses(found[name])
+                for name, asker in wanted.items()
+                if name in found and is_ready(found[name]["status"])
+            }
             if len(ready) == len(wanted) or time.monotonic() > deadline:
                 late = {asker: _state(found.get(name)) for name, asker in wanted.items() if asker not in ready}
                 return ready, late
@@ -201,11 +205,6 @@ class Stage:
 
 def _addresses(pod: Json) -> tuple[str, ...]:
     return tuple(entry["ip"] for entry in pod["status"].get("podIPs", ()))
-
-
-def _ready(pod: Json | None) -> bool:
-    conditions: Sequence[Mapping[str, Any]] = pod["status"].get("conditions", ()) if pod else ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _state(pod: Json | None) -> str:

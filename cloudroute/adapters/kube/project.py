@@ -99,7 +99,7 @@ def labels(raw: Json) -> dict[str, str]:
 
 
 def _gateway_role(data: Json, spec: Json, status: Json) -> GatewayRole:
-    ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in _conditions(status))
+    ready = is_ready(status)
     leaves = bool(data.get("deletionTimestamp")) or spec.get("unschedulable") is True
     return "candidate" if ready and not leaves else "retiring"
 
@@ -288,6 +288,11 @@ def _priority(annotations: Json, problems: list[str]) -> int:
 def _quote(text: str) -> str:
     """The beginning of a foreign text, in quotes, on one line."""
     return ascii(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")
+
+
+def is_ready(status: Mapping[str, Any]) -> bool:
+    """Whether the status of a Node or a Pod has the condition Ready."""
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in _conditions(status))
 
 
 def _conditions(status: Json) -> Iterable[Json]:

@@ -36,8 +36,6 @@ _DAEMON_SETS = "/apis/apps/v1/daemonsets"
 _NETWORK_POLICIES = "/apis/networking.k8s.io/v1/networkpolicies"
 _SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
 _MANAGERS = ("kube-controller-manager", "cloud-controller-manager")
-_CONTROLLERS = "app.kubernetes.io/name=cloudroute,app.kubernetes.io/component=controller"
-"""Labels of the chart's pods."""
 _LONGEST_HOST = 63
 """Most characters of a pod's name that become its hostname (kubelet: truncatePodHostnameIfNeeded)."""
 _PAGE = 100
@@ -145,7 +143,7 @@ class Review(Transport):
     def controllers(self, namespace: str) -> Mapping[str, str]:
         """Scheduled pods of controllers: the hostname that a process in the pod sees -> the pod's name."""
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
-        return {host: name for host, name in self._list(path, _place, _CONTROLLERS) if host}
+        return {host: name for host, name in self._list(path, _place, component("controller")) if host}
 
     def _list(self, path: str, parse: Callable[[Json], T], labels: str = "") -> Iterator[T]:
         query: dict[str, str | int] = {"limit": _PAGE, **({"labelSelector": labels} if labels else {})}
@@ -156,6 +154,11 @@ class Review(Transport):
             if not more:
                 return
             query["continue"] = more
+
+
+def component(name: str) -> str:
+    """Return the label selector of the chart's pods: of "controller" or "agent"."""
+    return f"app.kubernetes.io/name=cloudroute,app.kubernetes.io/component={name}"
 
 
 def _schemas(definition: Json) -> list[Any]:
