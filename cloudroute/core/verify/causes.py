@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from cloudroute.core.explain.doctor.findings import Finding
@@ -20,9 +21,9 @@ _MOST = 4
 """Causes that are named for one failure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that may tell the cause of a failure."""
+    """All that may tell the cause of a failure. What many failures ask of the outcomes is found once."""
 
     outcomes: Sequence[Outcome]
     states: Mapping[str, Answer]
@@ -40,14 +41,28 @@ class Evidence:
     dns_ready: int | None
     """Pods that answer for the cluster's DNS; None where that is not known."""
 
-    def fine(self, *names: str, path: str = "", source: str = "") -> bool:
-        """Whether one of these checks is ok, of a path and of a source where they are given."""
-        return any(
-            one.result == "ok"
-            and one.name in names
-            and (not path or one.path == path)
-            and (not source or source == one.source)
+    @cached_property
+    def passing(self) -> frozenset[str]:
+        """Paths on which a pair of pods reaches each other."""
+        return frozenset(one.path for one in self.outcomes if one.name == "pod-udp" and one.result == "ok")
+
+    @cached_property
+    def unreached(self) -> tuple[Outcome, ...]:
+        """Pairs of pods that do not reach each other."""
+        return tuple(one for one in self.outcomes if one.name == "pod-udp" and one.result == "failed")
+
+    @cached_property
+    def served(self) -> frozenset[str]:
+        """Sources that a Service answers."""
+        return frozenset(one.source for one in self.outcomes if one.name in _SERVICES and one.result == "ok")
+
+    @cached_property
+    def small(self) -> frozenset[tuple[str, str]]:
+        """Sources and targets between which small packets pass."""
+        return frozenset(
+            (one.source, one.target)
             for one in self.outcomes
+            if one.kind == "udp" and one.name != "pod-full-size" and one.answer.get("ok")
         )
 
 
@@ -90,13 +105,7 @@ def _silent(outcome: Outcome) -> bool:
 def _small_pass(case: Case) -> bool:
     """Whether small packets pass between the same two ends, so that no rule and no route is in the way."""
     outcome = case.outcome
-    return outcome.name != "pod-path" and any(
-        one.kind == "udp"
-        and one.name != "pod-full-size"
-        and one.answer.get("ok")
-        and (one.source, one.target) == (outcome.source, outcome.target)
-        for one in case.evidence.outcomes
-    )
+    return outcome.name != "pod-path" and (outcome.source, outcome.target) in case.evidence.small
 
 
 def _goes_by(outcome: Outcome, paths: Sequence[str]) -> bool:
@@ -152,7 +161,7 @@ def _proxy(case: Case) -> Suspicion:
     if outcome.name not in (*_SERVICES, "api-server", "dns-inside", "dns-outside"):
         return None
     node = _first(outcome)
-    if evidence.fine(*_SERVICES, source=outcome.source):
+    if outcome.source in evidence.served:
         return None
     look = f"kubectl get pods -n kube-system -o wide | grep {node}; the log of kube-proxy there"
     services = evidence.states.get(node, {}).get("services")
@@ -166,10 +175,9 @@ def _beneath(case: Case) -> Suspicion:
     outcome, evidence = case
     if outcome.name not in (*_SERVICES, "dns-inside", "dns-outside"):
         return None
-    failed = [one for one in evidence.outcomes if one.name == "pod-udp" and one.result == "failed"]
-    theirs = [one for one in failed if set(outcome.nodes) <= set(one.nodes)]
+    theirs = [one for one in evidence.unreached if set(outcome.nodes) <= set(one.nodes)]
     # Where a DNS server stands is not known: any pair may be the one.
-    for one in theirs or (failed if outcome.name.startswith("dns") else []):
+    for one in theirs or (evidence.unreached if outcome.name.startswith("dns") else ()):
         cause = f"{one.source} and {one.target} do not reach each other: see pod-udp"
         return (SEEN if theirs and len(set(outcome.nodes)) > 1 else POSSIBLE), Cause(cause, "the causes of that check")
     return None
@@ -228,7 +236,7 @@ def _check(case: Case) -> Suspicion:
     return POSSIBLE, Cause(cause, look)
 
 
-def _finding(check: str, paths: Sequence[str], cause: str, look: str, *, rank: int = POSSIBLE) -> Suspect:
+def _finding(check: str, paths: Sequence[str], cause: str, look: str) -> Suspect:
     """A suspect that doctor can see in EC2. Packets of these paths suffer from it."""
 
     def suspect(case: Case) -> Suspicion:
@@ -237,10 +245,10 @@ def _finding(check: str, paths: Sequence[str], cause: str, look: str, *, rank: i
             return None
         if found := evidence.findings.get(check):
             return SEEN, Cause(f"{cause}: {found.found}", found.todo or look)
-        others = [path for path in PATHS if path not in paths]
-        fits = any(evidence.fine("pod-udp", path=path) for path in others)
-        same = any(evidence.fine("pod-udp", path=path) for path in paths)
-        return (rank + fits - same, Cause(cause, look)) if rank + fits - same > 0 else None
+        same = evidence.passing.intersection(paths)
+        others = evidence.passing.intersection(PATHS).difference(paths)
+        weight = POSSIBLE + bool(others) - bool(same)
+        return (weight, Cause(cause, look)) if weight else None
 
     return suspect
 

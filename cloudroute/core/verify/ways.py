@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cloudroute.core.verify.model import Outcome, Question
@@ -26,22 +26,24 @@ Passages = Mapping[str, Sequence[Passage]]
 
 def ways(asked: Iterable[tuple[Question, str, str]], passages: Passages) -> Iterator[Outcome]:
     """Judge each pair: a question that was asked of it, and the addresses of the two ends."""
+    by_pair: dict[tuple[str, str], dict[str, list[Passage]]] = {}
+    for node, found in passages.items():
+        for one in found:
+            by_pair.setdefault((one.source, one.target), {}).setdefault(node, []).append(one)
     for question, source, target in asked:
-        here, there = question.asker.node, question.target_node
-        yield _way(question, source, target, passages, here, there)
+        yield _way(question, by_pair.get((source, target), {}), passages.keys())
 
 
-def _way(question: Question, source: str, target: str, passages: Passages, here: str, there: str) -> Outcome:
+def _way(question: Question, passed: Passages, counted: Collection[str]) -> Outcome:
+    """Judge one pair: what each node saw pass of it, and the nodes that counted at all."""
+    here, there = question.asker.node, question.target_node
     tunnel = question.path == "overlay"
     expected = f"{question.path}: {'by' if tunnel else 'not by'} {VTEP}, and by no third node"
-    passed = {
-        node: [one for one in found if (one.source, one.target) == (source, target)] for node, found in passages.items()
-    }
-    sent, received = passed.get(here, []), passed.get(there, [])
-    between = sorted(node for node, found in passed.items() if found and node not in (here, there))
+    sent, received = passed.get(here, ()), passed.get(there, ())
+    between = sorted(passed.keys() - {here, there})
     got = _words(sent, received, between)
     if not (sent and received):
-        known = {here, there} <= passages.keys()
+        known = here in counted and there in counted
         result = "failed" if known and sent and not received else "skipped"
         got = got if known else "not counted: no way into the agents of both nodes"
         return _outcome(question, result, expected, got)
