@@ -13,7 +13,7 @@ from cloudroute.adapters.kube.project import is_ready
 from cloudroute.adapters.kube.review import component
 from cloudroute.adapters.kube.transport import READ_SECONDS
 from cloudroute.core.identity import host_of
-from cloudroute.core.verify.model import Outcome, Question
+from cloudroute.core.verify.model import Outcome, Question, Result
 from cloudroute.verify.stage import Stage
 from cloudroute.wiring import LEASE
 
@@ -80,12 +80,12 @@ def _leader(pods: Pods, namespace: str) -> str:
     return pods.controllers(namespace).get(host_of(lease.holder), "") if lease else ""
 
 
-def _outcome(name: str, target: str, result: str, expected: str, got: str) -> Outcome:
+def _outcome(name: str, target: str, result: Result, expected: str, got: str) -> Outcome:
     return Outcome(
         name=name,
         source="verify",
         target=target,
-        result=result,  # type: ignore[arg-type] # one of Result
+        result=result,
         expected=expected,
         got=got,
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cloudroute.core.verify.model import Asker, Outcome
+from cloudroute.core.verify.model import Asker, Outcome, Result
 from cloudroute.errors import ApiError, CloudrouteError
 from cloudroute.probe.webhook import PORT
 from cloudroute.verify.manifests import NAMESPACE, NODE_LABEL, Json, label
@@ -129,13 +129,13 @@ def _object() -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "dry-run", "namespace": NAMESPACE}}
 
 
-def _outcome(asker: Asker, path: str, result: str, got: str) -> Outcome:
+def _outcome(asker: Asker, path: str, result: Result, got: str) -> Outcome:
     return Outcome(
         name="webhook",
         source="API server",
         target=str(asker),
         path=path,
-        result=result,  # type: ignore[arg-type] # one of Result
+        result=result,
         expected=_EXPECTED,
         got=got,
         nodes=(asker.node,),

@@ -78,6 +78,21 @@ def told(answer: Answer) -> tuple[Result, str]:
     return "told", f"reachable (HTTP status {answer['status']})" if "status" in answer else "reachable"
 
 
+def kept_out(enforcer: str) -> Judge:
+    """No answer may come where an enforcer of NetworkPolicies runs; `enforcer` is its name, or ""."""
+
+    def judge(answer: Answer) -> tuple[Result, str]:
+        if answer.get("code") == "exec":
+            return "skipped", error_of(answer)
+        if not answer.get("ok"):
+            return "ok", "denied"
+        if enforcer:
+            return "failed", f"answered, though {enforcer} runs"
+        return "told", "answered: nothing enforces NetworkPolicies in this cluster"
+
+    return judge
+
+
 def collected(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """All outcomes. An error that ends them too early becomes the last one: it must not take along what is known."""
     found: list[Outcome] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from cloudroute.types import Family
@@ -13,6 +14,7 @@ RESULTS: tuple[Result, ...] = ("ok", "failed", "skipped", "told")
 
 Answer = Mapping[str, Any]
 """A probe's answer: `ok`, and either what it saw or `error` and `code`; see cloudroute.probe."""
+_NONE: Answer = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,11 @@ class Outcome:
     @classmethod
     def of(cls, question: Question, answer: Answer) -> Outcome:
         """The judged answer to a question."""
-        result, got = question.judge(answer)
+        return cls.as_judged(question, *question.judge(answer), answer=answer)
+
+    @classmethod
+    def as_judged(cls, question: Question, result: Result, got: str, *, answer: Answer = _NONE) -> Outcome:
+        """The outcome of a question, by whoever has judged it."""
         return cls(
             name=question.name,
             source=str(question.asker),
@@ -122,7 +128,7 @@ class Outcome:
             expected=question.expected,
             got=got,
             nodes=tuple(dict.fromkeys(filter(None, (question.asker.node, question.target_node)))),
-            kind=str(question.ask["kind"]),
+            kind=str(question.ask.get("kind", "")),
             answer=answer,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
+from typing import Literal
 
 from cloudroute.core.explain.trace import End, end_at, trace
 from cloudroute.core.paths import Explanation
@@ -304,9 +305,9 @@ def _plain(
     name: str,
     asker: Asker,
     target: str,
-    family: Family | str,
+    family: Family | Literal[""],
     ask: Mapping[str, object],
     expected: str,
     judge: Judge,
 ) -> Question:
-    return Question(name=name, asker=asker, target=target, family=family, ask=ask, expected=expected, judge=judge)  # type: ignore[arg-type]
+    return Question(name=name, asker=asker, target=target, family=family, ask=ask, expected=expected, judge=judge)

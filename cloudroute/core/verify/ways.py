@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from cloudroute.core.verify.model import Outcome, Question
@@ -39,17 +40,17 @@ def _way(question: Question, passed: Passages, counted: Collection[str]) -> Outc
     here, there = question.asker.node, question.target_node
     tunnel = question.path == "overlay"
     expected = f"{question.path}: {'by' if tunnel else 'not by'} {VTEP}, and by no third node"
+    question = replace(question, name="pod-path", expected=expected)
     sent, received = passed.get(here, ()), passed.get(there, ())
     between = sorted(passed.keys() - {here, there})
     got = _words(sent, received, between)
     if not (sent and received):
         known = here in counted and there in counted
-        result = "failed" if known and sent and not received else "skipped"
         got = got if known else "not counted: no way into the agents of both nodes"
-        return _outcome(question, result, expected, got)
+        return Outcome.as_judged(question, "failed" if known and sent and not received else "skipped", got)
     devices = {one.left_by for one in sent} | {one.came_by for one in received}
     good = devices == {VTEP} if tunnel else VTEP not in devices
-    return _outcome(question, "ok" if good and not between else "failed", expected, got)
+    return Outcome.as_judged(question, "ok" if good and not between else "failed", got)
 
 
 def _words(sent: Sequence[Passage], received: Sequence[Passage], between: Sequence[str]) -> str:
@@ -64,17 +65,3 @@ def _words(sent: Sequence[Passage], received: Sequence[Passage], between: Sequen
 
 def _listed(devices: Iterable[str]) -> str:
     return " and ".join(sorted(set(devices)))
-
-
-def _outcome(question: Question, result: str, expected: str, got: str) -> Outcome:
-    return Outcome(
-        name="pod-path",
-        source=str(question.asker),
-        target=question.target,
-        family=question.family,
-        path=question.path,
-        result=result,  # type: ignore[arg-type] # one of Result
-        expected=expected,
-        got=got,
-        nodes=(question.asker.node, question.target_node),
-    )
