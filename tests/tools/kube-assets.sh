@@ -2,17 +2,14 @@
 # Builds the programs of Kubernetes and etcd from Go modules into a cache, for the tests that want the real ones:
 # kube-apiserver, kubectl, kube-controller-manager, kube-scheduler, kubelet, kube-proxy and etcd.
 # Needs Go; minutes the first time, nothing when they are there. Prints the folder.
-#
-# KUBEBUILDER_ASSETS, where set, is that folder: what it already has is not built.
 set -euo pipefail
 
-kubernetes=1.34.0
 etcd=3.6.13
 go_minor=24 # the oldest Go 1.x that Kubernetes 1.34 builds with
 
 programs=(kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy) # of Kubernetes
 
-out=${KUBEBUILDER_ASSETS:-${XDG_CACHE_HOME:-$HOME/.cache}/cloudroute/kube-$kubernetes}
+source "$(dirname "${BASH_SOURCE[0]}")/go.sh"
 missing=()
 for binary in "${programs[@]}" etcd; do
   [[ -x $out/$binary ]] || missing+=("$binary")
@@ -22,21 +19,7 @@ if ((${#missing[@]} == 0)); then
   exit 0
 fi
 
-if ! command -v go >/dev/null; then
-  echo "Go is missing: install Go 1.$go_minor or newer (https://go.dev/dl) to build ${missing[*]}" >&2
-  exit 1
-fi
-version=$(GOTOOLCHAIN=local go env GOVERSION)
-minor=${version#go1.}
-if ((${minor%%[!0-9]*} < go_minor)); then
-  echo "$version is too old: install Go 1.$go_minor or newer (https://go.dev/dl) to build ${missing[*]}" >&2
-  exit 1
-fi
-
-export CGO_ENABLED=0 GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off
-mkdir -p "$out"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+workspace "$go_minor" "${missing[*]}"
 
 # build NAME LDFLAGS PACKAGE...: several at once, so that one is compiled while another is linked; NAME "" is each one's
 # own. They are moved into place when whole, so that an interrupted build leaves nothing half.
