@@ -20,8 +20,8 @@ from cloudroute.config import ControllerSettings, OutputSettings, setting
 from cloudroute.config.values import Reader, matching, seconds, switch, whole
 from cloudroute.core.verify.mask import masked
 from cloudroute.core.verify.model import RESULTS, Outcome
-from cloudroute.core.verify.questions import PORT
 from cloudroute.errors import CloudrouteError, UsageError
+from cloudroute.probe.serve import PORT
 
 if TYPE_CHECKING:
     from cloudroute.verify.run import Diagnosis, Verdict

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cloudroute.core.verify.model import Asker
-from cloudroute.core.verify.questions import HOST_PORT, PORT
+from cloudroute.core.verify.questions import HOST_PORT
+from cloudroute.probe.serve import PORT
 
 NAMESPACE = "cloudroute-verify"
 CONTAINER = "probe"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cloudroute.core.verify.judge import kept_out
 from cloudroute.core.verify.model import Asker, Judge, Outcome, Question
-from cloudroute.core.verify.questions import PORT, SMALL_BYTES, TCP_BYTES
+from cloudroute.core.verify.questions import SMALL_BYTES, TCP_BYTES
 from cloudroute.types import family_of
 from cloudroute.verify import manifests
 from cloudroute.verify.stage import Stage
@@ -40,7 +40,7 @@ def policies(
 
 
 def _question(asker: Asker, denied: Asker, address: str, kind: str, judge: Judge) -> Question:
-    ask = {"kind": kind, "address": address, "port": PORT, "size": SMALL_BYTES if kind == "udp" else TCP_BYTES}
+    ask = {"kind": kind, "address": address, "size": SMALL_BYTES if kind == "udp" else TCP_BYTES}
     return Question(
         name="policy-deny",
         asker=asker,

@@ -18,8 +18,6 @@ from cloudroute.core.verify.model import Asker, Judge, Question
 from cloudroute.errors import CloudrouteError
 from cloudroute.types import Family, NodeRouteSpec, RouteTableObject, family_of
 
-PORT = 8470
-"""Of the probes' echo, UDP and TCP."""
 HOST_PORT = 8471
 """On the nodes: a port of the host that leads to a pod."""
 KUBELET_PORT = 10250
@@ -97,7 +95,7 @@ def streams(scene: Scene) -> Iterator[Question]:
         if asker.role == target.role == "pod":
             for mine, theirs in _shared(scene.pods[asker], scene.pods[target]):
                 way = _trace(scene, asker, mine, target, theirs)
-                ask = {"kind": "stream", "address": theirs, "port": PORT, "seconds": scene.seconds}
+                ask = {"kind": "stream", "address": theirs, "seconds": scene.seconds}
                 ask |= {"interval_ms": STREAM_MS, "size": SMALL_BYTES}
                 yield _question("pod-loss", asker, target, theirs, ask, "no packet is lost", nothing_lost, way)
 
@@ -234,12 +232,12 @@ def _outside(scene: Scene, asker: Asker) -> Iterator[Question]:
 
 def _udp(address: str, size: int) -> dict[str, object]:
     return {
-        "kind": "udp", "address": address, "port": PORT, "size": size, "timeout": TIMEOUT_SECONDS, "tries": TRIES
+        "kind": "udp", "address": address, "size": size, "timeout": TIMEOUT_SECONDS, "tries": TRIES
     }  # fmt: skip
 
 
 def _tcp(address: str) -> dict[str, object]:
-    return {"kind": "tcp", "address": address, "port": PORT, "size": TCP_BYTES, "timeout": 3 * TIMEOUT_SECONDS}
+    return {"kind": "tcp", "address": address, "size": TCP_BYTES, "timeout": 3 * TIMEOUT_SECONDS}
 
 
 def _dns(server: str, name: str, kind: str) -> dict[str, object]:
