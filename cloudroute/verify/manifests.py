@@ -14,10 +14,11 @@ from cloudroute.core.verify.questions import HOST_PORT
 from cloudroute.probe.serve import PORT
 
 NAMESPACE = "cloudroute-verify"
+APP = "cloudroute-verify"
+"""The label `app` of all pods."""
 CONTAINER = "probe"
 LABEL = "verify.cloudroute.io/role"
 NODE_LABEL = "verify.cloudroute.io/pod"
-HOST_PORT_ROLE = "host-port"
 HOST_PORT_POD = "cloudroute-verify"
 _USER = 65532
 
@@ -39,18 +40,34 @@ def namespace() -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
 
 
-def pod_name(asker: Asker) -> str:
-    """Return the name of a probe's pod.
+class Place(NamedTuple):
+    """Where a pod is found."""
 
-    >>> pod_name(Asker("ip-10-0-1-2.ec2.internal", "pod"))
-    'pod-ip-10-0-1-2.ec2.internal'
+    namespace: str
+    name: str
+
+
+def place(asker: Asker, agents_namespace: str) -> Place:
+    """Return where the pod of a role is.
+
+    >>> place(Asker("ip-10-0-1-2.ec2.internal", "pod"), "cloudroute")
+    Place(namespace='cloudroute-verify', name='pod-ip-10-0-1-2.ec2.internal')
     """
-    return f"{asker.role}-{asker.node}"
+    if asker.role == "host-port":
+        return Place(agents_namespace, HOST_PORT_POD)
+    return Place(NAMESPACE, f"{asker.role}-{asker.node}")
 
 
-def probe(asker: Asker, image: Image) -> Json:
+def probe(asker: Asker, agents_namespace: str, image: Image) -> Json:
     """Return a pod that answers on PORT, and in which questions are asked."""
-    return _pod(pod_name(asker), NAMESPACE, asker.node, image, {LABEL: asker.role, NODE_LABEL: label(asker)}, {})
+    where = place(asker, agents_namespace)
+    ports = [{"containerPort": PORT, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    if asker.role == "host-port":
+        ports = [{**port, "hostPort": HOST_PORT} for port in ports]
+    labels = {LABEL: asker.role, NODE_LABEL: label(asker)}
+    # A Secret is found in the agents' namespace alone.
+    secrets = image.secrets if where.namespace == agents_namespace else ()
+    return _pod(where, asker.node, image._replace(secrets=secrets), labels, ports)
 
 
 def policy() -> Json:
@@ -61,13 +78,6 @@ def policy() -> Json:
         "metadata": {"name": "denied", "namespace": NAMESPACE},
         "spec": {"podSelector": {"matchLabels": {LABEL: "denied"}}, "policyTypes": ["Ingress"]},
     }
-
-
-def host_port(node: str, namespace: str, image: Image) -> Json:
-    """Return a pod of the agents' namespace, on the network of pods, with a port of its host."""
-    manifest = _pod(HOST_PORT_POD, namespace, node, image, {LABEL: HOST_PORT_ROLE}, {"hostPort": HOST_PORT})
-    manifest["spec"]["imagePullSecrets"] = list(image.secrets)
-    return manifest
 
 
 def service(asker: Asker) -> Json:
@@ -86,16 +96,13 @@ def label(asker: Asker) -> str:
     return f"{asker.role}-{asker.node.replace('.', '-')}"[:63].rstrip("-")
 
 
-def _pod(
-    name: str, namespace: str, node: str, image: Image, labels: Mapping[str, str], port: Mapping[str, int]
-) -> Json:
-    ports = [{"containerPort": PORT, "protocol": protocol, **port} for protocol in ("UDP", "TCP")]
+def _pod(where: Place, node: str, image: Image, labels: Mapping[str, str], ports: Sequence[Json]) -> Json:
     container = {
         "name": CONTAINER,
         "image": image.reference,
         "imagePullPolicy": image.pull_policy,
         "command": ["python3", "-m", "cloudroute.probe", "serve"],
-        "ports": ports,
+        "ports": list(ports),
         # The kubelet asks from the node's own address: a pod that is Ready has been reached by its node.
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1, "timeoutSeconds": 2},
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
@@ -110,7 +117,7 @@ def _pod(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": {"app": "cloudroute-verify", **labels}},
+        "metadata": {**where._asdict(), "labels": {"app": APP, **labels}},
         "spec": {
             "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}},
             "tolerations": [{"operator": "Exists"}],
@@ -118,6 +125,7 @@ def _pod(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 0,
             "restartPolicy": "Never",
+            "imagePullSecrets": list(image.secrets),
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": _USER,

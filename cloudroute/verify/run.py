@@ -209,8 +209,9 @@ class _Run:
         """Yield everything that was found out."""
         askers = [Asker(node, role) for node in self._sample.nodes for role in _ROLES]
         denied = Asker(self._sample.nodes[-1], "denied")
-        every = [*askers, denied]
-        self._say(f"starting {len(every)} pods in namespace {manifests.NAMESPACE}")
+        host_ports = [Asker(node, "host-port") for node in self._agents[:1]]
+        every = [*askers, denied, *host_ports]
+        self._say(f"starting {len(every)} pods, all but one in namespace {manifests.NAMESPACE}")
         services = self._start(every)
         ready, late = self._stage.await_ready(every)
         yield from (_started(asker, late.get(asker, "")) for asker in every)
@@ -218,7 +219,9 @@ class _Run:
         yield from (_reached(asker, good=asker in told) for asker in askers if asker in ready)
         with ExitStack() as undo:
             counters = self._in_agents(undo)
-            scene = self._scene({asker: ready[asker] for asker in told}, told, services, frozenset(counters))
+            pods = {asker: ready[asker] for asker in told}
+            reached = frozenset(asker.node for asker in host_ports if asker in ready)
+            scene = self._scene(pods, told, services, agents=frozenset(counters), host_ports=reached)
             flows = list(streams(scene))
             yield from self._asked(scene, flows, counters)
         firsts = [asker for asker in scene.pods if asker.role == "pod"]
@@ -236,9 +239,7 @@ class _Run:
     def _start(self, askers: Sequence[Asker]) -> dict[str, tuple[str, ...]]:
         """Create pods and Services; return the Services' addresses by node."""
         for asker in askers:
-            self._stage.make(manifests.probe(asker, self._stage.image))
-        if self._agents:
-            self._stage.make(manifests.host_port(self._agents[0], self._stage.agents_namespace, self._stage.image))
+            self._stage.make(manifests.probe(asker, self._stage.agents_namespace, self._stage.image))
         services: dict[str, tuple[str, ...]] = {}
         for asker in askers:
             if asker.role == "second":
@@ -251,7 +252,9 @@ class _Run:
         pods: Mapping[Asker, tuple[str, ...]],
         told: Mapping[Asker, Answer],
         services: Mapping[str, tuple[str, ...]],
+        *,
         agents: frozenset[str],
+        host_ports: frozenset[str],
     ) -> Scene:
         return Scene(
             specs={name: route.spec for name, route in self._cluster.routes.items()},
@@ -261,7 +264,7 @@ class _Run:
             nodes=self._sample.nodes,
             agents=agents,
             services={node: services[node] for node in services if Asker(node, "second") in pods},
-            host_ports=frozenset(self._agents[:1]),
+            host_ports=host_ports,
             api_server=api_server(self._stage.pods),
             outside_name=OUTSIDE,
             internet=(OUTSIDE, 80),

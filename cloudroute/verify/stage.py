@@ -29,7 +29,6 @@ _ASKED_AT_ONCE = 12
 _ATTEMPTS = 2
 """To ask one place: a busy API server, or a kubelet that restarts, cuts a connection now and then."""
 _PROBE = ("python3", "-m", "cloudroute.probe")
-_PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 Say = Callable[[str], None]
 
@@ -116,17 +115,21 @@ class Stage:
 
     def await_ready(self, askers: Collection[Asker]) -> tuple[dict[Asker, tuple[str, ...]], dict[Asker, str]]:
         """Wait until pods are Ready. Return the addresses of those that are, and what holds back each other one."""
-        wanted = {manifests.pod_name(asker): asker for asker in askers}
+        wanted = {manifests.place(asker, self.agents_namespace): asker for asker in askers}
         deadline = time.monotonic() + START_SECONDS
         while True:
-            found = {pod["metadata"]["name"]: pod for pod in self.pods.list(_PODS)}
+            found = {
+                manifests.Place(namespace, pod["metadata"]["name"]): pod
+                for namespace in {where.namespace for where in wanted}
+                for pod in self.pods.list(f"/api/v1/namespaces/{namespace}/pods", f"app={manifests.APP}")
+            }
             ready = {
-                asker: _addresses(found[name])
-                for name, asker in wanted.items()
-                if name in found and is_ready(found[name]["status"])
+                asker: _addresses(found[where])
+                for where, asker in wanted.items()
+                if where in found and is_ready(found[where]["status"])
             }
             if len(ready) == len(wanted) or time.monotonic() > deadline:
-                late = {asker: _state(found.get(name)) for name, asker in wanted.items() if asker not in ready}
+                late = {asker: _state(found.get(where)) for where, asker in wanted.items() if asker not in ready}
                 return ready, late
             time.sleep(_LOOK_SECONDS)
 
@@ -136,7 +139,8 @@ class Stage:
         """Start the probe's program in a pod, or in an agent's container."""
         if asker.role == "node":
             return self.pods.execute(self.agents_namespace, self.agents[asker.node], "agent", (*_PROBE, *words))
-        return self.pods.execute(NAMESPACE, manifests.pod_name(asker), manifests.CONTAINER, (*_PROBE, *words))
+        where = manifests.place(asker, self.agents_namespace)
+        return self.pods.execute(*where, manifests.CONTAINER, (*_PROBE, *words))
 
     def ask(self, asker: Asker, asks: Sequence[Mapping[str, object]], seconds: float = 0.0) -> Iterator[Answer]:
         """Ask everything of one asker. Yields answers as they come; `id` is the place in `asks`.

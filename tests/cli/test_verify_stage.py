@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.kube.pods import Pods
+from cloudroute.core.verify.model import Asker
 from cloudroute.errors import CloudrouteError, LostRace, Unreachable
 from cloudroute.lab.kube import KubeApi
 from cloudroute.verify import manifests
@@ -17,6 +18,8 @@ from cloudroute.verify.stage import Stage
 
 AGENTS = "cloudroute"
 IMAGE = "registry.example/cloudroute:1"
+HOST_PORT = Asker("n1", "host-port")
+"""Its pod is in the namespace of the agents."""
 
 
 def agent() -> dict[str, Any]:
@@ -55,7 +58,7 @@ def names(kube: KubeApi, resource: str, *namespace: str) -> set[str]:
 def test_all_is_removed_at_the_end_and_after_any_error(kube: KubeApi, stage: Stage) -> None:
     def interrupted() -> None:
         with stage:
-            stage.make(manifests.host_port("n1", AGENTS, stage.image))
+            stage.make(manifests.probe(HOST_PORT, AGENTS, stage.image))
             assert names(kube, "pods", AGENTS) == {"agent", "cloudroute-verify"}
             assert manifests.NAMESPACE in names(kube, "namespaces")
             raise KeyboardInterrupt
@@ -70,7 +73,7 @@ def test_an_object_whose_creation_was_not_answered_is_removed(kube: KubeApi, sta
     with stage:
         kube.faults.drop("create", "pods")
         with pytest.raises(Unreachable):
-            stage.make(manifests.host_port("n1", AGENTS, stage.image))
+            stage.make(manifests.probe(HOST_PORT, AGENTS, stage.image))
         assert names(kube, "pods", AGENTS) == {"agent", "cloudroute-verify"}
     assert names(kube, "pods", AGENTS) == {"agent"}
 
@@ -79,8 +82,22 @@ def test_an_object_of_that_name_that_was_there_before_stays(kube: KubeApi, stage
     foreign = {**agent(), "metadata": {"name": "cloudroute-verify", "namespace": AGENTS}}
     kube.create(foreign)
     with stage, pytest.raises(LostRace):
-        stage.make(manifests.host_port("n1", AGENTS, stage.image))
+        stage.make(manifests.probe(HOST_PORT, AGENTS, stage.image))
     assert names(kube, "pods", AGENTS) == {"agent", "cloudroute-verify"}
+
+
+def test_pods_of_both_namespaces_are_waited_for(kube: KubeApi, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port of the host answers once its pod does: asked before, it would refuse."""
+    monkeypatch.setattr("cloudroute.verify.stage.START_SECONDS", 0.0)
+    probe = Asker("n1", "pod")
+    with stage:
+        for asker in (probe, HOST_PORT):
+            stage.make(manifests.probe(asker, AGENTS, stage.image))
+        ready = {"conditions": [{"type": "Ready", "status": "True"}], "podIPs": [{"ip": "100.64.0.2"}]}
+        kube.patch_status("pods", "pod-n1", ready, manifests.NAMESPACE)
+        assert stage.await_ready([probe, HOST_PORT]) == ({probe: ("100.64.0.2",)}, {HOST_PORT: "phase Pending"})
+        kube.patch_status("pods", "cloudroute-verify", ready, AGENTS)
+        assert stage.await_ready([probe, HOST_PORT]) == (dict.fromkeys((probe, HOST_PORT), ("100.64.0.2",)), {})
 
 
 def test_a_second_run_is_refused_while_the_first_one_is_at_work(kube: KubeApi, stage: Stage) -> None:

@@ -38,9 +38,9 @@ class NodeFacts:
         return self.instance_type.partition(".")[0]
 
 
-Role = Literal["pod", "second", "denied", "node"]
-"""Of an asker: the first or the second pod of a node, the pod that a NetworkPolicy lets nothing into, which asks
-nothing, or the node itself, by its agent's container."""
+Role = Literal["pod", "second", "denied", "host-port", "node"]
+"""Of an asker: the first or the second pod of a node, the node itself, by its agent's container, or a pod that asks
+nothing: a NetworkPolicy lets nothing into it, or it has a port of its host."""
 
 
 class Asker(NamedTuple):
@@ -54,6 +54,7 @@ class Asker(NamedTuple):
             "pod": "pod on",
             "second": "second pod on",
             "denied": "denied pod on",
+            "host-port": "host port's pod on",
             "node": "node",
         }
         return f"{words[self.role]} {self.node}"
