@@ -1,8 +1,9 @@
-"""One cluster for the module: nothing less shows that it all works together."""
+"""One cluster for the folder: nothing less shows that it all works together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from tests.cluster.fleet import Fleet, Size
 from tests.cluster.phases import Phases
 from tests.cluster.release import Release
 from tests.cluster.stage import bring_up, new_fleet
-from tests.deploy.conftest import Run, helm, image
+from tests.deploy.conftest import Run, helm
+from tests.releases import image_meanwhile, shared_folder
 from tests.terraform.conftest import terraform
 from tests.terraform.kit import Terraform
 
-__all__ = ["helm", "image", "terraform"]
+__all__ = ["helm", "terraform"]
 
-SIZE = Size("fleet", zones=2, nodes_per_zone=2)
+SIZE = Size("fleet", zones=2, nodes_per_zone=3)
 
 
 @pytest.fixture(scope="session")
@@ -36,20 +38,27 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="package")
-def phases(say: Callable[[str], None], terraform: Terraform, image: Path) -> Phases:
-    """They begin when all that they need has been built."""
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Path]]:
+    """The archive of the image, built while Terraform waits for AWS."""
+    with image_meanwhile(shared_folder(tmp_path_factory)) as image:
+        yield image
+
+
+@pytest.fixture(scope="package")
+def phases(say: Callable[[str], None], terraform: Terraform) -> Phases:
+    """They begin when Terraform is there."""
     say("\nA cold start, by the second:")
     return Phases(say)
 
 
-@pytest.fixture(scope="module")
-def fleet(terraform: Terraform, image: Path, phases: Phases) -> Iterator[Fleet]:
+@pytest.fixture(scope="package")
+def fleet(terraform: Terraform, image: Future[Path], phases: Phases) -> Iterator[Fleet]:
     """Nodes that wait for their network."""
     with new_fleet(SIZE, terraform, image, phases) as fleet:
         yield fleet
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def release(fleet: Fleet, helm: Run, kubectl: str, phases: Phases, tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The chart is installed, every node is ready, and a workload has a pod on each."""
     release = Release(fleet, helm, kubectl, tmp_path_factory.mktemp("user"))

@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,10 +60,18 @@ class Size(NamedTuple):
     nodes_per_zone: int
 
 
-class Fleet:
-    """Entering it builds everything. `images` are archives that each node's container runtime has."""
+class Guest(NamedTuple):
+    """A namespace with an interface in the VPC that is no node's."""
 
-    def __init__(self, size: Size, terraform: Terraform, images: Sequence[Path], phases: Phases) -> None:
+    namespace: Namespace
+    interface_id: str
+    addresses: tuple[str, ...]
+
+
+class Fleet:
+    """Entering it builds everything. `image` is the archive of cloudroute, for each node's container runtime."""
+
+    def __init__(self, size: Size, terraform: Terraform, image: Future[Path], phases: Phases) -> None:
         self.prefix, self.folder = prefix_of(size.name), folder_of(size.name)
         self._size = size
         self.hosts: dict[str, ClusterHost] = {}
@@ -72,10 +81,11 @@ class Fleet:
         self.applied: Mapping[str, Any]
         self.kube: RealKubeApi
         self.net: VpcNet
-        self.plane: Namespace
+        self.plane: Guest
         """Where the API server comes from into the VPC."""
         self.aws_url = ""
-        self._terraform, self._images, self._phases = terraform, list(images), phases
+        self._terraform, self._image, self._phases = terraform, image, phases
+        self._images: list[Path] = []
         self._generation: dict[str, int] = {}
         self._proxies: dict[str, subprocess.Popen[bytes]] = {}
         self._undo = ExitStack()
@@ -106,10 +116,11 @@ class Fleet:
         self._enter_vpc()
         self._start_kube()
         self.aws_url = self._publish(self.account.url)
-        self._images += make_images(self.folder / "images")
+        self._phases.done("the VPC and the API server answer")
+        self._images = [self._image.result(), *make_images(self.folder / "images")]
         if dns := coredns.make_dns_image(self.folder / "images"):
             self._images.append(dns)
-        self._phases.done("the VPC and the API server answer")
+        self._phases.done("the images are there")
         self._undo.callback(self._delete_hosts)
         self.follow()
         self._phases.done("the hosts have booted")
@@ -120,20 +131,26 @@ class Fleet:
 
     def _enter_vpc(self) -> None:
         """Give the control plane its interface in the VPC, as EKS does."""
-        node = next(iter(self.applied["nodes"].values()))
-        about = {"Description": "Control plane", "Groups": [self.applied["node_security_group_id"]]}
-        made = self.account.aws.scene.ec2.create_network_interface(SubnetId=node["subnet_id"], **about)
-        self._interface_id = made["NetworkInterface"]["NetworkInterfaceId"]
-        self.plane = Namespace(f"{self.prefix}plane")
-        self.plane.create()
-        self.net.attach_all({self._interface_id: self.plane})
-        self._egress = Egress(self.plane, self.folder / "egress")
+        self.plane = self.guest("plane", self.applied["node_security_group_id"])
+        self._egress = Egress(self.plane.namespace, self.folder / "egress")
         self._undo.callback(self._egress.close)
 
-    def leave_vpc(self) -> None:
-        """Remove the control plane's interface, which would keep its subnet from being deleted."""
-        self.net.detach(self._interface_id)
-        self.account.aws.scene.ec2.delete_network_interface(NetworkInterfaceId=self._interface_id)
+    def guest(self, name: str, group_id: str) -> Guest:
+        """Give somebody who is no node an interface in a node's subnet."""
+        node = next(iter(self.applied["nodes"].values()))
+        about = {"Description": name, "Groups": [group_id], "Ipv6AddressCount": 1}
+        made = self.account.aws.scene.ec2.create_network_interface(SubnetId=node["subnet_id"], **about)
+        interface = made["NetworkInterface"]
+        addresses = (interface["PrivateIpAddress"], interface["Ipv6Addresses"][0]["Ipv6Address"])
+        found = Guest(Namespace(f"{self.prefix}{name}"), interface["NetworkInterfaceId"], addresses)
+        found.namespace.create()
+        self.net.attach_all({found.interface_id: found.namespace})
+        return found
+
+    def leave(self, guest: Guest) -> None:
+        """Remove a guest's interface, which would keep its subnet from being deleted."""
+        self.net.detach(guest.interface_id)
+        self.account.aws.scene.ec2.delete_network_interface(NetworkInterfaceId=guest.interface_id)
 
     def _start_kube(self) -> None:
         self.kube = RealKubeApi(control_plane=True, address=OUTSIDE, flags=self._egress.flags)
@@ -261,6 +278,15 @@ class Fleet:
     def node_routes(self) -> list[Object]:
         """All NodeRoutes."""
         return self.kube.list("noderoutes")
+
+    def settled(self) -> bool:
+        """Whether each node's agent has done all that the present NodeRoute says."""
+        routes = self.node_routes()
+        return len(routes) == len(self.hosts) and all(
+            route.get("status", {}).get("ready") is True
+            and route["status"].get("observedGeneration") == route["metadata"]["generation"]
+            for route in routes
+        )
 
     def all_ready(self) -> bool:
         """Whether every kubelet says that its node is ready."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -84,32 +84,32 @@ class Release:
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
         """Run a command of kubectl that must succeed, and return what it said."""
-        return self._run([self._kubectl, "--kubeconfig", str(self._kubeconfig), *words], stdin)
+        return self._run([self._kubectl, *words], stdin)
 
-    def cloudroute(self, *words: str, codes: Collection[int] = (0,)) -> str:
-        """Run a command of cloudroute with the controller's flags, and return what it said.
+    def cloudroute(
+        self, *words: str, codes: Collection[int] = (0,), program: Sequence[str] = ("-m", "cloudroute")
+    ) -> str:
+        """Run a command of cloudroute, and return what it said. It has to end with one of `codes`."""
+        return self._run([sys.executable, *program, *words], codes=codes)
 
-        It has to end with one of `codes`.
-        """
+    def environment(self) -> dict[str, str]:
+        """Variables with which a laptop's kubectl and cloudroute find the cluster and the account."""
         applied = self._fleet.applied
-        flags = [
-            f"--cluster-name={applied['cluster_name']}", f"--region={applied['region']}",
-            *(f"--cluster-cidr={cidr}" for cidr in applied["cluster_cidrs"]),
-            f"--kubeconfig={self._kubeconfig}", f"--namespace={SPACE}",
-        ]  # fmt: skip
-        return self._run([sys.executable, "-m", "cloudroute", *words, *flags], codes=codes)
-
-    def _run(self, command: list[str], stdin: str = "", codes: Collection[int] = (0,)) -> str:
-        credentials = {name.upper(): value for name, value in self._credentials.items()}
-        environment = {
-            **clean_environment(),
-            **credentials,
+        return {
+            **{name.upper(): value for name, value in self._credentials.items()},
             "AWS_ENDPOINT_URL": self._fleet.account.url,
             "AWS_CONFIG_FILE": os.devnull,
+            **dict.fromkeys(("KUBECONFIG", "CLOUDROUTE_KUBECONFIG"), str(self._kubeconfig)),
+            "CLOUDROUTE_CLUSTER_NAME": applied["cluster_name"],
+            "CLOUDROUTE_CLUSTER_CIDR": ",".join(applied["cluster_cidrs"]),
+            "CLOUDROUTE_REGION": applied["region"],
+            "CLOUDROUTE_NAMESPACE": SPACE,
         }
+
+    def _run(self, command: list[str], stdin: str = "", codes: Collection[int] = (0,)) -> str:
         done = subprocess.run(
             command,
-            env=environment,
+            env={**clean_environment(), **self.environment()},
             input=stdin,
             capture_output=True,
             text=True,
@@ -144,15 +144,6 @@ class Release:
         statuses = [status for pod in agents for status in pod["status"].get("containerStatuses", ())]
         ends = [state["terminated"]["exitCode"] for state in map(_last_state, statuses) if "terminated" in state]
         return ends == [0] * len(self._fleet.hosts)
-
-    def settled(self) -> bool:
-        """Whether each node's agent has done all that the present NodeRoute says."""
-        routes = self._fleet.node_routes()
-        return len(routes) == len(self._fleet.hosts) and all(
-            route.get("status", {}).get("ready") is True
-            and route["status"].get("observedGeneration") == route["metadata"]["generation"]
-            for route in routes
-        )
 
     def rolled(self) -> bool:
         """Whether all pods of both are of the newest template, and ready."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 from cloudroute.lab.hosts.kubelet import missing
@@ -11,11 +13,25 @@ from cloudroute.lab.kube.real import CONTROL_PLANE, find_assets
 from tests.cluster.fleet import Fleet, Size
 from tests.cluster.phases import Phases
 from tests.cluster.release import Release
+from tests.packets.world import OWN_ENTRIES
 from tests.required import lacking
 from tests.terraform.kit import Terraform
 
+GATEWAY_LABEL = "role=gateway"
+EVERY_PATH: Mapping[str, object] = {
+    "route-limit": OWN_ENTRIES + 3,  # a gateway's aggregate, and two nodes
+    "gateway-nodes": GATEWAY_LABEL,
+}
+"""Settings with which two zones of three nodes have native, direct and overlay paths."""
 
-def new_fleet(size: Size, terraform: Terraform, image: Path, phases: Phases) -> Fleet:
+
+def label_gateway(fleet: Fleet, *, on: bool = True) -> None:
+    """Let the first node be a gateway, or no longer."""
+    key, _, value = GATEWAY_LABEL.partition("=")
+    fleet.kube.patch("nodes", min(fleet.hosts), {"metadata": {"labels": {key: value if on else None}}})
+
+
+def new_fleet(size: Size, terraform: Terraform, image: Future[Path], phases: Phases) -> Fleet:
     """Return a fleet to be entered. The test ends where this machine lacks a part."""
     if problems := missing():
         lacking("kubelet", *problems)
@@ -24,7 +40,7 @@ def new_fleet(size: Size, terraform: Terraform, image: Path, phases: Phases) -> 
     if find_assets(["coredns"]) is None:
         lacking("coredns")
     tear_down(size.name)  # what a killed run has left
-    return Fleet(size, terraform, [image], phases)
+    return Fleet(size, terraform, image, phases)
 
 
 def bring_up(fleet: Fleet, release: Release, phases: Phases) -> None:
@@ -37,7 +53,7 @@ def bring_up(fleet: Fleet, release: Release, phases: Phases) -> None:
     milestones = {
         "a controller leads": lambda: bool(release.leader()),
         "every node has a NodeRoute": lambda: len(fleet.node_routes()) == len(fleet.hosts),
-        "every agent says that all is in place": release.settled,
+        "every agent says that all is in place": fleet.settled,
         "every node is Ready": fleet.all_ready,
         "all pods of the chart are ready": release.rolled,
     }

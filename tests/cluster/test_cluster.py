@@ -1,12 +1,9 @@
-"""All of it together, as it is deployed: Terraform, nodes that wait for a network, the chart, and the way out.
+"""All of it together, as it is deployed: Terraform, nodes that wait for a network, the chart, upgrades, replacements.
 
-Each test leaves the cluster as it found it, but the last, which ends it.
+Each test leaves the cluster as it found it.
 """
 
 from __future__ import annotations
-
-import json
-import shlex
 
 import pytest
 import urllib3
@@ -17,14 +14,10 @@ from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
 from cloudroute.lab.hosts.workload import daemonset, running
 from tests.cluster.fleet import Fleet
 from tests.cluster.release import SPACE, Release
-from tests.cluster.traces import nodes, take
-from tests.docs.pages import ROOT, Page
 from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds, no_loss
 from tests.waiting import eventually
 
 ROOMY = "50"
-DNS = "k8s-app=kube-dns"
-UNINSTALL = Page("operations", (ROOT / "docs" / "operations.md").read_text())
 
 
 def wanted_routes(fleet: Fleet) -> dict[str, dict[str, str]]:
@@ -89,13 +82,13 @@ def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet
     with no_loss(fleet.hosts.values()):
         release.upgrade(f"controller.settings.route-limit={OWN_ENTRIES + 1}")
         eventually(lambda: {"direct", "overlay"} <= kinds(fleet), "the limit bites", 90)
-        eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
+        eventually(lambda: release.rolled() and fleet.settled(), "all is in place", 90)
         eventually(lambda: all(len(routes) == 2 for routes in fleet.routes().values()), "the routes are gone", 90)
         everybody_reaches_everybody(fleet, fleet.diagnosis)
         check_exec(fleet, release)
         release.upgrade(f"controller.settings.route-limit={ROOMY}")
         eventually(lambda: kinds(fleet) == {"native"}, "all are native again", 90)
-        eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
+        eventually(lambda: release.rolled() and fleet.settled(), "all is in place", 90)
 
 
 def test_new_pods_of_everything_lose_no_packet(fleet: Fleet, release: Release) -> None:
@@ -104,7 +97,7 @@ def test_new_pods_of_everything_lose_no_packet(fleet: Fleet, release: Release) -
     with no_loss(fleet.hosts.values()):
         release.kubectl("rollout", "restart", "--namespace", SPACE, "daemonset,deployment")
         eventually(release.rolled, "all pods are new", 240)
-        eventually(release.settled, "all is in place", 60)
+        eventually(fleet.settled, "all is in place", 60)
     after = {pod["metadata"]["name"] for kind in ("agent", "controller") for pod in release.pods(kind)}
     assert not before & after
     assert fleet.writes() == writes
@@ -140,7 +133,7 @@ def test_a_node_is_drained_and_replaced(fleet: Fleet, release: Release) -> None:
         eventually(fleet.all_ready, "the new node is ready", 120)
         eventually(lambda: fleet.adopt("web"), "a pod runs on it", 60)
         eventually(lambda: fleet.routes() == wanted_routes(fleet), "its routes are there, and the old ones gone", 60)
-        eventually(lambda: release.rolled() and release.settled(), "all is in place", 90)
+        eventually(lambda: release.rolled() and fleet.settled(), "all is in place", 90)
     assert len(fleet.hosts) == len(stayers) + 1
     assert new.machine.id != gone.machine.id
     everybody_reaches_everybody(fleet, fleet.diagnosis)
@@ -148,34 +141,3 @@ def test_a_node_is_drained_and_replaced(fleet: Fleet, release: Release) -> None:
 
 def test_helm_finds_it_well(release: Release) -> None:
     assert "Succeeded" in release.helm("test", "cloudroute")
-
-
-def test_verify_finds_nothing_wrong(release: Release) -> None:
-    checks = json.loads(release.cloudroute("verify", "-o", "json", "--seconds=1"))["checks"]
-    assert {check["result"] for check in checks} == {"ok", "told"}
-    assert {check["path"] for check in checks if check["name"] == "pod-path"} == {"native"}
-
-
-def test_nothing_is_left(fleet: Fleet, release: Release) -> None:
-    """By "Uninstall" of docs/operations.md; then EC2 is as Terraform made it, and goes."""
-    release.kubectl("delete", "daemonset", "web", "--namespace=default", "--cascade=foreground")
-    release.kubectl("delete", "all,serviceaccounts,configmaps", "--namespace=kube-system", f"--selector={DNS}")
-    release.kubectl("delete", "clusterroles,clusterrolebindings", f"--selector={DNS}")
-    release.kubectl("scale", "deployment/cloudroute-controller", "--replicas=0", "--namespace", SPACE)
-    eventually(lambda: not release.leader(), "nobody leads", 60)
-    release.cloudroute("cleanup", "--yes")
-    (patch,) = [block.text for block in UNINSTALL.blocks if "--cleanup" in block.text and block.language == "sh"]
-    release.kubectl(*shlex.split(patch)[1:])
-    eventually(release.agents_have_ended, "every agent has cleaned up", 90)
-    release.helm("uninstall", "cloudroute", "--wait")
-    release.kubectl("delete", "crd", "noderoutes.cloudroute.io", "routetables.cloudroute.io")
-    release.kubectl("delete", "namespace", SPACE)
-    # Kubernetes itself taints a node that has no network any more, some seconds after its kubelet has found that out.
-    eventually(lambda: nodes(fleet) == release.before.nodes, "the Nodes are marked as before", 90)
-    found = take(fleet, release.kubectl)
-    for what, value in found._asdict().items():
-        assert value == getattr(release.before, what), what
-    assert "No changes." in fleet.account.terraform("plan", "-detailed-exitcode")
-    fleet.leave_vpc()
-    fleet.account.terraform("destroy", "-auto-approve")
-    assert fleet.account.remains() == fleet.untouched

@@ -18,6 +18,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -115,12 +116,13 @@ class KubeletHost:
         record.symlink_to(self.folder)
         self._socket.unlink(missing_ok=True)
         cgroups.make(self.namespace)
-        (self.folder / "containerd.toml").write_text(containerd_toml(self._cni_conf_dir))
+        snapshotter = _snapshotter(self.folder)
+        (self.folder / "containerd.toml").write_text(containerd_toml(self._cni_conf_dir, snapshotter))
         (self.folder / "kubelet.json").write_text(kubelet_json(self._provider_id, self.namespace, self._settings))
         with self._log.open("wb") as log:
             # A session of its own: otherwise Ctrl-C would end it before its owner stops it in order.
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments and paths
-                self._command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                self._command(snapshotter), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self) -> None:
@@ -185,7 +187,7 @@ class KubeletHost:
         cgroups.remove(self.namespace)
         (_RECORDS / self.namespace).unlink(missing_ok=True)
 
-    def _command(self) -> list[str]:
+    def _command(self, snapshotter: str) -> list[str]:
         # `ip netns exec` would hide the cgroups.
         enter = ["nsenter", f"--net=/run/netns/{self.namespace}"]
         enter += ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
@@ -199,7 +201,8 @@ class KubeletHost:
         kept = [self._kubelet, self._kubeconfig, *([self._cni_conf_dir] if self._cni_conf_dir else [])]
         needs = [word for path in kept for word in ("--keep", str(path))]
         needs += [word for image in self._images for word in ("--image", image)]
-        return [*enter, "bash", str(SCRIPT), self.namespace, self.node_name, str(self.folder), *needs, "--", *kubelet]
+        host = [self.namespace, self.node_name, str(self.folder), snapshotter]
+        return [*enter, "bash", str(SCRIPT), *host, *needs, "--", *kubelet]
 
 
 def sweep(prefix: str) -> list[str]:
@@ -222,6 +225,23 @@ def sweep(prefix: str) -> list[str]:
             shutil.rmtree(record.resolve(), ignore_errors=True)
             record.unlink()
     return found
+
+
+def _snapshotter(folder: Path) -> str:
+    """Return how containerd keeps containers' files: as layers where the folder's file system can be one, else copied.
+
+    A copy takes a second or two of a core for each container of our image, and its 150 MB.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as found:
+        places = [Path(found, name) for name in ("lower", "upper", "work", "merged")]
+        for place in places:
+            place.mkdir()
+        lower, upper, work, merged = places
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        # The mount ends with its namespace.
+        command = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, str(merged)]
+        tried = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own words
+        return "native" if tried.returncode else "overlayfs"
 
 
 def _running(prefix: str) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The first process of a machine of the lab: kubelet.py starts it in namespaces of network, mounts, processes, hostname.
 #
-#   kubelet.sh NAMESPACE NODE FOLDER [--keep PATH | --image ARCHIVE]... -- KUBELET FLAG...
+#   kubelet.sh NAMESPACE NODE FOLDER SNAPSHOTTER [--keep PATH | --image ARCHIVE]... -- KUBELET FLAG...
 #
 # PATHs are other files that it needs, besides FOLDER and the ARCHIVEs.
 # It ends when its stdin is closed, or when containerd or the kubelet has ended. All the machine's processes, mounts and
@@ -10,7 +10,8 @@ set -euo pipefail
 
 echo "$2" >/proc/sys/kernel/hostname
 folder=$3
-shift 3
+snapshotter=$4
+shift 4
 kept=("$folder")
 images=()
 while [[ $1 != -- ]]; do
@@ -86,7 +87,7 @@ until ctr version >/dev/null 2>&1; do
   sleep 0.05
 done
 for image in "${images[@]}"; do
-  ctr --namespace k8s.io images import --snapshotter native "$image" >/dev/null
+  ctr --namespace k8s.io images import --snapshotter "$snapshotter" "$image" >/dev/null
 done
 
 "$@" </dev/null >>/var/log/kubelet.log 2>&1 &

@@ -14,7 +14,7 @@ OWN_CNI = Path("/var/lib/cni-own")
 """CNI folder of a host that shares none with the machine: plugins in `bin`, their configuration in `net.d`."""
 
 
-def containerd_toml(cni_conf_dir: Path | None) -> str:
+def containerd_toml(cni_conf_dir: Path | None, snapshotter: str) -> str:
     """Return the configuration for containerd 1.6 and newer; with OWN_CNI where there is no `cni_conf_dir`."""
     cni_bin_dir = CNI_BIN if cni_conf_dir else OWN_CNI / "bin"
     return f"""\
@@ -29,7 +29,7 @@ disable_apparmor = true # its profile would be loaded for the whole kernel
 restrict_oom_score_adj = true # runc fails at lowering it where CAP_SYS_RESOURCE is missing
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native" # on any file system, an overlay too
+snapshotter = "{snapshotter}"
 
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{cni_bin_dir}"

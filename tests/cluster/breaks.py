@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,10 +22,15 @@ from cloudroute.dataplane import NETWORK, PROTOCOL, TABLE
 from cloudroute.lab.hosts import coredns
 from cloudroute.lab.hosts.cluster import ClusterHost
 from cloudroute.lab.hosts.kubelet_config import CNI_BIN
-from tests.cluster.fleet import Fleet
+from cloudroute.lab.hosts.workload import daemonset, running
+from cloudroute.probe import serve
+from tests.cluster.fleet import Fleet, Guest
+from tests.packets.world import paths
 from tests.waiting import eventually
 
 BRIDGE = "cni0"
+HOST_GROUP = "answers"
+"""Name of the security group of `vpc_host`."""
 _AGENT = b"cloudroute\0agent"
 """Part of the command line of an agent's process."""
 
@@ -84,6 +91,8 @@ def _bridge(_: Fleet, host: ClusterHost) -> Iterator[None]:
         yield
     finally:
         first.unlink()
+        (folder / "bin" / "bridge").unlink()
+        host.run("ip", "link", "delete", BRIDGE)
 
 
 @contextmanager
@@ -135,6 +144,32 @@ def _coredns(fleet: Fleet) -> Any:
     return fleet.kube.get("deployments", "coredns", coredns.SPACE)
 
 
+@contextmanager
+def _no_plugin(_: Fleet, host: ClusterHost) -> Iterator[None]:
+    """A plugin of the node's list is gone: its container runtime can't start a pod."""
+    plugin = host.kubelet.own_cni / "bin" / "ptp"
+    kept = plugin.rename(plugin.with_suffix(".kept"))
+    try:
+        yield
+    finally:
+        kept.rename(plugin)
+
+
+@contextmanager
+def _idle_enforcer(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
+    """An enforcer of NetworkPolicies runs on each node, and enforces nothing."""
+    manifest = daemonset("enforcer")
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    container |= {"command": ["/bin/busybox", "sh", "-c", "sleep 1000", "/bin/netpol"]}
+    fleet.kube.create(manifest)
+    try:
+        eventually(lambda: len(running(fleet.kube, "enforcer")) == len(fleet.hosts), "it runs on each node")
+        yield
+    finally:
+        fleet.kube.delete("daemonsets", "enforcer", "default")
+    eventually(lambda: not running(fleet.kube, "enforcer"), "it is gone")
+
+
 # --- the VPC ----------------------------------------------------------------------------------------
 
 
@@ -144,25 +179,33 @@ def _narrow(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
 
     The API server sends and asks for smaller segments than that: otherwise nobody could be asked there.
     """
-    fleet.plane.run("ip", "link", "set", "eth0", "mtu", "1500")
+    fleet.plane.namespace.run("ip", "link", "set", "eth0", "mtu", "1500")
     fleet.net.narrow(host.machine.id)
     try:
         yield
     finally:
         fleet.net.narrow()
-        fleet.plane.run("ip", "link", "set", "eth0", "mtu", "9001")
+        fleet.plane.namespace.run("ip", "link", "set", "eth0", "mtu", "9001")
 
 
 @contextmanager
 def _checked(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
-    """The node's source/dest check is on, and the controller is not allowed to switch it off."""
+    """The node's source/dest check is on, and the controller is not allowed to switch it off.
+
+    It has withdrawn the node from all other paths already: the tunnel alone still carries pods' packets.
+    """
     fleet.account.aws.faults.fail("ModifyNetworkInterfaceAttribute", "UnauthorizedOperation", times=None)
     _check(fleet, host, on=True)
     try:
+        eventually(lambda: _paths_of(fleet, host) == {"overlay"} and fleet.settled(), "the node is reached by overlay")
         yield
     finally:
         _check(fleet, host, on=False)
         fleet.account.aws.faults.clear()
+
+
+def _paths_of(fleet: Fleet, host: ClusterHost) -> set[str]:
+    return {path for pair, path in paths(fleet).items() if host.name in pair}
 
 
 def _check(fleet: Fleet, host: ClusterHost, *, on: bool) -> None:
@@ -229,6 +272,74 @@ def _acl(fleet: Fleet, host: ClusterHost) -> Iterator[None]:
             ec2.delete_network_acl_entry(NetworkAclId=acl, RuleNumber=number, Egress=False)
 
 
+@contextmanager
+def _cut_off(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
+    """The API server has no way into the VPC."""
+    rule = ("pref", "1", "prohibit")
+    fleet.plane.namespace.run("ip", "rule", "add", *rule)
+    try:
+        yield
+    finally:
+        fleet.plane.namespace.run("ip", "rule", "delete", *rule)
+
+
+@contextmanager
+def _plane_apart(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
+    """The control plane has a group of its own, which the nodes let in to kubelets alone."""
+    ec2, nodes = fleet.account.aws.scene.ec2, fleet.applied["node_security_group_id"]
+    about = {"VpcId": fleet.applied["vpc_id"], "GroupName": "plane", "Description": "control plane"}
+    own = ec2.create_security_group(**about)["GroupId"]
+    kubelets = {"IpProtocol": "tcp", "FromPort": 10250, "ToPort": 10250, "UserIdGroupPairs": [{"GroupId": own}]}
+    ec2.authorize_security_group_ingress(GroupId=nodes, IpPermissions=[kubelets])
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=fleet.plane.interface_id, Groups=[own])
+    try:
+        yield
+    finally:
+        ec2.modify_network_interface_attribute(NetworkInterfaceId=fleet.plane.interface_id, Groups=[nodes])
+        ec2.revoke_security_group_ingress(GroupId=nodes, IpPermissions=[kubelets])
+        ec2.delete_security_group(GroupId=own)
+
+
+@contextmanager
+def vpc_host(fleet: Fleet) -> Iterator[Guest]:
+    """A host of the VPC that answers as docs/verify.md says, in a group that lets in nodes and pods."""
+    ec2 = fleet.account.aws.scene.ec2
+    about = {"VpcId": fleet.applied["vpc_id"], "GroupName": HOST_GROUP, "Description": "a host that answers"}
+    own = ec2.create_security_group(**about)["GroupId"]
+    nodes = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": fleet.applied["node_security_group_id"]}]}
+    ec2.authorize_security_group_ingress(GroupId=own, IpPermissions=[nodes, _from_pods(fleet)])
+    guest = fleet.guest("database", own)
+    program = guest.namespace.popen([sys.executable, serve.__file__], stdout=subprocess.PIPE)
+    try:
+        assert program.stdout
+        assert b"answering" in program.stdout.readline()
+        yield guest
+    finally:
+        program.kill()
+        program.wait()
+        fleet.leave(guest)
+        ec2.delete_security_group(GroupId=own)
+
+
+def _from_pods(fleet: Fleet) -> dict[str, Any]:
+    """The rule that lets in the pod range."""
+    cidrs = fleet.applied["cluster_cidrs"]
+    return {
+        "IpProtocol": "-1",
+        "IpRanges": [{"CidrIp": cidr} for cidr in cidrs if ":" not in cidr],
+        "Ipv6Ranges": [{"CidrIpv6": cidr} for cidr in cidrs if ":" in cidr],
+    }
+
+
+@contextmanager
+def _host_without_pods(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
+    """The group of the VPC host lets nodes in, and not the pod range."""
+    named = [{"Name": "group-name", "Values": [HOST_GROUP]}]
+    (group,) = fleet.account.aws.scene.ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    with _without_rules(fleet, group["GroupId"], lambda rule: bool(rule["IpRanges"])):
+        yield
+
+
 BREAKS: Mapping[str, Callable[[Fleet, ClusterHost], AbstractContextManager[None]]] = {
     "resolver": _no_masquerade,
     "bridge": _bridge,
@@ -240,4 +351,9 @@ BREAKS: Mapping[str, Callable[[Fleet, ClusterHost], AbstractContextManager[None]
     "mtu": _narrow,
     "kube-proxy": _no_kube_proxy,
     "coredns": _no_coredns,
+    "plugin": _no_plugin,
+    "enforcer": _idle_enforcer,
+    "api-server": _cut_off,
+    "control-plane-group": _plane_apart,
+    "vpc-host": _host_without_pods,
 }

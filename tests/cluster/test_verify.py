@@ -1,0 +1,137 @@
+"""`cloudroute verify` on a real cluster: clean while all is well, and each fault is told with its cause first."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from cloudroute.lab.hosts.cluster import ClusterHost
+from cloudroute.types import PATHS
+from tests.cluster.breaks import BREAKS, broken, vpc_host
+from tests.cluster.fleet import Fleet
+from tests.cluster.release import SPACE, Release
+from tests.cluster.stage import EVERY_PATH, label_gateway
+from tests.packets.world import kinds, paths
+from tests.waiting import eventually
+
+QUICK = "--seconds=1"
+IMPATIENT = (
+    "-c",
+    "import sys; from cloudroute.cli import main; from cloudroute.verify import stage; "
+    "stage.START_SECONDS = 15.0; sys.exit(main())",
+)
+"""The program, where pods have 15 seconds to start."""
+
+
+class Right(NamedTuple):
+    """A check that has to fail, and the beginning of the cause that has to be named first; `{}` is the broken node."""
+
+    check: str
+    cause: str
+    flags: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "cloudroute")
+
+
+RIGHT = {
+    "resolver": Right("dns-resolver", "pods of {} go out with their own addresses"),
+    "bridge": Right("service-same-node", "pods of {} are on a bridge and br_netfilter is off"),
+    "carrier": Right("pod-udp", "the kernel of {} has lost its routes"),
+    "groups-overlay": Right("pod-udp", "a security group does not let the tunnel's packets in"),
+    "groups-pods": Right("pod-udp", "a security group does not let pods' addresses in"),
+    "acl": Right("pod-udp", "a network ACL denies pods' addresses"),
+    "source-dest-check": Right("pod-to-node", "the source/dest check of an ENI is on"),
+    "mtu": Right("pod-full-size", "a link in between carries smaller packets"),
+    "kube-proxy": Right("service-same-node", "nothing translates Services on {}"),
+    "coredns": Right("dns-inside", "no pod answers for the cluster's DNS"),
+    "plugin": Right("pod-starts", "the pod does not become Ready", program=IMPATIENT),
+    "enforcer": Right("policy-deny", "an enforcer runs and lets packets pass"),
+    "api-server": Right("exec", "the API server does not reach the kubelet on port 10250"),
+    "control-plane-group": Right("webhook", "a security group keeps the control plane from pods", ("--webhooks",)),
+    "vpc-host": Right("vpc-host", "the host lets nodes in, and not pods' own addresses"),
+}
+CHECKS = {"webhook", "disrupt-agent", "disrupt-leader", "vpc-host", "host-port"}
+"""Some of those that a flag asks for, or that have to be waited for."""
+BENEATH = "do not reach each other: see pod-udp"
+"""Ends the cause of a check that fails because another one does."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _every_path(fleet: Fleet, release: Release) -> None:
+    """Every kind of path, a gateway, and agents that stay frozen: nothing restarts them."""
+    label_gateway(fleet)
+    release.upgrade(*(f"controller.settings.{name}={value}" for name, value in EVERY_PATH.items()))
+    path = "/spec/template/spec/containers/0/livenessProbe"
+    patch = json.dumps([{"op": "remove", "path": path}])
+    release.kubectl("patch", "daemonset", "cloudroute-agent", "--namespace", SPACE, "--type=json", f"--patch={patch}")
+    eventually(lambda: kinds(fleet) == set(PATHS), "there is every path", 120, fleet.diagnosis)
+    eventually(release.rolled, "the agents have no liveness probe", 120, fleet.diagnosis)
+    eventually(fleet.settled, "all is in place", 60, fleet.diagnosis)
+
+
+@pytest.fixture(scope="module")
+def chosen(fleet: Fleet) -> dict[str, ClusterHost]:
+    """A node by the name "here", and another one for each path from it."""
+    found: dict[str, dict[str, str]] = {}
+    for (source, target), kind in sorted(paths(fleet).items()):
+        found.setdefault(source, {}).setdefault(kind, target)
+    here = next(name for name, targets in found.items() if targets.keys() >= set(PATHS))
+    return {"here": fleet.hosts[here], **{kind: fleet.hosts[target] for kind, target in found[here].items()}}
+
+
+@pytest.fixture(scope="module")
+def vpc_hosts(fleet: Fleet) -> Iterator[tuple[str, ...]]:
+    """Flags that name a host of the VPC, by both families."""
+    with vpc_host(fleet) as host:
+        yield tuple(f"--vpc-host={address}" for address in host.addresses)
+
+
+def checks(release: Release, *flags: str, program: Sequence[str] = ("-m", "cloudroute")) -> list[dict[str, Any]]:
+    """What a run of verify says."""
+    said = json.loads(release.cloudroute("verify", "-o", "json", QUICK, *flags, codes=(0, 1), program=program))
+    return list(said["checks"])
+
+
+def failed(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in found if one["result"] == "failed"]
+
+
+def words(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Failures, for a person."""
+    for one in found:
+        yield f"{one['name']} {one['from']} to {one['to']} ({one['path']}): {one['got']}: {one['causes'][:2]}"
+
+
+def test_a_healthy_cluster_is_clean(release: Release, vpc_hosts: tuple[str, ...]) -> None:
+    """All that a cluster of six nodes can be asked, webhooks and restarts too."""
+    found = checks(release, "--webhooks", "--disrupt", *vpc_hosts)
+    assert not [*words(failed(found))]
+    assert {one["path"] for one in found if one["name"] == "pod-path"} == set(PATHS)
+    assert {one["name"] for one in found if one["result"] == "ok"} >= CHECKS
+    skipped = [one for one in found if one["result"] == "skipped"]
+    assert skipped == []
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_fault_is_told_with_its_cause_first(
+    fleet: Fleet, release: Release, chosen: dict[str, ClusterHost], vpc_hosts: tuple[str, ...], name: str
+) -> None:
+    right = RIGHT[name]
+    nodes = dict.fromkeys(host.name for host in chosen.values())
+    flags = [*vpc_hosts, *right.flags, *(f"--nodes={node}" for node in nodes)]
+    before = paths(fleet)
+    with broken(fleet, name, chosen["here"]):
+        found = failed(checks(release, *flags, program=right.program))
+    eventually(lambda: paths(fleet) == before and fleet.settled(), "all is as before", 120, fleet.diagnosis)
+    cause = re.compile(re.escape(right.cause).replace(r"\{\}", r"\S+"))
+    assert right.check in {one["name"] for one in found}, "\n".join(words(found))
+    others = [one for one in found if not cause.match(one["causes"][0]["cause"])]
+    assert not [one for one in words(others) if BENEATH not in one], "each failure has the right cause first"
+    assert {one["name"] for one in others} <= {"service-other-node", "dns-inside", "dns-outside"}
+
+
+def test_a_cluster_that_is_mended_is_clean(release: Release) -> None:
+    assert not [*words(failed(checks(release)))]
