@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,7 @@ NATIVE = check("pod-udp", "a", "b", "native")
 OVERLAY = check("pod-udp", "a", "c", "overlay")
 FINE = check("pod-udp", "b", "c", "overlay", "ok")
 SERVICE = check("service-same-node", "a", "a")
+SEEN_OTHERWISE = replace(check("vpc-host", "a", "x"), answer={"ok": True, "seen": "10.0.0.4"})
 
 CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
     "the kernel lost its routes": ([NATIVE], {"states": {"a": {**SOUND, "peers": {}}}}, "the kernel of a has lost"),
@@ -149,6 +151,18 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
         {},
         "a security group keeps the control",
     ),
+    "a webhook past the limit, where the others are not called either": (
+        [check("webhook", "API server", "c", "overlay"), check("webhook", "API server", "b", "native")],
+        {},
+        "a security group keeps the control",
+    ),
+    "a VPC host that answers nodes alone": ([check("vpc-host", "a", "x")], {}, "the host lets nodes in, and not pods"),
+    "native paths that are closed, to a VPC host too": (
+        [check("vpc-host", "a", "x"), NATIVE, FINE],
+        {},
+        "a security group does not let pods",
+    ),
+    "a VPC host that sees another address": ([SEEN_OTHERWISE], {}, "pods' packets leave with another address"),
     "a pod that is not reached": (
         [check("pod-starts", "a", "a", got="it runs")],
         {},

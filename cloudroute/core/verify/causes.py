@@ -57,6 +57,11 @@ class Evidence:
         return frozenset(one.source for one in self.outcomes if one.name in _SERVICES and one.result == "ok")
 
     @cached_property
+    def uncalled(self) -> frozenset[str]:
+        """Paths of nodes whose pods the API server does not reach."""
+        return frozenset(one.path for one in self.outcomes if one.name == "webhook" and one.result == "failed")
+
+    @cached_property
     def small(self) -> frozenset[tuple[str, str]]:
         """Sources and targets between which small packets pass."""
         return frozenset(
@@ -109,8 +114,8 @@ def _small_pass(case: Case) -> bool:
 
 
 def _goes_by(outcome: Outcome, paths: Sequence[str]) -> bool:
-    """Whether its packets take one of these paths; to a node's own address the VPC carries them as to a pod's."""
-    return outcome.path in paths or (outcome.name in ("pod-to-node", "host-port") and "native" in paths)
+    """Whether its packets take one of these paths; to what is no pod the VPC carries them as by the native one."""
+    return outcome.path in paths or (outcome.name in ("pod-to-node", "host-port", "vpc-host") and "native" in paths)
 
 
 def _first(outcome: Outcome) -> str:
@@ -297,13 +302,26 @@ def _policy(case: Case) -> Suspicion:
 
 
 def _webhook(case: Case) -> Suspicion:
-    if case.outcome.name != "webhook":
+    outcome, evidence = case
+    if outcome.name != "webhook":
         return None
-    if case.outcome.path in ("overlay", "partial"):
+    if outcome.path in ("overlay", "partial") and not evidence.uncalled.intersection(("native", "direct")):
         cause = "hosts of the VPC, as the control plane, reach pods past the route limit by a gateway alone"
         return FITS, Cause(cause, "docs/gateways.md; cloudroute status names the gateways")
     cause = "a security group keeps the control plane from pods, or it knows no way to the pods' addresses"
     return FITS, Cause(cause, "cloudroute doctor (groups-control-plane); on EKS, remote pod networks")
+
+
+def _vpc_host(case: Case) -> Suspicion:
+    """The node itself reaches the host: otherwise the check is skipped."""
+    outcome = case.outcome
+    if outcome.name != "vpc-host":
+        return None
+    if _silent(outcome):
+        cause = "the host lets nodes in, and not pods' own addresses: its security group, or a firewall of its own"
+        return FITS, Cause(cause, "aws ec2 describe-security-groups of the host: what nodes may, from the cluster CIDR")
+    cause = "pods' packets leave with another address than predicted"
+    return FITS, Cause(cause, "--masquerade, --masquerade-except and --masquerade-always of the agents")
 
 
 def _changed(case: Case) -> Suspicion:
@@ -356,6 +374,7 @@ SUSPECTS: tuple[Suspect, ...] = (
         "a network ACL denies the tunnel's packets (UDP 8472)",
         "aws ec2 describe-network-acls of both subnets: both directions",
     ),
+    _vpc_host,
     _route,
     _filter,
     _changed,
