@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help lint check test demo packets terraform-test cluster-test storm soak bench scale docs image release manifests assets helm lock clean
+.PHONY: help lint check test demo packets terraform-test cluster cluster-test storm soak bench scale docs image release manifests assets helm lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -31,8 +31,11 @@ demo: $(READY) ## 120 nodes join, a leader is killed: without an account, root o
 terraform-test: $(READY) ## Terraform: every module and root, and the test environment from apply to destroy
 	$(BIN)/pytest tests/terraform
 
+cluster: $(READY) ## Six real kubelets with cloudroute, up until Ctrl-C, to try commands on (root)
+	$(BIN)/python -m tests.cluster
+
 cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades, verify, the way out; then one thing broken at a time (root)
-	$(BIN)/pytest tests/cluster tests/verify
+	$(BIN)/pytest tests/cluster
 
 storm: $(READY) ## 10,000 scenarios in which nearly everything goes wrong, on virtual time; every invariant in each
 	$(BIN)/python -m tests.simulation.storm --seeds 10000

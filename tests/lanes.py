@@ -25,18 +25,13 @@ SLOWEST = (
 """Folders that begin first, by the minutes that they take; `deploy` when `cluster` has built the image."""
 
 
-TOGETHER = {"verify": "cluster"}
-"""Folders that share a lane: two clusters of kubelets at a time are too much for two cores."""
-
-
 def lane(nodeid: str) -> str:
     """What a test goes with.
 
     >>> lane("tests/packets/test_repair.py::test_x"), lane("tests/core/test_ipam.py::test_x[a/b]")
     ('packets', 'core')
     """
-    folder = nodeid.partition("::")[0].rpartition("/")[0].removeprefix("tests/")
-    return TOGETHER.get(folder, folder)
+    return nodeid.partition("::")[0].rpartition("/")[0].removeprefix("tests/")
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,30 +44,47 @@ def release(sources: Path, out: Path, *options: str, umask: int = 0o022) -> subp
     return subprocess.run(command, cwd=sources, umask=umask, capture_output=True, text=True, check=False)
 
 
-def sources(factory: pytest.TempPathFactory) -> Path:
+def sources(shared: Path) -> Path:
     """A repository with the working tree in one commit, whose changelog releases this version. Not to be changed."""
     if shutil.which("git") is None:
         lacking("git")
-    return _once(factory, "cloudroute", _copy)
+    return _once(shared, "cloudroute", _copy)
 
 
-def built(factory: pytest.TempPathFactory) -> Path:
+def built(shared: Path) -> Path:
     """The folder with all files of that release."""
-    if problem := _cannot_build():
-        lacking("buildah", problem)
-    repository = sources(factory)
+    _demand()
+    repository = sources(shared)
 
     def build(out: Path) -> None:
         done = release(repository, out, "--final")
         assert done.returncode == 0, done.stderr
 
-    return _once(factory, "release", build)
+    return _once(shared, "release", build)
 
 
-def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder of that name, which all workers of a run share: the first one makes it, and others wait for that."""
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a run share."""
     base = factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def image_of(release: Path) -> Path:
+    """The archive of a release's image."""
+    (found,) = release.glob("*-image.tar")
+    return found
+
+
+@contextmanager
+def image_meanwhile(shared: Path) -> Iterator[Future[Path]]:
+    """The archive of the image, built beside what the caller does. The test ends where it can't be built."""
+    _demand()
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(lambda: image_of(built(shared)))
+
+
+def _once(shared: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of that name: the first one who asks makes it, and others wait for that."""
     folder = shared / name
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -89,9 +108,10 @@ def _copy(folder: Path) -> None:
     commit(folder)
 
 
-def _cannot_build() -> str:
-    """Reason why deploy/image/build.sh can't run here; "" if it can."""
+def _demand() -> None:
+    """End the test where deploy/image/build.sh can't run."""
     command = [str(ROOT / "deploy" / "image" / "build.sh"), "--check"]
     environment = {**os.environ, "PYTHON": sys.executable}
     checked = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    return "; ".join(checked.stderr.splitlines())
+    if checked.stderr:
+        lacking("buildah", "; ".join(checked.stderr.splitlines()))

@@ -309,14 +309,15 @@ def vpc_host(fleet: Fleet) -> Iterator[Guest]:
     nodes = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": fleet.applied["node_security_group_id"]}]}
     ec2.authorize_security_group_ingress(GroupId=own, IpPermissions=[nodes, _from_pods(fleet)])
     guest = fleet.guest("database", own)
-    program = guest.namespace.popen([sys.executable, serve.__file__], stdout=subprocess.PIPE)
     try:
-        assert program.stdout
-        assert b"answering" in program.stdout.readline()
-        yield guest
+        with guest.namespace.popen([sys.executable, serve.__file__], stdout=subprocess.PIPE) as program:
+            try:
+                assert program.stdout
+                assert b"answering" in program.stdout.readline()
+                yield guest
+            finally:
+                program.kill()
     finally:
-        program.kill()
-        program.wait()
         fleet.leave(guest)
         ec2.delete_security_group(GroupId=own)
 
@@ -335,9 +336,14 @@ def _from_pods(fleet: Fleet) -> dict[str, Any]:
 def _host_without_pods(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
     """The group of the VPC host lets nodes in, and not the pod range."""
     named = [{"Name": "group-name", "Values": [HOST_GROUP]}]
-    (group,) = fleet.account.aws.scene.ec2.describe_security_groups(Filters=named)["SecurityGroups"]
-    with _without_rules(fleet, group["GroupId"], lambda rule: bool(rule["IpRanges"])):
+    ec2 = fleet.account.aws.scene.ec2
+    (group,) = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    rule = {"GroupId": group["GroupId"], "IpPermissions": [_from_pods(fleet)]}
+    ec2.revoke_security_group_ingress(**rule)
+    try:
         yield
+    finally:
+        ec2.authorize_security_group_ingress(**rule)
 
 
 BREAKS: Mapping[str, Callable[[Fleet, ClusterHost], AbstractContextManager[None]]] = {

@@ -21,6 +21,7 @@ GATEWAY_LABEL = "role=gateway"
 EVERY_PATH: Mapping[str, object] = {
     "route-limit": OWN_ENTRIES + 3,  # a gateway's aggregate, and two nodes
     "gateway-nodes": GATEWAY_LABEL,
+    "resync-seconds": 10,  # how long a source/dest check may be on before it is seen
 }
 """Settings with which two zones of three nodes have native, direct and overlay paths."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloudroute.lab.kube.real import CONTROL_PLANE, RealKubeApi, find_assets
-from tests.releases import built
+from tests.releases import built, image_of, shared_folder
 from tests.required import lacking
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +26,16 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Helm, if this machine has it."""
+    return find_helm(tmp_path_factory.mktemp("helm"))
+
+
+def find_helm(home: Path) -> Run:
     """Helm as a function of its words; `kubeconfig` names a cluster. Nothing of the user's own is read or written."""
     assets = find_assets(["helm"])
     found = str(assets / "helm") if assets else shutil.which("helm")
     if found is None:
         lacking("helm")
-    home = tmp_path_factory.mktemp("helm")
 
     def run(*words: str, kubeconfig: Path | str = os.devnull) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "HELM_DATA_HOME": str(home), "HELM_CACHE_HOME": str(home)}
@@ -55,8 +59,7 @@ def cluster() -> Iterator[RealKubeApi]:
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of the image."""
-    (found,) = built(tmp_path_factory).glob("*-image.tar")
-    return found
+    return image_of(built(shared_folder(tmp_path_factory)))
 
 
 def named(documents: list[Any], kind: str, name: str) -> Any:

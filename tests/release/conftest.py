@@ -16,13 +16,13 @@ __all__ = ["helm"]
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository that it is built from; not to be changed."""
-    return releases.sources(tmp_path_factory)
+    return releases.sources(releases.shared_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its files."""
-    return releases.built(tmp_path_factory)
+    return releases.built(releases.shared_folder(tmp_path_factory))
 
 
 @pytest.fixture

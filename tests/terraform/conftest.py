@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +16,16 @@ PROBE = "environments/test"
 
 @pytest.fixture(scope="session")
 def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    """Terraform, if this machine has it."""
+    return find_terraform(tmp_path_factory.mktemp("terraform"))
+
+
+def find_terraform(folder: Path) -> Terraform:
     """Terraform with the AWS provider, on a copy of the tree in which environments/test is initialized."""
     binary = shutil.which("terraform")
     if binary is None:
         lacking("terraform")
-    tree = tmp_path_factory.mktemp("terraform") / "terraform"
+    tree = folder / "terraform"
     shutil.copytree(TREE, tree, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
     found = Terraform(binary, tree)
     done = found.init(PROBE)
