@@ -187,6 +187,8 @@ class Fleet:
         self.net.attach_all({host.machine.id: host.namespace for host in new})
         for host in new:
             self._boot(host)
+        for host in new:
+            self._await(host)
 
     def _host(self, instance: str, node: Mapping[str, Any]) -> ClusterHost:
         generation = self._generation[instance] = self._generation.get(instance, -1) + 1
@@ -203,6 +205,8 @@ class Fleet:
         kubeconfig = self.kube.kubeconfig_from_afar(host.folder / "kubelet.kubeconfig", user)
         host.boot(self.kube, kubeconfig, None, self._images, self._kubelet_settings(host.kubelet_folder))
         self.start_proxy(host)
+
+    def _await(self, host: ClusterHost) -> None:
         eventually(lambda: self._names_zone(host), f"{host.name} registers: {_log(host)}")
         eventually(
             lambda: set(host.run("nft", "list", "tables").splitlines()) >= _TABLES, f"{host.name} has its chains"
