@@ -10,10 +10,11 @@ import itertools
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 from cloudroute import __version__
-from cloudroute.commands import agent, cleanup, controller, crd, doctor, path, plan, status, verify
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import BAD_USAGE, DONE, FAILED, exit_code, no_lab
 from cloudroute.commands.help import command_parser, command_settings, overview
@@ -21,11 +22,28 @@ from cloudroute.commands.output import write_exactly, write_lines
 from cloudroute.config import CONFIG_FLAG, load, suggestion
 from cloudroute.errors import UsageError
 
-_OF_LAB: tuple[Command, ...] = ()
-if find_spec("cloudroute.lab"):  # the image has none
-    from cloudroute.lab.commands import COMMANDS as _OF_LAB
-_OF_CLUSTER = (controller, agent, plan, status, path, doctor, verify, cleanup, crd)
-COMMANDS = (*(module.COMMAND for module in _OF_CLUSTER), *_OF_LAB)
+_OF_CLUSTER = ("controller", "agent", "plan", "status", "path", "doctor", "verify", "cleanup", "crd")
+"""Modules of `cloudroute.commands`, in the help's order. Only the called one is imported: all of them take a tenth of
+a second, by which each start of an agent would be slower."""
+
+
+@cache
+def commands() -> tuple[Command, ...]:
+    """Return all commands, in the help's order; those of the lab only where it is installed (the image has none)."""
+    return (*map(_of_cluster, _OF_CLUSTER), *_of_lab())
+
+
+def _of_cluster(name: str) -> Command:
+    command: Command = import_module(f"cloudroute.commands.{name}").COMMAND
+    return command
+
+
+def _of_lab() -> tuple[Command, ...]:
+    if not find_spec("cloudroute.lab"):
+        return ()
+    from cloudroute.lab.commands import COMMANDS
+
+    return COMMANDS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     if not argv:
-        write_lines(overview(COMMANDS).splitlines(), sys.stderr)
+        write_lines(overview(commands()).splitlines(), sys.stderr)
         return BAD_USAGE
     if argv[0] in ("-h", "--help"):
-        write_exactly(overview(COMMANDS))
+        write_exactly(overview(commands()))
         return DONE
     if argv[0] == "--version":
         write_lines([f"cloudroute {__version__}"])
@@ -58,7 +76,9 @@ def _run(argv: list[str]) -> int:
 
 def _find(argv: list[str]) -> tuple[Command | None, list[str]]:
     """The command named by the first one or two words, and the words after them."""
-    by_name = {command.name: command for command in COMMANDS}
+    if argv[0] in _OF_CLUSTER:
+        return _of_cluster(argv[0]), argv[1:]
+    by_name = {command.name: command for command in _of_lab()}
     for length in (2, 1):
         command = by_name.get(" ".join(argv[:length]))
         if command:
@@ -68,7 +88,7 @@ def _find(argv: list[str]) -> tuple[Command | None, list[str]]:
 
 def _group(argv: list[str]) -> int:
     """Print the help of a group of commands, as `lab`. Raises UsageError for any other words that name no command."""
-    members = [command for command in COMMANDS if command.name.startswith(argv[0] + " ")]
+    members = [command for command in commands() if command.name.startswith(argv[0] + " ")]
     if members and argv[1:] and argv[1] in ("-h", "--help"):
         write_exactly(overview(members))
         return DONE
@@ -79,7 +99,7 @@ def _group(argv: list[str]) -> int:
         raise no_lab("cloudroute.lab")
     if argv[0].startswith("-"):
         raise UsageError([f"{argv[0]}: expected a command first; see cloudroute --help"])
-    near = suggestion(argv[0], {command.name.split()[0] for command in COMMANDS})
+    near = suggestion(argv[0], {command.name.split()[0] for command in commands()})
     raise UsageError([f"{argv[0]}: unknown command{near or '; see cloudroute --help'}"])
 
 

@@ -166,6 +166,10 @@ class NodeRoute:
     """metadata.generation: version counter of the spec."""
 
 
+STOPPED = "AgentStopped"
+"""Reason in the last status of an agent that ended on a signal. The node follows no change until it starts again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subnet:
     """An EC2 subnet."""

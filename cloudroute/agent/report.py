@@ -16,13 +16,12 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from cloudroute.core.cluster.notices import STOPPED
 from cloudroute.core.node.desired import DesiredState
 from cloudroute.core.node.startup import AgentState, Obstacle
 from cloudroute.errors import ApiError
 from cloudroute.ports import Agents, Clock
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import PATHS, NodePath, NodeRoute, Path, timestamp
+from cloudroute.types import PATHS, STOPPED, NodePath, NodeRoute, Path, timestamp
 
 _chance = Random()
 

@@ -11,14 +11,14 @@ import boto3
 import pytest
 import yaml
 
-from cloudroute.cli import COMMANDS, main
+from cloudroute.cli import commands, main
 from cloudroute.commands.command import Command
 from cloudroute.commands.ending import exit_code
 from cloudroute.commands.help import command_settings
 from cloudroute.errors import CloudrouteError
 from tests.cli.commands import PATIENCE, end, exports_of, run, started
 
-EACH_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=[command.name for command in COMMANDS])
+EACH_COMMAND = pytest.mark.parametrize("command", commands(), ids=[command.name for command in commands()])
 
 
 # --- help ---------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def test_help_lists_the_commands(words: list[str], capsys: pytest.CaptureFixture
     """Each with what it is for."""
     assert main(words) == 0
     text = capsys.readouterr().out
-    for command in COMMANDS:
+    for command in commands():
         if words[0] != "lab" or command.name.startswith("lab "):
             assert f"{command.name} " in text
             assert command.summary in text
@@ -73,6 +73,18 @@ def test_help_loads_no_client() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_command_loads_no_other_command() -> None:
+    """Each start of an agent would pay for the checks of doctor."""
+    code = (
+        "import sys, cloudroute.cli as c; from contextlib import suppress\n"
+        "with suppress(SystemExit): c.main(['agent', '--help'])\n"
+        "print(sorted(m for m in sys.modules if m.startswith(('cloudroute.commands.', 'cloudroute.core.explain'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shared = {"command", "ending", "help", "output", "serving"}
+    assert done.stdout.splitlines()[-1] == str(sorted(f"cloudroute.commands.{name}" for name in {"agent", *shared}))
+
+
 def test_an_agent_loads_neither_boto3_nor_the_controller() -> None:
     """An agent runs on every node: its memory counts as often."""
     code = """
@@ -85,7 +97,8 @@ from cloudroute.telemetry import AgentTelemetry
 settings = AgentSettings(kubeconfig="/nonexistent")
 with suppress(CloudrouteError):
     wiring.agent(settings, wiring.kernel(settings), AgentTelemetry())
-print([m for m in ("boto3", "botocore", "cloudroute.controller", "cloudroute.agent.process") if m in sys.modules])
+unwanted = ("boto3", "botocore", "cloudroute.controller", "cloudroute.core.cluster.members")
+print([m for m in (*unwanted, "cloudroute.agent.process") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "['cloudroute.agent.process']"

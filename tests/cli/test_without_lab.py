@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import cloudroute
-from cloudroute.cli import COMMANDS
+from cloudroute.cli import commands
 from cloudroute.lab.commands import COMMANDS as OF_LAB
 from tests.cli.commands import environment
 
 PACKAGE = Path(cloudroute.__file__).parent
 EXTRA = ("moto", "flask", "flask_cors", "jsonschema", "jsonpatch")
 """Packages that only the lab needs, and that the image does not have."""
-NEEDED = [command.name for command in COMMANDS if command not in OF_LAB]
+NEEDED = [command.name for command in commands() if command not in OF_LAB]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_every_module_is_imported_without_the_lab(installed: Path) -> None:
 def test_every_other_command_answers_help_without_the_lab(installed: Path) -> None:
     code = """
 from contextlib import suppress
-from cloudroute.cli import COMMANDS, main
-print(*(command.name for command in COMMANDS), sep=",")
-for command in COMMANDS:
+from cloudroute.cli import commands, main
+print(*(command.name for command in commands()), sep=",")
+for command in commands():
     with suppress(SystemExit):
         main([command.name, "--help"])
 main(["--help"])

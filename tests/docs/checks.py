@@ -16,7 +16,7 @@ import hcl2
 import jsonschema
 import yaml
 
-from cloudroute.cli import COMMANDS
+from cloudroute import cli
 from cloudroute.commands.help import command_settings
 from cloudroute.config import CONFIG_FLAG, settings_of
 from cloudroute.config.settings import ALL_SETTINGS
@@ -141,7 +141,7 @@ def variables(page: Page) -> Problems:
 
 def flags(page: Page) -> Problems:
     """A flag in a sentence that resembles one of ours must be one of ours."""
-    known = {setting.flag for command in COMMANDS for setting in command_settings(command)} | {CONFIG_FLAG}
+    known = {setting.flag for command in cli.commands() for setting in command_settings(command)} | {CONFIG_FLAG}
     for code, line in page.words:
         for flag in re.findall(r"(?<!\S)--[a-z][-a-z0-9]*", code):
             near = difflib.get_close_matches(flag, known, 1, cutoff=0.85)

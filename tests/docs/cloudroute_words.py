@@ -23,7 +23,7 @@ def problems_of(words: Sequence[str], environment: Mapping[str, str] | None) -> 
         return
     command, rest = cli._find(list(words))
     if command is None:
-        if words[0] not in {known.name.split()[0] for known in cli.COMMANDS} or len(words) > 1:
+        if words[0] not in {known.name.split()[0] for known in cli.commands()} or len(words) > 1:
             yield f"cloudroute {' '.join(words[:2])}: no such command"
         return
     if "--help" in rest:

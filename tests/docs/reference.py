@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, Metric
 
-from cloudroute.cli import COMMANDS
+from cloudroute.cli import commands
 from cloudroute.commands.command import Command
 from cloudroute.commands.help import command_settings
 from cloudroute.config import Setting
@@ -53,7 +53,7 @@ def code(text: object) -> str:
 
 def flags() -> str:
     """Each command with its flags."""
-    return "\n".join(("# Commands and flags\n", _INTRODUCTION, *map(_command, COMMANDS)))
+    return "\n".join(("# Commands and flags\n", _INTRODUCTION, *map(_command, commands())))
 
 
 _INTRODUCTION = """What `cloudroute COMMAND --help` says, in one page. A flag wins over the environment, which
@@ -262,7 +262,7 @@ _WHOLE = ("controller.resources", "agent.resources", "networkPolicies.resources"
 
 def _flags_meaning(path: str) -> str:
     *group, place, name = ("", *path.split("."))[-3:]
-    (command,) = (known for known in COMMANDS if known.name == ("agent" if group == ["agent"] else "controller"))
+    (command,) = (known for known in commands() if known.name == ("agent" if group == ["agent"] else "controller"))
     settings = {setting.key: setting.meaning for setting in command_settings(command)}
     return settings.get(name, "") if place == "settings" else ""
 

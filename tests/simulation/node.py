@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cloudroute.adapters.kube.agents import KubeAgents
 from cloudroute.agent.process import Agent
 from cloudroute.config import AgentSettings
-from cloudroute.core.cluster.notices import STOPPED
 from cloudroute.dataplane import Host, Kind, packed
 from cloudroute.lab.aws.scene import Machine
 from cloudroute.telemetry import AgentTelemetry
+from cloudroute.types import STOPPED
 from tests.agent.world import MemoryKernel
 from tests.simulation.api import Pool
 from tests.simulation.fault_plan import LONGEST_STOP

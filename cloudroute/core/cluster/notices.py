@@ -7,16 +7,12 @@ from collections.abc import Mapping, Sequence
 from cloudroute.core.cluster.members import Member
 from cloudroute.core.cluster.states import State
 from cloudroute.core.cluster.tables import TableUse
-from cloudroute.types import Node, NodeRoute, NodeRouteSpec, Notice
+from cloudroute.types import STOPPED, Node, NodeRoute, NodeRouteSpec, Notice
 
 LONGEST = 1024
 """Most characters of an agent's message: the CRD takes no more."""
 HARMLESS = "PeersFailed"
 """Not-ready reason that does not affect inbound traffic: the agent can't send to some peers."""
-
-
-STOPPED = "AgentStopped"
-"""Reason in the last status of an agent that ended on a signal. The node follows no change until it starts again."""
 
 
 def is_stopped(status: Mapping[str, object]) -> bool:
