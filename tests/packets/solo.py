@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from cloudroute.crds import manifests
 from cloudroute.lab.hosts.netns import Namespace
@@ -93,8 +94,8 @@ class Solo:
 
     def metric(self, name: str) -> float:
         """A series of the agent's /metrics, with its labels if any."""
-        read = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:10256/metrics').read().decode())"
-        text = self.namespace.run(sys.executable, "-c", read)
+        with self.namespace.inside(), urlopen("http://127.0.0.1:10256/metrics", timeout=5) as answer:
+            text = answer.read().decode()
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         assert found, f"{name} is not in\n{text}"
         return float(found[1])

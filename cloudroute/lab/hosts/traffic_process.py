@@ -25,8 +25,8 @@ from cloudroute.lab.hosts.traffic_tcp import TcpFlow
 from cloudroute.lab.hosts.traffic_udp import GRACE_NS, Ledger, UdpReceiver, UdpSender
 from cloudroute.types import Family, family_of
 
-NAP_SECONDS = 0.0002
-"""Shortest sleep: sends due within it go out together."""
+NAP_SECONDS = 0.001
+"""Shortest sleep: sends due within it go out together, else a few flows would keep a core busy with waking up."""
 NICE = -10
 
 
