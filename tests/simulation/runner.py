@@ -30,6 +30,7 @@ class Runner:
     """Forks a process for each scenario. `prepare` is called in each fork before its scenario, to put a bug in."""
 
     def __init__(self) -> None:
+        gc.disable()  # here and in each fork: a scenario is short
         mock_random.seed(0)
         self.prepare: Callable[[], object] = lambda: None
         self._clouds = {name: Cloud(name) for name in LAYOUTS}
@@ -77,7 +78,6 @@ class Runner:
             os.sched_setaffinity(0, {core})
             # A thread that passes the baton on goes on to wait: it would only be woken up twice.
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-            gc.disable()  # a scenario is short
             signal.alarm(REAL_SECONDS)
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
             self.prepare()
