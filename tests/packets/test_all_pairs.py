@@ -19,7 +19,7 @@ from tests.packets.world import OWN_ENTRIES, POD_MTU, first_pod, kinds, new_lab,
 @pytest.fixture(scope="module")
 def lab() -> Iterator[HostLab]:
     """Six hosts in three zones; each table has room for two of them, so that every path exists."""
-    with new_lab("pairs", route_limit=OWN_ENTRIES + 2) as lab:
+    with new_lab("pairs", route_limit=OWN_ENTRIES + 2, real_kube=False) as lab:
         for zone in range(3):
             lab.join(zone, 2)
         for host in lab.hosts.values():

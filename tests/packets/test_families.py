@@ -26,7 +26,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[HostLab]:
 
     The last of these has an IPv6 pod CIDR alone.
     """
-    with new_lab("families", route_limit=request.param, ipv6_only=1) as lab:
+    with new_lab("families", route_limit=request.param, ipv6_only=1, real_kube=False) as lab:
         lab.join(0, 2)
         lab.join(1)
         lab.join(0, ipv6=False)

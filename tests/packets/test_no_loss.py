@@ -117,7 +117,7 @@ def test_no_api_server_for_a_minute_and_agents_that_restart_meanwhile(lab: HostL
 
 def test_native_to_direct_and_back_as_a_zones_own_node_yields_its_slot() -> None:
     """In a table that serves one subnet, that subnet's nodes come last: they lose the slot and no path."""
-    with new_lab("yield", zones=2, route_limit=OWN_ENTRIES + 2) as lab:
+    with new_lab("yield", zones=2, route_limit=OWN_ENTRIES + 2, real_kube=False) as lab:
         lab.join(0, 2)
         for host in lab.hosts.values():
             host.add_pod("a")

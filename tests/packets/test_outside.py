@@ -19,7 +19,7 @@ from tests.packets.world import OWN_ENTRIES, first_pod, new_lab, settle, specs
 @pytest.fixture(scope="module")
 def lab() -> Iterator[HostLab]:
     """Three zones with a plain host each; tables with two slots; the third zone's table is not ours."""
-    with new_lab("out", route_limit=OWN_ENTRIES + 2) as lab:
+    with new_lab("out", route_limit=OWN_ENTRIES + 2, real_kube=False) as lab:
         ours = [zone.route_table_id for zone in lab.vpc.zones[:2]]
         lab.controllers.flags["--route-table"] = ours
         lab.controllers.roll()

@@ -22,7 +22,7 @@ CARRIER_SECONDS = 1.0
 @pytest.fixture(scope="module")
 def lab() -> Iterator[HostLab]:
     """Three hosts: two on one subnet, and one past the limit."""
-    with new_lab("fix", zones=2, route_limit=OWN_ENTRIES + 1) as lab:
+    with new_lab("fix", zones=2, route_limit=OWN_ENTRIES + 1, real_kube=False) as lab:
         lab.join(0, 2)
         lab.join(1)
         for host in lab.hosts.values():
