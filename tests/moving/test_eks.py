@@ -21,7 +21,7 @@ PAGE = "eks-without-aws-node"
 @pytest.fixture
 def lab(parts: None) -> Iterator[HostLab]:
     """Two nodes on which aws-node ran, and cloudroute's agents on them."""
-    with new_lab("eks", zones=2, ipv6=False, agents=False) as lab:
+    with new_lab("eks", zones=2, ipv6=False, agents=False, real_kube=False) as lab:
         for host in [*lab.join(0), *lab.join(1)]:
             aws_node.install(host)
             host.start_agent()

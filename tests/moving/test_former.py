@@ -15,11 +15,14 @@ from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from tests.moving.former import leave_bridge
 from tests.packets.world import OWN_ENTRIES, POD_MTU, check_no_loss, new_lab, settle, specs, wait_for_agents
 
+FLOW_MS = 5.0
+"""Between two packets of each of the 60 flows: one each millisecond would be more than a core can send."""
+
 
 @pytest.fixture
 def lab(parts: None) -> Iterator[HostLab]:
     """Three nodes in two zones, one past the limit; what the former version's agents left, two of its pods on each."""
-    with new_lab("former", zones=2, route_limit=OWN_ENTRIES + 2) as lab:
+    with new_lab("former", zones=2, route_limit=OWN_ENTRIES + 2, real_kube=False) as lab:
         hosts = [*lab.join(0, 2), *lab.join(1)]
         settle(lab)
         for host in hosts:
@@ -34,7 +37,7 @@ def test_the_upgrade_loses_no_packet_and_gives_no_address_twice(lab: HostLab) ->
     """Of pods of one node and of several, in both families, while agents start one by one; then all reach all."""
     hosts = list(lab.hosts.values())
     old = pods(hosts)
-    with Traffic(flows(old)) as traffic:
+    with Traffic(flows(old), FLOW_MS) as traffic:
         for host in hosts:
             host.start_agent()
             lab.wait(lambda host=host: "ptp" in (host.conf_dir / CONFLIST).read_text(), "its conflist")  # type: ignore[misc]
@@ -59,7 +62,7 @@ def test_the_upgrade_loses_no_packet_and_gives_no_address_twice(lab: HostLab) ->
     for host in hosts:
         assert host.run("ip", "-o", "link", "show", "master", "cbr0") == ""
         host.run("ip", "link", "delete", "cbr0")
-    with Traffic(flows(new)) as traffic:
+    with Traffic(flows(new), FLOW_MS) as traffic:
         settle(lab)
         check_no_loss(traffic.stop())
 

@@ -14,7 +14,7 @@ from cloudroute.lab.hosts.traffic import Flow, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.kube import Object
 from tests.moving import guide, kubenet
-from tests.packets.world import check_no_loss, new_lab, settle
+from tests.packets.world import UDP_MS, check_no_loss, new_lab, settle
 
 PAGE = "cloud-provider"
 HEADING = "3. Agents, and the addresses that are in use"
@@ -24,7 +24,7 @@ HEADING = "3. Agents, and the addresses that are in use"
 def lab(parts: None, request: pytest.FixtureRequest) -> Iterator[HostLab]:
     """Two nodes in two zones with two pods each, and routes to them; nothing of cloudroute runs."""
     plugin: Literal["ptp", "bridge"] = request.param
-    with new_lab("kubenet", zones=2, ipv6=False, pools=[kubenet.POOL], agents=False) as lab:
+    with new_lab("kubenet", zones=2, ipv6=False, pools=[kubenet.POOL], agents=False, real_kube=False) as lab:
         lab.kill_controller()
         for number, host in enumerate([*lab.join(0), *lab.join(1)], 1):
             kubenet.install(lab, host, f"100.96.{number}.0/24", plugin)
@@ -40,7 +40,7 @@ def test_moving_in_writes_nothing_to_ec2_loses_no_packet_and_gives_no_address_tw
     routes = {table: lab.aws.scene.routes(table) for table in lab.vpc.route_table_ids}
     bridges = {host.name: mac(host) for host in hosts}
     lab.aws.reset_calls()
-    with Traffic(flows(old)) as traffic:
+    with Traffic(flows(old), UDP_MS) as traffic:
         lab.start_controller()
         lab.wait(lambda: natives(lab) == [2, 2], "the controller to publish the routes as they are")
         for host in hosts:

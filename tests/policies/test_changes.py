@@ -39,7 +39,7 @@ def enforced(lab: PolicyLab) -> Iterator[None]:
         def sent(client: str, protocol: Protocol, interval_ms: float) -> Traffic:
             return stack.enter_context(Traffic(flows(lab, client, protocol), interval_ms))
 
-        allowed = sent("friend", TCP, 2.0)
+        allowed = sent("friend", TCP, 5.0)
         denied = [sent("stranger", UDP, 20.0), sent("stranger", TCP, 20.0)]
         yield
         arrived = allowed.stop()
