@@ -53,6 +53,8 @@ RIGHT = {
     "control-plane-group": Right("webhook", "a security group keeps the control plane from pods", ("--webhooks",)),
     "vpc-host": Right("vpc-host", "the host lets nodes in, and not pods' own addresses"),
 }
+IN_A_PAIR = {"bridge", "kube-proxy", "coredns", "plugin", "enforcer", "api-server", "vpc-host"}
+"""Faults that any two nodes show: the others need every path."""
 CHECKS = {"webhook", "disrupt-agent", "disrupt-leader", "vpc-host", "host-port"}
 """Some of those that a flag asks for, or that have to be waited for."""
 BENEATH = "do not reach each other: see pod-udp"
@@ -120,7 +122,7 @@ def test_a_fault_is_told_with_its_cause_first(
     fleet: Fleet, release: Release, chosen: dict[str, ClusterHost], vpc_hosts: tuple[str, ...], name: str
 ) -> None:
     right = RIGHT[name]
-    nodes = dict.fromkeys(host.name for host in chosen.values())
+    nodes = {host.name for kind, host in chosen.items() if name not in IN_A_PAIR or kind in ("here", "native")}
     flags = [*vpc_hosts, *right.flags, *(f"--nodes={node}" for node in nodes)]
     before = paths(fleet)
     with broken(fleet, name, chosen["here"]):
