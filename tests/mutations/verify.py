@@ -75,4 +75,25 @@ VERIFY = (
         "except ApiError:",
         ("tests/cli/test_verify_stage.py",),
     ),
+    Mutation(
+        "verify does not wait for the pod with a port of its host.",
+        "cloudroute/verify/stage.py",
+        "for namespace in {where.namespace for where in wanted}",
+        "for namespace in {NAMESPACE}",
+        ("tests/cli/test_verify_stage.py",),
+    ),
+    Mutation(
+        "A webhook past the limit lacks a gateway, whatever else is not called.",
+        "cloudroute/core/verify/causes.py",
+        'in ("overlay", "partial") and not evidence.uncalled.intersection(("native", "direct"))',
+        'in ("overlay", "partial")',
+        ("tests/core/test_verify_causes.py",),
+    ),
+    Mutation(
+        "A VPC host that answers, and saw another address, lets no pods in.",
+        "cloudroute/core/verify/causes.py",
+        '    if _silent(outcome):\n        cause = "the host',
+        '    if outcome:\n        cause = "the host',
+        ("tests/core/test_verify_causes.py",),
+    ),
 )
