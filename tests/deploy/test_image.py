@@ -66,8 +66,7 @@ def inside(
     base = [str(DEPLOY / "image" / "emulate.sh"), "buildah", "--root", f"{folder}/images", "--runroot", f"{folder}/run"]
 
     def buildah(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [*base, "--storage-driver", "vfs", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run([*base, *words], capture_output=True, text=True, check=False)
 
     started = buildah("from", "--arch", request.param, f"oci-archive:{image}")
     assert started.returncode == 0, started.stderr
