@@ -37,6 +37,7 @@ from cloudroute.lab.hosts.workload import node_ready, running
 from cloudroute.lab.kube import Object
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
 from tests.cluster.phases import Phases
+from tests.policies.enforcer import make_enforcer_image
 from tests.terraform.kit import Terraform
 from tests.terraform.world import Account, account
 from tests.waiting import eventually
@@ -120,6 +121,8 @@ class Fleet:
         self._images = [self._image.result(), *make_images(self.folder / "images")]
         if dns := coredns.make_dns_image(self.folder / "images"):
             self._images.append(dns)
+        if assets := find_assets(["netpol"]):
+            self._images.append(make_enforcer_image(assets / "netpol", self.folder / "images"))
         self._phases.done("the images are there")
         self._undo.callback(self._delete_hosts)
         self.follow()

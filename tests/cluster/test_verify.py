@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from cloudroute.lab.hosts.cluster import ClusterHost
+from cloudroute.lab.kube.real import find_assets
 from cloudroute.types import PATHS
 from tests.cluster.breaks import BREAKS, broken, vpc_host
 from tests.cluster.fleet import Fleet
 from tests.cluster.release import SPACE, Release
 from tests.cluster.stage import EVERY_PATH, label_gateway
 from tests.packets.world import kinds, paths
+from tests.policies.enforcer import image_values
+from tests.policies.lab import NAME
+from tests.required import lacking
 from tests.waiting import eventually
 
 QUICK = "--seconds=1"
@@ -135,5 +139,17 @@ def test_a_fault_is_told_with_its_cause_first(
     assert {one["name"] for one in others} <= {"service-other-node", "dns-inside", "dns-outside"}
 
 
-def test_a_cluster_that_is_mended_is_clean(release: Release) -> None:
-    assert not [*words(failed(checks(release)))]
+def test_a_cluster_that_is_mended_and_has_an_enforcer_is_clean(fleet: Fleet, release: Release) -> None:
+    """No path, Service or name suffers from the chart's enforcers, and they are seen to keep packets out."""
+    if find_assets(["netpol"]) is None:
+        lacking("policies")
+    release.upgrade("networkPolicies.enabled=true", *image_values())
+    eventually(lambda: _enforcers(fleet) == len(fleet.hosts), "an enforcer runs on each node", 90, fleet.diagnosis)
+    eventually(lambda: release.rolled() and fleet.settled(), "all is in place", 120, fleet.diagnosis)
+    found = checks(release)
+    assert not [*words(failed(found))]
+    assert {one["result"] for one in found if one["name"] == "policy-deny"} == {"ok"}
+
+
+def _enforcers(fleet: Fleet) -> int:
+    return int(fleet.kube.get("daemonsets", NAME, SPACE)["status"].get("numberReady", 0))

@@ -6,14 +6,32 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cloudroute.lab.hosts.host import LabHost
+from cloudroute.lab.hosts.images import make_image
 
+IMAGE = "cloudroute.lab/netpol:v1"
+"""The enforcer's, on kubelets of the lab."""
 TABLE = "kube-network-policies"
 """Its nftables table."""
 _STOP_SECONDS = 15.0
 _QUEUE = "add table inet t; add chain inet t c { type filter hook forward priority 0; }; add rule inet t c queue"
+
+
+def make_enforcer_image(program: Path, folder: Path) -> Path:
+    """Write an archive of the image IMAGE."""
+    return make_image(folder / "netpol.tar", IMAGE, ["/bin/netpol"], program)
+
+
+def image_values() -> Iterator[str]:
+    """The chart's values for IMAGE; and for this kernel, see tests/tools/policies-xtables.go."""
+    repository, _, tag = IMAGE.partition(":")
+    yield "image.pullPolicy=Never"
+    yield f"networkPolicies.image.repository={repository},networkPolicies.image.tag={tag},networkPolicies.image.digest="
+    if not kernel_has_queue():
+        yield "agent.env[0].name=KNP_XTABLES,agent.env[0].value=yes"
 
 
 class Enforcer:

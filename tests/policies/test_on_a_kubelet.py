@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cloudroute.lab.hosts.images import make_image, make_images
+from cloudroute.lab.hosts.images import make_images
 from cloudroute.lab.hosts.kubelet import missing
 from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.relay import Relay
@@ -19,12 +19,11 @@ from cloudroute.lab.kube.real import CONTROL_PLANE, RealKubeApi, find_assets
 from tests.deploy.test_on_a_node import NET_ADMIN, serve_the_api
 from tests.lab.hosts.test_kubelet import PREFIX, Machine, machine, wait_until_serving
 from tests.policies.conftest import Chart
-from tests.policies.enforcer import TABLE, kernel_has_queue
+from tests.policies.enforcer import TABLE, image_values, make_enforcer_image
 from tests.policies.lab import NAME
 from tests.required import lacking
 from tests.waiting import eventually
 
-IMAGE = "cloudroute.lab/netpol:v1"
 NODE = "node-1"
 
 
@@ -35,7 +34,7 @@ def node(program: Path, tmp_path: Path) -> Iterator[tuple[RealKubeApi, Machine]]
         lacking("kubelet", *problems)
     if find_assets(CONTROL_PLANE) is None:
         lacking("apiserver")
-    images = [*make_images(tmp_path), make_image(tmp_path / "netpol.tar", IMAGE, ["/bin/netpol"], program)]
+    images = [*make_images(tmp_path), make_enforcer_image(program, tmp_path)]
     with contextlib.ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(dir="/run", prefix=PREFIX))  # hosts have a /run of their own
         undo.callback(shutil.rmtree, folder)
@@ -65,7 +64,7 @@ def test_the_enforcer_works_with_one_capability_a_read_only_root_and_filtered_sy
     """Its table has the rules that hand packets to it, and its probe passes."""
     kube, one = node
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cloudroute"}})
-    for item in chart(*values()):
+    for item in chart(*image_values()):
         if item["metadata"]["name"] == NAME:
             kube.create(item)
     eventually(lambda: is_ready(kube), "the enforcer's pod to be ready", diagnosis=lambda: kube.list("pods"))
@@ -76,15 +75,6 @@ def test_the_enforcer_works_with_one_capability_a_read_only_root_and_filtered_sy
         ("CapEff", "CapPrm", "CapBnd"), NET_ADMIN
     )
     assert (said["NoNewPrivs"], said["Seccomp"], said["Uid"].split()[0]) == ("1", "2", "0")
-
-
-def values() -> Iterator[str]:
-    """The image that the node has; and how it queues on this kernel, see tests/tools/policies-xtables.go."""
-    repository, _, tag = IMAGE.partition(":")
-    yield "image.pullPolicy=Never"
-    yield f"networkPolicies.image.repository={repository},networkPolicies.image.tag={tag},networkPolicies.image.digest="
-    if not kernel_has_queue():
-        yield "agent.env[0].name=KNP_XTABLES,agent.env[0].value=yes"
 
 
 def pod(kube: RealKubeApi) -> Any:
