@@ -18,6 +18,8 @@ from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds,
 from tests.waiting import eventually
 
 ROOMY = "50"
+FLOW_MS = 4.0
+"""Between two packets of a flow: six nodes have 60 of them, so a packet is on its way 15 times a millisecond."""
 
 
 def wanted_routes(fleet: Fleet) -> dict[str, dict[str, str]]:
@@ -79,7 +81,7 @@ def test_pods_resolve_names_of_the_cluster_and_of_the_world(fleet: Fleet, releas
 
 
 def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet, release: Release) -> None:
-    with no_loss(fleet.hosts.values()):
+    with no_loss(fleet.hosts.values(), FLOW_MS):
         release.upgrade(f"controller.settings.route-limit={OWN_ENTRIES + 1}")
         eventually(lambda: {"direct", "overlay"} <= kinds(fleet), "the limit bites", 90)
         eventually(lambda: release.rolled() and fleet.settled(), "all is in place", 90)
@@ -94,7 +96,7 @@ def test_an_upgrade_that_moves_nodes_to_other_paths_loses_no_packet(fleet: Fleet
 def test_new_pods_of_everything_lose_no_packet(fleet: Fleet, release: Release) -> None:
     before = {pod["metadata"]["name"] for kind in ("agent", "controller") for pod in release.pods(kind)}
     writes = fleet.writes()
-    with no_loss(fleet.hosts.values()):
+    with no_loss(fleet.hosts.values(), FLOW_MS):
         release.kubectl("rollout", "restart", "--namespace", SPACE, "daemonset,deployment")
         eventually(release.rolled, "all pods are new", 240)
         eventually(fleet.settled, "all is in place", 60)
@@ -107,7 +109,7 @@ def test_the_leaders_pod_is_deleted(fleet: Fleet, release: Release) -> None:
     """Another leads, and what the first has built stays as it is."""
     leader = release.leader()
     writes = fleet.writes()
-    with no_loss(fleet.hosts.values()):
+    with no_loss(fleet.hosts.values(), FLOW_MS):
         release.kubectl("delete", "pod", "--namespace", SPACE, leader)
         eventually(lambda: release.leader() not in ("", leader), "another one leads", 60)
         eventually(release.rolled, "there are two again", 90)
@@ -121,7 +123,7 @@ def test_a_node_is_drained_and_replaced(fleet: Fleet, release: Release) -> None:
     name = leader["spec"]["nodeName"]
     gone = fleet.hosts[name]
     stayers = [host for host in fleet.hosts.values() if host is not gone]
-    with no_loss(stayers):
+    with no_loss(stayers, FLOW_MS):
         release.kubectl("drain", name, "--ignore-daemonsets", "--timeout=90s")
         instance = next(key for key, node in fleet.applied["nodes"].items() if node["instance_id"] == gone.machine.id)
         applied = fleet.account.terraform(

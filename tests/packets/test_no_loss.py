@@ -1,4 +1,4 @@
-"""Whatever changes, no packet is lost: one each two milliseconds and flow, and TCP that never sends a segment twice."""
+"""Whatever changes, no packet is lost: one per millisecond and flow, and TCP that never sends a segment twice."""
 
 from __future__ import annotations
 

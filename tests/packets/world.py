@@ -23,7 +23,7 @@ OWN_ENTRIES = 2
 """Entries of each table and family that are not ours: local and the internet gateway."""
 POD_MTU = 9001 - 50
 """What the overlay leaves of an ENI's: the size of the largest packets on every path."""
-UDP_MS, TCP_MS = 2.0, 20.0
+UDP_MS, TCP_MS = 1.0, 20.0
 """Between two packets, or writes, of a flow: in Python each costs a core 25 and 60 microseconds."""
 _names = count(1)
 
