@@ -21,6 +21,7 @@ from botocore.model import ServiceModel
 
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine, Vpc, Zone
+from cloudroute.lab.aws.views import TableView
 from cloudroute.lab.aws.wire import Request, Response
 from cloudroute.ports import EC2_WRITES
 from cloudroute.types import Family
@@ -110,6 +111,18 @@ def _parsed(status: int, body: bytes, action: str) -> Mapping[str, Any]:
     return answer
 
 
+@lru_cache(64)
+def _routes(table: TableView) -> Mapping[str, tuple[str, bool]]:
+    """Destination -> target, and whether the route is active; a view never changes, and is asked for often."""
+    found = {}
+    for view in table.routes.values():
+        fields = view.fields
+        to = str(fields.get("destinationCidrBlock") or fields.get("destinationIpv6CidrBlock"))
+        target = str(fields.get("networkInterfaceId") or fields.get("gatewayId") or "")
+        found[to] = (target, fields["state"] == "active")
+    return found
+
+
 class Cloud:
     """One account with a VPC, made before the scenarios."""
 
@@ -133,13 +146,7 @@ class Cloud:
 
     def routes(self, table_id: str) -> Mapping[str, tuple[str, bool]]:
         """Destination -> target, and whether the route is active."""
-        found = {}
-        for view in self.aws.world.table_view(table_id).routes.values():
-            fields = view.fields
-            to = str(fields.get("destinationCidrBlock") or fields.get("destinationIpv6CidrBlock"))
-            target = str(fields.get("networkInterfaceId") or fields.get("gatewayId") or "")
-            found[to] = (target, fields["state"] == "active")
-        return found
+        return _routes(self.aws.world.table_view(table_id))
 
     def used(self, table_id: str) -> Mapping[Family, int]:
         """Number of entries by family."""
