@@ -252,11 +252,14 @@ class Lab:
         return tuple(self.kube.get("nodes", name)["spec"].get("podCIDRs", ()))
 
     def routes(self, table_id: str) -> dict[str, str]:
-        """Destination -> target of every route but `local`."""
+        """Destination -> target of every route but `local`. Not described: that takes longer than a cycle."""
+        entries = [route.fields for route in self.aws.world.table_view(table_id).routes.values()]
         return {
-            destination: str(next((route[name] for name in _TARGETS if name in route), "?"))
-            for destination, route in self.aws.scene.routes(table_id).items()
-            if route.get("GatewayId") != "local"
+            next(route[name] for name in _DESTINATIONS if name in route): str(
+                next((route[name] for name in _TARGETS if name in route), "?")
+            )
+            for route in entries
+            if route.get("gatewayId") != "local"
         }
 
     def tables(self) -> tuple[str, ...]:
@@ -338,7 +341,8 @@ class Lab:
         )
 
 
-_TARGETS = ("NetworkInterfaceId", "GatewayId", "VpcPeeringConnectionId", "NatGatewayId", "EgressOnlyInternetGatewayId")
+_DESTINATIONS = ("destinationCidrBlock", "destinationIpv6CidrBlock", "destinationPrefixListId")
+_TARGETS = ("networkInterfaceId", "gatewayId", "vpcPeeringConnectionId", "natGatewayId", "egressOnlyInternetGatewayId")
 
 
 def settings_of(old: ControllerSettings | None = None, **values: Any) -> ControllerSettings:
