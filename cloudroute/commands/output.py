@@ -65,7 +65,7 @@ def _write_tables(tables: Sequence[Table]) -> None:
     for index, table in enumerate(tables):
         if index:
             console.print()
-        grid = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+        grid = rich.table.Table(box=None, pad_edge=False, header_style="bold", show_header=bool(table.columns))
         for column in table.columns:
             grid.add_column(column, overflow="fold")
         for row in table.rows:

@@ -15,6 +15,7 @@ from cloudroute.core.verify.questions import Scene, from_here
 from cloudroute.errors import UsageError
 from cloudroute.probe import ask, own
 from cloudroute.types import Cidr, NodeRouteSpec
+from cloudroute.verify.nodes import node_facts
 from cloudroute.verify.run import OUTSIDE, Cluster, Verdict, Wanted, api_server, dns_ready, sampled
 from cloudroute.verify.stage import Say
 
@@ -25,7 +26,7 @@ def verify_here(settings: ControllerSettings, wanted: Wanted, say: Say) -> Verdi
         cluster = Cluster(observed.node_routes.items(), observed.route_table_objects.items())
     pods = Pods(settings.kubeconfig or None)
     try:
-        sample = sampled(pods, wanted, cluster.routes)
+        sample = sampled(node_facts(pods), wanted, cluster.routes)
         specs = {name: route.spec for name, route in cluster.routes.items()}
         addresses = tuple(own.describe()["addresses"])
         asker = Asker(_node(addresses, specs), "pod")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from cloudroute.adapters.kube.pods import Pods
 from cloudroute.adapters.kube.project import is_ready
 from cloudroute.core.verify.model import NodeFacts
 
+_NODES = "/api/v1/nodes"
 _ZONE = "topology.kubernetes.io/zone"
 _TYPE = "node.kubernetes.io/instance-type"
 _GROUPS = (
@@ -20,9 +22,9 @@ _GROUPS = (
 """Labels by which EKS, Karpenter, eksctl, kOps and Cluster API name a node's group."""
 
 
-def node_facts(items: Iterable[Mapping[str, Any]]) -> list[NodeFacts]:
-    """Return the facts of Nodes by their objects."""
-    return [_facts(item) for item in items]
+def node_facts(pods: Pods) -> list[NodeFacts]:
+    """Read the facts of all Nodes. Raises ApiError."""
+    return [_facts(item) for item in pods.list(_NODES)]
 
 
 def _facts(item: Mapping[str, Any]) -> NodeFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 from cloudroute import wiring
@@ -16,8 +17,9 @@ from cloudroute.core.explain.doctor.findings import Finding, Unknown, listed
 from cloudroute.core.explain.doctor.policies import enforcers
 from cloudroute.core.paths import node_paths
 from cloudroute.core.verify.causes import Evidence, explained
+from cloudroute.core.verify.coverage import coverage
 from cloudroute.core.verify.judge import collected
-from cloudroute.core.verify.model import Answer, Asker, Outcome, Question, Role
+from cloudroute.core.verify.model import Answer, Asker, NodeFacts, Outcome, Question, Role
 from cloudroute.core.verify.questions import Scene, questions, streams
 from cloudroute.core.verify.sample import Sample, choose
 from cloudroute.core.verify.ways import Passage, ways
@@ -36,7 +38,6 @@ _READY_SECONDS = 20.0
 _POLICY_ASKERS = 2
 """Pods from which a denied pod is asked."""
 _ROLES: tuple[Role, ...] = ("pod", "second")
-_NODES = "/api/v1/nodes"
 _KUBERNETES = "/api/v1/namespaces/default/services/kubernetes"
 _DNS_SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
 
@@ -91,14 +92,16 @@ def verify(settings: ControllerSettings, wanted: Wanted, diagnose: Callable[[], 
         cluster = Cluster(observed.node_routes.items(), observed.route_table_objects.items())
     pods = Pods(settings.kubeconfig or None)
     try:
-        sample = sampled(pods, wanted, cluster.routes)
+        nodes = node_facts(pods)
+        sample = sampled(nodes, wanted, cluster.routes)
         say(f"{len(sample.nodes)} of {len(cluster.routes)} nodes: {', '.join(sample.nodes)}")
         for kind, value in sample.missing:
             say(f"not in the sample: {kind} {value}; a larger --sample has it")
         with Stage(pods, settings.namespace, say, keep=wanted.keep) as stage:
-            outcomes = collected(_Run(stage, sample, wanted, cluster, say).outcomes())
+            meant = [node for node in nodes if not wanted.nodes or node.name in sample.nodes]
+            covered = coverage(meant, cluster.routes, sample.nodes, stage.agents)
+            outcomes = collected(chain(covered, _Run(stage, sample, wanted, cluster, say).outcomes()))
             verdict = _explain(stage, sample, wanted, cluster, outcomes, diagnose)
-            say("removing the pods")
         if not wanted.keep:
             stage.await_end()
         return verdict
@@ -106,17 +109,17 @@ def verify(settings: ControllerSettings, wanted: Wanted, diagnose: Callable[[], 
         pods.close()
 
 
-def sampled(pods: Pods, wanted: Wanted, routes: Mapping[str, NodeRoute]) -> Sample:
-    """Choose the nodes. Raises UsageError for unknown ones, CloudrouteError where there are none."""
-    specs = {name: route.spec for name, route in routes.items()}
-    if unknown := [name for name in wanted.nodes if name not in specs]:
-        raise UsageError(
-            [f"--nodes {name}: no NodeRoute has this name; cloudroute status lists the nodes" for name in unknown]
-        )
+def sampled(nodes: Sequence[NodeFacts], wanted: Wanted, routes: Mapping[str, NodeRoute]) -> Sample:
+    """Choose the nodes. Raises UsageError for unknown ones, CloudrouteError where none can be tried."""
+    names = {node.name for node in nodes}
+    if unknown := [name for name in wanted.nodes if name not in names]:
+        raise UsageError([f"--nodes {name}: no Node has this name; cloudroute status lists them" for name in unknown])
+    if without := [name for name in wanted.nodes if name not in routes]:
+        raise CloudrouteError(f"{', '.join(without)}: no NodeRoute yet: is the controller running?")
     if wanted.nodes:
         return Sample(tuple(sorted(set(wanted.nodes))), ())
-    ready = [node for node in node_facts(pods.list(_NODES)) if node.ready]
-    sample = choose(ready, specs, wanted.sample)
+    specs = {name: route.spec for name, route in routes.items()}
+    sample = choose([node for node in nodes if node.ready], specs, wanted.sample)
     if not sample.nodes:
         raise CloudrouteError("no node is Ready and has a NodeRoute: see cloudroute status and cloudroute doctor")
     return sample

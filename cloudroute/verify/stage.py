@@ -28,6 +28,7 @@ _LOOK_SECONDS = 0.5
 _ASKED_AT_ONCE = 12
 _ATTEMPTS = 2
 """To ask one place: a busy API server, or a kubelet that restarts, cuts a connection now and then."""
+_NAMESPACE = f"/api/v1/namespaces/{NAMESPACE}"
 _PROBE = ("python3", "-m", "cloudroute.probe")
 
 Say = Callable[[str], None]
@@ -46,7 +47,10 @@ class Stage:
         self._executions: set[Execution] = set()
 
     def __enter__(self) -> Stage:
-        if self.pods.get(f"/api/v1/namespaces/{NAMESPACE}"):
+        if self._is_going():
+            self._say(f"the namespace {NAMESPACE} of a run before is being removed")
+            self.await_end()
+        if self.pods.get(_NAMESPACE):
             raise CloudrouteError(
                 f"there is a namespace {NAMESPACE} already: another verify is at work, or one was run with --keep or "
                 f"was killed; then kubectl delete namespace {NAMESPACE}, and kubectl delete pod -n "
@@ -65,6 +69,7 @@ class Stage:
             self._say(f"kept: namespace {NAMESPACE}; kubectl delete namespace {NAMESPACE} removes it")
             made = [one for one in self._made if one["metadata"].get("namespace") not in (None, NAMESPACE)]
         else:
+            self._say("removing the pods")
             made = [one for one in self._made if one["metadata"].get("namespace") != NAMESPACE]
         for manifest in reversed(made):  # the namespace takes along all that is in it
             try:
@@ -75,8 +80,12 @@ class Stage:
     def await_end(self) -> None:
         """Wait until the namespace is gone, so that the next run can begin."""
         deadline = time.monotonic() + END_SECONDS
-        while self.pods.get(f"/api/v1/namespaces/{NAMESPACE}") and time.monotonic() < deadline:
+        while self._is_going() and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
+
+    def _is_going(self) -> bool:
+        namespace = self.pods.get(_NAMESPACE)
+        return bool(namespace and "deletionTimestamp" in namespace["metadata"])
 
     def make(self, manifest: Json) -> Json:
         """Create an object, which leaving removes."""

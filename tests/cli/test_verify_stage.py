@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,17 @@ def test_a_second_run_is_refused_while_the_first_one_is_at_work(kube: KubeApi, s
     with pytest.raises(CloudrouteError, match=f"kubectl delete namespace {manifests.NAMESPACE}"):
         stage.__enter__()
     assert manifests.NAMESPACE in names(kube, "namespaces")
+
+
+def test_the_namespace_of_a_run_before_is_waited_for_while_it_goes(kube: KubeApi, stage: Stage) -> None:
+    before = manifests.namespace()
+    kube.create({**before, "metadata": {**before["metadata"], "finalizers": ["example.com/pods"]}})
+    kube.delete("namespaces", manifests.NAMESPACE)
+    gone = {"metadata": {"finalizers": None}}
+    threading.Timer(0.3, lambda: kube.patch("namespaces", manifests.NAMESPACE, gone)).start()
+    with stage:
+        (found,) = [one for one in kube.list("namespaces") if one["metadata"]["name"] == manifests.NAMESPACE]
+        assert "deletionTimestamp" not in found["metadata"]
 
 
 def test_the_pods_have_the_agents_image_and_need_no_secret_for_it(stage: Stage) -> None:

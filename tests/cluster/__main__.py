@@ -59,7 +59,10 @@ def _stand(folder: Path) -> None:
         ENVIRONMENT.parent.mkdir(exist_ok=True)
         ENVIRONMENT.write_text("\n".join([*lines, f'export PATH={shlex.quote(programs)}:"$PATH"', ""]))
         say(f"up; in another terminal: . {ENVIRONMENT}\nCtrl-C takes it down")
-        signal.pause()
+        try:
+            signal.pause()
+        finally:
+            say("taking it down")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -104,6 +104,7 @@ class Release:
             "CLOUDROUTE_CLUSTER_CIDR": ",".join(applied["cluster_cidrs"]),
             "CLOUDROUTE_REGION": applied["region"],
             "CLOUDROUTE_NAMESPACE": SPACE,
+            **{f"CLOUDROUTE_{name.replace('-', '_').upper()}": str(value) for name, value in self._settings.items()},
         }
 
     def _run(self, command: list[str], stdin: str = "", codes: Collection[int] = (0,)) -> str:

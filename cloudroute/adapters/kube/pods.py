@@ -5,6 +5,7 @@ The `kubernetes` package is imported here alone for its websocket client: `exec`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 from kubernetes.stream.ws_client import ERROR_CHANNEL, STDIN_CHANNEL, STDOUT_CHANNEL, WSClient
-from websocket import WebSocketException
+from websocket import WebSocketBadStatusException, WebSocketException
 
 from cloudroute.adapters.kube.access import configuration, headers_of
 from cloudroute.adapters.kube.review import Review
@@ -69,7 +70,7 @@ class Pods(Review):
             headers = dict(headers_of(self._configuration))
             client: Any = WSClient(self._configuration, address, headers, capture_all=False)  # type: ignore[no-untyped-call]
         except (WebSocketException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise CloudrouteError(f"exec into {namespace}/{pod}: {error}") from error
+            raise CloudrouteError(f"exec into {namespace}/{pod}: {_refusal(error)}") from error
         return Execution(client, f"{namespace}/{pod}")
 
 
@@ -132,6 +133,19 @@ class Execution:
             status = {"status": "Failure", "message": said}
         if status.get("status") == "Failure":
             raise CloudrouteError(f"exec into {self._where}: {status.get('message')}")
+
+
+def _refusal(error: Exception) -> str:
+    """Words for why a connection was refused: those of the API server's Status, where the answer is one.
+
+    >>> body = b'{"kind": "Status", "message": "no pod a", "code": 404}'
+    >>> _refusal(WebSocketBadStatusException("Handshake status 404", 404, "Not Found", {}, body))
+    'no pod a'
+    """
+    if isinstance(error, WebSocketBadStatusException):
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a proxy's page
+            return str(json.loads(error.resp_body or b"")["message"])
+    return str(error)
 
 
 def collection(manifest: Mapping[str, Any]) -> str:

@@ -19,6 +19,8 @@ SEEN, FITS, POSSIBLE = 3, 2, 1
 """How much speaks for a cause: it was seen to be there; the pattern of failures fits; nothing speaks against it."""
 _MOST = 4
 """Causes that are named for one failure."""
+_NOTHING_KNOWN = Cause("nothing that is known fits", "cloudroute doctor; verify --report, and an issue with it")
+"""The last resort, so that each failure has something to look at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,8 @@ def explained(evidence: Evidence) -> list[Outcome]:
 def _causes(outcome: Outcome, evidence: Evidence) -> tuple[Cause, ...]:
     case = Case(outcome, evidence)
     found = [suspicion for suspect in SUSPECTS if (suspicion := suspect(case))]
+    if not found:
+        return (_NOTHING_KNOWN,)
     found.sort(key=lambda one: -one[0])  # stable: of equals the one that SUSPECTS names first
     return tuple(cause for _, cause in found[:_MOST])
 
@@ -124,6 +128,14 @@ def _first(outcome: Outcome) -> str:
 
 
 # --- suspects ------------------------------------------------------------------------------------
+
+
+def _node(case: Case) -> Suspicion:
+    if case.outcome.name != "node":
+        return None
+    node = _first(case.outcome)
+    cause = f"the agent of {node} does not run, or is in trouble: other nodes' changes do not reach its kernel"
+    return FITS, Cause(cause, f"kubectl get pods -n cloudroute -o wide | grep {node}; its log; cloudroute status")
 
 
 def _agent(case: Case) -> Suspicion:
@@ -332,12 +344,8 @@ def _changed(case: Case) -> Suspicion:
     return None
 
 
-def _nothing_known(_: Case) -> Suspicion:
-    """The last resort, so that each failure has something to look at."""
-    return 0, Cause("nothing that is known fits", "cloudroute doctor; verify --report, and an issue with it")
-
-
 SUSPECTS: tuple[Suspect, ...] = (
+    _node,
     _start,
     _policy,
     _webhook,
@@ -378,5 +386,4 @@ SUSPECTS: tuple[Suspect, ...] = (
     _route,
     _filter,
     _changed,
-    _nothing_known,
 )

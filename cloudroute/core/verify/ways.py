@@ -45,9 +45,9 @@ def _way(question: Question, passed: Passages, counted: Collection[str]) -> Outc
     between = sorted(passed.keys() - {here, there})
     got = _words(sent, received, between)
     if not (sent and received):
-        known = here in counted and there in counted
-        got = got if known else "not counted: no way into the agents of both nodes"
-        return Outcome.as_judged(question, "failed" if known and sent and not received else "skipped", got)
+        unknown = [node for node in (here, there) if node not in counted]
+        got = f"not counted: no way into the agent of {' and '.join(unknown)}" if unknown else got
+        return Outcome.as_judged(question, "failed" if not unknown and sent and not received else "skipped", got)
     devices = {one.left_by for one in sent} | {one.came_by for one in received}
     good = devices == {VTEP} if tunnel else VTEP not in devices
     return Outcome.as_judged(question, "ok" if good and not between else "failed", got)
