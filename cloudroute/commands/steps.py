@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
+from cloudroute.adapters.kube.project import node_route_spec
 from cloudroute.core.cluster.model import (
     AssignPodCidrs,
     ChangeRoute,
@@ -16,7 +17,7 @@ from cloudroute.core.cluster.model import (
     WriteNodeRoute,
     WriteRouteTableObject,
 )
-from cloudroute.types import Cidr, Family, NodeRouteSpec, RouteTableObject
+from cloudroute.types import Cidr, Family, RouteTableObject
 
 
 class Row(TypedDict):
@@ -68,19 +69,15 @@ def _make(action: str, object_: str, node: str, change: str) -> Row:
 
 
 def _difference(step: WriteNodeRoute) -> str:
-    """Return the changed fields of the spec with their new values."""
-    old, new = step.old.spec if step.old else None, step.spec
-    changed = [
-        f"{name}: {_show(getattr(new, name))}"
-        for name in NodeRouteSpec.__dataclass_fields__
-        if old is None or getattr(old, name) != getattr(new, name)
-    ]
-    return "; ".join(changed)
+    """Return the fields of the spec that get another value, as the object names them."""
+    old, new = node_route_spec(step.old.spec) if step.old else {}, node_route_spec(step.spec)
+    changed = (name for name in {**old, **new} if (old.get(name) or "") != (new.get(name) or ""))
+    return "; ".join(f"{name}: {_show(new.get(name))}" for name in changed)
 
 
 def _show(value: object) -> str:
-    return (_list(value) if isinstance(value, tuple) else str(value)) or "none"
+    return (_list(value) if isinstance(value, list) else str(value or "")) or "none"
 
 
-def _list(values: tuple[Cidr | str, ...]) -> str:
+def _list(values: Iterable[Cidr | str]) -> str:
     return ",".join(map(str, values))
