@@ -96,4 +96,18 @@ VERIFY = (
         '    if outcome:\n        cause = "the host',
         ("tests/core/test_verify_causes.py",),
     ),
+    Mutation(
+        "A node of the sample without an agent is as good as one with it.",
+        "cloudroute/core/verify/coverage.py",
+        "_trouble(routes[node.name].status) if node.name in agents else",
+        "_trouble(routes[node.name].status) if routes else",
+        ("tests/core/test_verify_coverage.py",),
+    ),
+    Mutation(
+        "A node that can't be tried is not named.",
+        "cloudroute/core/verify/coverage.py",
+        "elif node.name not in routes:",
+        "elif node.name in routes and node.name not in routes:",
+        ("tests/core/test_verify_coverage.py",),
+    ),
 )
