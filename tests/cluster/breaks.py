@@ -31,6 +31,12 @@ from tests.waiting import eventually
 BRIDGE = "cni0"
 HOST_GROUP = "answers"
 """Name of the security group of `vpc_host`."""
+_RULES = (
+    "aws_vpc_security_group_ingress_rule.nodes",
+    "module.network.aws_vpc_security_group_ingress_rule.overlay",
+    "module.network.aws_vpc_security_group_ingress_rule.pods",
+)
+"""Of Terraform's environment."""
 _AGENT = b"cloudroute\0agent"
 """Part of the command line of an agent's process."""
 
@@ -216,17 +222,21 @@ def _check(fleet: Fleet, host: ClusterHost, *, on: bool) -> None:
 
 
 @contextmanager
-def _without_rules(fleet: Fleet, group: str, unwanted: Callable[[Mapping[str, Any]], bool]) -> Iterator[None]:
-    """Remove the inbound rules that are so from a security group. Flows that they have admitted go on, as in AWS."""
+def _without_rules(fleet: Fleet, unwanted: Mapping[str, Callable[[Mapping[str, Any]], bool]]) -> Iterator[None]:
+    """Remove the inbound rules that are so from security groups. Flows that they have admitted go on, as in AWS.
+
+    Terraform makes them anew: a rule that is authorized again has another id, and would be no rule of Terraform's.
+    """
     ec2 = fleet.account.aws.scene.ec2
-    (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
-    rules = [rule for rule in found["IpPermissions"] if unwanted(rule)]
-    assert rules
-    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rules)
+    for group, is_unwanted in unwanted.items():
+        (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+        rules = [rule for rule in found["IpPermissions"] if is_unwanted(rule)]
+        assert rules
+        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rules)
     try:
         yield
     finally:
-        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
+        fleet.account.terraform("apply", "-auto-approve", *(f"-target={rule}" for rule in _RULES))
 
 
 @contextmanager
@@ -238,11 +248,12 @@ def _no_overlay_rule(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
         for protocol, first, last in (("tcp", 0, 65535), ("icmp", -1, -1), ("icmpv6", -1, -1))
     ]
     ec2.authorize_security_group_ingress(GroupId=nodes, IpPermissions=rest)
+    unwanted: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+        nodes: lambda rule: bool(rule["IpProtocol"] == "-1"),
+        fleet.applied["security_group_id"]: lambda rule: rule.get("FromPort") == VXLAN_PORT,
+    }
     try:
-        with (
-            _without_rules(fleet, nodes, lambda rule: rule["IpProtocol"] == "-1"),
-            _without_rules(fleet, fleet.applied["security_group_id"], lambda rule: rule.get("FromPort") == VXLAN_PORT),
-        ):
+        with _without_rules(fleet, unwanted):
             yield
     finally:
         ec2.revoke_security_group_ingress(GroupId=nodes, IpPermissions=rest)
@@ -250,7 +261,7 @@ def _no_overlay_rule(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
 
 def _no_pods_rule(fleet: Fleet, _: ClusterHost) -> AbstractContextManager[None]:
     """The pod range is closed."""
-    return _without_rules(fleet, fleet.applied["security_group_id"], lambda rule: rule["IpProtocol"] == "-1")
+    return _without_rules(fleet, {fleet.applied["security_group_id"]: lambda rule: bool(rule["IpProtocol"] == "-1")})
 
 
 @contextmanager
