@@ -34,7 +34,7 @@ terraform-test: $(READY) ## Terraform: every module and root, and the test envir
 cluster: $(READY) ## Six real kubelets with cloudroute, up until Ctrl-C, to try commands on (root)
 	$(BIN)/python -m tests.cluster
 
-cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades, verify, the way out; then one thing broken at a time (root)
+cluster-test: $(READY) ## The whole of it: Terraform, kubelets, the image, the chart, upgrades, one thing broken at a time for verify to find, the way out (root)
 	$(BIN)/pytest tests/cluster
 
 storm: $(READY) ## 10,000 scenarios in which nearly everything goes wrong, on virtual time; every invariant in each

@@ -24,6 +24,7 @@ from cloudroute.lab.hosts.cluster import ClusterHost
 from cloudroute.lab.hosts.kubelet_config import CNI_BIN
 from cloudroute.lab.hosts.workload import daemonset, running
 from cloudroute.probe import serve
+from cloudroute.probe.serve import PORT
 from tests.cluster.fleet import Fleet, Guest
 from tests.packets.world import paths
 from tests.waiting import eventually
@@ -159,6 +160,20 @@ def _no_plugin(_: Fleet, host: ClusterHost) -> Iterator[None]:
         yield
     finally:
         kept.rename(plugin)
+
+
+@contextmanager
+def _firewall(_: Fleet, host: ClusterHost) -> Iterator[None]:
+    """A firewall of the node drops what is sent to the port on which verify asks it, by its own pods and by others."""
+    rules = (
+        "add table inet firewall; add chain inet firewall input { type filter hook input priority 0; }; "
+        f"add rule inet firewall input meta l4proto {{ tcp, udp }} th dport {PORT} drop"
+    )
+    host.run("nft", rules)
+    try:
+        yield
+    finally:
+        host.run("nft", "delete", "table", "inet", "firewall")
 
 
 @contextmanager
@@ -368,6 +383,7 @@ BREAKS: Mapping[str, Callable[[Fleet, ClusterHost], AbstractContextManager[None]
     "mtu": _narrow,
     "kube-proxy": _no_kube_proxy,
     "coredns": _no_coredns,
+    "firewall": _firewall,
     "plugin": _no_plugin,
     "enforcer": _idle_enforcer,
     "api-server": _cut_off,

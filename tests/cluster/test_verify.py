@@ -51,13 +51,14 @@ RIGHT = {
     "mtu": Right("pod-full-size", "a link in between carries smaller packets"),
     "kube-proxy": Right("service-same-node", "nothing translates Services on {}"),
     "coredns": Right("dns-inside", "no pod answers for the cluster's DNS"),
+    "firewall": Right("pod-to-own-node", "a firewall of {} itself keeps its pods out"),
     "plugin": Right("pod-starts", "the pod does not become Ready", program=IMPATIENT),
     "enforcer": Right("policy-deny", "an enforcer runs and lets packets pass"),
     "api-server": Right("exec", "the API server does not reach the kubelet on port 10250"),
     "control-plane-group": Right("webhook", "a security group keeps the control plane from pods", ("--webhooks",)),
     "vpc-host": Right("vpc-host", "the host lets nodes in, and not pods' own addresses"),
 }
-IN_A_PAIR = {"bridge", "kube-proxy", "coredns", "plugin", "enforcer", "api-server", "vpc-host"}
+IN_A_PAIR = {"firewall", "bridge", "kube-proxy", "coredns", "plugin", "enforcer", "api-server", "vpc-host"}
 """Faults that any two nodes show: the others need every path."""
 CHECKS = {"webhook", "disrupt-agent", "disrupt-leader", "vpc-host", "host-port"}
 """Some of those that a flag asks for, or that have to be waited for."""

@@ -163,6 +163,12 @@ CASES: dict[str, tuple[list[Outcome], dict[str, Any], str]] = {
         "a security group does not let pods",
     ),
     "a VPC host that sees another address": ([SEEN_OTHERWISE], {}, "pods' packets leave with another address"),
+    "a node that its own pods don't reach": (
+        [check("pod-to-own-node", "a", "a", "local")],
+        {},
+        "a firewall of a itself",
+    ),
+    "a node without an agent": ([check("node", "a", "a")], {}, "the agent of a does not run, or is in trouble"),
     "a pod that is not reached": (
         [check("pod-starts", "a", "a", got="it runs")],
         {},

@@ -64,6 +64,12 @@ class Evidence:
         return frozenset(one.path for one in self.outcomes if one.name == "webhook" and one.result == "failed")
 
     @cached_property
+    def closed(self) -> frozenset[str]:
+        """Nodes that their own pods do not reach."""
+        failed = [one for one in self.outcomes if one.name == "pod-to-own-node" and one.result == "failed"]
+        return frozenset(node for one in failed for node in one.nodes)
+
+    @cached_property
     def small(self) -> frozenset[tuple[str, str]]:
         """Sources and targets between which small packets pass."""
         return frozenset(
@@ -336,6 +342,15 @@ def _vpc_host(case: Case) -> Suspicion:
     return FITS, Cause(cause, "--masquerade, --masquerade-except and --masquerade-always of the agents")
 
 
+def _firewall(case: Case) -> Suspicion:
+    outcome, evidence = case
+    node = outcome.nodes[-1] if outcome.nodes else ""
+    if outcome.name not in ("pod-to-own-node", "pod-to-node") or node not in evidence.closed:
+        return None
+    cause = f"a firewall of {node} itself keeps its pods out: nothing of the VPC is in between"
+    return FITS, Cause(cause, f"nft list ruleset and iptables-save on {node}: the input hook")
+
+
 def _changed(case: Case) -> Suspicion:
     outcome, evidence = case
     if changed := sorted(evidence.changed.intersection(outcome.nodes)):
@@ -383,6 +398,7 @@ SUSPECTS: tuple[Suspect, ...] = (
         "aws ec2 describe-network-acls of both subnets: both directions",
     ),
     _vpc_host,
+    _firewall,
     _route,
     _filter,
     _changed,
