@@ -173,7 +173,13 @@ class Gateways:
 
     def _excused(self, table: str, target: SimNode, cidr: str) -> bool:
         pairs = self.sim.checks.pairs
-        leading = {to: holder for to, (holder, _) in self.routes(table).items() if parse(to).covers(parse(cidr))}
+        covering = [
+            to for to in self.sim.cloud.routes(table) if self.is_aggregate(to) and parse(to).covers(parse(cidr))
+        ]
+        routes = self.routes(table)
+        leading = {
+            to: routes.get(to, (None, False))[0] for to in covering
+        }  # None: somebody has taken it, or no node runs
         if not leading or pairs.excused(target, target):
             return True
         return any(
