@@ -35,6 +35,8 @@ SCENARIOS = {
 WITH_GATEWAYS = {
     # A wrong check: somebody took the smaller of two aggregates that cover a pod CIDR.
     1795889672200: "0,3",
+    # A wrong check: the Node of a gateway that holds aggregates was deleted, and another one has the same instance.
+    1795891278778: "1,2",
 }
 
 
