@@ -196,6 +196,8 @@ class Ec2Requests:
         """Duration of the name lookup of each new connection for a write, in seconds."""
         self.freezes: tuple[int, float] | None = None
         """The write, counted from now, in whose name lookup the process freezes, and the seconds; None for no write."""
+        self.hung_until = 0.0
+        """Time until which the last request without an answer was waited for."""
         self.delayed = 0.0
         """Seconds that lookups have taken since the last read of the tables."""
 
@@ -210,6 +212,7 @@ class Ec2Requests:
             self._look_up()
         response = self._ask(request)
         if response.fate == "hang" or response.delay >= timeout:
+            self.hung_until = self._link.scheduler.now + timeout
             self._link.scheduler.park(timeout)
             raise ReadTimeoutError(endpoint_url=URL)
         if response.delay:

@@ -230,7 +230,10 @@ class Gateways:
         leader, now = leading[0] if len(leading) == 1 else "", self.sim.scheduler.now
         if leader != self._leader:
             self._leader, self._leads_since = leader, now
-        return bool(leader) and now - self._leads_since > LISTEN_SECONDS and now > self._troubled_until
+        # A fault of EC2 meets the next request, which may come long after it.
+        waited = max(replica.requests.hung_until for replica in self.sim.replicas)
+        troubled = max(self._troubled_until, waited + CATCH_UP_SECONDS)
+        return bool(leader) and now - self._leads_since > LISTEN_SECONDS and now > troubled
 
     # --- at rest ----------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ WITH_GATEWAYS = {
     1795889672200: "0,3",
     # A wrong check: the Node of a gateway that holds aggregates was deleted, and another one has the same instance.
     1795891278778: "1,2",
+    # A wrong check: a request hung half a minute after the fault, and a failover waited for it.
+    1795891950480: "1,5",
 }
 
 
