@@ -35,7 +35,7 @@ def main() -> int:
             _stand(Path(folder))
     except KeyboardInterrupt:
         return 0
-    except (CloudrouteError, pytest.skip.Exception) as error:
+    except (CloudrouteError, pytest.skip.Exception) as error:  # `lacking` ends a test; here it ends the program
         sys.stderr.write(f"{error}\n")
         return 1
     finally:

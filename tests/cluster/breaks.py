@@ -29,6 +29,8 @@ from tests.cluster.fleet import Fleet, Guest
 from tests.packets.world import paths
 from tests.waiting import eventually
 
+RuleFilter = Callable[[Mapping[str, Any]], bool]
+"""Whether a rule of a security group is meant, as EC2 describes it."""
 BRIDGE = "cni0"
 HOST_GROUP = "answers"
 """Name of the security group of `vpc_host`."""
@@ -237,7 +239,7 @@ def _check(fleet: Fleet, host: ClusterHost, *, on: bool) -> None:
 
 
 @contextmanager
-def _without_rules(fleet: Fleet, unwanted: Mapping[str, Callable[[Mapping[str, Any]], bool]]) -> Iterator[None]:
+def _without_rules(fleet: Fleet, unwanted: Mapping[str, RuleFilter]) -> Iterator[None]:
     """Remove the inbound rules that are so from security groups. Flows that they have admitted go on, as in AWS.
 
     Terraform makes them anew: a rule that is authorized again has another id, and would be no rule of Terraform's.
@@ -263,7 +265,7 @@ def _no_overlay_rule(fleet: Fleet, _: ClusterHost) -> Iterator[None]:
         for protocol, first, last in (("tcp", 0, 65535), ("icmp", -1, -1), ("icmpv6", -1, -1))
     ]
     ec2.authorize_security_group_ingress(GroupId=nodes, IpPermissions=rest)
-    unwanted: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    unwanted: Mapping[str, RuleFilter] = {
         nodes: lambda rule: bool(rule["IpProtocol"] == "-1"),
         fleet.applied["security_group_id"]: lambda rule: rule.get("FromPort") == VXLAN_PORT,
     }

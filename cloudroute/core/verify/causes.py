@@ -124,7 +124,7 @@ def _small_pass(case: Case) -> bool:
 
 
 def _goes_by(outcome: Outcome, paths: Sequence[str]) -> bool:
-    """Whether its packets take one of these paths; to what is no pod the VPC carries them as by the native one."""
+    """Whether its packets take one of these paths. To nodes and hosts the VPC carries them as on the native one."""
     return outcome.path in paths or (outcome.name in ("pod-to-node", "host-port", "vpc-host") and "native" in paths)
 
 

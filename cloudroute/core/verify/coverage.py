@@ -28,7 +28,7 @@ def coverage(
 
 
 def _trouble(status: Mapping[str, object]) -> str:
-    """What an agent that is not ready says; "" when it is."""
+    """Words of an agent that is not ready; "" of one that is."""
     if status.get("ready") is True:
         return ""
     words = ": ".join(str(status[key]) for key in ("reason", "message") if status.get(key))
