@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,121 +14,25 @@ from cloudroute.clock import SystemClock
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import DONE, FAILED
 from cloudroute.commands.output import Table, write_lines, write_result
-from cloudroute.config import ControllerSettings, OutputSettings, setting
-from cloudroute.config.values import Reader, matching, seconds, switch, whole
+from cloudroute.config import ControllerSettings, OutputSettings
 from cloudroute.core.verify.mask import masked
 from cloudroute.core.verify.model import RESULTS, Outcome
 from cloudroute.errors import CloudrouteError, UsageError
-from cloudroute.probe.serve import PORT
+from cloudroute.verify.options import VerifyOptions
 
 if TYPE_CHECKING:
     from cloudroute.verify.run import Diagnosis, Verdict
 
-_GROUP = "Verify"
-_ON = switch("true", "false")
 _SHOWN = 5
 """Failures of one kind that are written out."""
-
-
-def _vpc_host() -> Reader[tuple[str, int]]:
-    """Return the reader of an address with or without a port.
-
-    >>> _vpc_host().read("10.0.9.4"), _vpc_host().read("[fd00::4]:53")
-    (('10.0.9.4', 8470), ('fd00::4', 53))
-    """
-
-    def read(text: str) -> tuple[str, int]:
-        host, bracket, rest = text.removeprefix("[").partition("]")
-        if not bracket and text.count(":") == 1:
-            host, _, rest = text.partition(":")
-            rest = f":{rest}"
-        try:
-            port = int(rest.removeprefix(":")) if rest else PORT
-            address = str(ipaddress.ip_address(host))
-        except ValueError:
-            port, address = 0, ""
-        if not 0 < port < 1 << 16:
-            raise ValueError("expected an address, with a port or without: 10.0.9.4, 10.0.9.4:8470 or [fd00::4]:8470")
-        return address, port
-
-    return Reader(read, "ADDRESS[:PORT]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyOptions:
-    """Options that are flags only: they belong to one run."""
-
-    nodes: tuple[str, ...] = setting(
-        matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "a Node's name", "NAME"),
-        _GROUP,
-        "Node to start pods on; else a sample.",
-        default=(),
-        repeatable=True,
-    )
-    sample: int = setting(
-        whole(1, 50),
-        _GROUP,
-        "Most nodes of a sample. It covers each zone, subnet, instance family, node group, path and gateway.",
-        default=6,
-        why="each pair of them is tried: the number of questions grows by its square",
-    )
-    seconds: float = setting(
-        seconds(1, 600), _GROUP, "How long loss and latency are measured.", default=5.0, unit="seconds"
-    )
-    vpc_host: tuple[tuple[str, int], ...] = setting(
-        _vpc_host(),
-        _GROUP,
-        "Host of the VPC that is no node and answers: run `python3 -m cloudroute.probe serve` there, or its one file.",
-        default=(),
-        repeatable=True,
-    )
-    here: bool = setting(
-        _ON,
-        _GROUP,
-        "Start no pods: ask from this pod, which has to be on the cluster's network, nodes and DNS.",
-        default=False,
-        bare="true",
-    )
-    webhooks: bool = setting(
-        _ON,
-        _GROUP,
-        "Try whether the API server reaches pods: a webhook for dry-run objects of verify's own namespace.",
-        default=False,
-        bare="true",
-    )
-    disrupt: bool = setting(
-        _ON,
-        _GROUP,
-        "Restart an agent, then the leader, under traffic, and count what is lost.",
-        default=False,
-        bare="true",
-    )
-    report: str = setting(
-        matching(r".+", "a file's path", "FILE"),
-        _GROUP,
-        "File for a bug report: versions, objects, checks, kernel states, without account ids and keys. It is shown "
-        "before it is written.",
-        default="",
-    )
-    keep: bool = setting(_ON, _GROUP, "Leave the pods where they are.", default=False, bare="true")
 
 
 def run(invocation: Invocation) -> int:
     """Run all checks and print them. Return 1 when one failed."""
     from cloudroute.verify.here import verify_here  # only here: they load the Kubernetes client
-    from cloudroute.verify.run import Wanted, verify
+    from cloudroute.verify.run import verify
 
     settings, options = invocation[ControllerSettings], invocation[VerifyOptions]
-    wanted = Wanted(
-        nodes=options.nodes,
-        sample=options.sample,
-        seconds=options.seconds,
-        vpc_hosts=options.vpc_host,
-        webhooks=options.webhooks,
-        disrupt=options.disrupt,
-        keep=options.keep,
-        report=bool(options.report),
-    )
     alone = {"--vpc-host": options.vpc_host, "--webhooks": options.webhooks, "--disrupt": options.disrupt}
     if options.here and (useless := [flag for flag, value in {**alone, "--keep": options.keep}.items() if value]):
         raise UsageError([f"{flag}: not with --here, which starts no pods" for flag in useless])
@@ -138,9 +40,9 @@ def run(invocation: Invocation) -> int:
         raise UsageError([f"--report {options.report}: expected a file in a folder that exists"])
     signal.signal(signal.SIGTERM, _interrupt)  # so that the pods go then, too
     if options.here:
-        verdict = verify_here(settings, wanted, _say)
+        verdict = verify_here(settings, options, _say)
     else:
-        verdict = verify(settings, wanted, lambda: _diagnose(settings), _say)
+        verdict = verify(settings, options, lambda: _diagnose(settings), _say)
     form = invocation[OutputSettings].output
     write_result(
         form,

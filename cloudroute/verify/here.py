@@ -9,24 +9,26 @@ from dataclasses import replace
 from cloudroute import wiring
 from cloudroute.adapters.kube.pods import Pods
 from cloudroute.config import ControllerSettings
-from cloudroute.core.verify.causes import Evidence, explained
+from cloudroute.core.verify.causes import explained
+from cloudroute.core.verify.evidence import Evidence
 from cloudroute.core.verify.model import Asker, Outcome
 from cloudroute.core.verify.questions import Scene, from_here
 from cloudroute.errors import UsageError
 from cloudroute.probe import ask, own
 from cloudroute.types import Cidr, NodeRouteSpec
 from cloudroute.verify.nodes import node_facts
-from cloudroute.verify.run import OUTSIDE, Cluster, Verdict, Wanted, api_server, dns_ready, sampled
+from cloudroute.verify.options import VerifyOptions
+from cloudroute.verify.run import OUTSIDE, Cluster, Verdict, api_server, dns_ready, sampled
 from cloudroute.verify.stage import Say
 
 
-def verify_here(settings: ControllerSettings, wanted: Wanted, say: Say) -> Verdict:
+def verify_here(settings: ControllerSettings, options: VerifyOptions, say: Say) -> Verdict:
     """Ask from this pod. Raises CloudrouteError, and UsageError where this is no pod of the cluster."""
     with wiring.observed(settings) as observed:
         cluster = Cluster(observed.node_routes.items(), observed.route_table_objects.items())
     pods = Pods(settings.kubeconfig or None)
     try:
-        sample = sampled(node_facts(pods), wanted, cluster.routes)
+        sample = sampled(node_facts(pods), options, cluster.routes)
         specs = {name: route.spec for name, route in cluster.routes.items()}
         addresses = tuple(own.describe()["addresses"])
         asker = Asker(_node(addresses, specs), "pod")
@@ -40,26 +42,14 @@ def verify_here(settings: ControllerSettings, wanted: Wanted, say: Say) -> Verdi
             api_server=api_server(pods),
             outside_name=OUTSIDE,
             internet=(OUTSIDE, 80),
-            seconds=wanted.seconds,
+            seconds=options.seconds,
         )
         ready = dns_ready(pods)
     finally:
         pods.close()
     say(f"asking from here, a pod on {asker.node}")
-    outcomes = list(_outcomes(scene, ready))
-    evidence = Evidence(
-        outcomes=outcomes,
-        states={},
-        findings={},
-        pod_cidrs={},
-        agent_troubles={},
-        checked=frozenset(),
-        changed=frozenset(),
-        dns_ready=ready,
-    )
-    return Verdict(
-        sample=sample, outcomes=explained(evidence), cluster=cluster, states={}, image="", diagnosis=None
-    )  # fmt: skip
+    outcomes = explained(Evidence(outcomes=list(_outcomes(scene, ready)), dns_ready=ready))
+    return Verdict(sample=sample, outcomes=outcomes, cluster=cluster, states={}, image="", diagnosis=None)
 
 
 def _node(addresses: tuple[str, ...], specs: Mapping[str, NodeRouteSpec]) -> str:

@@ -16,8 +16,9 @@ from cloudroute.core.explain.doctor.facts import Facts
 from cloudroute.core.explain.doctor.findings import Finding, Unknown, listed
 from cloudroute.core.explain.doctor.policies import enforcers
 from cloudroute.core.paths import node_paths
-from cloudroute.core.verify.causes import Evidence, explained
+from cloudroute.core.verify.causes import explained
 from cloudroute.core.verify.coverage import coverage
+from cloudroute.core.verify.evidence import Evidence
 from cloudroute.core.verify.judge import collected
 from cloudroute.core.verify.model import Answer, Asker, NodeFacts, Outcome, Question, Role
 from cloudroute.core.verify.questions import Scene, questions, streams
@@ -28,6 +29,7 @@ from cloudroute.types import NodeRoute, RouteTableObject, family_of
 from cloudroute.verify import manifests
 from cloudroute.verify.disrupt import disrupt
 from cloudroute.verify.nodes import node_facts
+from cloudroute.verify.options import VerifyOptions
 from cloudroute.verify.policies import policies
 from cloudroute.verify.stage import Say, Stage
 from cloudroute.verify.webhooks import webhooks
@@ -40,21 +42,6 @@ _POLICY_ASKERS = 2
 _ROLES: tuple[Role, ...] = ("pod", "second")
 _KUBERNETES = "/api/v1/namespaces/default/services/kubernetes"
 _DNS_SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is to be verified."""
-
-    nodes: tuple[str, ...]
-    """Names of nodes; () takes a sample."""
-    sample: int
-    seconds: float
-    vpc_hosts: tuple[tuple[str, int], ...]
-    webhooks: bool
-    disrupt: bool
-    keep: bool
-    report: bool
 
 
 class Diagnosis(NamedTuple):
@@ -86,40 +73,42 @@ class Verdict:
     """Of doctor, where a check failed or a report is wanted."""
 
 
-def verify(settings: ControllerSettings, wanted: Wanted, diagnose: Callable[[], Diagnosis], say: Say) -> Verdict:
+def verify(
+    settings: ControllerSettings, options: VerifyOptions, diagnose: Callable[[], Diagnosis], say: Say
+) -> Verdict:
     """Run all checks. `diagnose` runs doctor's, once something has failed. Raises CloudrouteError, UsageError."""
     with wiring.observed(settings) as observed:
         cluster = Cluster(observed.node_routes.items(), observed.route_table_objects.items())
     pods = Pods(settings.kubeconfig or None)
     try:
         nodes = node_facts(pods)
-        sample = sampled(nodes, wanted, cluster.routes)
+        sample = sampled(nodes, options, cluster.routes)
         say(f"{len(sample.nodes)} of {len(cluster.routes)} nodes: {', '.join(sample.nodes)}")
         for kind, value in sample.missing:
             say(f"not in the sample: {kind} {value}; a larger --sample has it")
-        with Stage(pods, settings.namespace, say, keep=wanted.keep) as stage:
-            meant = [node for node in nodes if not wanted.nodes or node.name in sample.nodes]
+        with Stage(pods, settings.namespace, say, keep=options.keep) as stage:
+            meant = [node for node in nodes if not options.nodes or node.name in sample.nodes]
             covered = coverage(meant, cluster.routes, sample.nodes, stage.agents)
-            outcomes = collected(chain(covered, _Run(stage, sample, wanted, cluster, say).outcomes()))
-            verdict = _explain(stage, sample, wanted, cluster, outcomes, diagnose)
-        if not wanted.keep:
+            outcomes = collected(chain(covered, _Run(stage, sample, options, cluster, say).outcomes()))
+            verdict = _explain(stage, sample, options, cluster, outcomes, diagnose)
+        if not options.keep:
             stage.await_end()
         return verdict
     finally:
         pods.close()
 
 
-def sampled(nodes: Sequence[NodeFacts], wanted: Wanted, routes: Mapping[str, NodeRoute]) -> Sample:
+def sampled(nodes: Sequence[NodeFacts], options: VerifyOptions, routes: Mapping[str, NodeRoute]) -> Sample:
     """Choose the nodes. Raises UsageError for unknown ones, CloudrouteError where none can be tried."""
     names = {node.name for node in nodes}
-    if unknown := [name for name in wanted.nodes if name not in names]:
+    if unknown := [name for name in options.nodes if name not in names]:
         raise UsageError([f"--nodes {name}: no Node has this name; cloudroute status lists them" for name in unknown])
-    if without := [name for name in wanted.nodes if name not in routes]:
+    if without := [name for name in options.nodes if name not in routes]:
         raise CloudrouteError(f"{', '.join(without)}: no NodeRoute yet: is the controller running?")
-    if wanted.nodes:
-        return Sample(tuple(sorted(set(wanted.nodes))), ())
+    if options.nodes:
+        return Sample(tuple(sorted(set(options.nodes))), ())
     specs = {name: route.spec for name, route in routes.items()}
-    sample = choose([node for node in nodes if node.ready], specs, wanted.sample)
+    sample = choose([node for node in nodes if node.ready], specs, options.sample)
     if not sample.nodes:
         raise CloudrouteError("no node is Ready and has a NodeRoute: see cloudroute status and cloudroute doctor")
     return sample
@@ -128,7 +117,7 @@ def sampled(nodes: Sequence[NodeFacts], wanted: Wanted, routes: Mapping[str, Nod
 def _explain(
     stage: Stage,
     sample: Sample,
-    wanted: Wanted,
+    options: VerifyOptions,
     cluster: Cluster,
     outcomes: Sequence[Outcome],
     diagnose: Callable[[], Diagnosis],
@@ -138,7 +127,7 @@ def _explain(
     told = stage.tell([Asker(node, "node") for node in nodes], "state")
     states = {asker.node: answer for asker, answer in told.items()}
     failed = any(one.result == "failed" for one in outcomes)
-    diagnosis = diagnose() if failed or wanted.report else None
+    diagnosis = diagnose() if failed or options.report else None
     findings = diagnosis.findings if diagnosis else ()
     evidence = Evidence(
         outcomes=outcomes,
@@ -204,8 +193,8 @@ def dns_ready(pods: Pods) -> int | None:
 class _Run:
     """The checks of one run, in order."""
 
-    def __init__(self, stage: Stage, sample: Sample, wanted: Wanted, cluster: Cluster, say: Say) -> None:
-        self._stage, self._sample, self._wanted, self._cluster, self._say = stage, sample, wanted, cluster, say
+    def __init__(self, stage: Stage, sample: Sample, options: VerifyOptions, cluster: Cluster, say: Say) -> None:
+        self._stage, self._sample, self._options, self._cluster, self._say = stage, sample, options, cluster, say
         self._agents = sorted(stage.agents.keys() & set(sample.nodes))
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -231,11 +220,11 @@ class _Run:
         if denied in ready:
             enforcer = _enforcer(self._stage.pods)
             yield from policies(self._stage, firsts[:_POLICY_ASKERS], denied, ready[denied], enforcer)
-        if self._wanted.webhooks:
+        if self._options.webhooks:
             self._say("calling webhooks")
             paths = node_paths(scene.specs)
             yield from webhooks(self._stage, {paths[asker.node]: asker for asker in reversed(firsts)})
-        if self._wanted.disrupt:
+        if self._options.disrupt:
             self._say("restarting an agent and the leader under traffic")
             yield from disrupt(self._stage, flows, self._sample.nodes[0])
 
@@ -271,8 +260,8 @@ class _Run:
             api_server=api_server(self._stage.pods),
             outside_name=OUTSIDE,
             internet=(OUTSIDE, 80),
-            vpc_hosts=self._wanted.vpc_hosts,
-            seconds=self._wanted.seconds,
+            vpc_hosts=self._options.vpc_host,
+            seconds=self._options.seconds,
         )
 
     def _in_agents(self, undo: ExitStack) -> dict[str, Execution]:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cloudroute.core.explain.doctor.findings import Finding
-from cloudroute.core.verify.causes import Evidence, explained
+from cloudroute.core.verify.causes import explained
+from cloudroute.core.verify.evidence import Evidence
 from cloudroute.core.verify.model import Outcome, Result
 
 TIMEOUT = {"ok": False, "code": "timeout", "error": "no answer in time"}
@@ -48,10 +49,6 @@ def first(outcomes: list[Outcome], **evidence: Any) -> str:
     """The first cause of the first failure. All kernels are sound unless said otherwise."""
     given: dict[str, Any] = {
         "states": dict.fromkeys("abc", SOUND),
-        "findings": {},
-        "agent_troubles": {},
-        "checked": frozenset(),
-        "changed": frozenset(),
         "dns_ready": 2,
     } | evidence
     cidrs = {"a": ["100.64.1.0/24"], "b": ["100.64.2.0/24"], "c": ["100.64.3.0/24"]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from cloudroute.commands.verify import VerifyOptions
 from cloudroute.config import settings_of
+from cloudroute.verify.options import VerifyOptions
 from tests.docs.pages import ROOT
 from tests.docs_guides import pages
 

@@ -6,13 +6,12 @@ else failed and what did not. It returns how much speaks for it; None clears it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from cloudroute.core.explain.doctor.findings import Finding
-from cloudroute.core.verify.model import Answer, Cause, Outcome
+from cloudroute.core.verify.evidence import SERVICES, Evidence
+from cloudroute.core.verify.model import Cause, Outcome
 from cloudroute.types import PATHS
 
 SEEN, FITS, POSSIBLE = 3, 2, 1
@@ -21,62 +20,6 @@ _MOST = 4
 """Causes that are named for one failure."""
 _NOTHING_KNOWN = Cause("nothing that is known fits", "cloudroute doctor; verify --report, and an issue with it")
 """The last resort, so that each failure has something to look at."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """All that may tell the cause of a failure. What many failures ask of the outcomes is found once."""
-
-    outcomes: Sequence[Outcome]
-    states: Mapping[str, Answer]
-    """Kernel state by node; see cloudroute.probe."""
-    findings: Mapping[str, Finding]
-    """Doctor's failures and warnings, by check."""
-    pod_cidrs: Mapping[str, Sequence[str]]
-    """By node."""
-    agent_troubles: Mapping[str, str]
-    """What an agent that is not ready says, by node."""
-    checked: frozenset[str]
-    """Nodes whose source/dest check is on, as far as EC2 was read."""
-    changed: frozenset[str]
-    """Nodes whose NodeRoute changed during the run."""
-    dns_ready: int | None
-    """Pods that answer for the cluster's DNS; None where that is not known."""
-
-    @cached_property
-    def passing(self) -> frozenset[str]:
-        """Paths on which a pair of pods reaches each other."""
-        return frozenset(one.path for one in self.outcomes if one.name == "pod-udp" and one.result == "ok")
-
-    @cached_property
-    def unreached(self) -> tuple[Outcome, ...]:
-        """Pairs of pods that do not reach each other."""
-        return tuple(one for one in self.outcomes if one.name == "pod-udp" and one.result == "failed")
-
-    @cached_property
-    def served(self) -> frozenset[str]:
-        """Sources that a Service answers."""
-        return frozenset(one.source for one in self.outcomes if one.name in _SERVICES and one.result == "ok")
-
-    @cached_property
-    def uncalled(self) -> frozenset[str]:
-        """Paths of nodes whose pods the API server does not reach."""
-        return frozenset(one.path for one in self.outcomes if one.name == "webhook" and one.result == "failed")
-
-    @cached_property
-    def closed(self) -> frozenset[str]:
-        """Nodes that their own pods do not reach."""
-        failed = [one for one in self.outcomes if one.name == "pod-to-own-node" and one.result == "failed"]
-        return frozenset(node for one in failed for node in one.nodes)
-
-    @cached_property
-    def small(self) -> frozenset[tuple[str, str]]:
-        """Sources and targets between which small packets pass."""
-        return frozenset(
-            (one.source, one.target)
-            for one in self.outcomes
-            if one.kind == "udp" and one.name != "pod-full-size" and one.answer.get("ok")
-        )
 
 
 class Case(NamedTuple):
@@ -106,7 +49,6 @@ def _causes(outcome: Outcome, evidence: Evidence) -> tuple[Cause, ...]:
 
 # --- what a check is about -----------------------------------------------------------------------
 
-_SERVICES = ("service-same-node", "service-other-node", "service-itself")
 _OUT = ("dns-resolver", "internet", "vpc-host", "api-server")
 _LARGE = ("pod-full-size", "pod-tcp", "pod-to-node", "node-to-pod", "service-other-node", "host-port")
 """Checks that send packets as large as the pods' MTU."""
@@ -181,7 +123,7 @@ def _bridge(case: Case) -> Suspicion:
 
 def _proxy(case: Case) -> Suspicion:
     outcome, evidence = case
-    if outcome.name not in (*_SERVICES, "api-server", "dns-inside", "dns-outside"):
+    if outcome.name not in (*SERVICES, "api-server", "dns-inside", "dns-outside"):
         return None
     node = _first(outcome)
     if outcome.source in evidence.served:
@@ -196,7 +138,7 @@ def _proxy(case: Case) -> Suspicion:
 def _beneath(case: Case) -> Suspicion:
     """A Service, or a server behind one, is not reached because some pods do not reach each other at all."""
     outcome, evidence = case
-    if outcome.name not in (*_SERVICES, "dns-inside", "dns-outside"):
+    if outcome.name not in (*SERVICES, "dns-inside", "dns-outside"):
         return None
     theirs = [one for one in evidence.unreached if set(outcome.nodes) <= set(one.nodes)]
     # Where a DNS server stands is not known: any pair may be the one.
