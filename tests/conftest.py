@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from tests.required import lacking, summary
 gc.set_threshold(50_000)
 """Allocations between two searches for reference cycles: with Python's 700, they take a fifth of the CPU seconds of a
 process that has imported moto and botocore."""
+
+os.environ.setdefault("GOGC", "400")
+"""The same for programs in Go that tests start: they collect when the heap has grown fivefold, not twofold."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,8 +18,8 @@ from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds,
 from tests.waiting import eventually
 
 ROOMY = "50"
-FLOW_MS = 4.0
-"""Between two packets of a flow: six nodes have 60 of them, so a packet is on its way 15 times a millisecond."""
+FLOW_MS = 10.0
+"""Between two packets of a flow: six nodes have 60 of them, so six packets set out in each millisecond."""
 
 
 def wanted_routes(fleet: Fleet) -> dict[str, dict[str, str]]:

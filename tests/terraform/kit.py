@@ -31,7 +31,6 @@ def environment() -> dict[str, str]:
         "TF_INPUT": "0",
         "CHECKPOINT_DISABLE": "1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "GOGC": "400",  # each run makes the schema of 1,500 kinds of resources anew
     }
 
 
