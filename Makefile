@@ -18,9 +18,9 @@ help: ## What can be made
 check: lint ## Formatting, lint, types, import contracts, and the fast tests: below 15 s
 	HYPOTHESIS_PROFILE=fast $(BIN)/pytest -n 2 tests/core tests/test_config*.py $$(grep -rl --include='*.py' '>>>' cloudroute)
 
-# Three workers for two cores: those of hosts wait half of the time.
+# Four workers for two cores: those of hosts wait half of the time.
 test: lint ## Everything that check does, with more examples, and all tests; says what it skips and why
-	$(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder
+	tests/tools/in-memory.sh $(BIN)/pytest -n 4 --dist loadscope --no-loadscope-reorder
 
 packets: $(READY) ## Six hosts with real packets while limits fall, a host dies, an agent is killed (root)
 	$(BIN)/cloudroute demo --packets

@@ -12,15 +12,19 @@ from xdist.scheduler import LoadScopeScheduling
 SLOWEST = (
     "cluster",
     "packets",
-    "simulation",
-    "controller",
-    "soak",
-    "policies",
     "lab/hosts",
+    "controller",
     "deploy",
-    "release",
     "terraform",
+    "policies",
+    "soak",
+    "simulation",
+    "release",
+    "contract",
+    "page",
+    "moving",
     "cli",
+    "security",
 )
 """Folders that begin first, by the minutes that they take; `deploy` when `cluster` has built the image."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from cloudroute.lab.hosts.cluster import ClusterHost
 from cloudroute.lab.kube.real import find_assets
-from cloudroute.types import PATHS
+from cloudroute.types import PATHS, Path
 from tests.cluster.breaks import BREAKS, broken, vpc_host
 from tests.cluster.fleet import Fleet
 from tests.cluster.release import SPACE, Release
@@ -38,15 +38,18 @@ class Right(NamedTuple):
     cause: str
     flags: tuple[str, ...] = ()
     program: tuple[str, ...] = ("-m", "cloudroute")
+    beside: tuple[Path, ...] = ("native",)
+    """Paths from the broken node to the others that are asked: each one more doubles what a run costs."""
 
 
+_TWO: tuple[Path, ...] = ("native", "overlay")
 RIGHT = {
     "resolver": Right("dns-resolver", "pods of {} go out with their own addresses"),
     "bridge": Right("service-same-node", "pods of {} are on a bridge and br_netfilter is off"),
-    "carrier": Right("pod-udp", "the kernel of {} has lost its routes"),
-    "groups-overlay": Right("pod-udp", "a security group does not let the tunnel's packets in"),
-    "groups-pods": Right("pod-udp", "a security group does not let pods' addresses in"),
-    "acl": Right("pod-udp", "a network ACL denies pods' addresses"),
+    "carrier": Right("pod-udp", "the kernel of {} has lost its routes", beside=("direct",)),
+    "groups-overlay": Right("pod-udp", "a security group does not let the tunnel's packets in", beside=_TWO),
+    "groups-pods": Right("pod-udp", "a security group does not let pods' addresses in", beside=_TWO),
+    "acl": Right("pod-udp", "a network ACL denies pods' addresses", beside=_TWO),
     "source-dest-check": Right("pod-to-node", "the source/dest check of an ENI is on"),
     "mtu": Right("pod-full-size", "a link in between carries smaller packets"),
     "kube-proxy": Right("service-same-node", "nothing translates Services on {}"),
@@ -58,8 +61,6 @@ RIGHT = {
     "control-plane-group": Right("webhook", "a security group keeps the control plane from pods", ("--webhooks",)),
     "vpc-host": Right("vpc-host", "the host lets nodes in, and not pods' own addresses"),
 }
-IN_A_PAIR = {"firewall", "bridge", "kube-proxy", "coredns", "plugin", "enforcer", "api-server", "vpc-host"}
-"""Faults that any two nodes show: the others need every path."""
 CHECKS = {"webhook", "disrupt-agent", "disrupt-leader", "vpc-host", "host-port"}
 """Some of those that a flag asks for, or that have to be waited for."""
 BENEATH = "do not reach each other: see pod-udp"
@@ -127,8 +128,7 @@ def test_a_fault_is_told_with_its_cause_first(
     fleet: Fleet, release: Release, chosen: dict[str, ClusterHost], vpc_hosts: tuple[str, ...], name: str
 ) -> None:
     right = RIGHT[name]
-    nodes = {host.name for kind, host in chosen.items() if name not in IN_A_PAIR or kind in ("here", "native")}
-    flags = [*vpc_hosts, *right.flags, *(f"--nodes={node}" for node in nodes)]
+    flags = [*vpc_hosts, *right.flags, *(f"--nodes={chosen[place].name}" for place in ("here", *right.beside))]
     before = paths(fleet)
     with broken(fleet, name, chosen["here"]):
         found = failed(checks(release, *flags, program=right.program))
@@ -140,15 +140,18 @@ def test_a_fault_is_told_with_its_cause_first(
     assert {one["name"] for one in others} <= {"service-other-node", "dns-inside", "dns-outside"}
 
 
-def test_a_cluster_that_is_mended_and_has_an_enforcer_is_clean(fleet: Fleet, release: Release) -> None:
+def test_a_cluster_that_is_mended_and_has_an_enforcer_is_clean(
+    fleet: Fleet, release: Release, chosen: dict[str, ClusterHost]
+) -> None:
     """No path, Service or name suffers from the chart's enforcers, and they are seen to keep packets out."""
     if find_assets(["netpol"]) is None:
         lacking("policies")
     release.upgrade("networkPolicies.enabled=true", *image_values())
     eventually(lambda: _enforcers(fleet) == len(fleet.hosts), "an enforcer runs on each node", 90, fleet.diagnosis)
     eventually(lambda: release.rolled() and fleet.settled(), "all is in place", 120, fleet.diagnosis)
-    found = checks(release)
+    found = checks(release, *(f"--nodes={host.name}" for host in chosen.values()))
     assert not [*words(failed(found))]
+    assert {one["path"] for one in found if one["name"] == "pod-path"} == set(PATHS)
     assert {one["result"] for one in found if one["name"] == "policy-deny"} == {"ok"}
 
 

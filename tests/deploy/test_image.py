@@ -24,6 +24,8 @@ from tests.deploy.conftest import CHART, DEPLOY, ROOT, VALUES, Run, named
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """Of the image, by the machine's name."""
+OWN_ARCHITECTURE = pytest.mark.parametrize("inside", [ARCHITECTURES[platform.machine()]], indirect=True)
+"""For what is the same in all: the others run in QEMU, ten times as slow."""
 MOST_MB = 70
 """Of one architecture, compressed as it is pulled."""
 PIN = re.compile(r"^([a-z0-9][-a-z0-9._]*)==(\S+)", re.MULTILINE)
@@ -83,6 +85,7 @@ def test_it_runs(inside: Container) -> None:
     assert inside("id", "-u").stdout == "65532\n"
 
 
+@OWN_ARCHITECTURE
 def test_the_lab_is_not_in_it(inside: Container) -> None:
     """No file of it; the commands that need it say how to get it."""
     package = inside("find", "/opt/cloudroute", "-path", "*/site-packages/cloudroute/*").stdout.splitlines()
@@ -93,7 +96,7 @@ def test_the_lab_is_not_in_it(inside: Container) -> None:
     assert "pip install 'cloudroute[lab]'" in answer.stderr
 
 
-@pytest.mark.parametrize("inside", [ARCHITECTURES[platform.machine()]], indirect=True)
+@OWN_ARCHITECTURE
 def test_nft_runs(inside: Container) -> None:
     """The agent calls it. QEMU knows no netlink of netfilter, so only on the machine's own architecture."""
     assert inside("nft", "--version").stdout.startswith("nftables v")
@@ -114,6 +117,7 @@ def test_it_puts_its_plugins_on_a_node(inside: Container, helm: Run, tmp_path: P
         assert asked.stderr.startswith(f"CNI {name} plugin"), asked.stderr
 
 
+@OWN_ARCHITECTURE
 def test_what_was_left_out_is_not_missed(inside: Container) -> None:
     """All programs get as far as the API server that is not there: all that they import is in the image."""
     kubeconfig = (

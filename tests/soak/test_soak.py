@@ -14,7 +14,7 @@ from tests.required import lacking
 from tests.soak.__main__ import soak
 from tests.soak.report import Report
 
-SEED, MINUTES = 4, 1.0
+SEED, MINUTES = 4, 0.5
 NAME = "soaktest"
 
 
@@ -29,7 +29,7 @@ def _parts() -> None:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """Of one minute."""
+    """Of half a minute."""
     return soak(NAME, SEED, MINUTES)
 
 
@@ -40,7 +40,7 @@ def test_nothing_speaks_against_anything(report: Report) -> None:
 def test_it_has_shown_something(report: Report) -> None:
     """Faults came, paths changed, and packets of every class were under way."""
     assert len(report.record.bills) > 2
-    assert report.exchange.sent.total() > 50_000
+    assert report.exchange.sent.total() > 25_000
     assert {family for family, _ in report.exchange.sent} == {"ipv4", "ipv6"}
     assert report.exchange.tcp_bytes > 0
     assert {"agent", "leader", "standby"} == {sample.role for sample in report.record.samples}
