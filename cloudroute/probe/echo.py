@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cloudroute.probe.failure import Failed
+from cloudroute.probe.dns import resolve
+from cloudroute.probe.failure import Failed, failure
 from cloudroute.probe.serve import ID_BYTES, LENGTH, LONGEST, OPTIONS, PORT, SHORTEST, ttl_of
 from cloudroute.probe.sockets import connected, family_of, forget_errors, packets
 
@@ -120,10 +121,29 @@ def _left(deadline: float) -> float:
 
 
 def connect(*, address: str, port: int, timeout: float = 2.0) -> dict[str, Any]:
-    """Open a TCP connection, and close it. Returns `rtt_ms` of the handshake and `source`, the own address."""
+    """Open a TCP connection, and close it. Returns `rtt_ms` of the handshake and `source`, the own address.
+
+    `address` may be a full name with an IPv4 address; finding that takes up to `timeout` for each DNS server.
+    """
+    address = _address(address, timeout)
     start = time.perf_counter()
     with connected(address, port, timeout) as sock:
         return {"rtt_ms": milliseconds(time.perf_counter() - start), "source": sock.getsockname()[0]}
+
+
+def _address(name: str, timeout: float) -> str:
+    """The address of a name, or the address itself. The C library would ask silent servers for most of a minute."""
+    try:
+        socket.inet_pton(family_of(name), name)
+    except OSError:
+        try:
+            found: list[str] = resolve(name=f"{name}.", timeout=timeout)["addresses"]
+        except OSError as error:
+            raise Failed("dns", f"{name} is not resolved: {failure(error)['error']}") from None
+        if not found:
+            raise Failed("dns", f"{name} has no IPv4 address") from None
+        return found[0]
+    return name
 
 
 KINDS: Mapping[str, Callable[..., dict[str, Any]]] = {"udp": udp, "tcp": tcp, "connect": connect}

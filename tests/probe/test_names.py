@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,14 @@ from cloudroute.lab.hosts.netns import Namespace
 from cloudroute.lab.hosts.resolver import Resolver
 from cloudroute.probe.dns import records
 from cloudroute.probe.failure import Failed
+from cloudroute.probe.serve import PORT
 from cloudroute.types import Family
 from tests.probe.net import FAR, SECOND, SILENT, Net
 
 DOMAIN = "eu-central-1.compute.internal"
 NAME = f"ip-10-0-3-4.{DOMAIN}"
+LIBRARY_SECONDS = 5.0
+"""In which the C library has asked a silent server once (resolv.conf(5): timeout)."""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,19 @@ def test_the_next_server_is_asked_when_one_is_away(hosts: Net, tmp_path: Path) -
     assert answer["code"] == "timeout"
     (answer,) = hosts.ask(question, resolv=conf(tmp_path))
     assert (answer["code"], answer["error"]) == ("dns", "resolv.conf has no nameserver")
+
+
+@pytest.mark.usefixtures("resolver")
+def test_a_connection_to_a_name_waits_no_longer_for_its_address_than_it_is_told(hosts: Net, tmp_path: Path) -> None:
+    """The name is a full one: the search list, which would be asked for nothing, is not."""
+    name = f"ip-{FAR['ipv4'].replace('.', '-')}.{DOMAIN}"
+    question = {"kind": "connect", "address": name, "port": PORT, "timeout": 0.3}
+    (answer,) = hosts.ask(question, resolv=conf(tmp_path, FAR["ipv4"], options="options ndots:5"))
+    assert answer["ok"], answer
+    began = time.monotonic()
+    (answer,) = hosts.ask(question, resolv=conf(tmp_path, SILENT["ipv4"], SILENT["ipv6"]))
+    assert time.monotonic() - began < LIBRARY_SECONDS
+    assert (answer["code"], answer["error"]) == ("dns", f"{name} is not resolved: no answer in time")
 
 
 def test_records_follow_compressed_names() -> None:
