@@ -26,6 +26,7 @@ from cloudroute.lab.hosts import coredns
 from cloudroute.lab.hosts.api import RealApi
 from cloudroute.lab.hosts.cluster import ClusterHost
 from cloudroute.lab.hosts.egress import Egress
+from cloudroute.lab.hosts.image_store import ImageStore
 from cloudroute.lab.hosts.images import make_images
 from cloudroute.lab.hosts.kubelet_config import OWN_CNI
 from cloudroute.lab.hosts.netns import Namespace
@@ -86,7 +87,7 @@ class Fleet:
         """Where the API server comes from into the VPC."""
         self.aws_url = ""
         self._terraform, self._image, self._phases = terraform, image, phases
-        self._images: list[Path] = []
+        self._images: ImageStore
         self._generation: dict[str, int] = {}
         self._proxies: dict[str, subprocess.Popen[bytes]] = {}
         self._undo = ExitStack()
@@ -118,11 +119,13 @@ class Fleet:
         self._start_kube()
         self.aws_url = self._publish(self.account.url)
         self._phases.done("the VPC and the API server answer")
-        self._images = [self._image.result(), *make_images(self.folder / "images")]
-        if dns := coredns.make_dns_image(self.folder / "images"):
-            self._images.append(dns)
+        folder = self.folder / "images"
+        images = [self._image.result(), *make_images(folder)]
+        if dns := coredns.make_dns_image(folder):
+            images.append(dns)
         if assets := find_assets(["netpol"]):
-            self._images.append(make_enforcer_image(assets / "netpol", self.folder / "images"))
+            images.append(make_enforcer_image(assets / "netpol", folder))
+        self._images = ImageStore(folder, images)
         self._phases.done("the images are there")
         self._undo.callback(self._delete_hosts)
         self.follow()

@@ -8,7 +8,7 @@
     nodes                             the writes of kubelets and the cloud controller
     control, processes                the controllers, as processes that can be found after a crash
     ground, lab, teardown             a whole lab, and its removal
-    kubelet, images, workload         real nodes, and the pods on them
+    kubelet, images, image_store, workload   real nodes, and the pods on them
     cluster                           a lab of real nodes
     traffic                           counted packets
     daemon, channel, breaks, survey   a lab that stays up between commands

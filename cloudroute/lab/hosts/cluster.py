@@ -16,13 +16,15 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.aws import Machine
 from cloudroute.lab.hosts.api import Api, RealApi
 from cloudroute.lab.hosts.host import LOOK_SECONDS, LabHost, LabPod
+from cloudroute.lab.hosts.image_store import ImageStore
 from cloudroute.lab.hosts.images import WEB, make_images
 from cloudroute.lab.hosts.kubelet import KubeletHost, missing
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.netns import Namespace, execute
-from cloudroute.lab.hosts.workload import Pod, daemonset, node_ready, pod_template, running
+from cloudroute.lab.hosts.workload import Pod, node_ready, pod_template
 from cloudroute.lab.kube.real import NODE_USER, RealKubeApi
 from cloudroute.lab.kube.remote import RemoteCluster
+from cloudroute.lab.kube.status import StatusError
 from cloudroute.lab.waiting import wait_for
 
 MOST_NODES = 60
@@ -45,7 +47,7 @@ class ClusterHost(LabHost):
         kube: RemoteCluster,
         kubeconfig: Path,
         cni_conf_dir: Path | None,
-        images: Sequence[Path],
+        images: ImageStore,
         settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """Start the kubelet; see KubeletHost."""
@@ -57,22 +59,31 @@ class ClusterHost(LabHost):
         self.kubelet.start()
 
     def add_pod(self, name: str, timeout: float = 60.0) -> LabPod:
-        """Create a Pod with a node selector for this node, and wait until it runs."""
+        """Create a Pod with a node selector for this node, and wait until it runs.
+
+        The kubelet of a machine that has replaced another one runs the Pods of that one again: they are there.
+        """
         if name in self.pods:
             raise CloudrouteError(f"{self.name} has a pod {name} already")
+        whole = f"{self.name}-{name}"
         selector = {"kubernetes.io/hostname": self.name}
-        body = {"metadata": {"name": f"{self.name}-{name}"}, "spec": {**pod_template(WEB), "nodeSelector": selector}}
-        self.kube.create({"apiVersion": "v1", "kind": "Pod", **body})
+        body = {"metadata": {"name": whole}, "spec": {**pod_template(WEB), "nodeSelector": selector}}
+        try:
+            self.kube.create({"apiVersion": "v1", "kind": "Pod", **body})
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
         status: dict[str, Any] = {}
 
         def addresses() -> tuple[str, ...]:
             nonlocal status
-            status = self.kube.get("pods", f"{self.name}-{name}", "default").get("status", {})
-            return tuple(entry["ip"] for entry in status.get("podIPs", ()) if status.get("phase") == "Running")
+            status = self.kube.get("pods", whole, "default").get("status", {})
+            pod = Pod(whole, self.name, tuple(entry["ip"] for entry in status.get("podIPs", ())))
+            return pod.addresses if status.get("phase") == "Running" and self.runs(pod) else ()
 
         what = f"pod {name} on {self.name} to run"
         running = wait_for(addresses, what, timeout, LOOK_SECONDS, lambda: [f"its status is {status}"])
-        return self.adopt_pod(name, f"{self.name}-{name}", running)
+        return self.adopt_pod(name, whole, running)
 
     def runs(self, pod: Pod) -> bool:
         """Whether a Pod has processes here, with the addresses that the API server shows of it.
@@ -112,31 +123,15 @@ class ClusterLab(HostLab):
         if problems := missing():
             raise CloudrouteError(f"real nodes can't run here: {'; '.join(problems)}")
         super().__init__(name, real_kube=True, **options)
-        self._images: list[Path] = []
+        self._images: ImageStore
 
     def make_api(self) -> Api:
         self._kube = RealKubeApi(control_plane=True)
         for number in range(1, MOST_NODES + 1):
             self._kube.add_user(f"{NODE_USER}node-{number}")
-        self._images = make_images(self.folder / "images")
+        folder = self.folder / "images"
+        self._images = ImageStore(folder, make_images(folder))
         return RealApi(self._kube, self.folder)
-
-    def deploy(self, name: str, timeout: float = 60.0) -> None:
-        """Create a DaemonSet and wait until its pods run everywhere; each host's `pods` then has its pod as `name`."""
-        self._kube.create(daemonset(name))
-        self.adopt(name, timeout)
-
-    def adopt(self, name: str, timeout: float = 60.0) -> None:
-        """Wait until the pods of a DaemonSet run on all hosts, and add those of new hosts to their `pods`."""
-
-        def adopted() -> bool:
-            for node, pod in running(self._kube, name).items():
-                host = self.hosts.get(node)
-                if host and name not in host.pods and host.runs(pod):
-                    host.adopt_pod(name, pod.name, pod.addresses)
-            return all(name in host.pods for host in self.hosts.values())
-
-        self.wait(adopted, f"a pod {name} on each host", timeout)
 
     # --- hosts --------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from types import MappingProxyType
 
 from cloudroute.errors import CloudrouteError
 from cloudroute.lab.hosts import cgroups
+from cloudroute.lab.hosts.image_store import ImageStore
 from cloudroute.lab.hosts.images import find_busybox
 from cloudroute.lab.hosts.kubelet_config import CNI_BIN, OWN_CNI, containerd_toml, kubelet_json
 from cloudroute.lab.kube.real import find_assets
@@ -57,10 +58,10 @@ class KubeletHost:
 
     `namespace` is an existing network namespace that has `node_ips`; `kubeconfig` is the kubelet's, with a server that
     it reaches from there; containerd takes its network from `cni_conf_dir`, written by any process; `images` are
-    archives that are imported at each start. /run, /var/lib and /var/log are the host's own; of the machine's it sees
-    only the paths above. Without a `cni_conf_dir` it uses OWN_CNI, which starts without plugins and configuration, as
-    on an unprepared node; from outside that is `own_cni`. `settings` are those of the kubelet's configuration file; the
-    files that they name are in `folder`.
+    what its containerd has from the start. /run, /var/lib and /var/log are the host's own; of the machine's it
+    sees only the paths above. Without a `cni_conf_dir` it uses OWN_CNI, which starts without plugins and configuration,
+    as on an unprepared node; from outside that is `own_cni`. `settings` are those of the kubelet's configuration file;
+    the files that they name are in `folder`.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class KubeletHost:
         kubeconfig: Path,
         folder: Path,
         cni_conf_dir: Path | None,
-        images: Sequence[Path],
+        images: ImageStore,
         settings: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         assets = find_assets(["kubelet"])
@@ -85,7 +86,7 @@ class KubeletHost:
         self._provider_id = provider_id
         self._kubeconfig = kubeconfig.resolve()
         self._cni_conf_dir = cni_conf_dir.resolve() if cni_conf_dir else None
-        self._images = [str(image.resolve()) for image in images]
+        self._images = images
         self._settings = settings
         self._kubelet = (assets / "kubelet").resolve()
         self._process: subprocess.Popen[bytes] | None = None
@@ -117,12 +118,13 @@ class KubeletHost:
         self._socket.unlink(missing_ok=True)
         cgroups.make(self.namespace)
         snapshotter = _snapshotter(self.folder)
+        self._images.fill(self.folder / "lib" / "containerd", snapshotter)
         (self.folder / "containerd.toml").write_text(containerd_toml(self._cni_conf_dir, snapshotter))
         (self.folder / "kubelet.json").write_text(kubelet_json(self._provider_id, self.namespace, self._settings))
         with self._log.open("wb") as log:
             # A session of its own: otherwise Ctrl-C would end it before its owner stops it in order.
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments and paths
-                self._command(snapshotter), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                self._command(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
 
     def stop(self) -> None:
@@ -187,7 +189,7 @@ class KubeletHost:
         cgroups.remove(self.namespace)
         (_RECORDS / self.namespace).unlink(missing_ok=True)
 
-    def _command(self, snapshotter: str) -> list[str]:
+    def _command(self) -> list[str]:
         # `ip netns exec` would hide the cgroups.
         enter = ["nsenter", f"--net=/run/netns/{self.namespace}"]
         enter += ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
@@ -199,10 +201,8 @@ class KubeletHost:
             f"--node-ip={','.join(self._node_ips)}",
         ]
         kept = [self._kubelet, self._kubeconfig, *([self._cni_conf_dir] if self._cni_conf_dir else [])]
-        needs = [word for path in kept for word in ("--keep", str(path))]
-        needs += [word for image in self._images for word in ("--image", image)]
-        host = [self.namespace, self.node_name, str(self.folder), snapshotter]
-        return [*enter, "bash", str(SCRIPT), *host, *needs, "--", *kubelet]
+        host = [self.namespace, self.node_name, str(self.folder), *map(str, kept)]
+        return [*enter, "bash", str(SCRIPT), *host, "--", *kubelet]
 
 
 def sweep(prefix: str) -> list[str]:

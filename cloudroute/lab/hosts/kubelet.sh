@@ -1,25 +1,20 @@
 #!/usr/bin/env bash
 # The first process of a machine of the lab: kubelet.py starts it in namespaces of network, mounts, processes, hostname.
 #
-#   kubelet.sh NAMESPACE NODE FOLDER SNAPSHOTTER [--keep PATH | --image ARCHIVE]... -- KUBELET FLAG...
+#   kubelet.sh NAMESPACE NODE FOLDER [PATH...] -- KUBELET FLAG...
 #
-# PATHs are other files that it needs, besides FOLDER and the ARCHIVEs.
+# PATHs are other files that it needs, besides FOLDER.
 # It ends when its stdin is closed, or when containerd or the kubelet has ended. All the machine's processes, mounts and
 # pods end with it, since they are in its namespaces.
 set -euo pipefail
 
 echo "$2" >/proc/sys/kernel/hostname
 folder=$3
-snapshotter=$4
-shift 4
+shift 3
 kept=("$folder")
-images=()
 while [[ $1 != -- ]]; do
-  kept+=("$2")
-  if [[ $1 == --image ]]; then
-    images+=("$2")
-  fi
-  shift 2
+  kept+=("$1")
+  shift
 done
 shift
 
@@ -85,9 +80,6 @@ containerd=$!
 until ctr version >/dev/null 2>&1; do
   running "$containerd" containerd
   sleep 0.05
-done
-for image in "${images[@]}"; do
-  ctr --namespace k8s.io images import --snapshotter "$snapshotter" "$image" >/dev/null
 done
 
 "$@" </dev/null >>/var/log/kubelet.log 2>&1 &

@@ -13,15 +13,19 @@ CNI_BIN = Path("/usr/lib/cni")
 OWN_CNI = Path("/var/lib/cni-own")
 """CNI folder of a host that shares none with the machine: plugins in `bin`, their configuration in `net.d`."""
 
+DISABLED_PLUGINS = [
+    "io.containerd.internal.v1.opt",  # it would make /opt/containerd
+    *(f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")),  # they can't work here
+]
+"""Of containerd."""
+
 
 def containerd_toml(cni_conf_dir: Path | None, snapshotter: str) -> str:
     """Return the configuration for containerd 1.6 and newer; with OWN_CNI where there is no `cni_conf_dir`."""
     cni_bin_dir = CNI_BIN if cni_conf_dir else OWN_CNI / "bin"
     return f"""\
 version = 2
-# The first would make /opt/containerd; the others say at length that they can't work.
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs", \
-"io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+disabled_plugins = {DISABLED_PLUGINS}
 
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{PAUSE}"

@@ -19,8 +19,10 @@ from cloudroute.errors import CloudrouteError
 from cloudroute.lab.commands import hosts as lab_hosts
 from cloudroute.lab.commands.breaks import WHATS
 from cloudroute.lab.hosts import breaks, channel
+from cloudroute.lab.hosts.kubelet import missing
 from cloudroute.lab.hosts.netns import Namespace, leftovers
 from tests.hosts import require_cni, require_netns
+from tests.required import lacking
 from tests.waiting import eventually
 
 NAME = f"crtr{os.getpid() % 10**6}"
@@ -54,9 +56,9 @@ def broken(what: str, word: str = "") -> None:
     channel.ask(NAME, {"do": "break", "what": what, "word": word})
 
 
-def answers(source: str, target: str) -> bool:
+def answers(source: str, target: str, name: str = NAME) -> bool:
     """Whether one ping in each family is answered."""
-    places = lab_hosts.places(status())
+    places = lab_hosts.places(channel.ask(name, {"do": "status"}))
     namespace = Namespace(places[source].namespace)
     said = [namespace.run("ping", "-c1", "-W1", address, check=False) for address in places[target].addresses]
     return all(" 1 received" in one for one in said)
@@ -276,6 +278,27 @@ def test_an_interrupted_up_leaves_nothing() -> None:
     assert not channel.socket_path(name).exists()
     assert "nothing is left" in lab("down", name=name)
     assert not channel.log_path(name).exists()
+
+
+# --- real nodes ---------------------------------------------------------------------------------
+
+
+def test_hosts_may_be_real_nodes() -> None:
+    """`lab up --real` has kubelets: pods that containerd runs reach each other, also after a node is replaced."""
+    need_all()
+    if problems := missing():
+        lacking("kubelet", *problems)
+    name = f"{NAME}r"
+    try:
+        assert "2 hosts, 2 pods" in lab("up", "--real", "--nodes", "2", "--zones", "2", "--pods", "1", name=name)
+        eventually(lambda: answers("node-1/a", "node-2/a", name), "the pods reach each other")
+        nodes = json.loads(lab("status", "-o", "json", name=name))["hosts"]
+        assert [len(node["pods"][0]["addresses"]) for node in nodes] == [2, 2]
+        channel.ask(name, {"do": "break", "what": "replace", "word": "node-2"})
+        eventually(lambda: answers("node-1/a", "node-2/a", name), "the new node's pod is reached")
+    finally:
+        lab("down", name=name)
+    assert leftovers(f"cr-{name}-") == []
 
 
 # --- the channel --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from cloudroute.errors import CloudrouteError
+from cloudroute.lab.hosts.image_store import ImageStore
 from cloudroute.lab.hosts.images import make_images
 from cloudroute.lab.hosts.kubelet import KubeletHost, missing, sweep
 from cloudroute.lab.hosts.netns import Namespace, execute
@@ -112,7 +113,7 @@ def site(images: list[Path]) -> Iterator[Site]:
 
 
 def machine(
-    kube: RealKubeApi, relay: Relay, switch: Namespace, folder: Path, number: int, name: str, images: list[Path]
+    kube: RealKubeApi, relay: Relay, switch: Namespace, folder: Path, number: int, name: str, images: Iterable[Path]
 ) -> Machine:
     namespace = Namespace(f"{PREFIX}{number}")
     namespace.create()
@@ -140,7 +141,7 @@ def machine(
         kubeconfig=kube.kubeconfig(folder / f"{name}.kubeconfig", f"system:node:{name}"),
         folder=home,
         cni_conf_dir=folder / f"{name}.cni",
-        images=images,
+        images=ImageStore(folder / "images", images),
     )
     return Machine(kubelet, namespace, f"10.8.{number}.0/24", folder / f"{name}.cni" / "10-test.conflist")
 
@@ -282,10 +283,11 @@ def test_nothing_is_left_of_a_stopped_host(site: Site) -> None:
 CRASHING = """
 import sys, time
 from pathlib import Path
+from cloudroute.lab.hosts.image_store import ImageStore
 from cloudroute.lab.hosts.kubelet import KubeletHost
-namespace, kubeconfig, folder, cni, *images = sys.argv[1:]
-images = [Path(image) for image in images]
-host = KubeletHost(namespace, "node-1", ["127.0.0.1"], "", Path(kubeconfig), Path(folder), Path(cni), images)
+namespace, kubeconfig, folder, cni, store, *images = sys.argv[1:]
+store = ImageStore(Path(store), map(Path, images))
+host = KubeletHost(namespace, "node-1", ["127.0.0.1"], "", Path(kubeconfig), Path(folder), Path(cni), store)
 host.start()
 while not host.ready:
     time.sleep(0.05)
@@ -299,7 +301,7 @@ def test_a_host_ends_with_the_process_that_started_it(images: list[Path], tmp_pa
     namespace = Namespace(f"{PREFIX}crash")
     namespace.create()
     kubeconfig = write_kubeconfig("https://127.0.0.1:1", "token", None, "node", tmp_path / "kubeconfig")
-    words = [namespace.name, kubeconfig, tmp_path / "host", tmp_path / "cni", *images]
+    words = [namespace.name, kubeconfig, tmp_path / "host", tmp_path / "cni", tmp_path / "store", *images]
     command = [sys.executable, "-c", CRASHING, *map(str, words)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as lab:
         assert lab.stdout
@@ -322,8 +324,9 @@ def test_sweeping_ends_hosts_that_still_run(images: list[Path], tmp_path: Path) 
     namespace = Namespace(f"{PREFIX}sweep")
     namespace.create()
     kubeconfig = write_kubeconfig("https://127.0.0.1:1", "token", None, "node", tmp_path / "kubeconfig")
+    store = ImageStore(tmp_path / "images", images)
     host = KubeletHost(
-        namespace.name, "node-1", ["127.0.0.1"], "", kubeconfig, tmp_path / "host", tmp_path / "cni", images
+        namespace.name, "node-1", ["127.0.0.1"], "", kubeconfig, tmp_path / "host", tmp_path / "cni", store
     )
     try:
         host.start()
@@ -345,8 +348,9 @@ def test_a_kubelet_that_can_not_start_says_why(images: list[Path], tmp_path: Pat
     namespace.create()
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text("no kubeconfig\n")
+    store = ImageStore(tmp_path / "images", images)
     host = KubeletHost(
-        namespace.name, "node-1", ["127.0.0.1"], "", kubeconfig, tmp_path / "host", tmp_path / "cni", images
+        namespace.name, "node-1", ["127.0.0.1"], "", kubeconfig, tmp_path / "host", tmp_path / "cni", store
     )
     try:
         host.start()
