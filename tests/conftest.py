@@ -24,6 +24,12 @@ os.environ.setdefault("GOGC", "400")
 """The same for programs in Go that tests start: they collect when the heap has grown fivefold, not twofold."""
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """One of several workers steps back; tests/cluster does not."""
+    if hasattr(session.config, "workerinput"):
+        os.setpriority(os.PRIO_PROCESS, 0, lanes.NICE)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order in which lanes begin; and what speeds tests up that have imported boto3."""
     lanes.sort(items)

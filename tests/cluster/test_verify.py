@@ -25,10 +25,10 @@ from tests.waiting import eventually
 QUICK = "--seconds=1"
 IMPATIENT = (
     "-c",
-    "import sys; from cloudroute.cli import main; from cloudroute.verify import stage; "
-    "stage.START_SECONDS = 15.0; sys.exit(main())",
+    "import sys; from cloudroute.cli import main; from cloudroute.verify import disrupt, stage; "
+    "stage.START_SECONDS, disrupt.STREAM_SECONDS = 15.0, 20.0; sys.exit(main())",
 )
-"""The program, where pods have 15 seconds to start."""
+"""The program, where pods have 15 seconds to start, and 17 to come back."""
 
 
 class Right(NamedTuple):
@@ -71,7 +71,8 @@ BENEATH = "do not reach each other: see pod-udp"
 def _every_path(fleet: Fleet, release: Release) -> None:
     """Every kind of path, a gateway, and agents that stay frozen: nothing restarts them."""
     label_gateway(fleet)
-    release.upgrade(*(f"controller.settings.{name}={value}" for name, value in EVERY_PATH.items()))
+    settings = (f"controller.settings.{name}={value}" for name, value in EVERY_PATH.items())
+    release.upgrade("agent.maxUnavailable=100%", *settings)  # agents restart side by side from now on
     path = "/spec/template/spec/containers/0/livenessProbe"
     patch = json.dumps([{"op": "remove", "path": path}])
     release.kubectl("patch", "daemonset", "cloudroute-agent", "--namespace", SPACE, "--type=json", f"--patch={patch}")
@@ -115,7 +116,7 @@ def words(found: list[dict[str, Any]]) -> Iterator[str]:
 
 def test_a_healthy_cluster_is_clean(release: Release, vpc_hosts: tuple[str, ...]) -> None:
     """All that a cluster of six nodes can be asked, webhooks and restarts too."""
-    found = checks(release, "--webhooks", "--disrupt", *vpc_hosts)
+    found = checks(release, "--webhooks", "--disrupt", *vpc_hosts, program=IMPATIENT)
     assert not [*words(failed(found))]
     assert {one["path"] for one in found if one["name"] == "pod-path"} == set(PATHS)
     assert {one["name"] for one in found if one["result"] == "ok"} >= CHECKS

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 250
+SEEDS = 150
 
 
 def python(*arguments: str, hash_seed: str = "random") -> str:
