@@ -42,6 +42,8 @@ class Gateways:
         """(table, target, CIDR of the target) whose pods hosts of the VPC have once reached by that table."""
         self._renewed: dict[str, float] = {}
         """Node -> last renewal of its Lease."""
+        self._told: dict[str, float] = {}
+        """ENI -> last write of a NodeRoute that said of its node to be a gateway."""
         self._dead_since: dict[tuple[str, str], float] = {}
         """(table, aggregate) that leads to a dead gateway while a live one could have it -> since when."""
         self._leader, self._leads_since = "", 0.0
@@ -120,15 +122,22 @@ class Gateways:
             meant = any(
                 node.name == name and (node.labelled or node.silenced > now - HEALING) for node in self.sim.nodes
             )
-            # The Node of a holder may have another name by now: it forwards until its aggregates lead elsewhere.
+            # The Node of a gateway may have another name by now: it forwards while it drains, and until its aggregates
+            # lead elsewhere.
+            interface = after["spec"].get("networkInterfaceID")
+            drains = self._told.get(interface, -HEALING) > now - HEALING
             holds = any(
-                target == after["spec"].get("networkInterfaceID") and self.is_aggregate(to)
+                target == interface and self.is_aggregate(to)
                 for table in self.sim.tables
                 for to, (target, _) in self.sim.cloud.routes(table).items()
             )
-            require(
-                asked and (meant or holds), 10, f"{name} is told to be a gateway, which --gateway-nodes does not select"
-            )
+            words = f"{name} is told to be a gateway, which --gateway-nodes does not select"
+            require(asked and (meant or drains or holds), 10, words)
+        self._told |= {
+            one["spec"]["networkInterfaceID"]: now
+            for one in (before or {}, after)
+            if request.resource.plural == "noderoutes" and one.get("spec", {}).get("gateway")
+        }
 
     def routed(self, action: str, table: str, to: str, before: Mapping[str, tuple[str, bool]]) -> None:
         """Check a write of an aggregate by a controller, after it."""

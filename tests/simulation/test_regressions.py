@@ -39,6 +39,8 @@ WITH_GATEWAYS = {
     1795891278778: "1,2",
     # A wrong check: a request hung half a minute after the fault, and a failover waited for it.
     1795891950480: "1,5",
+    # A wrong check: a gateway's instance had got another Node, while it drained.
+    1795899107988: "0,1",
 }
 
 
