@@ -20,5 +20,6 @@ class Mutation(NamedTuple):
 
     @property
     def part(self) -> str:
-        """Folder of the file below `cloudroute`, at most two levels: "core/cluster", "agent"."""
-        return "/".join(self.file.split("/")[1:-1][:2])
+        """Folder of the file below `cloudroute`, at most two levels ("core/cluster", "agent"); else the file."""
+        _, *folders, name = self.file.split("/")
+        return "/".join(folders[:2]) or name
