@@ -251,9 +251,17 @@ class Gateways:
         if not self.sim.setup.gateway_routes:
             return self._nothing()
         live, sim = self.live(), self.sim
+        # A gateway that is selected no longer keeps an aggregate that no other one takes.
+        kept = [
+            holder
+            for table in sim.tables
+            for to, (holder, _) in self.routes(table).items()
+            if not self._takers(live, to)
+        ]
         for node in sim.nodes:
             spec = sim.checks.node_routes().get(node.name, {}).get("spec", {})
-            if node.registered and bool(spec.get("gateway")) != node.labelled and (live or node.labelled):
+            wrong = bool(spec.get("gateway")) != node.labelled and (live or node.labelled)
+            if node.registered and wrong and node not in kept:
                 return f"{node.name} has spec.gateway {spec.get('gateway')}"
         for table in sim.tables:
             routes = self.routes(table)
@@ -267,20 +275,23 @@ class Gateways:
                 return why
         return ""
 
+    def _takers(self, live: Sequence[SimNode], to: str) -> list[SimNode]:
+        """Those of these gateways to whose ENI an aggregate can lead: IPv4 takes an IPv4 address."""
+        return [node for node in live if self.sim.cloud.takes(node.machine.interface_id, to)]
+
     def _entries(self, table: str, routes: Mapping[str, tuple[SimNode | None, bool]], live: Sequence[SimNode]) -> str:
         """Check that a table has all aggregates unless others' routes leave no entry, and that gateways hold them."""
         for to in sorted(routes.keys() - self.wanted()):  # it stays until all others are there, which may not fit
             if not (self.wanted() - routes.keys() and self._full(table, to)):
                 return f"{to} is still in {table}"
         for to, (holder, active) in routes.items():
-            if not holder or not active or not self._works(holder):
+            if self._takers(live, to) and (not holder or not active or not self._works(holder)):
                 return f"{to} in {table} leads to no live gateway"
         for to in sorted(self.wanted()):
             mine = [one for one, (eni, _) in self.sim.cloud.routes(table).items() if eni.startswith("eni-")]
             nodes = [one for one in mine if not self.is_aggregate(one) and parse(one).family == parse(to).family]
-            takes = any(self.sim.cloud.takes(node.machine.interface_id, to) for node in live)
             if (
-                takes
+                self._takers(live, to)
                 and to not in routes
                 and (table, to) not in self.sim.foreign
                 and (nodes or not self._full(table, to))
