@@ -116,11 +116,12 @@ class VpcNet:
     def narrow(self, *holder_ids: str) -> None:
         """Let the links of these instances silently lose packets of more than 1,500 bytes; without any, all is well.
 
-        Hosts then cut packets to size themselves: the router can't see the segments of a larger one.
+        Hosts, and the internet's, then cut packets to size themselves: the router can't see the segments of a larger
+        one.
         """
         with self._lock:
             self._narrow = set(holder_ids)
-            for host in self._hosts.values():
+            for host in (*self._hosts.values(), self._router.internet):
                 segments = 1 if holder_ids else MOST_SEGMENTS
                 host.batch([f"link set eth0 gso_max_segs {segments}"])
         self.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 
 from cloudroute.lab.hosts.host import Vm
-from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES
+from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES, Namespace
+from cloudroute.lab.hosts.program import ROUTER
 from cloudroute.lab.hosts.resolver import ask
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.traffic_echo import PORT, Echo, reach
 from cloudroute.types import family_of
-from tests.lab.hosts.vpc_lab import VpcLab, lab
+from tests.lab.hosts.vpc_lab import PREFIX, VpcLab, lab
 
 __all__ = ["lab"]
 
@@ -248,3 +250,20 @@ def test_a_narrow_link_loses_large_packets_silently(lab: VpcLab, echo: None, pro
         assert asked(sender, to, protocol, 1500) == {True}
         assert asked(sender, to, protocol, 9001) == {False}
     assert asked(lab.b, lab.c, protocol, 9001) == {True}
+
+
+def test_a_narrow_link_loses_nothing_from_the_internet(lab: VpcLab) -> None:
+    """Its packets fit. Otherwise a kubelet gets an answer of the API server piece by piece, five of them a second."""
+    lab.net.narrow(lab.a.machine.id)
+    before = too_large(lab)
+    with Echo([lab.net.internet.namespace.name]):
+        for address in lab.net.internet.addresses:
+            assert reach(lab.a.namespace.name, address, "tcp", 60_000).ok, address
+    assert too_large(lab) == before
+    lab.net.narrow()
+
+
+def too_large(lab: VpcLab) -> int:
+    """Packets that narrow links have lost."""
+    rules = Namespace(f"{PREFIX}{ROUTER}").run("nft", "list", "ruleset")
+    return sum(map(int, re.findall(r"@narrow meta length > 1500 counter packets (\d+)", rules)))
