@@ -78,8 +78,6 @@ class Fleet:
         self._size = size
         self.hosts: dict[str, ClusterHost] = {}
         self.account: Account
-        self.untouched: Mapping[str, list[str]] = {}
-        """What the account held before Terraform came."""
         self.applied: Mapping[str, Any]
         self.kube: RealKubeApi
         self.net: VpcNet
@@ -108,7 +106,6 @@ class Fleet:
         self._undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
         sizes = (f"zones={self._size.zones}", f"nodes_per_zone={self._size.nodes_per_zone}")
         self.account = self._undo.enter_context(account(self._terraform, *sizes))
-        self.untouched = self.account.remains()
         self.account.terraform("apply", "-auto-approve")
         self.applied = self.account.outputs()
         self._phases.done("Terraform has applied the environment")
