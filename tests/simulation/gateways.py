@@ -6,6 +6,7 @@ Like all checks these look from outside: at EC2's tables, at kernels, at process
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class Gateways:
         self._renewed: dict[str, float] = {}
         """Node -> last renewal of its Lease."""
         self._told: dict[str, float] = {}
-        """ENI -> last write of a NodeRoute that said of its node to be a gateway."""
+        """ENI -> time until which a NodeRoute said of its node to be a gateway."""
         self._dead_since: dict[tuple[str, str], float] = {}
         """(table, aggregate) that leads to a dead gateway while a live one could have it -> since when."""
         self._leader, self._leads_since = "", 0.0
@@ -122,22 +123,14 @@ class Gateways:
             meant = any(
                 node.name == name and (node.labelled or node.silenced > now - HEALING) for node in self.sim.nodes
             )
-            # The Node of a gateway may have another name by now: it forwards while it drains, and until its aggregates
-            # lead elsewhere.
-            interface = after["spec"].get("networkInterfaceID")
-            drains = self._told.get(interface, -HEALING) > now - HEALING
-            holds = any(
-                target == interface and self.is_aggregate(to)
-                for table in self.sim.tables
-                for to, (target, _) in self.sim.cloud.routes(table).items()
-            )
+            # The Node of a gateway may have another name by now: it forwards until it is drained.
+            drains = self._told.get(after["spec"].get("networkInterfaceID"), -math.inf) > now - HEALING
             words = f"{name} is told to be a gateway, which --gateway-nodes does not select"
-            require(asked and (meant or drains or holds), 10, words)
-        self._told |= {
-            one["spec"]["networkInterfaceID"]: now
-            for one in (before or {}, after)
-            if request.resource.plural == "noderoutes" and one.get("spec", {}).get("gateway")
-        }
+            require(asked and (meant or drains), 10, words)
+        if request.resource.plural == "noderoutes":
+            for spec, until in (((before or {}).get("spec", {}), now), (after.get("spec", {}), math.inf)):
+                if spec.get("gateway"):
+                    self._told[spec["networkInterfaceID"]] = now if request.verb == "delete" else until
 
     def routed(self, action: str, table: str, to: str, before: Mapping[str, tuple[str, bool]]) -> None:
         """Check a write of an aggregate by a controller, after it."""

@@ -41,6 +41,8 @@ WITH_GATEWAYS = {
     1795891950480: "1,5",
     # A wrong check: a gateway's instance had got another Node, while it drained.
     1795899107988: "0,1",
+    1795899111907: "3,7,8",
+    1795899112236: "0,2,3,5,6",
     # A wrong check: a gateway that is deselected keeps IPv4 aggregates, since the other gateway has no IPv4 address.
     1795899110142: "4,6,8",
     # A wrong check: a Node comes back with its pod CIDR, which another Node has claimed and got meanwhile.
