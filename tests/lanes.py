@@ -29,7 +29,7 @@ SLOWEST = (
 """Folders that begin first, by the minutes that they take; `deploy` when `cluster` has built the image."""
 
 NICE = 5
-"""Of all workers but the one with the longest lane, which never waits for a core: all others end before it does."""
+"""Of all workers but the one with the longest lane: that one goes first, since all others end before it does."""
 
 
 def lane(nodeid: str) -> str:
