@@ -28,7 +28,7 @@ SLOWEST = (
 )
 """Folders that begin first, by the minutes that they take; `deploy` when `cluster` has built the image."""
 
-NICE = 5
+NICE = 2
 """Of all workers but the one with the longest lane: that one goes first, since all others end before it does."""
 
 
