@@ -23,12 +23,13 @@ from tests.required import lacking
 from tests.waiting import eventually
 
 QUICK = "--seconds=1"
-IMPATIENT = (
-    "-c",
-    "import sys; from cloudroute.cli import main; from cloudroute.verify import disrupt, stage; "
-    "stage.START_SECONDS, disrupt.STREAM_SECONDS = 15.0, 20.0; sys.exit(main())",
-)
-"""The program, where pods have 15 seconds to start, and 17 to come back."""
+
+
+def hurried(limit: str, seconds: float) -> tuple[str, ...]:
+    """The program, with another time limit: MODULE.NAME of cloudroute.verify."""
+    module = limit.partition(".")[0]
+    words = f"from cloudroute.verify import {module}; {limit} = {seconds}; sys.exit(main())"
+    return "-c", f"import sys; from cloudroute.cli import main; {words}"
 
 
 class Right(NamedTuple):
@@ -39,7 +40,7 @@ class Right(NamedTuple):
     flags: tuple[str, ...] = ()
     program: tuple[str, ...] = ("-m", "cloudroute")
     beside: tuple[Path, ...] = ("native",)
-    """Paths from the broken node to the others that are asked: each one more doubles what a run costs."""
+    """Paths from the broken node to the others that are asked: each one more makes a run longer."""
 
 
 _TWO: tuple[Path, ...] = ("native", "overlay")
@@ -55,7 +56,7 @@ RIGHT = {
     "kube-proxy": Right("service-same-node", "nothing translates Services on {}"),
     "coredns": Right("dns-inside", "no pod answers for the cluster's DNS"),
     "firewall": Right("pod-to-own-node", "a firewall of {} itself keeps its pods out"),
-    "plugin": Right("pod-starts", "the pod does not become Ready", program=IMPATIENT),
+    "plugin": Right("pod-starts", "the pod does not become Ready", program=hurried("stage.START_SECONDS", 15)),
     "enforcer": Right("policy-deny", "an enforcer runs and lets packets pass"),
     "api-server": Right("exec", "the API server does not reach the kubelet on port 10250"),
     "control-plane-group": Right("webhook", "a security group keeps the control plane from pods", ("--webhooks",)),
@@ -116,7 +117,7 @@ def words(found: list[dict[str, Any]]) -> Iterator[str]:
 
 def test_a_healthy_cluster_is_clean(release: Release, vpc_hosts: tuple[str, ...]) -> None:
     """All that a cluster of six nodes can be asked, webhooks and restarts too."""
-    found = checks(release, "--webhooks", "--disrupt", *vpc_hosts, program=IMPATIENT)
+    found = checks(release, "--webhooks", "--disrupt", *vpc_hosts, program=hurried("disrupt.STREAM_SECONDS", 20))
     assert not [*words(failed(found))]
     assert {one["path"] for one in found if one["name"] == "pod-path"} == set(PATHS)
     assert {one["name"] for one in found if one["result"] == "ok"} >= CHECKS
