@@ -27,7 +27,7 @@ os.environ.setdefault("GOGC", "400")
 def pytest_sessionstart(session: pytest.Session) -> None:
     """One of several workers steps back; tests/cluster does not."""
     if hasattr(session.config, "workerinput"):
-        os.setpriority(os.PRIO_PROCESS, 0, lanes.NICE)
+        os.nice(lanes.NICE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

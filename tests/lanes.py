@@ -29,7 +29,7 @@ SLOWEST = (
 """Folders that begin first, by the minutes that they take; `deploy` when `cluster` has built the image."""
 
 NICE = 2
-"""Of all workers but the one with the longest lane: that one goes first, since all others end before it does."""
+"""By which all workers step back but the one with the longest lane: all others end before that one does."""
 
 
 def lane(nodeid: str) -> str:

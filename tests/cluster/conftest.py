@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import lanes
 from tests.cluster.fleet import Fleet, Size
 from tests.cluster.phases import Phases
 from tests.cluster.release import Release
@@ -40,12 +41,14 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 @pytest.fixture(scope="package", autouse=True)
 def _first() -> Iterator[None]:
-    """This lane is the longest, so it goes before others; see tests/lanes.py."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    if os.geteuid() == 0:
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    """This lane is the longest, so its worker does not step back meanwhile, where it may say so."""
+    back = lanes.NICE if "PYTEST_XDIST_WORKER" in os.environ else 0
+    try:
+        os.nice(-back)
+    except PermissionError:
+        back = 0
     yield
-    os.setpriority(os.PRIO_PROCESS, 0, before)
+    os.nice(back)
 
 
 @pytest.fixture(scope="package")
