@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -133,17 +134,16 @@ def connect(*, address: str, port: int, timeout: float = 2.0) -> dict[str, Any]:
 
 def _address(name: str, timeout: float) -> str:
     """The address of a name, or the address itself. The C library would ask silent servers for most of a minute."""
-    try:
+    with contextlib.suppress(OSError):
         socket.inet_pton(family_of(name), name)
-    except OSError:
-        try:
-            found: list[str] = resolve(name=f"{name}.", timeout=timeout)["addresses"]
-        except OSError as error:
-            raise Failed("dns", f"{name} is not resolved: {failure(error)['error']}") from None
-        if not found:
-            raise Failed("dns", f"{name} has no IPv4 address") from None
-        return found[0]
-    return name
+        return name
+    try:
+        found: list[str] = resolve(name=f"{name}.", timeout=timeout)["addresses"]
+    except OSError as error:
+        raise Failed("dns", f"{name} is not resolved: {failure(error)['error']}") from None
+    if not found:
+        raise Failed("dns", f"{name} has no IPv4 address")
+    return found[0]
 
 
 KINDS: Mapping[str, Callable[..., dict[str, Any]]] = {"udp": udp, "tcp": tcp, "connect": connect}

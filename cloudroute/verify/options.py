@@ -1,4 +1,4 @@
-"""What a run of `cloudroute verify` is to do."""
+"""Flags of `cloudroute verify`."""
 
 from __future__ import annotations
 

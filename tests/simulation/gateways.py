@@ -128,9 +128,10 @@ class Gateways:
             words = f"{name} is told to be a gateway, which --gateway-nodes does not select"
             require(asked and (meant or drains), 10, words)
         if request.resource.plural == "noderoutes":
-            for spec, until in (((before or {}).get("spec", {}), now), (after.get("spec", {}), math.inf)):
+            ends = now if request.verb == "delete" else math.inf
+            for spec, until in (((before or {}).get("spec", {}), now), (after.get("spec", {}), ends)):
                 if spec.get("gateway"):
-                    self._told[spec["networkInterfaceID"]] = now if request.verb == "delete" else until
+                    self._told[spec["networkInterfaceID"]] = until
 
     def routed(self, action: str, table: str, to: str, before: Mapping[str, tuple[str, bool]]) -> None:
         """Check a write of an aggregate by a controller, after it."""
@@ -183,13 +184,12 @@ class Gateways:
 
     def _excused(self, table: str, target: SimNode, cidr: str) -> bool:
         pairs = self.sim.checks.pairs
-        covering = [
-            to for to in self.sim.cloud.routes(table) if self.is_aggregate(to) and parse(to).covers(parse(cidr))
-        ]
         routes = self.routes(table)
-        leading = {
-            to: routes.get(to, (None, False))[0] for to in covering
-        }  # None: somebody has taken it, or no node runs
+        leading = {  # None: somebody has taken it, or its node does not run
+            to: routes.get(to, (None, False))[0]
+            for to in self.sim.cloud.routes(table)
+            if self.is_aggregate(to) and parse(to).covers(parse(cidr))
+        }
         if not leading or pairs.excused(target, target):
             return True
         return any(
@@ -249,7 +249,7 @@ class Gateways:
             holder
             for table in sim.tables
             for to, (holder, _) in self.routes(table).items()
-            if not self._takers(live, to)
+            if not self._taken(live, to)
         ]
         for node in sim.nodes:
             spec = sim.checks.node_routes().get(node.name, {}).get("spec", {})
@@ -268,9 +268,9 @@ class Gateways:
                 return why
         return ""
 
-    def _takers(self, live: Sequence[SimNode], to: str) -> list[SimNode]:
-        """Those of these gateways to whose ENI an aggregate can lead: IPv4 takes an IPv4 address."""
-        return [node for node in live if self.sim.cloud.takes(node.machine.interface_id, to)]
+    def _taken(self, live: Sequence[SimNode], to: str) -> bool:
+        """Whether an aggregate can lead to the ENI of one of these gateways: IPv4 takes an IPv4 address."""
+        return any(self.sim.cloud.takes(node.machine.interface_id, to) for node in live)
 
     def _entries(self, table: str, routes: Mapping[str, tuple[SimNode | None, bool]], live: Sequence[SimNode]) -> str:
         """Check that a table has all aggregates unless others' routes leave no entry, and that gateways hold them."""
@@ -278,13 +278,13 @@ class Gateways:
             if not (self.wanted() - routes.keys() and self._full(table, to)):
                 return f"{to} is still in {table}"
         for to, (holder, active) in routes.items():
-            if self._takers(live, to) and (not holder or not active or not self._works(holder)):
+            if self._taken(live, to) and (not holder or not active or not self._works(holder)):
                 return f"{to} in {table} leads to no live gateway"
         for to in sorted(self.wanted()):
             mine = [one for one, (eni, _) in self.sim.cloud.routes(table).items() if eni.startswith("eni-")]
             nodes = [one for one in mine if not self.is_aggregate(one) and parse(one).family == parse(to).family]
             if (
-                self._takers(live, to)
+                self._taken(live, to)
                 and to not in routes
                 and (table, to) not in self.sim.foreign
                 and (nodes or not self._full(table, to))

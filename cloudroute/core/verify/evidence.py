@@ -15,7 +15,7 @@ SERVICES = ("service-same-node", "service-other-node", "service-itself")
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a run has found. What many failures ask of the outcomes is found once."""
+    """Findings of a run. Answers that many failures ask for are computed once."""
 
     outcomes: Sequence[Outcome]
     states: Mapping[str, Answer] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Evidence:
     pod_cidrs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By node."""
     agent_troubles: Mapping[str, str] = field(default_factory=dict)
-    """What an agent that is not ready says, by node."""
+    """Words of agents that are not ready, by node."""
     checked: frozenset[str] = frozenset()
     """Nodes whose source/dest check is on, as far as EC2 was read."""
     changed: frozenset[str] = frozenset()
