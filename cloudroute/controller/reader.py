@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from cloudroute.config import ControllerSettings, check_against_vpc, check_overlap
 from cloudroute.controller.ec2_cache import Ec2Cache
 from cloudroute.core.cluster import foreign_clusters
 from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.outside import outside_pools
+from cloudroute.core.cluster.staleness import INHERITED_SECONDS, unpublished
 from cloudroute.errors import UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Kube
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import Node, NodeRoute
+from cloudroute.types import Cidr, Node, NodeRoute
 
 NO_VPC = "no VPC is known yet: no node's instance was found in EC2"
 
@@ -65,6 +66,9 @@ class Reader:
         """The VPC that the settings were checked against."""
         self._owners_reading = 0
         """Table-read counter at the last lookup of owners."""
+        self._inherited: frozenset[tuple[str, Cidr]] | None = None
+        """Routes that the former leader may have deleted (`Snapshot.inherited`); None before the first read."""
+        self._inherited_until = 0.0
 
     def check(self) -> None:
         """Raise UsageError where a pod CIDR of the cluster lies in no pool. Needs the cluster's lists, but no lease."""
@@ -82,7 +86,10 @@ class Reader:
         nodes, node_routes = self._cluster.nodes.items(), self._cluster.node_routes.items()
         wanted = _instance_ids(nodes, node_routes)
         self.cache.doubt(_replaced_instances(nodes, node_routes))
+        late = bool(self._inherited) and self._clock.monotonic() >= self._inherited_until
+        self.cache.tables_stale = self.cache.tables_stale or late
         self.cache.refresh(wanted, self._cluster.route_table_objects.items().values())
+        self._inherit(node_routes.values(), late=late)
         if not self.cache.complete and wanted:
             self._changes.say("waiting", "waiting", problem=NO_VPC)
             return None
@@ -110,8 +117,17 @@ class Reader:
             prefix_lists=dict(cache.prefix_lists),
             refused=frozenset(cache.refused),
             pulse=cluster.heartbeats.judge(self._clock.monotonic()),
+            inherited=dict.fromkeys(self._inherited or (), self._inherited_until),
             unknown_owners=dict(cache.unknown_owners),
         )
+
+    def _inherit(self, records: Collection[NodeRoute], *, late: bool) -> None:
+        """Note the routes that the former leader may have deleted: none after a `late` read of the tables."""
+        if late:
+            self._inherited = frozenset()
+        elif self._inherited is None and self.cache.complete:
+            self._inherited = unpublished(records, self.cache.tables)
+            self._inherited_until = self.cache.tables_read + INHERITED_SECONDS
 
     def _resolve_owners(self) -> None:
         """Look up the owners of interfaces that no node of ours has, though routes in our pools lead to them.

@@ -1,9 +1,10 @@
-"""EC2 answers late: nodes are served all the same, and no route is taken by an old reading."""
+"""EC2 answers late, or an old state: nodes are served all the same, and no route is taken or used by an old reading."""
 
 from __future__ import annotations
 
 import pytest
 
+from cloudroute.core.cluster.staleness import INHERITED_SECONDS
 from tests.controller.ends import NATIVE
 from tests.controller.lab import Lab, lab
 
@@ -66,3 +67,46 @@ def test_what_takes_a_route_waits_for_a_reading_and_not_for_the_resync() -> None
         world.kube.delete("nodes", names[0])
         world.pass_seconds(11)
         assert len(world.routes(world.table())) == 1
+
+
+def test_a_route_that_the_former_leader_has_just_deleted_is_not_used() -> None:
+    """A successor with a higher limit is shown the table of before: the node gets a route first; no packet is lost."""
+    with lab(1, one_table=True, route_limit=4, traffic=True) as world:
+        names = world.join_many(3)
+        world.run()
+        world.start(route_limit=3)
+        world.run()
+        assert len(world.native(world.table())) == len(world.routes(world.table())) == 2
+        world.aws.faults.stale(8, "DescribeRouteTables")
+        world.start(route_limit=4)
+        world.calls()
+        world.run()
+        assert world.native(world.table()) == names
+        assert world.changes() == {"CreateRoute": 1}
+
+
+def test_a_route_that_the_former_leader_has_just_made_is_used_after_one_more_read() -> None:
+    """That read comes half a minute after the first one, whatever the resync; nothing is written to EC2."""
+    with lab(1, one_table=True, resync_seconds=600) as world:
+        names = world.join_many(2)
+        while len(world.routes(world.table())) < 2:
+            world.turn()
+        world.start()
+        world.calls()
+        start = world.clock.time
+        world.run()
+        assert world.native(world.table()) == names
+        assert world.calls() == {"DescribeInstances": 1, "DescribeSubnets": 1, "DescribeRouteTables": 2}
+        assert world.clock.time - start == INHERITED_SECONDS
+
+
+def test_a_first_leader_uses_the_routes_that_are_there_once_they_have_settled() -> None:
+    """Another program made them, for nodes that no NodeRoute lists: nobody can have begun to take them away."""
+    with lab(1, one_table=True) as world:
+        machine = world.aws.scene.launch(world.vpc.zones[0])[0]
+        world.foreign(world.table(), "100.64.7.0/24", NetworkInterfaceId=machine.interface_id)
+        name = world.join(machine=machine, pod_cidrs=("100.64.7.0/24",))
+        start = world.clock.time
+        world.run()
+        assert world.native(world.table()) == [name]
+        assert world.clock.time - start == world.settings.settle_seconds

@@ -134,6 +134,13 @@ CLUSTER = (
         ("tests/core/test_phases.py",),
     ),
     Mutation(
+        "A new leader publishes a node as native by a route that the former one has just deleted.",
+        f"{_CLUSTER}/settling.py",
+        "*(inherited.get((table_id, cidr), 0.0) for table_id in new for cidr in member.routed)",
+        "",
+        ("tests/controller/test_slow_reads.py",),
+    ),
+    Mutation(
         "A node is native nowhere, and not sent to directly, while a full table drains for it.",
         f"{_CLUSTER}/settling.py",
         "cidr.family) > reserve for cidr in gap.missing",

@@ -8,6 +8,13 @@ _CONTROLLER = "cloudroute/controller"
 
 CONTROLLER = (
     Mutation(
+        "A new leader takes its second read of the tables, seconds after the first, for one that shows all.",
+        f"{_CONTROLLER}/reader.py",
+        "self._inherited_until = self.cache.tables_read + INHERITED_SECONDS",
+        "self._inherited_until = self.cache.tables_read",
+        ("tests/controller/test_slow_reads.py",),
+    ),
+    Mutation(
         "After a slow read of the tables, deletions wait for another read.",
         f"{_CONTROLLER}/ec2_cache.py",
         "        tables = self._ec2.route_tables(self.vpc_id)\n        self.tables_read = self._clock.monotonic()\n",

@@ -33,6 +33,9 @@ SCENARIOS = {
 
 
 WITH_GATEWAYS = {
+    # A leader ended right after it had deleted a route, which EC2 showed to its successor for seconds: the successor,
+    # with a higher limit, published the node by it.
+    1795904045928: "1,2,3,4,5,6,7,8,9,10",
     # A wrong check: somebody took the smaller of two aggregates that cover a pod CIDR.
     1795889672200: "0,3",
     # A wrong check: the Node of a gateway that holds aggregates was deleted, and another one has the same instance.
