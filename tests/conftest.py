@@ -1,4 +1,4 @@
-"""What tests of several parts share: one real API server for the whole session, and kubectl."""
+"""Shared by tests of several parts: one real API server for the whole session, and kubectl."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> lanes.Lanes | None:
-    """Which worker gets which test: with `--dist loadscope` by lanes, else as xdist does."""
+    """Give tests to workers: with `--dist loadscope` by lanes, else as xdist does."""
     return lanes.Lanes(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
@@ -53,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def fresh_logging() -> Iterator[None]:
-    """What a test sets up for logging ends with it: it may write to that test's captured stderr."""
+    """Undo a test's configuration of logging at its end: it may write to that test's captured stderr."""
     yield
     structlog.reset_defaults()
 

@@ -48,7 +48,7 @@ def require_cni() -> None:
 
 @functools.cache
 def _problem() -> str:
-    """Why no network namespace can be made, "" if one can."""
+    """Return the reason why no network namespace can be made, "" if one can."""
     if os.geteuid() != 0:
         return "this is not root"
     if shutil.which("ip") is None or shutil.which("bridge") is None:

@@ -33,7 +33,7 @@ NICE = 2
 
 
 def lane(nodeid: str) -> str:
-    """What a test goes with.
+    """Return the group of a test.
 
     >>> lane("tests/packets/test_repair.py::test_x"), lane("tests/core/test_ipam.py::test_x[a/b]")
     ('packets', 'core')

@@ -64,7 +64,7 @@ def get(host: str, port: int, path: str) -> tuple[int, str]:
     return response.status, body
 
 
-def test_what_the_loops_tell_is_what_is_scraped(told: ControllerTelemetry) -> None:
+def test_scraped_values_are_those_of_the_loops(told: ControllerTelemetry) -> None:
     """Names and labels are those of the contract."""
     told.ec2_request("CreateRoute", "OK", 0.1)
     told.ec2_request("CreateRoute", "RequestLimitExceeded", 0.2)
@@ -243,7 +243,7 @@ def test_others_words_forge_no_line_of_a_text_log(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.usefixtures("logs")
-def test_what_libraries_say_has_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_lines_of_libraries_have_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
     """Warnings of the standard library's loggers come through, their chatter does not."""
     setup_logging("json", "debug")
     logging.getLogger("urllib3").warning("pool is full: %s", "x")

@@ -36,11 +36,11 @@ COMMAND = Command(
     text=(
         "Watches the NodeRoutes and RouteTables, and keeps this machine's kernel in line: the VXLAN device cr0, "
         "for each other node one neighbour, FDB entry, nexthop and route, and the nftables table "
-        "`inet cloudroute` that masquerades what has no way back. When all is in place it writes the CNI "
-        "configuration, and the node becomes Ready. What others break is repaired at once; what others have made is "
-        "never touched. SIGTERM ends the process and leaves the kernel as it is, so that pods go on and the next agent "
-        "takes over; the NodeRoute's status says so, and the controller keeps the routes that this node still uses. "
-        "--cleanup removes all of it. It runs as root and needs of that NET_ADMIN alone, with a /proc/sys "
+        "`inet cloudroute` that masquerades packets whose answers would find no way back. When all is in place it "
+        "writes the CNI configuration, and the node becomes Ready. Changes by others are repaired at once; objects of "
+        "others are never touched. SIGTERM ends the process and leaves the kernel as it is, so that pods go on and the "
+        "next agent takes over; the NodeRoute's status says so, and the controller keeps the routes that this node "
+        "still uses. --cleanup removes all of it. It runs as root and needs of that NET_ADMIN alone, with a /proc/sys "
         "that it can write or the node's /proc/sys/net at /host/proc/sys/net, and no access to AWS."
     ),
     example=(

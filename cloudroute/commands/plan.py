@@ -35,8 +35,8 @@ COMMAND = Command(
     summary="show what the controller would change now, and change nothing",
     text=(
         "Reads Kubernetes and EC2 once, as a controller that has just become leader would, and prints each step that "
-        "it would take, in its order: pod CIDRs, NodeRoutes, source/dest checks, routes, conditions. What has to wait "
-        "first, and what a person should know, stands below. Nothing is written. Exits with 0 when there is nothing "
+        "it would take, in its order: pod CIDRs, NodeRoutes, source/dest checks, routes, conditions. Below stand the "
+        "steps that have to wait first, and warnings. Nothing is written. Exits with 0 when there is nothing "
         "to change, with 3 when there is something."
     ),
     example="cloudroute plan --cluster-cidr 10.244.0.0/16 --kubeconfig ~/.kube/config",

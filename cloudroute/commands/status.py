@@ -212,8 +212,8 @@ COMMAND = Command(
         "says: yes, no, behind where it has not taken up the latest NodeRoute yet, - where it has said nothing. "
         "TABLES are the route tables with a route to the node. LIMIT, USED, OURS and FOREIGN count entries of one "
         "family. Where there are gateways, GATEWAY is the node that a table sends packets for DESTINATION to, unless "
-        "it has a route to the pod's node. What is wrong with a node stands below, in words, and last what the "
-        "controller has warned of lately: refused calls, full tables, routes of others, nodes that lost a route or "
+        "it has a route to the pod's node. Problems of nodes stand below, in words, and last the controller's latest "
+        "warnings: refused calls, full tables, routes of others, nodes that lost a route or "
         "wait for their agents."
     ),
     example=(

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 BUDGET_SECONDS = 0.5
 """The least wait for the call budget, so that a burst of calls is one cycle and not one cycle per call."""
 FRESH_SECONDS = 5.0
-"""How long ago the tables may have been read when a route in them is deleted or replaced."""
+"""Largest age of a read of the tables by which a route is deleted or replaced."""
 READ_RETRY_SECONDS = 5.0
 BLIND = 5
 """Cycles in a row without a snapshot, after which `--once` gives up."""

@@ -41,7 +41,7 @@ def namespace() -> Json:
 
 
 class Place(NamedTuple):
-    """Where a pod is found."""
+    """Place of a pod: its node and namespace."""
 
     namespace: str
     name: str

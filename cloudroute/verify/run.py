@@ -45,14 +45,14 @@ _DNS_SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
 
 
 class Diagnosis(NamedTuple):
-    """What doctor has read, and found."""
+    """Facts and findings of doctor."""
 
     facts: Facts
     findings: Sequence[Finding]
 
 
 class Cluster(NamedTuple):
-    """What the controller has published."""
+    """State that the controller has published."""
 
     routes: Mapping[str, NodeRoute]
     tables: Mapping[str, RouteTableObject]
@@ -60,7 +60,7 @@ class Cluster(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """All that a run has found."""
+    """Results of a run."""
 
     sample: Sample
     outcomes: Sequence[Outcome]

@@ -1,7 +1,7 @@
 """The pods of one run: made, waited for, asked, and removed, whatever happens.
 
 Two ways lead into a node: `exec` into a probe's pod, and `exec` into the agent's container, which is on the node's
-network. What can't be asked is left out, and said.
+network. A question that can't be asked is left out, and reported.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def _addresses(pod: Json) -> tuple[str, ...]:
 
 
 def _state(pod: Json | None) -> str:
-    """What a pod that is not Ready waits for, in words."""
+    """Return the reason why a pod is not Ready, in words."""
     if pod is None:
         return "its pod is gone"
     for status in pod["status"].get("containerStatuses", ()):

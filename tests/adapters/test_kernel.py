@@ -16,7 +16,7 @@ from cloudroute.types import Cidr
 from tests.hosts import Namespace, require_netns, require_nftables
 
 SECONDS = 10.0
-"""How long a change may take to be told on a busy machine: settings are polled once a second."""
+"""Longest time until a change is noticed on a busy machine: settings are polled once a second."""
 VXLAN = Vxlan(1, 8472, packed("10.0.3.4"), "eth0")
 TUNNEL = Link("vxlan", bytes.fromhex("0a580af40300"), mtu=1450, up=True, vxlan=VXLAN)
 RULESET = Ruleset(masquerade=True, pods=(Cidr.parse("10.244.3.0/24"),), port=8472)
@@ -115,7 +115,7 @@ def test_the_host_is_found_by_its_default_route(kernel: HostKernel) -> None:
     assert (packed("10.0.3.4"), 24) in host.addresses
 
 
-def test_what_cni_has_besides_ours_is_named(
+def test_cni_configurations_of_others_are_named(
     kernel: HostKernel, conf_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Plugins, and the configurations that shadow ours."""

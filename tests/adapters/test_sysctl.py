@@ -74,7 +74,7 @@ def test_a_setting_of_a_device_that_was_made_anew_is_read_at_once(sysctls: Sysct
     assert sysctls.read([VLAN]) == {VLAN: actual(VLAN)}
 
 
-def test_what_is_dropped_keeps_its_value(sysctls: Sysctls) -> None:
+def test_a_dropped_sysctl_keeps_its_value(sysctls: Sysctls) -> None:
     """The value before ours is not known."""
     sysctls.write({VLAN: "2"}, ())
     assert sysctls.write({}, [VLAN, "net/ipv4/conf/nowhere/rp_filter"]) == {}
@@ -171,7 +171,7 @@ def test_no_descriptor_is_left_open() -> None:
     """Descriptors of removed devices are closed, too, and all of them at the end."""
 
     def count() -> int:
-        """Those of sysctls: other threads of this process open and close theirs."""
+        """Open files of sysctls: other threads of this process open and close theirs."""
         links = []
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(FileNotFoundError):

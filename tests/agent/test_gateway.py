@@ -134,7 +134,7 @@ def test_a_flush_of_all_nexthops_brings_all_routes_of_transit_back(settled: Node
 
 @pytest.mark.parametrize("kind", ["nexthops", "routes"])
 def test_no_rule_leads_to_a_table_that_lacks_a_route(kind: Kind) -> None:
-    """What comes in meanwhile is routed by the main table. Rules for own pods harm nobody."""
+    """Packets for others are routed by the main table meanwhile. Rules for own pods harm nobody."""
     node = Node(OWN, *PEERS)
     whole = Node(OWN, *PEERS)
     whole.settle()
@@ -180,7 +180,7 @@ def test_without_the_rule_for_own_pods_no_packets_are_led_past_them() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_fails_once_on_a_gateway_is_done_by_the_next_turns(kind: Kind) -> None:
+def test_a_write_that_fails_once_on_a_gateway_is_done_by_the_next_turns(kind: Kind) -> None:
     whole = Node(OWN, *PEERS)
     whole.settle()
     for one in whole.kernel.state[kind]:

@@ -88,7 +88,7 @@ def test_a_path_that_keeps_changing_is_reported_when_the_first_change_is_due() -
         assert node.reporter.due == due
 
 
-def test_what_keeps_a_node_from_being_programmed_is_said_once_and_taken_back() -> None:
+def test_an_obstacle_to_programming_is_reported_once_and_taken_back() -> None:
     node = Node(*PAIR, interface="eth7")
     node.settle()
     assert written(node) == 1
@@ -188,7 +188,7 @@ def test_a_status_that_fails_backs_off_however_many_turns_there_are() -> None:
     assert node.reporter.due == due
 
 
-def test_what_is_no_longer_so_is_not_written_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outdated_status_is_not_written_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node(*PAIR)
     node.settle()
     assert written(node) == 1

@@ -172,7 +172,7 @@ def test_a_device_that_is_made_anew_gets_its_entries_back(settled: Node) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_fails_once_is_done_by_the_next_turns(kind: Kind) -> None:
+def test_a_write_that_fails_once_is_done_by_the_next_turns(kind: Kind) -> None:
     whole = Node(*WORLD)
     whole.settle()
     for one in whole.kernel.state[kind]:
@@ -184,7 +184,7 @@ def test_what_fails_once_is_done_by_the_next_turns(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fdb", "neighbours", "fdb6", "neighbours6", "routes"])
-def test_what_always_fails_keeps_no_other_peer_from_its_entries(kind: Kind) -> None:
+def test_a_write_that_always_fails_keeps_no_other_peer_from_its_entries(kind: Kind) -> None:
     whole = Node(*WORLD)
     whole.settle()
     one = next(iter(whole.kernel.state[kind]))

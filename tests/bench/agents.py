@@ -36,7 +36,7 @@ TARGET_MB, TARGET_PERCENT, TARGET_GATEWAY = 64.0, 0.1, 1.5
 
 
 def lacking() -> str:
-    """What is not there that this needs, in words; "" when all is."""
+    """Return the requirements that are missing, in words; "" when all are there."""
     if os.geteuid() != 0:
         return "this is not root, and network namespaces are the kernel's to make"
     if tools := [name for name in ("ip", "nft") if shutil.which(name) is None]:
@@ -47,7 +47,7 @@ def lacking() -> str:
 
 
 def measure() -> Iterator[Row]:
-    """All of it. Whoever calls has asked `lacking`."""
+    """Measure all rows; `lacking` must be empty."""
     with bare_host() as namespace, namespace.inside():
         rows = [*beside_netlink.measure(MANY), *gateways.measure_programming(MANY)]
     yield from rows

@@ -134,7 +134,7 @@ class Bench:
             assert not failed, failed
 
     def by_agent(self) -> tuple[Took, Took]:
-        """What an agent that has just started takes to compose the tables, and then to put them into the kernel."""
+        """Time of a new agent to compose the tables, and then to put them into the kernel."""
         took: list[Took] = []
         with _stopwatch(took):
             self.start()
@@ -144,14 +144,14 @@ class Bench:
         return took[0], took[1]
 
     def by_raw_netlink(self) -> Took:
-        """What the yardstick takes for both."""
+        """Time of the yardstick for both."""
         took: list[Took] = []
         with _stopwatch(took):
             self._raw.program(self.routes[OWN].spec, self._peers, self._pools)
         return took[0]
 
     def looked_by_agent(self) -> Took:
-        """What it takes to find that nothing has changed."""
+        """Time to find that nothing has changed."""
         took: list[Took] = []
         self.sync.mark(PEERS)
         with _stopwatch(took):
@@ -160,7 +160,7 @@ class Bench:
         return took[0]
 
     def listed_by_raw_netlink(self) -> Took:
-        """What it takes to list all of it."""
+        """Time to list all entries."""
         took: list[Took] = []
         with _stopwatch(took):
             listing = self.listing()
@@ -168,11 +168,11 @@ class Bench:
         return took[0]
 
     def listing(self) -> Listing:
-        """What leads to peers, as the yardstick reads it."""
+        """Entries of peers, as the yardstick reads them."""
         return self._raw.listing()
 
     def change(self, name: str) -> Took:
-        """What it takes from a NodeRoute whose path has changed to the kernel."""
+        """Time from a NodeRoute whose path has changed to the kernel."""
         spec = self.routes[name].spec
         there = () if spec.native_in else self.routes[OWN].spec.native_in
         self.routes = {**self.routes, name: replace(self.routes[name], spec=replace(spec, native_in=there))}
@@ -184,13 +184,13 @@ class Bench:
         return took[0]
 
     def tables(self) -> dict[Kind, dict[Any, Any]]:
-        """What leads to peers, as the agent reads it."""
+        """Entries of peers, as the agent reads them."""
         return {kind: self._kernel.tables[kind].read(()) for kind in PEERS}
 
 
 @contextmanager
 def without_other_garbage() -> Iterator[None]:
-    """What the rest of this process has made is no part of an agent's garbage collections."""
+    """Keep objects of the rest of this process out of an agent's garbage collections."""
     gc.collect()
     gc.freeze()
     try:

@@ -59,7 +59,7 @@ def fill(stage: Stage, nodes: int) -> None:
 
 
 def _kubelet(machine: Machine) -> dict[str, dict[str, Any]]:
-    """What a kubelet and its friends write into a Node, filled up with images to NODE_BYTES."""
+    """Patches of a Node by its kubelet and others, filled up with images to NODE_BYTES."""
     host = f"ip-{machine.addresses[0].replace('.', '-')}.ec2.internal"
     labels = {
         "beta.kubernetes.io/arch": "amd64",

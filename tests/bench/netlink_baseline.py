@@ -2,8 +2,8 @@
 
 Hand-written for one cluster of two families, a tunnel over IPv4 and a kernel that is empty: one loop over the
 NodeRoutes packs the very messages that the agent sends, and they go out 32 KiB at a time, an ACK on each chunk's last.
-Nothing is compared or remembered, nobody else's entry is respected, and a failure ends it. What the agent takes beyond
-this is the price of knowing what it does.
+Nothing is compared or remembered, nobody else's entry is respected, and a failure ends it. These are the price of the
+agent's further time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LINK_LOCAL = bytes.fromhex("fe80 0000 0000 0000 08")
 
 
 class Place(NamedTuple):
-    """Where the entries go: indices of devices, and the default gateways by the size of their addresses."""
+    """Targets of the entries: indices of devices, and the default gateways by the size of their addresses."""
 
     vtep: int
     nic: int

@@ -1,4 +1,4 @@
-"""What it costs that each pod hangs on a cable of its own, beside the bridge that pods were on before.
+"""The cost of a cable for each pod, beside the bridge that pods were on before.
 
 The same hosts, paths, plugins and pods; only the conflist differs. Veth and one kernel, as in `throughput`.
 """
@@ -52,7 +52,7 @@ def measure() -> Iterator[Row]:
 
 
 def rows(speeds: Mapping[str, float], starts: Mapping[str, float]) -> Iterator[Row]:
-    """How many times longer the same takes than on a bridge."""
+    """Compare the times with those on a bridge, as ratios."""
     for place in ("own node", "other node"):
         bridge, ptp = (speeds[f"{way}, {place}"] for way in WAYS)
         yield Row(

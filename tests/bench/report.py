@@ -26,7 +26,7 @@ def page(text: str) -> str:
 
 
 def parts() -> Mapping[str, Callable[[], str]]:
-    """What makes each part, by its name."""
+    """The parts of the report by name, each with its function."""
     scale = load("scale")
     return {
         "rows": partial(_rows, load("bench")),

@@ -69,7 +69,7 @@ def test_raw_netlink_leaves_and_lists_what_the_agent_does() -> None:
 
 
 def test_a_change_of_path_writes_one_nexthop_of_each_family() -> None:
-    """What is measured is a change of two entries, there and back."""
+    """The measured change is one of two entries, there and back."""
     require_netns()
     require_nftables()
     with bare_host() as namespace, namespace.inside(), beside_netlink.Bench(70) as bench:
@@ -83,7 +83,7 @@ def test_a_change_of_path_writes_one_nexthop_of_each_family() -> None:
         assert bench.tables() == before
 
 
-def test_what_is_lacking_for_namespaces_is_said_and_the_rest_is_measured(
+def test_without_namespaces_the_reason_is_printed_and_the_rest_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without root the agent's rows are named as not measured, and that is no miss."""

@@ -1,4 +1,4 @@
-"""How fast pods talk to pods by each path, beside the same pods on hosts that route plainly, without cloudroute.
+"""The throughput of each path between pods, beside hosts that route plainly, without cloudroute.
 
 All of it is veth and one kernel: the figures say what the paths cost beside each other, not what a NIC gives. The
 yardstick has the same pods, the same hosts and the same VPC; only that its routes and neighbours are written by hand.
@@ -41,12 +41,12 @@ class End(NamedTuple):
 
 
 def lacking() -> str:
-    """What is not there that only this needs, in words; "" when it is."""
+    """Return the requirement of this part alone that is missing, in words; "" when it is there."""
     return "" if shutil.which("iperf3") else "install iperf3"
 
 
 def measure() -> Iterator[Row]:
-    """Medians of TCP from pod to pod, IPv4. Whoever calls has asked `agents.lacking` and `lacking`."""
+    """Medians of TCP from pod to pod, IPv4. `agents.lacking` and `lacking` must be empty."""
     say(f"throughput by each path, {ROUNDS} times {SECONDS} s")
     # Room for one node in each table: the first ones of both zones are native to each other, the second ones overlay.
     with HostLab(
@@ -75,7 +75,7 @@ def measure() -> Iterator[Row]:
 
 
 def rows(speeds: Mapping[str, float]) -> Iterator[Row]:
-    """How many times longer the same takes than by plain routing."""
+    """Compare the times with those of plain routing, as ratios."""
     targets = {
         "native": TARGET_NATIVE,
         "direct": TARGET_NATIVE,

@@ -191,7 +191,7 @@ def _check_paths_of_nodes_and_outside(lab: CommandLab, first: str, second: str, 
     assert "no packet goes between address families" in lab.run("path", pod, "2001:db8::1", code=1).stderr
 
 
-def test_what_agents_say_is_shown(lab: CommandLab) -> None:
+def test_words_of_agents_are_shown(lab: CommandLab) -> None:
     """READY is yes, no, behind or -; their words stand below, in JSON, and in `path`."""
     first, second = sorted(lab.machines)
     lab.run("controller", "--once")
@@ -215,7 +215,7 @@ def test_what_agents_say_is_shown(lab: CommandLab) -> None:
     assert trouble in lab.run("path", first, second).stdout
 
 
-def test_what_agents_say_steers_nothing(lab: CommandLab) -> None:
+def test_words_of_agents_steer_no_terminal(lab: CommandLab) -> None:
     """An escape sequence and a line break are shown as such below the table; for programs every word is exact."""
     first, _ = sorted(lab.machines)
     lab.run("controller", "--once")

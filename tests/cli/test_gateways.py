@@ -1,4 +1,4 @@
-"""What the commands show of gateways."""
+"""Gateways in the output of the commands."""
 
 from __future__ import annotations
 

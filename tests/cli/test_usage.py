@@ -168,7 +168,7 @@ def test_bad_usage_says_what_was_expected(words: list[str], says: str, capsys: p
     assert len(err.splitlines()) == 1
 
 
-def test_what_was_given_steers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_given_values_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A flag's value is named on the one line of its mistake, whatever is in it."""
     assert main(["status", "--cluster-cidr", "\x1b[2J\nfine"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

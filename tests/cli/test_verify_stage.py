@@ -1,4 +1,4 @@
-"""What `cloudroute verify` makes in a cluster, and that it removes that alone."""
+"""`cloudroute verify` creates objects of its own in a cluster, and removes these alone."""
 
 from __future__ import annotations
 

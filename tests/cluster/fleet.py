@@ -44,14 +44,14 @@ from tests.terraform.world import Account, account
 from tests.waiting import eventually
 
 OUTSIDE = INTERNET_ADDRESSES[0]
-"""Where everybody finds the two APIs."""
+"""Address of both APIs, for nodes and pods."""
 GENERATIONS = 2
-"""How many nodes there may be for an instance and its replacements: the API server reads its tokens once."""
+"""Nodes for an instance and its replacements: the API server reads its tokens once, so these exist from the start."""
 PROXY = "system:kube-proxy"
 _TABLES = {f"table {family} {name}" for family in ("ip", "ip6") for name in ("filter", "mangle", "nat")}
-"""Where a kubelet puts chains of its own, about when it registers: they are no trace of what comes later."""
+"""Tables in which a kubelet makes chains of its own as it registers: they are no trace of cloudroute."""
 CNI_CONF_DIR, CNI_BIN_DIR = OWN_CNI / "net.d", OWN_CNI / "bin"
-"""Where the nodes' container runtimes look. No plugin is there at first."""
+"""Folders of the nodes' container runtimes. No plugin is there at first."""
 
 
 class Size(NamedTuple):
@@ -82,7 +82,7 @@ class Fleet:
         self.kube: RealKubeApi
         self.net: VpcNet
         self.plane: Guest
-        """Where the API server comes from into the VPC."""
+        """Host of the VPC through which the API server reaches it."""
         self.aws_url = ""
         self._terraform, self._image, self._phases = terraform, image, phases
         self._images: ImageStore
@@ -308,7 +308,7 @@ class Fleet:
         return all(name in host.pods for host in self.hosts.values())
 
     def writes(self) -> dict[str, int]:
-        """How often EC2 was told to change something, by action, since the last apply."""
+        """Count the writes to EC2 since the last apply, by action."""
         calls = self.account.aws.calls.items()
         return {action: count for (action, _), count in calls if not action.startswith(("Describe", "Get"))}
 
@@ -324,12 +324,12 @@ class Fleet:
         }
 
     def diagnosis(self) -> str:
-        """What a person would look at first."""
+        """Return the logs and the states of pods that a person would look at first."""
         return "\n".join([self.net.trouble, *_pods(self.kube), *(_log(host) for host in self.hosts.values())])
 
 
 def _node_name(instance: str, generation: int) -> str:
-    """What the node of an instance is called: as in the cloud, one that replaces another is a new one."""
+    """Name of an instance's node: as in the cloud, one that replaces another has a new name."""
     return instance + generation * "-new"
 
 

@@ -1,4 +1,4 @@
-"""How long each part of a cold start takes."""
+"""The duration of each part of a cold start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Phases:
         self._began = self._last = time.monotonic()
 
     def done(self, what: str) -> None:
-        """That has come true now."""
+        """Record that a part ends now."""
         now = time.monotonic()
         self._say(f"  {now - self._began:6.1f} s  +{now - self._last:5.1f} s  {what}")
         self._last = now

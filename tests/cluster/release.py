@@ -34,7 +34,7 @@ class Release:
         self._credentials = fleet.account.assume(fleet.applied["role_arns"]["instance-profile"])
         self._kubeconfig = fleet.kube.kubeconfig(folder / "kubeconfig")
         self.before = take(fleet, self.kubectl)
-        """How it all was without cloudroute."""
+        """Traces in EC2, Kubernetes and kernels before cloudroute was installed."""
 
     def prepare(self) -> None:
         """The namespace with its label, and in it the role's credentials: the lab has no instance metadata."""

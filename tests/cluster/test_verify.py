@@ -100,7 +100,7 @@ def vpc_hosts(fleet: Fleet) -> Iterator[tuple[str, ...]]:
 
 
 def checks(release: Release, *flags: str, program: Sequence[str] = ("-m", "cloudroute")) -> list[dict[str, Any]]:
-    """What a run of verify says."""
+    """Run verify, and return its checks."""
     said = json.loads(release.cloudroute("verify", "-o", "json", QUICK, *flags, codes=(0, 1), program=program))
     return list(said["checks"])
 

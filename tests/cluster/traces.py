@@ -1,4 +1,4 @@
-"""What could be left of cloudroute in EC2, in Kubernetes and in the kernels of nodes."""
+"""All places where cloudroute could leave something: EC2, Kubernetes and the kernels of nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DYNAMIC = {
 
 
 class Traces(NamedTuple):
-    """At one moment. What is the same on all nodes is there once."""
+    """Traces at one moment. A trace that is the same on all nodes is there once."""
 
     tables: Mapping[str, Mapping[str, str]]
     """All route tables of the VPC: by destination, the state and the target."""
@@ -39,7 +39,7 @@ def take(fleet: Fleet, kubectl: Callable[..., str]) -> Traces:
 
 
 def nodes(fleet: Fleet) -> frozenset[tuple[str, ...]]:
-    """What Nodes are marked with."""
+    """Labels, annotations, taints and conditions of all Nodes."""
     return frozenset(map(_marks, fleet.kube.list("nodes")))
 
 
@@ -62,7 +62,7 @@ def _marks(node: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _kernel(host: ClusterHost) -> tuple[str, ...]:
-    """What is in it besides its NIC and kube-proxy's table."""
+    """Devices, addresses, routes, rules and tables of a host, besides its NIC and kube-proxy's table."""
     found = []
     for family in ("-4", "-6"):
         found += [f"rule {line}" for line in host.run("ip", family, "rule").splitlines()]

@@ -40,7 +40,7 @@ def test_a_new_object_gets_its_identity(kube_api: Api, name: str) -> None:
         ([], 400, "BadRequest"),
     ],
 )
-def test_what_is_no_such_object_is_refused(kube_api: Api, body: Json, status: int, reason: str) -> None:
+def test_malformed_objects_are_refused(kube_api: Api, body: Json, status: int, reason: str) -> None:
     """A malformed name is invalid; another kind or a non-object is a bad request."""
     answer = kube_api.ask("POST", NODES, body)
     assert (answer.status, answer.body["reason"], answer.body["code"]) == (status, reason, status)

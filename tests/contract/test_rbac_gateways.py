@@ -43,5 +43,5 @@ def test_each_verb_is_as_the_manifest_says(server: RealKubeApi, who: tuple[str, 
 
 @pytest.mark.parametrize("account", ["agent", "controller"])
 def test_the_leases_of_another_namespace_are_out_of_reach(server: RealKubeApi, account: str) -> None:
-    """Those of kube-system, by which other leaders are elected."""
+    """Leases of kube-system, by which other leaders are elected, are out of reach."""
     assert allowed(server, account, namespace="kube-system") == []

@@ -1,4 +1,4 @@
-"""How the world must look in the end."""
+"""Expected final states of a cluster."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Lab:
         **settings: Any,
     ) -> None:
         self.clock: FakeClock = beside.clock if beside else FakeClock()
-        # Who is older must be a matter of this clock too.
+        # The age of objects must be a matter of this clock too.
         self._born = patch("cloudroute.lab.kube.objects.timestamp", self.clock.timestamp)
         self._born.start()
         self.aws: Aws = beside.aws if beside else Aws(clock=self.clock, **(aws or {}))
@@ -244,7 +244,7 @@ class Lab:
         return None
 
     def conditions(self) -> dict[str, tuple[str, str] | None]:
-        """Those of all Nodes."""
+        """Conditions of all Nodes."""
         return {o["metadata"]["name"]: self.condition(o["metadata"]["name"]) for o in self.kube.list("nodes")}
 
     def pod_cidrs(self, name: str) -> tuple[str, ...]:
@@ -310,7 +310,7 @@ class Lab:
     # --- what was asked and said ------------------------------------------------------------
 
     def calls(self) -> dict[str, int]:
-        """How often each EC2 action was asked since the last look, whatever came of it; counting starts anew."""
+        """Count the requests of each EC2 action since the last look, whatever their result; counting starts anew."""
         counts: dict[str, int] = {}
         for (action, _), number in self.aws.calls.items():
             counts[action] = counts.get(action, 0) + number
@@ -322,7 +322,7 @@ class Lab:
         return {action: number for action, number in self.calls().items() if not action.startswith("Describe")}
 
     def writes(self) -> dict[tuple[str, str], int]:
-        """How often each Kubernetes write was asked since the last look, Events and the lease aside."""
+        """Count the requests of each Kubernetes write since the last look, Events and the lease aside."""
         asked = {
             key: number
             for key, number in self.kube.calls.items()

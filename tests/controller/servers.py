@@ -57,7 +57,7 @@ class Controller:
 
     @property
     def url(self) -> str:
-        """Where it listens, as it has said itself; "" before that."""
+        """Address that the server has printed; "" before that."""
         found = re.search(r" listening .*port=(\d+)", self.log.read_text())
         return f"http://127.0.0.1:{found[1]}" if found else ""
 
@@ -176,7 +176,7 @@ def servers(folder: Path) -> Iterator[Servers]:
 
 
 def seconds_until(true: Any) -> float:
-    """How long it takes, in real time, until something comes to be."""
+    """Measure the time until a condition is true, in real seconds."""
     begun = time.monotonic()
     eventually(true, "the state that is timed")
     return time.monotonic() - begun

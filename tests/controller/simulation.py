@@ -29,7 +29,7 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Call:
-    """What becomes of one request: seconds to the server and back, and whether the answer or the request is lost."""
+    """Draw the fate of one request: seconds to the server and back, and whether the answer or the request is lost."""
 
     there: float = 0.01
     back: float = 0.01

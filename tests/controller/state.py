@@ -1,4 +1,4 @@
-"""How nodes stand in EC2 and in Kubernetes, for tests that compare."""
+"""The state of nodes in EC2 and in Kubernetes, for tests that compare."""
 
 from __future__ import annotations
 

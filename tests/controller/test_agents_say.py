@@ -60,7 +60,7 @@ def test_an_agent_that_fails_later_withdraws_nothing() -> None:
 
 
 def test_a_status_changes_no_object() -> None:
-    """Whatever agents write, the controller has nothing to write for it."""
+    """Agents' reports, whatever is in them, cause no write of the controller."""
     with lab(2) as world:
         names = world.join_many(4)
         world.run()
@@ -110,7 +110,7 @@ def test_it_is_said_again_when_it_happens_again(logs: list[Any]) -> None:
 
 @pytest.fixture
 def logs() -> Iterator[list[Any]]:
-    """What is logged, as structlog's event dicts."""
+    """Collect the log lines, as structlog's event dicts."""
     with capture_logs() as captured:
         yield captured
 

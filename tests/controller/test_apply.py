@@ -131,7 +131,7 @@ def test_a_step_waits_for_what_it_comes_after(apis: Apis) -> None:
     assert len(apis.done) == 4
 
 
-def test_what_comes_after_a_failure_is_not_tried(apis: Apis) -> None:
+def test_steps_behind_a_failed_one_are_not_tried(apis: Apis) -> None:
     """A failed step holds up what comes after it, and nothing else."""
     apis.fails("create rtb-1 100.64.1.0/24", error(Unreachable))
     outcome = apis.run(route(1), condition(1, (route(1).key,)), route(2), condition(2, (route(2).key,)))
@@ -254,7 +254,7 @@ def test_an_empty_budget_ends_the_action_for_this_time(apis: Apis) -> None:
     assert apis.applier.next_due() == float("inf")
 
 
-def test_what_is_refused_is_asked_once_per_table_and_resync(apis: Apis) -> None:
+def test_a_refused_permission_is_asked_once_per_table_and_resync(apis: Apis) -> None:
     """The refusal of one create stands for all of that table until the next resync, and is told with its action."""
     for number in range(5):
         apis.fails(f"create rtb-1 100.64.{number}.0/24", error(Forbidden, "UnauthorizedOperation"))
@@ -294,7 +294,7 @@ def test_hopeful_until_all_that_is_left_keeps_failing(apis: Apis) -> None:
 
 
 def test_once_stopped_no_step_starts(apis: Apis) -> None:
-    """What is under way ends and counts; what waits for a thread, a lane or a predecessor is not tried."""
+    """Steps under way end and count; steps that wait for a thread, a lane or a predecessor are not tried."""
     release = threading.Event()
 
     def stopping() -> None:
@@ -359,7 +359,7 @@ def test_one_forbidden_interface_starves_no_other(apis: Apis) -> None:
 
 
 def test_one_bad_request_stops_no_other(apis: Apis) -> None:
-    """What AWS will not accept of one node waits for the resync; the other nodes of that table get their routes."""
+    """A node's route that AWS will not accept waits for the resync; the other nodes of that table get theirs."""
     apis.fails("create rtb-1 100.64.1.0/24", error(Refused, "InvalidParameterValue"))
     steps = [route(n) for n in range(1, 5)]
     outcome = apis.run(*steps)
@@ -376,7 +376,7 @@ def test_a_defect_is_not_taken_for_a_failure(apis: Apis) -> None:
         apis.run(condition(1))
 
 
-def test_what_nobody_asks_for_any_more_is_forgotten(apis: Apis) -> None:
+def test_back_offs_of_steps_in_no_plan_are_forgotten(apis: Apis) -> None:
     """A failure of ten minutes ago does not wake the loop, nor tell people anything."""
     apis.fails("create rtb-1 100.64.1.0/24", error(Refused))
     apis.fails("condition n1", error(Retryable))

@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: no packet is lost on the way, and in the end all is right.
+"""Any order of any events: no packet is lost on the way, and the final state is right.
 
 A long random walk on the whole stack, the same for the same number. `core` has properties of single plans; here are
 the seams between plans, calls, watches and time.
@@ -41,7 +41,7 @@ def test_churn(number: int) -> None:
 
 
 class Walk:
-    """What can happen to a cluster."""
+    """Events that can happen to a cluster."""
 
     def __init__(self, world: Lab, dice: random.Random) -> None:
         self.world, self.dice = world, dice

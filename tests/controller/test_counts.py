@@ -1,4 +1,4 @@
-"""How many calls the controller makes, exactly. Nothing goes wrong here, so every call is one that had to be made."""
+"""The exact number of the controller's calls. Nothing goes wrong here, so every call is one that had to be made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of EC2 after reads, own writes and refusals, and when it is read again."""
+"""The cache of EC2 after reads, own writes and refusals, and the time of its next read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people are told: Events and log lines on change only, once per object and reason, never for a normal success."""
+"""Events and log lines: on change only, once per object and reason, never for a normal success."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.controller.lab import Lab, lab
 
 @pytest.fixture
 def logs() -> Iterator[list[Any]]:
-    """What is logged, as structlog's event dicts."""
+    """Collect the log lines, as structlog's event dicts."""
     with capture_logs() as captured:
         yield captured
 
@@ -123,7 +123,7 @@ def test_one_line_per_cycle(logs: list[Any]) -> None:
 
 
 def test_notices_are_logged_once(logs: list[Any]) -> None:
-    """What becomes an Event is a line of the log too, once."""
+    """Each Event is a line of the log too, once."""
     with lab(one_table=True, route_limit=3) as world:
         _trouble(world)
         world.pass_seconds(300)

@@ -1,4 +1,4 @@
-"""What belongs to others: counted, kept out of IPAM, reported once, never touched."""
+"""Foreign routes: counted, kept out of IPAM, reported once, never touched."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_owners_that_ec2_does_not_tell() -> None:
 
 
 def test_both_families() -> None:
-    """What belongs to others is as sacred in IPv6."""
+    """Foreign routes of IPv6 are left alone, too."""
     with lab(1, ipv6=True, cluster_cidr=(POOL, POOL6)) as world:
         eni, gateway = world.aws.scene.launch(world.vpc.zones[0])[0].interface_id, world.gateway()
         for destination in ("::/0", "fd64::/62", "fd64::1:0:0:0/80", "2001:db8::/32"):

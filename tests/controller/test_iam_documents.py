@@ -76,7 +76,7 @@ def live(world: Lab) -> list[str]:
 
 
 def called(world: Lab) -> set[str]:
-    """What was called, as IAM names it."""
+    """Return the actions that were called, by IAM's names."""
     names = {action for action, _ in world.aws.calls}
     return {f"{'servicequotas' if name.endswith('ServiceQuota') else 'ec2'}:{name}" for name in names}
 

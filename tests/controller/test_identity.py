@@ -1,4 +1,4 @@
-"""Who is who: a node is its instance, whatever becomes of its name, its Node object and its CIDR."""
+"""A node is its instance, whatever becomes of its name, its Node object and its CIDR."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_deleted_by_mistake(*, restarted: bool) -> None:
 
 
 def test_deleted_by_mistake_while_the_controller_is_down() -> None:
-    """Where no controller saw the Node go, not even its NodeRoute is touched."""
+    """Not even the NodeRoute is touched of a Node that went while no controller saw it."""
     with lab() as world:
         names = world.join_many(3)
         world.run()

@@ -1,4 +1,4 @@
-"""Which instance and which interface a node is: several, stopped, unknown, elsewhere, and in both families."""
+"""A node's instance and interface: several, stopped, unknown, elsewhere, and in both families."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_unknown_to_ec2_for_good() -> None:
 
 
 def test_no_node_is_ever_known() -> None:
-    """Where EC2 knows no instance there is no VPC to work in: asked ever less often, until `--once` gives up."""
+    """Without any instance that EC2 knows there is no VPC: it is asked ever less often, until `--once` gives up."""
     with lab() as world:
         world.join(0, provider_id="aws:///eu-central-1a/i-00000000000000bad")
         turns = [world.turn()]

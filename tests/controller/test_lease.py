@@ -106,7 +106,7 @@ def test_a_lost_renewal_is_made_up_for(pair: Pair) -> None:
 
 
 def test_only_lost_renewals_lose_the_lease(pair: Pair) -> None:
-    """When no renewal is answered within the deadline the lease is lost, though each of them was done."""
+    """The lease is lost if no renewal is answered within the deadline, though each of them was done."""
     pair.one.turn()
     for _ in range(4):
         pair.clock.time += 2.5
@@ -132,7 +132,7 @@ def test_a_late_write_of_its_own_does_not_cost_the_lease(pair: Pair) -> None:
 
 
 def test_a_lease_taken_by_another_is_lost_at_once(pair: Pair) -> None:
-    """Who reads another's name in the lease stops writing then, not when its own time is up."""
+    """A holder that reads another's name in the lease stops writing then, not when its own time is up."""
     pair.one.turn()
     assert pair.store.record
     pair.store.record = replace(pair.store.record, holder="other", version="x")
@@ -225,7 +225,7 @@ def test_a_released_lease_is_free_at_once(pair: Pair) -> None:
 
 
 def test_a_release_takes_nothing_from_another(pair: Pair) -> None:
-    """Who lost the lease without knowing it, or never had it, leaves it alone."""
+    """A process that lost the lease without knowing it, or never had it, leaves it alone."""
     pair.one.turn()
     assert pair.store.record
     pair.store.record = theirs = replace(pair.store.record, holder="third", version="x")
@@ -254,7 +254,7 @@ def test_the_thread_ends_when_the_lease_is_lost(pair: Pair) -> None:
 
 
 def test_hanging_renewals_are_tried_thrice_too(pair: Pair) -> None:
-    """Where each attempt takes a third of the deadline, the next begins when it ends."""
+    """Attempts that take a third of the deadline each follow one another without a pause."""
     attempts: list[float] = []
 
     def hang() -> None:

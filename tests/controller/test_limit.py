@@ -24,7 +24,7 @@ def test_more_nodes_than_entries() -> None:
 
 
 def test_a_freed_entry_is_given_on() -> None:
-    """When routed nodes go, the next get their entries: higher priority first, then the older; nobody is evicted."""
+    """A leaving node's entry goes to the next one: higher priority first, then the older; nobody is evicted."""
     with lab(one_table=True, route_limit=6, traffic=True) as world:
         names = world.join_many(8)
         world.run()
@@ -55,7 +55,7 @@ def test_zones_of_their_own() -> None:
 
 
 def test_past_the_zones() -> None:
-    """Where a zone's table can't hold all nodes of the others, the youngest of those use the overlay."""
+    """In a zone whose table can't hold all nodes of the others, the youngest of these use the overlay."""
     with lab(route_limit=10, traffic=True) as world:
         names = world.join_many(16)
         world.run()
@@ -135,7 +135,7 @@ def test_each_table_learns_for_itself() -> None:
         assert _refusals(world) == 1
 
 
-def test_what_counts() -> None:
+def test_entries_that_count() -> None:
     """`local`, foreign routes, prefix lists with their maximum and blackholes count; propagated routes do not."""
     with lab(one_table=True, route_limit=12, traffic=True) as world:
         table, gateway = world.table(), world.gateway()
@@ -221,7 +221,7 @@ def test_no_deletion_before_the_withdrawal() -> None:
 
 
 def test_no_entry_for_any_node() -> None:
-    """Where foreign routes leave no entry that is said once, and every node is healthy in the overlay."""
+    """A table without an entry beside foreign routes is reported once, and every node is healthy in the overlay."""
     with lab(one_table=True, route_limit=3) as world:
         gateway = world.gateway()
         for destination in ("0.0.0.0/0", "192.0.2.0/24"):

@@ -92,7 +92,7 @@ def test_no_check_may_be_switched_off() -> None:
 
 
 def test_no_route_may_be_deleted() -> None:
-    """What a node left behind stays, and is asked for once per table and resync; other nodes come and are routed."""
+    """The route of a removed node stays, and is asked for once per table and resync; new nodes come and are routed."""
     with lab(zones=2, aws={"enforce_iam": True}) as world:
         with user(world, deny("DeleteRoute")):
             names = world.join_many(4)

@@ -1,4 +1,4 @@
-"""How controller processes live and end: real ones, over HTTP."""
+"""Controllers as processes, over HTTP: their start, their work, their end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cold look at the code found: each was a defect once."""
+"""Defects that reviews of the code have found."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_quota_that_cannot_be_read_takes_no_route_though_nothing_says_what_it_
         assert world.routes(world.table()) == before
 
 
-def test_who_undoes_our_writes_is_not_fought_at_full_speed() -> None:
+def test_a_program_that_undoes_our_writes_is_not_fought_at_full_speed() -> None:
     """Another controller sets the condition back each time: we say it again ever more seldom."""
     with lab() as world:
         name = world.join(0)
@@ -88,7 +88,7 @@ def test_a_route_that_somebody_has_taken_meanwhile_is_not_deleted() -> None:
 
 
 def test_an_unreadable_prefix_list_stops_nobody() -> None:
-    """Who can't describe a routed list counts one entry for it, and new nodes get their network."""
+    """A routed list that can't be described counts as one entry, and new nodes get their network."""
     with lab(one_table=True) as world:
         world.join(0)
         world.run()

@@ -33,7 +33,7 @@ def test_a_route_table_that_is_not_there_is_refused() -> None:
 
 
 def test_cleanup_does_not_mind() -> None:
-    """What was set up wrongly can still be taken away."""
+    """Wrong settings can still be taken away."""
     with lab() as world:
         world.join(0)
         world.run()

@@ -39,7 +39,7 @@ def test_describes_of_six_seconds(*, unknown_owners: bool) -> None:
             assert asked <= 5
 
 
-def test_what_takes_no_route_does_not_wait_for_the_next_reading() -> None:
+def test_steps_that_take_no_route_do_not_wait_for_the_next_read() -> None:
     """A deletion waits until the tables have been read again; what a joiner needs is done in the turn that finds it."""
     with lab(zones=1, one_table=True) as world:
         names = world.join_many(2)
@@ -58,7 +58,7 @@ def test_what_takes_no_route_does_not_wait_for_the_next_reading() -> None:
         assert world.calls() == {"DescribeRouteTables": 1, "DeleteRoute": 1}
 
 
-def test_what_takes_a_route_waits_for_a_reading_and_not_for_the_resync() -> None:
+def test_a_deletion_waits_for_a_read_and_not_for_the_resync() -> None:
     """Nothing else is left to do then that would have the loop look again."""
     with lab(1) as world:
         names = world.join_many(2)
@@ -86,7 +86,7 @@ def test_a_route_that_the_former_leader_has_just_deleted_is_not_used() -> None:
 
 
 def test_a_route_that_the_former_leader_has_just_made_is_used_after_one_more_read() -> None:
-    """That read comes half a minute after the first one, whatever the resync; nothing is written to EC2."""
+    """One more read, half a minute after the first and whatever the resync, is enough; nothing is written to EC2."""
     with lab(1, one_table=True, resync_seconds=600) as world:
         names = world.join_many(2)
         while len(world.routes(world.table())) < 2:

@@ -1,4 +1,4 @@
-"""Who looks after a controller's threads, and how the process ends when one of them does."""
+"""A controller's threads are watched, and its process ends when one of them does."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_reflector_that_dies_is_found(tmp_path: Path) -> None:
 
 
 def test_a_defect_in_the_loop_ends_the_process() -> None:
-    """Whatever the loop raises comes out; the lease is not given up, since steps may still be under way."""
+    """Any error of the loop comes out; the lease is kept, since steps may still be under way."""
     world = Supervised(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         world.controller.run()

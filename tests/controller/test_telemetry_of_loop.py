@@ -1,4 +1,4 @@
-"""What the running controller shows of itself: metrics that equal the world, and health."""
+"""Telemetry of a running controller: metrics that equal the world, and health."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_an_empty_cluster_is_settled() -> None:
 
 
 def test_the_last_node_goes() -> None:
-    """When the last node went while no controller ran, its routes go all the same: RouteTables name the VPC."""
+    """The last node's routes go although it left while no controller ran: RouteTables name the VPC."""
     with lab(2) as world:
         names = world.join_many(2)
         world.run()

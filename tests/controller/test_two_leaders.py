@@ -25,7 +25,7 @@ calls = st.lists(
 pauses = st.lists(st.tuples(st.floats(0, 80), st.floats(0, 40)), max_size=3)
 offsets = st.floats(0, 100_000)
 lives = st.one_of(st.none(), st.floats(1, 80))
-"""When a process is stopped with grace, if ever."""
+"""Time at which a process is stopped with grace, if ever."""
 
 
 def forever(process: Process) -> None:
@@ -68,7 +68,7 @@ def writers(simulation: Simulation) -> list[Process]:
 def test_no_two_fences_are_open_at_once(
     schedules: list[tuple[list[Call], list[tuple[float, float]], float, float | None]], kill_at: float
 ) -> None:
-    """Whatever delays, lost answers, pauses and clocks: when one may write, no write of another is under way."""
+    """A process that may write is alone: no delay, lost answer, pause or clock leaves another's write under way."""
     simulation = Simulation()
     for number, (fates, frozen, offset, _) in enumerate(schedules):
         Process(simulation, f"p{number}", fates, frozen, offset)
@@ -86,7 +86,7 @@ def test_no_two_fences_are_open_at_once(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(offsets, min_size=2, max_size=3), st.floats(0, 0.05), st.floats(3, 60))
 def test_a_dead_leader_is_followed(clocks: list[float], delay: float, kill_at: float) -> None:
-    """When the holder is killed, another holds within lease duration and one retry period, jitter and answers aside."""
+    """Another process holds within lease duration and one retry period of a kill, jitter and answers aside."""
     simulation = Simulation()
     for number, offset in enumerate(clocks):
         Process(simulation, f"p{number}", [Call(delay, delay)], offset=offset)

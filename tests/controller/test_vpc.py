@@ -1,4 +1,4 @@
-"""Which VPC: the nodes say it, wherever the controller itself may run."""
+"""The VPC is that of the nodes, wherever the controller itself may run."""
 
 from __future__ import annotations
 

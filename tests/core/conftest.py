@@ -1,4 +1,4 @@
-"""How hard Hypothesis looks: the same few examples each time, or, with HYPOTHESIS_PROFILE=thorough, many new ones.
+"""Effort of Hypothesis: the same few examples each time, or, with HYPOTHESIS_PROFILE=thorough, many new ones.
 
 `make check` takes fewer still, HYPOTHESIS_PROFILE=fast.
 """

@@ -29,7 +29,7 @@ class Ec2Model:
     """Zones whose subnets have no IPv4."""
     limit: int = 50
     real_limit: dict[tuple[str, Family], int] = field(default_factory=dict)
-    """What AWS allows where that is less than anybody configured."""
+    """AWS's own limit, where that is lower than the configured one."""
     instances: dict[str, Instance] = field(default_factory=dict)
     tables: dict[str, RouteTable] = field(default_factory=dict)
     """Their `routes` are changed in place; a snapshot has copies."""
@@ -37,9 +37,9 @@ class Ec2Model:
     prefix_lists: dict[str, tuple[Family, int]] = field(default_factory=dict)
     refused: set[tuple[str, Family]] = field(default_factory=set)
     foreigners: dict[tuple[str, Cidr | str], Route] = field(default_factory=dict)
-    """What others have put into tables, and what must still be there."""
+    """Routes that others have made, and that must still be there."""
     entries: Counter[tuple[str, Family]] = field(default_factory=Counter)
-    """How many entries each table holds now, as AWS counts them."""
+    """Number of entries in each table now, as AWS counts them."""
     highest: Counter[tuple[str, Family]] = field(default_factory=Counter)
     """The most entries that a table ever held."""
     asked: Counter[tuple[str, Family]] = field(default_factory=Counter)

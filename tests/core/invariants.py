@@ -1,4 +1,4 @@
-"""What holds in every world at every moment, and what holds once nothing is left to do."""
+"""Invariants of every world: at each moment, and once nothing is left to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which packets a network ACL drops: by EC2's own rule, evaluated for one packet, and by doctor's for ranges."""
+"""Packets that a network ACL drops: by EC2's own rule, evaluated for one packet, and by doctor's for ranges."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def settled(nodes: int = 3, world: World | None = None) -> tuple[World, list[str
 
 
 def reasons(decision: Decision) -> set[tuple[str, str]]:
-    """What people are told: object and reason."""
+    """Object and reason of each notice."""
     return {(notice.name, notice.reason) for notice in decision.plan.notices}
 
 

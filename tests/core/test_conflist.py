@@ -75,7 +75,7 @@ def test_without_ipv6_nothing_is_done_about_duplicate_address_detection() -> Non
 
 
 def test_the_same_node_gives_the_same_bytes() -> None:
-    """Whatever order the plugins were found in: a file that differs would be written again and again."""
+    """The order in which plugins were found changes nothing: a file that differs would be written again and again."""
     first = conflist([V4, V6], 8951, ["portmap", "tuning", "bandwidth", "loopback"])
     assert conflist([V4, V6], 8951, {"loopback", "bandwidth", "tuning", "portmap"}) == first
     assert first.endswith(b"}\n")

@@ -76,7 +76,7 @@ PODS_ON = {"ip-10-0-0-9.eu-central-1.compute.internal": "cloudroute-controller-a
         ("", "2025-12-31T23:59:58Z", PODS_ON, "warning", "the last leader has released the Lease"),
     ],
 )
-def test_why_nobody_leads(holder: str, renewed: str, pods: dict[str, str] | Unknown, state: str, says: str) -> None:
+def test_reasons_of_no_leader(holder: str, renewed: str, pods: dict[str, str] | Unknown, state: str, says: str) -> None:
     """The holder is named: somebody else, one on another host, one with a wrong clock, one that renews no more."""
     election = Election("net", LeaseRecord(holder, 15, renewed, renewed, 3, "7"), NOW, pods)
     finding = found(replace(UNREAD, kubernetes=replace(UNREAD.kubernetes, election=election)), "leader")
@@ -145,7 +145,7 @@ def test_policies_that_nobody_enforces(daemon_sets: tuple[Workload, ...], polici
     ],
 )
 def test_when_a_route_controller_runs(name: str, arguments: list[str], *, writes: bool) -> None:
-    """Where node CIDRs are allocated and cloud routes are not switched off."""
+    """Node CIDRs are allocated and cloud routes are not switched off."""
     workload = Workload("Pod", "kube-system", f"{name}-node-1", 1, (f"/bin/{name}", *arguments))
     assert writes_routes(workload) == writes
 
@@ -178,7 +178,7 @@ LONG = "arn:aws:iam::111122223333:user/" + "x" * 90
 
 @pytest.mark.parametrize("words", ["short", "many words " * 30, LONG])
 def test_no_line_is_wider_than_100_columns(words: str) -> None:
-    """Whatever was found."""
+    """The summary fits any findings."""
     findings = [
         Finding("AWS", "credentials", "ok", words, "why", ""),
         Finding("AWS", "ec2:ModifyNetworkInterfaceAttribute", "failed", words, words, words),
@@ -197,7 +197,7 @@ def test_others_words_are_shown_escaped() -> None:
 
 
 def test_the_table() -> None:
-    """What is well in a line, what is not with why and what to do, what was not checked for one reason once."""
+    """A passed check is one line, a failed one has its reason and remedy, and checks skipped for one reason are one."""
     findings = [
         Finding("Kubernetes", "nodes", "ok", "3 nodes", "because", ""),
         Finding("Kubernetes", "rbac", "failed", "no", "it matters", "allow it"),

@@ -62,7 +62,7 @@ def grouped(ingress: dict[str, list[Rule]], **of: str) -> Facts:
         ({"sg-a": [Rule("-1", (0, 65535), prefix_lists=("pl-1",))]}, ("sg-a", "sg-a"), "ok", "ok"),
     ],
 )
-def test_what_security_groups_let_through(
+def test_packets_that_security_groups_let_through(
     ingress: dict[str, list[Rule]], groups: tuple[str, ...], overlay: str, pods: str
 ) -> None:
     """Tunnels go by group or address, pods by address alone; an interface has the rules of all its groups."""
@@ -201,7 +201,7 @@ def test_each_pool_passes_by_rules_of_its_family() -> None:
         ("us-east-1-atl-2a", "fd64::/48", "--mtu 8751"),
     ],
 )
-def test_how_long_packets_to_a_local_zone_can_be(zone: str, pool: str, todo: str) -> None:
+def test_longest_packets_to_a_local_zone(zone: str, pool: str, todo: str) -> None:
     """By the zone's name, less the tunnel; IPv6 can't do with what some leave to pods."""
     facts = grouped({}, n1="sg-a")
     instances = {"i-n1": replace(known(facts.aws.instances)["i-n1"], zone=zone)}

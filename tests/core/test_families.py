@@ -48,7 +48,7 @@ def compose(own: NodeRoute, *peers: NodeRoute) -> DesiredState:
 
 
 def ways(wanted: DesiredState, peer: NodeRoute) -> Mapping[Family, Way]:
-    """How a kernel with these tables sends packets to a peer's pods; nothing of a family that has no route."""
+    """The path of packets to a peer's pods by these tables of a kernel; nothing of a family that has no route."""
     found: dict[Family, Way] = {}
     for cidr in peer.spec.pod_cidrs:
         base = cidr.base.to_bytes(4 if cidr.family == "ipv4" else 16, "big")

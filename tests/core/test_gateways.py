@@ -258,7 +258,7 @@ def test_a_former_part_that_others_have_no_entry_to_replace_is_failed_over() -> 
 
 
 def test_a_former_part_goes_as_soon_as_its_own_place_is_taken() -> None:
-    """Where entries of another family, or of another part, are lacking, it does not wait for these."""
+    """It does not wait for entries of another family, or of another part."""
     world = world_with("a", policy=replace(DUAL, gateways=True), limit=4)
     for destination in ("fd00:1::/64", "fd00:2::/64"):
         world.foreign("rtb-a", destination)

@@ -78,14 +78,14 @@ def test_a_supernet_excludes_nothing() -> None:
     assert give(ipam("10.1.0.0/24", excluded="0.0.0.0/0 10.0.0.0/8 10.1.0.0/24"), 1) == ["10.1.0.0/24"]
 
 
-def test_what_a_node_holds_with_another_length_is_avoided() -> None:
+def test_cidrs_of_another_length_are_avoided() -> None:
     """A refused Node's larger CIDR may be in use all the same."""
     source = ipam("10.1.0.0/22", used="10.1.0.0/23 10.1.2.0/25")
     assert give(source, 2) == ["10.1.3.0/24", "-"]
 
 
 def test_all_families_or_none() -> None:
-    """Where one family is exhausted nothing of the other is taken."""
+    """A node gets no CIDR of one family while the other is exhausted."""
     source = ipam("10.1.0.0/24 fd00::/79")
     assert source.allocate(["ipv4", "ipv6"]) == cidrs("10.1.0.0/24", "fd00::/80")
     assert source.allocate(["ipv4", "ipv6"]) == ()
@@ -106,7 +106,7 @@ def test_a_huge_pool_costs_nothing() -> None:
     cursor=st.none() | st.integers(0, 31),
 )
 def test_every_free_cidr_is_given_once(used: set[int], excluded: list[tuple[int, int]], cursor: int | None) -> None:
-    """What is given overlaps nothing used or excluded, never repeats, and is as much as `free` says."""
+    """CIDRs that are given overlap nothing used or excluded, never repeat, and are as many as `free` says."""
     pool = Cidr.parse("10.1.0.0/19")
     held = {Cidr("ipv4", pool.base + number * 256, 24) for number in used}
     ranges = [
@@ -130,7 +130,7 @@ def test_every_free_cidr_is_given_once(used: set[int], excluded: list[tuple[int,
 
 
 def test_a_nodes_own_pod_cidrs_are_adopted() -> None:
-    """What a Node has is kept, wherever it lies in the pool, and nobody else gets it."""
+    """A Node keeps its CIDR wherever that lies in the pool, and nobody else gets it."""
     world = World()
     own = cidrs("100.64.1.0/24")
     node = world.join(cidrs=own)

@@ -1,4 +1,4 @@
-"""What doctor says of a systemd-networkd: the drop-in that keeps ours, where one does."""
+"""Doctor's judgement of a systemd-networkd: it knows the drop-in that keeps our routes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUTES, NEXTHOPS = "ManageForeignRoutes", "ManageForeignNextHops"
         (257, set(), "warning", "ManageForeignRoutes=no and ManageForeignNextHops=no into"),
     ],
 )
-def test_what_its_settings_leave_to_it(version: int, off: set[str], state: str, words: str) -> None:
+def test_routes_that_its_settings_leave_to_it(version: int, off: set[str], state: str, words: str) -> None:
     """A setting that its version does not know is not asked for."""
     outcome = judge_networkd(Networkd(version, frozenset(off)))
     assert outcome.state == state

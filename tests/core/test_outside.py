@@ -67,7 +67,7 @@ def test_node_routes_without_a_node_count() -> None:
 
 
 def test_nodes_without_a_node_route_count() -> None:
-    """Where NodeRoutes were deleted, or another network gave the CIDRs."""
+    """NodeRoutes were deleted, or another network gave the CIDRs."""
     world = settled()
     world.records.clear()
     (found,) = problems(world, pools("10.99.0.0/16"))

@@ -334,7 +334,7 @@ def test_each_two_places_have_a_way_or_words(source: str, target: str) -> None:
         assert found.path == back.path
 
 
-def test_who_is_seen_is_who_the_agents_rules_let_through() -> None:
+def test_sources_are_seen_as_the_agents_rules_leave_them() -> None:
     """A pod is masqueraded exactly toward what is no pod, no node and no subnet whose table leads to it."""
     for name, address in itertools.product(SPECS, ["10.0.0.99", "10.1.0.99", "10.2.0.99", "192.0.2.1"]):
         kept = any(f"10.{'abc'.index(table[-1])}." in address[:5] for table in SPECS[name].native_in)

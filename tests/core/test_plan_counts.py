@@ -1,4 +1,4 @@
-"""How much a plan costs, in calls and in time: exactly."""
+"""The cost of a plan, in calls and in time: exactly."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_large_world_settles_with_the_same_counts() -> None:
 
 
 def test_a_plan_is_told_in_one_sentence() -> None:
-    """What each kind of step does, counted, in the order of the plan."""
+    """Count the effects of each kind of step, in the order of the plan."""
     world = World()
     world.join()
     world.join("b")

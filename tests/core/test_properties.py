@@ -52,7 +52,7 @@ def worlds(draw: st.DrawFn, min_limit: int = 2) -> World:
 
 
 def outcome(world: World) -> tuple[dict[str, NodeRouteSpec], dict[str, set[str]], dict[str, str]]:
-    """What a world has come to: what is published, what is routed, what is said."""
+    """Digest of a world: its NodeRoutes, routes and conditions."""
     return (
         {name: record.spec for name, record in world.records.items()},
         {table: world.ours(table) for table in world.tables},
@@ -70,7 +70,7 @@ def test_every_world_settles(world: World) -> None:
 
 @given(worlds(), st.integers(0, 30), st.integers(1, 4))
 def test_a_restart_at_any_step_ends_in_the_same_state(world: World, step: int, crashes: int) -> None:
-    """Whoever takes over in the middle of a plan brings it to the very same end."""
+    """A successor that takes over in the middle of a plan brings it to the very same end."""
     twin = world.copy()
     for number in range(crashes):
         steps = decide(twin.snapshot(), twin.policy).plan.steps
@@ -96,7 +96,7 @@ def test_failures_delay_the_end_and_break_nothing(world: World, chance: random.R
 
 @given(worlds(min_limit=40), st.sets(st.sampled_from(["route", "check", "noderoute", "condition", "cidrs", "report"])))
 def test_an_api_failure_never_makes_a_healthy_node_unhealthy(world: World, refused: set[str]) -> None:
-    """Where there is room for all, a native path whose prerequisites hold outlasts whatever API fails."""
+    """A native path whose prerequisites hold outlasts any failing API, as long as there is room for all."""
 
     def fails(step: Step) -> bool:
         return step.key[0] in refused

@@ -1,4 +1,4 @@
-"""What is said of nodes and tables: true at each moment, and said once."""
+"""Conditions and reports of nodes and tables: true at each moment, and written once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_direct_node_is_ready_once_its_check_is_off() -> None:
 
 
 def test_a_plan_that_deletes_routes_foretells_the_tables_without_them() -> None:
-    """What `plan` prints is what a cycle that fails nowhere writes."""
+    """`plan` prints the writes of a cycle in which nothing fails."""
     world = World()
     gone, *_ = [world.join("abc"[number % 3]) for number in range(4)]
     world.settle()
@@ -107,7 +107,7 @@ def test_a_node_recreated_in_the_middle_of_a_cycle_is_not_refused_as_the_former_
     assert not [step for step in conclude(decision, world.snapshot()) if isinstance(step, SetCondition)]
 
 
-def test_what_others_wrote_into_the_condition_is_put_right_once() -> None:
+def test_a_condition_changed_by_others_is_put_right_once() -> None:
     """The cloud provider's NodeCreated gives way to ours; the words alone are no difference."""
     world = World()
     node = world.join()

@@ -84,7 +84,7 @@ def test_used_peers_share_no_address_and_do_not_depend_on_the_order(routes: list
     chance.shuffle(routes)  # type: ignore[attr-defined] # a random.Random that Hypothesis controls
     again = roster(OWN, {route.name: route for route in routes}, HOST, {}, ())
     assert again.pod_cidrs == found.pod_cidrs
-    # Whoever is left out overlaps somebody older who is used.
+    # Each NodeRoute that is left out overlaps an older one that is used.
     for name in found.problems:
         loser = next(route for route in routes if route.name == name)
         assert any(cidr.overlaps(mine) for cidr in (*cidrs, *OWN.spec.pod_cidrs) for mine in loser.spec.pod_cidrs)
@@ -131,7 +131,7 @@ WORLDS = st.lists(
 
 @settings(max_examples=settings().max_examples // 2)
 @given(st.lists(WORLDS, min_size=1, max_size=5), NATIVE)
-def test_what_is_remembered_changes_no_result(worlds: list[list[NodeRoute]], native: list[str]) -> None:
+def test_the_cache_changes_no_result(worlds: list[list[NodeRoute]], native: list[str]) -> None:
     """A builder that has composed other states before returns the same as a fresh one."""
     used = DesiredStateBuilder(POLICY)
     ids: dict[Cidr, int] = {}

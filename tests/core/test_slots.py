@@ -1,4 +1,4 @@
-"""Who gets a slot in a full table, who gives one up, and who is next."""
+"""Slots of a full table: which node gets one, which gives one up, and which is next."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_another_mode_is_reached_from_each(before: str, after: str) -> None:
 
 
 def test_the_reserve_holds_back_only_new_ones() -> None:
-    """Who has a slot keeps it when a reserve is asked for; nobody new gets one of the last entries."""
+    """A node keeps its slot when a reserve is asked for; no other node gets one of the last entries."""
     world, names = one_table(6, 6)
     assert len(routed(world, "rtb-main")) == 5
     world.policy = replace(world.policy, route_reserve=3)
@@ -194,7 +194,7 @@ def test_a_lowered_limit_drains_the_last_in_the_sort() -> None:
 
 
 def test_a_table_above_its_limit_comes_down_before_anything_is_created() -> None:
-    """Where a slot changes hands at the same time, its new holder waits for all deletions."""
+    """The new holder of a slot waits for all deletions that happen at the same time."""
     world = World(zones="ab", limit=6)
     own = [world.join("a").name for _ in range(5)]
     world.settle()

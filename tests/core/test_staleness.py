@@ -16,7 +16,7 @@ def route(number: int, verb: Any, *after: tuple[str, ...]) -> ChangeRoute:
 
 
 def test_deletions_replacements_and_all_that_follows_them_wait() -> None:
-    """Whatever comes after one of them, by any number of steps, waits too; all else is kept, in its order."""
+    """Steps behind one of them, at any distance, wait too; all others are kept, in their order."""
     record, create = WriteNodeRoute("n1", None, SPEC), route(1, "create", ("noderoute", "n1"))
     delete, replace = route(2, "delete"), route(3, "replace", ("noderoute", "n1"))
     in_its_place = route(4, "create", ("noderoute", "n1"), delete.key)
@@ -27,7 +27,7 @@ def test_deletions_replacements_and_all_that_follows_them_wait() -> None:
     assert safe_on_old_tables(steps) == (record, create, other)
 
 
-def test_what_comes_after_a_step_of_another_plan_is_kept() -> None:
+def test_a_step_behind_one_of_another_plan_is_kept() -> None:
     """A predecessor that is not in the plan is done already: nothing waits for it."""
     steps = (route(1, "create", ("route", "rtb-9", "x")),)
     assert safe_on_old_tables(steps) == steps

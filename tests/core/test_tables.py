@@ -21,7 +21,7 @@ def filled(world: World, nodes: int, zones: str = "") -> World:
 
 
 def use(world: World, table: str) -> FamilyUse:
-    """What is reported of a table's IPv4 half."""
+    """Report of a table's IPv4 half."""
     return world.reports[table].families["ipv4"]
 
 
@@ -235,7 +235,7 @@ def test_a_route_of_ours_that_belongs_to_nobody_goes_after_a_drain() -> None:
 # --- how full -----------------------------------------------------------------------------------
 
 
-def test_what_counts() -> None:
+def test_entries_that_count() -> None:
     """`local`, foreign routes, blackholes and prefix lists at their maximum count; propagated routes do not."""
     world = World()
     world.prefix_lists["pl-1"] = ("ipv4", 20)

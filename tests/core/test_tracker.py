@@ -12,7 +12,7 @@ TABLES = st.dictionaries(st.integers(0, 8), st.integers(0, 3))
 
 
 @given(TABLES, TABLES, st.sets(st.integers(0, 8)))
-def test_what_was_written_is_there_and_what_failed_stays_to_be_done(
+def test_written_entries_are_there_and_failed_ones_stay_pending(
     wanted: dict[int, int], actual: dict[int, int], refused: set[int]
 ) -> None:
     tracker: Tracker[int, int] = Tracker("routes")
@@ -29,7 +29,7 @@ def test_what_was_written_is_there_and_what_failed_stays_to_be_done(
     assert (tracker.actual, tracker.failed, tracker.puts(), tracker.drops()) == (wanted, {}, {}, [])
 
 
-def test_what_failed_and_became_right_by_itself_is_no_failure_any_more() -> None:
+def test_a_failed_entry_that_became_right_by_itself_is_no_failure() -> None:
     tracker: Tracker[str, str] = Tracker("sysctls")
     tracker.wanted = {"forwarding": "1"}
     tracker.found({})

@@ -75,7 +75,7 @@ def test_a_gateway_sends_to_each_peer_directly_on_its_subnet_and_by_the_overlay_
     }
 
 
-def test_what_comes_in_for_own_pods_is_looked_up_in_the_main_table_and_the_rest_in_that_of_transit() -> None:
+def test_packets_for_own_pods_use_the_main_table_and_others_that_of_transit() -> None:
     wanted = compose(NATIVE)
     assert list(wanted.tables["rules"]) == [
         *(Rule(1087, "eth0", base(cidr), cidr.length, MAIN) for cidr in OWN.spec.pod_cidrs),
@@ -134,7 +134,7 @@ def test_a_gateway_has_all_that_a_node_has_and_its_transit_is_never_native(
 
 @given(PEERS, st.data())
 def test_transit_does_not_depend_on_native_routes(peers: Sequence[NodeRoute], data: st.DataObject) -> None:
-    """Whatever the VPC's tables lack, a packet in transit takes the same path."""
+    """A packet in transit takes the same path, whatever the VPC's tables lack."""
     others = [replace(one, spec=replace(one.spec, native_in=tuple(data.draw(NATIVES)))) for one in peers]
     own = replace(OWN, spec=replace(OWN.spec, native_in=tuple(data.draw(NATIVES))))
     assert transit(compose(*peers)) == transit(compose(*others, own=own))

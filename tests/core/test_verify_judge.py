@@ -1,4 +1,4 @@
-"""What `cloudroute verify` makes of answers, and of the packets that nodes counted."""
+"""The verdicts of `cloudroute verify` on answers, and on the packets that nodes counted."""
 
 from __future__ import annotations
 

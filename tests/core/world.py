@@ -212,7 +212,7 @@ class World(Ec2Model):
         self.records[step.name] = NodeRoute(step.name, "u" + step.name, version, created, step.spec)
 
     def _check_published(self, before: NodeRouteSpec | None, spec: NodeRouteSpec) -> None:
-        """What is newly promised to agents works at this very moment."""
+        """Check that each path newly promised to agents works at this very moment."""
         for table in set(spec.native_in) - set(before.native_in if before else ()):
             assert self.reaches(table, spec), f"published in {table} too early: {spec}"
         if spec.subnet_id and (before is None or before.subnet_id != spec.subnet_id):
@@ -241,7 +241,7 @@ class World(Ec2Model):
         return condition.reason if condition else ""
 
     def spec(self, name: str) -> NodeRouteSpec:
-        """What is published of a node."""
+        """The specs of a node's NodeRoutes."""
         return self.records[name].spec
 
     def counts(self) -> Counter[str]:

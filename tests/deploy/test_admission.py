@@ -264,7 +264,7 @@ def test_only_the_controller_writes_what_a_node_is(policed: RealKubeApi) -> None
     assert controller.tries("DELETE", "noderoutes/node-3") == ""
 
 
-def test_what_leaves_the_spec_alone_is_free(policed: RealKubeApi) -> None:
+def test_writes_that_leave_the_spec_alone_are_allowed(policed: RealKubeApi) -> None:
     """Kubernetes' own storage migration writes every object as it is; so may who labels one."""
     allow(policed, "kube-system:migrator", ["patch"], ["noderoutes"])
     words = as_user(policed, "system:serviceaccount:kube-system:migrator", {"metadata": {"labels": {"a": "b"}}})
@@ -273,7 +273,7 @@ def test_what_leaves_the_spec_alone_is_free(policed: RealKubeApi) -> None:
     assert "not by system:serviceaccount:kube-system:migrator" in words
 
 
-def test_who_may_do_everything_can_mend_things(policed: RealKubeApi) -> None:
+def test_an_administrator_can_mend_things(policed: RealKubeApi) -> None:
     """A cluster administrator, and who was given the verb `overwrite`: `cloudroute cleanup` is run by people."""
     bind(policed, "admin-in-need", "cluster-admin")
     await_right(policed, "admin-in-need", "noderoutes", "patch")

@@ -190,7 +190,7 @@ def test_the_plain_manifests_are_understood(component: str) -> None:
     assert pod(plain(), component)["hostNetwork"]
 
 
-def test_what_an_agent_says_is_mounted(helm: Run) -> None:
+def test_the_hosts_folders_are_mounted_by_the_same_paths(helm: Run) -> None:
     """The folder of CNI configurations and that of the plugins are the host's, by the same paths."""
     words = ("--set", "agent.settings.cni-conf-dir=/etc/other", "--set", "agent.cniBinDir=/usr/lib/cni")
     documents = rendered(helm, *words)

@@ -118,7 +118,7 @@ def test_it_puts_its_plugins_on_a_node(inside: Container, helm: Run, tmp_path: P
 
 
 @OWN_ARCHITECTURE
-def test_what_was_left_out_is_not_missed(inside: Container) -> None:
+def test_files_left_out_of_the_image_are_not_missed(inside: Container) -> None:
     """All programs get as far as the API server that is not there: all that they import is in the image."""
     kubeconfig = (
         '{"apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],'
@@ -168,7 +168,7 @@ def versions(sbom: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES.values())
-def test_what_it_is(image: Path, architecture: str) -> None:
+def test_size_user_and_packages(image: Path, architecture: str) -> None:
     """Small; run by nobody; its packages are listed with their versions, Python's and Debian's."""
     name, size, config, sbom = described(image, architecture)
     assert size < MOST_MB * 1e6

@@ -36,7 +36,7 @@ SPACE = "cloudroute"
 NET_ADMIN = 1 << 12
 MIB = 1 << 20
 SERVICE = "10.96.0.1"
-"""Where pods look for the API server."""
+"""Address of the API server's Service, as pods know it."""
 
 
 class Site(NamedTuple):

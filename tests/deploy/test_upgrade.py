@@ -59,7 +59,7 @@ def ctl(cluster: RealKubeApi, kubectl: str, tmp_path: Path) -> Kubectl:
 
 @pytest.fixture
 def account(cluster: RealKubeApi, ctl: Kubectl) -> Iterator[Account]:
-    """A VPC with instances whose kubelets have registered. What is in the cluster goes at the end."""
+    """A VPC with instances whose kubelets have registered. All objects of the cluster are removed at the end."""
     aws = Aws()
     vpc = aws.scene.vpc(zones=2)
     for number in range(NODES):

@@ -56,7 +56,7 @@ def flags() -> str:
     return "\n".join(("# Commands and flags\n", _INTRODUCTION, *map(_command, commands())))
 
 
-_INTRODUCTION = """What `cloudroute COMMAND --help` says, in one page. A flag wins over the environment, which
+_INTRODUCTION = """The text of `cloudroute COMMAND --help`, in one page. A flag wins over the environment, which
 wins over the file that `--config` names, which wins over the default. `--route-limit` is CLOUDROUTE_ROUTE_LIMIT in
 the environment (several values: comma-separated) and `route-limit` in the file (several values: a list). Flags of
 `demo` and `lab` are flags only. All that is wrong with the three is reported at once, and the exit code is 2.

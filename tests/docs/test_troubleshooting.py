@@ -77,7 +77,7 @@ def test_nothing_is_explained_that_is_never_said() -> None:
     assert (unknown_reasons(page()), unknown_sentences(page()), unknown_checks(page())) == ([], [], [])
 
 
-def test_what_is_never_said_is_found() -> None:
+def test_messages_that_no_code_logs_are_found() -> None:
     """A page with another reason, sentence or check fails."""
     wrong = Page(NAME, "`NoSuchReason`, `the lease ... is found`, the check `group-pods` and the check `groups-pods`")
     assert unknown_reasons(wrong) == ["NoSuchReason"]

@@ -39,7 +39,7 @@ def tables(folder: str) -> str:
 
 
 def written(folder: str) -> str:
-    """What of them the README holds."""
+    """Return the part of a README that the generator writes."""
     found = _SECTION.search((TREE / folder / "README.md").read_text())
     return found[0] if found else ""
 

@@ -83,7 +83,7 @@ def test_the_rbac_table_is_the_rules() -> None:
     assert all(row[5] for row in rows)
 
 
-def test_what_the_agent_may_do_on_a_node() -> None:
+def test_permissions_of_the_agent_on_a_node() -> None:
     """Its security context and its mounts are those of the manifests."""
     text = pages.section(pages.read("security"), "The agent on a node")
     pod = manifest("DaemonSet", "cloudroute-agent")["spec"]["template"]["spec"]
@@ -97,7 +97,7 @@ def test_what_the_agent_may_do_on_a_node() -> None:
 
 
 def test_ports() -> None:
-    """Those of the chart's values and of the agent's default."""
+    """Ports on the page are those of the chart's values and of the agent's default."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     told = [int(row[0].split()[1]) for row in pages.table(pages.section(pages.read("security"), "The network"))]
     vxlan = next(setting.default for setting in settings_of(AgentSettings) if setting.key == "vxlan-port")

@@ -129,7 +129,7 @@ def test_accounts_that_are_not_there_lack_everything(installed: RealKubeApi, tmp
     assert f"and {len(permissions('elsewhere')) - 5} more" in found(findings, "rbac").found
 
 
-def test_who_may_not_ask_for_others(installed: RealKubeApi, tmp_path: Path) -> None:
+def test_an_account_that_may_not_ask_for_others(installed: RealKubeApi, tmp_path: Path) -> None:
     """The controller itself: what its own account may is checked, and that the agents' can't be is said."""
     findings = kubernetes(installed, tmp_path, "controller")
     assert found(findings, "rbac").found == "the account in use may do all that the controller needs"

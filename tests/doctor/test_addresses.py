@@ -15,7 +15,7 @@ from tests.required import lacking
 
 
 def host_local() -> str:
-    """Where it is."""
+    """Path of Debian's host-local plugin."""
     _, folders = find_plugins()
     for path in (Path(folder, "host-local") for folder in folders):
         if path.exists():

@@ -77,7 +77,7 @@ def test_bridges_are_known_by_their_networks(host: Namespace, tmp_path: Path) ->
     assert seen == {("iptables", 0): False, ("iptables", 1): True, ("ip6tables", 0): False, ("ip6tables", 1): True}
 
 
-def test_what_another_network_has_left(host: Namespace, tmp_path: Path) -> None:
+def test_leftovers_of_another_network(host: Namespace, tmp_path: Path) -> None:
     """Its tunnel with our id and port, its bridge, and a device that has our name."""
     host.shell("ip link add flannel.1 type vxlan id 1 dstport 8472 local 10.9.0.2 dev eth0 nolearning")
     host.shell("ip link add cni0 type bridge; ip link add cr0 type bridge; ip link add eth9 type veth peer name cali1")
@@ -116,7 +116,7 @@ def test_a_machine_without_a_default_route(host: Namespace, tmp_path: Path) -> N
     assert known(found.tried)["vxlan"] == ""
 
 
-def test_who_is_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_user_that_is_not_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Is told to be."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     found = look(str(tmp_path), VNI, PORT)

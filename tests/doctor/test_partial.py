@@ -75,7 +75,7 @@ def test_a_kubeconfig_that_is_not_there(shared: DoctorLab) -> None:
     assert "/nowhere/config" in found(findings, "api-server").found
 
 
-def test_what_the_controllers_role_may_not_read(shared: DoctorLab) -> None:
+def test_reads_denied_to_the_controllers_role(shared: DoctorLab) -> None:
     """In the controller's pod: doctor's own reads are refused, which is no failure, and said."""
     session = shared.aws.session(shared.iam_document("policy.json"))
     findings = shared.examine(session=session)
@@ -86,7 +86,7 @@ def test_what_the_controllers_role_may_not_read(shared: DoctorLab) -> None:
     assert all("run doctor as an administrator" in found(findings, check).found for check in unread)
 
 
-def test_what_the_controllers_account_may_not_list() -> None:
+def test_lists_denied_to_the_controllers_account() -> None:
     """RBAC refuses DaemonSets and kube-system's pods: not checked, and no failure."""
     with doctor_lab() as healthy:
         for resource in ("daemonsets", "pods"):

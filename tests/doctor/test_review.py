@@ -51,7 +51,7 @@ def test_the_permissions_are_those_of_the_manifest() -> None:
 
 
 @pytest.mark.parametrize("user", ["admin", "controller"])
-def test_who_may_everything(real_kube: RealKubeApi, tmp_path: Path, user: str) -> None:
+def test_an_account_with_all_permissions(real_kube: RealKubeApi, tmp_path: Path, user: str) -> None:
     """The administrator and the controller's account lack nothing."""
     with review(real_kube, tmp_path, user) as asked:
         assert asked.refused(permissions("cloudroute")) == []

@@ -1,4 +1,4 @@
-"""What the three measurements share: `make bench`, `make scale` and `make soak`.
+"""Shared by the three measurements: `make bench`, `make scale` and `make soak`.
 
 stage    the strict EC2 layer and a Kubernetes API over loopback, controllers as processes of their own
 process  CPU, memory, descriptors and threads of a process

@@ -1,6 +1,6 @@
 """docs/performance.md and the data beside it: figures come from docs/performance/, and from nothing else.
 
-The page's prose is written by hand. What stands between `<!-- NAME -->` and `<!-- end -->` is written here.
+The page's prose is written by hand. Text between `<!-- NAME -->` and `<!-- end -->` is written here.
 """
 
 from __future__ import annotations

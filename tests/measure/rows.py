@@ -70,7 +70,7 @@ class Row:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Facts of the machine that the figures depend on."""
     return {
         "day": time.strftime("%Y-%m-%d"),
         "cores": len(os.sched_getaffinity(0)),

@@ -124,7 +124,7 @@ class Stage:
         return next(replica for replica in self.replicas if replica.leads())
 
     def holder(self) -> str:
-        """Who holds the lease; "" while nobody does."""
+        """Holder of the lease; "" while nobody has it."""
         try:
             return str(self.kube.get("leases", LEASE, NAMESPACE)["spec"].get("holderIdentity") or "")
         except StatusError:
@@ -147,7 +147,7 @@ class Stage:
 
     @property
     def requests(self) -> Counter[tuple[str, str]]:
-        """What the embedded API was asked, by verb and resource."""
+        """Number of requests to the embedded API, by verb and resource."""
         assert isinstance(self.kube, KubeApi), "a real API server does not count"
         return self.kube.calls
 
@@ -159,7 +159,7 @@ class Stage:
             )
 
     def asked(self, action: str) -> list[float]:
-        """When calls of an EC2 action arrived, monotonic seconds."""
+        """Arrivals of an EC2 action's calls, monotonic seconds."""
         return list(self._asked.get(action, ()))
 
     def settled(self, nodes: int, native: int) -> bool:

@@ -33,7 +33,7 @@ DAEMON_SET: dict[str, Any] = {
         },
     },
 }
-"""What of it matters here: where it runs."""
+"""The part of its DaemonSet that matters here: the nodes that it runs on."""
 CONFLIST = "10-aws.conflist"
 _POD = "10.0.0.200"
 _RULES = """
@@ -61,7 +61,7 @@ iptables -w -t mangle -A PREROUTING -i eni+ -m comment --comment "AWS, primary E
 
 
 def install(host: LabHost) -> None:
-    """What is left on a node when aws-node is deleted."""
+    """Leave on a host all that a deleted aws-node leaves on a node."""
     gateway = host.run("ip", "-4", "route", "show", "default").split()[2]
     host.run("sh", "-ec", _RULES.format(pod=_POD, gateway=gateway, address=host.addresses[0]))
     (host.conf_dir / CONFLIST).write_text(
@@ -70,7 +70,7 @@ def install(host: LabHost) -> None:
 
 
 def remains(host: LabHost) -> str:
-    """Whatever on a host still has to do with it."""
+    """Return all lines of a host's tables that come from aws-node."""
     listed = host.run("sh", "-ec", "ip -o link; ip rule; iptables-save")
     words = ("AWS", " eni", "fwmark", _POD)
     found = [line for line in listed.splitlines() if any(word in line for word in words)]

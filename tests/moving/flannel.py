@@ -47,7 +47,7 @@ bridge fdb show dev flannel.1; iptables -S; iptables -t nat -S
 
 
 def install(lab: HostLab, hosts: Sequence[LabHost]) -> None:
-    """What flanneld makes of these hosts, whose Nodes have the pod CIDRs 10.244.1.0/24 and so on."""
+    """Configure hosts, whose Nodes have the pod CIDRs 10.244.1.0/24 and so on, as flanneld does."""
     facts = [
         {"number": number, "mac": f"be:4c:7e:a3:7a:{number:02x}", "address": host.addresses[0]}
         for number, host in enumerate(hosts, 1)
@@ -75,7 +75,7 @@ def shown(host: LabHost) -> str:
 
 
 def remains(host: LabHost) -> str:
-    """Whatever on a host still has to do with flannel."""
+    """Return all lines of a host's tables that come from flannel."""
     listed = host.run("sh", "-ec", "ip -o link; ip route; ip neighbour; nft list ruleset")
     found = [line for line in listed.splitlines() if "flannel" in line.lower() or "cni0" in line]
     folders = (host.conf_dir, host.folder, host.runtime.var_lib / "cni", host.runtime.var_lib / "cni" / "networks")

@@ -1,4 +1,4 @@
-"""What an agent of the version before `ptp` left on its node: a bridge for the pods, and the conflist that says so."""
+"""A node as an agent of the version before `ptp` has left it: a bridge for the pods, and a conflist that names it."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def moved_in(world: Lab, count: int, pools: int = 1) -> RouteController:
     return provider
 
 
-def test_what_the_route_controller_made_is_adopted_without_a_write(world: Lab) -> None:
+def test_routes_of_the_route_controller_are_adopted_without_a_write(world: Lab) -> None:
     """Three describes and nothing else: routes, pod CIDRs, checks and conditions stay as they are."""
     moved_in(world, 5)
     names = [node["metadata"]["name"] for node in world.kube.list("nodes")]

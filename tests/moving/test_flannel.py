@@ -96,12 +96,12 @@ def test_a_lease_of_etcd_becomes_the_nodes_pod_cidr(
 
 
 def reasons(lab: HostLab) -> list[str]:
-    """What the agents say of themselves."""
+    """Reasons in the agents' reports."""
     return [route.get("status", {}).get("reason", "") for route in lab.node_routes()]
 
 
 def networked(lab: HostLab) -> list[str]:
-    """What the controller says of the Nodes: the condition NetworkUnavailable."""
+    """Status of each Node's condition NetworkUnavailable, as the controller has set it."""
     return [condition(node, "NetworkUnavailable") for node in lab.kube.list("nodes")]
 
 

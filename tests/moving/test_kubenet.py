@@ -72,7 +72,7 @@ def test_moving_in_writes_nothing_to_ec2_loses_no_packet_and_gives_no_address_tw
 
 @pytest.mark.parametrize("lab", ["ptp"], indirect=True)
 def test_without_the_links_no_pod_is_started_by_cloudroute(lab: HostLab) -> None:
-    """What the guide's block is for: host-local keeps one list for each network's name."""
+    """The guide's block is needed: host-local keeps one list for each network's name."""
     host = next(iter(lab.hosts.values()))
     lab.start_controller()
     host.start_agent()
@@ -92,7 +92,7 @@ def natives(lab: HostLab) -> list[int]:
 
 
 def reason(route: Object) -> str:
-    """What a node's agent says of itself."""
+    """Reason in the report of a node's agent."""
     return str(route.get("status", {}).get("reason", ""))
 
 

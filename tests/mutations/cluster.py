@@ -124,14 +124,14 @@ CLUSTER = (
         f"{_CLUSTER}/draining.py",
         "min((since, name), awaited",
         "max((since, name), awaited",
-        ("tests/core/test_phases_stopped.py",),
+        ("tests/core/test_make_before_break_stopped.py",),
     ),
     Mutation(
         "A published node is sent to directly as soon as it is on another subnet or its check is off.",
         f"{_CLUSTER}/settling.py",
         "if subnet and (old is None or old.subnet_id != subnet):",
         "if subnet and old is None:",
-        ("tests/core/test_phases.py",),
+        ("tests/core/test_make_before_break.py",),
     ),
     Mutation(
         "A new leader publishes a node as native by a route that the former one has just deleted.",
@@ -145,7 +145,7 @@ CLUSTER = (
         f"{_CLUSTER}/settling.py",
         "cidr.family) > reserve for cidr in gap.missing",
         "cidr.family) >= reserve for cidr in gap.missing",
-        ("tests/core/test_phases.py",),
+        ("tests/core/test_make_before_break.py",),
     ),
     Mutation(
         "The IPv4 route of a node that lost its IPv4 address stays for good.",
@@ -250,7 +250,7 @@ CLUSTER = (
         f"{_CLUSTER}/notices.py",
         "if not lost or member.state is State.DEAD:",
         "if not lost:",
-        ("tests/core/test_phases_agents.py",),
+        ("tests/core/test_make_before_break_agents.py",),
     ),
     Mutation(
         "An old describe counts as proof of the second of two writes to one route.",
@@ -292,7 +292,7 @@ CLUSTER = (
         f"{_CLUSTER}/settling.py",
         'agent_trouble(status) if new else ""',
         "agent_trouble(status)",
-        ("tests/core/test_phases_agents.py",),
+        ("tests/core/test_make_before_break_agents.py",),
     ),
     Mutation(
         "A renamed node has no NodeRoute while the one of its new name can't be written.",

@@ -146,7 +146,7 @@ CONTROLLER = (
         "self._owners_reading != self.cache.reading or not self._cluster.node_routes.items()",
         "self._owners_reading != self.cache.reading",
         (
-            "tests/rivals/test_one_name.py::"
+            "tests/two_clusters/test_one_name.py::"
             "test_a_controller_that_waits_for_its_first_node_sees_whose_routes_are_in_the_table_that_it_brings",
         ),
     ),

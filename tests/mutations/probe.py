@@ -19,7 +19,7 @@ PROBE = (
         f"{_PROBE}/serve.py",
         "if len(data) < SHORTEST or data[ID_BYTES]:",
         "if len(data) < SHORTEST:",
-        ("tests/probe/test_serve.py::test_what_is_no_question_gets_no_answer",),
+        ("tests/probe/test_serve.py::test_malformed_questions_get_no_answer",),
     ),
     Mutation(
         "A host with two addresses answers from the first, and the question counts as lost.",

@@ -18,7 +18,7 @@ from tests.waiting import eventually
 BINARY = "/lib/systemd/systemd-networkd"
 DEFAULTS = ""
 AL2023 = "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n"
-"""What EKS's AL2023 image has: /etc/systemd/networkd.conf.d/80-release.conf (amazon-eks-ami, templates/al2023)."""
+"""Settings of EKS's AL2023 image: /etc/systemd/networkd.conf.d/80-release.conf (amazon-eks-ami, templates/al2023)."""
 _START_SECONDS = 20.0
 _NETWORK = """[Match]
 Name=eth0
@@ -84,7 +84,7 @@ class Networkd:
         return self._log.read_text(errors="replace")
 
     def removed(self) -> list[str]:
-        """What it has removed since its start, in its words: "nexthop id: 44", "route dst: 10.99.0.0/16" ..."""
+        """Objects that it has removed since its start, in its log: "nexthop id: 44", "route dst: 10.99.0.0/16" ..."""
         found = re.findall(r"Removing foreign ([a-z ]+) \([a-z,]+\): ([^,]*)", self.says())
         return [f"{kind} {which}" for kind, which in found]
 

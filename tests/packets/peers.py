@@ -32,7 +32,7 @@ def with_peers(folder: Path, families: int = 2) -> Iterator[Solo]:
 
 
 def kept(host: Solo) -> list[str]:
-    """What the agent keeps in the kernel's tables, as `ip` and `bridge` print it."""
+    """Return the entries that the agent keeps in the kernel's tables, as `ip` and `bridge` print them."""
     run = host.namespace.run
     shown = [run("ip", family, *words) for family in ("-4", "-6") for words in _SHOWN]
     shown += [run("ip", "nexthop", "show", "protocol", "88"), run("bridge", "fdb", "show", "dev", "cr0")]
@@ -40,7 +40,7 @@ def kept(host: Solo) -> list[str]:
 
 
 def ready(host: Solo) -> list[str]:
-    """What is kept once the agent is done."""
+    """Wait until the agent is ready, and return the entries that it keeps."""
     host.wait(lambda: bool(host.status().get("ready")))
     done = kept(host)
     for way in ("via 10.0.0.254 dev eth0", "via 10.0.0.3 dev eth0", "via 100.64.4.0 dev cr0"):

@@ -1,4 +1,4 @@
-"""What is wrong with a machine, a flag or a NodeRoute is said in words that help, and harms nothing else."""
+"""Errors of a machine, a flag or a NodeRoute are reported in words that help, and harm nothing else."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from tests.packets.peers import back, kept, ready, with_peers
 from tests.packets.solo import Solo
 
 AWAY_SECONDS = 5.0
-"""How long a carrier is away: by then the agent tries again what failed every four seconds."""
+"""Duration without a carrier: by then the agent repeats its failed writes every four seconds."""
 CARRIERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "eth0": (("vpc0", "down"), ("vpc0", "up")),
     "cr0": (("cr0", "protodown", "on"), ("cr0", "protodown", "off")),
 }
-"""How the carrier of a device goes and comes."""
+"""Commands that take the carrier of a device away and bring it back."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def host_v4(tmp_path: Path) -> Iterator[Solo]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used."""
+    """CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -17,7 +17,7 @@ from tests.packets.world import OWN_ENTRIES, POD_MTU, first_pod, kinds, new_lab,
 IPV6_ONLY = 2
 """The zone whose subnet has no IPv4."""
 NARROW_MTU = POD_MTU - 20
-"""What a tunnel over IPv6 leaves: the MTU of pods whose node has no IPv4 address."""
+"""MTU of pods whose node has no IPv4 address: their tunnel is over IPv6, whose header is longer."""
 
 
 @pytest.fixture(scope="module", params=[OWN_ENTRIES + 2, 50], ids=["few entries", "room for all"])

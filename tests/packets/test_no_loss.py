@@ -1,4 +1,4 @@
-"""Whatever changes, no packet is lost: one per millisecond and flow, and TCP that never sends a segment twice."""
+"""No change loses a packet: flows send one each millisecond, and TCP never sends a segment twice."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_an_agent_that_is_stopped_while_its_peers_leave_the_native_path(lab: Hos
         settle(lab)
 
 
-def test_what_a_frozen_agent_loses_begins_with_the_drain_and_ends_with_the_thaw(lab: HostLab) -> None:
+def test_losses_of_a_frozen_agent_begin_with_the_drain_and_end_with_the_thaw(lab: HostLab) -> None:
     """It can't hear that its peers have left the native path: their routes are deleted after --drain-seconds."""
     frozen, *_ = lab.hosts.values()
     pods = {first_pod(frozen).namespace.name}

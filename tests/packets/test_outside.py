@@ -85,7 +85,7 @@ def test_the_internet_sees_the_node(lab: HostLab, family: int) -> None:
 
 
 def test_a_connection_to_a_vpc_host_outlives_the_coming_of_the_route_and_not_its_going(lab: HostLab) -> None:
-    """What began masqueraded stays so. What the host knew by the pod's address has no way back any more."""
+    """A masqueraded connection stays so. A host has no way back any more to a pod that it knew by its own address."""
     vm = next(vm for vm in lab.vms.values() if vm.zone == 0)
     table = lab.vpc.zones[0].route_table_id
     unrouted = next(host for name, host in lab.hosts.items() if table not in specs(lab)[name].native_in)

@@ -35,7 +35,7 @@ def probed(capsys: pytest.CaptureFixture[str], source: str, target: str, code: i
     return found
 
 
-def test_what_path_says_is_what_happens(status: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+def test_packets_take_the_predicted_path(status: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
     hosts = status["hosts"]
     assert isinstance(hosts, list)
     first = hosts[0]

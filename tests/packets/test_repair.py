@@ -68,7 +68,7 @@ def test_damage_is_repaired_within_two_seconds(lab: HostLab, damage: str) -> Non
             assert reach(first_pod(host).namespace.name, address, "tcp").ok
 
 
-def test_what_others_have_made_survives_repairs_and_a_restart(lab: HostLab) -> None:
+def test_foreign_objects_survive_repairs_and_a_restart(lab: HostLab) -> None:
     host = next(iter(lab.hosts.values()))
     host.run("sh", "-ec", _MAKE_FOREIGN)
     (host.conf_dir / "99-other.conf").write_text("{}")

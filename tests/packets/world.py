@@ -1,4 +1,4 @@
-"""What the tests with packets have in common: labs, and what NodeRoutes say of their paths."""
+"""Shared by the tests with packets: labs, and the paths that their NodeRoutes tell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS = {"--settle-seconds": "0.5", "--drain-seconds": "2", "--resync-seconds": 
 OWN_ENTRIES = 2
 """Entries of each table and family that are not ours: local and the internet gateway."""
 POD_MTU = 9001 - 50
-"""What the overlay leaves of an ENI's: the size of the largest packets on every path."""
+"""Largest packet on every path: an ENI's MTU less the overlay's header."""
 UDP_MS = 1.0
 """Between two packets of a flow: in Python each costs a core 25 microseconds."""
 UDP_PER_TCP = 20
@@ -70,7 +70,7 @@ def wait_for_paths(lab: HostLab, wanted: Callable[[Mapping[tuple[str, str], Path
 
 
 def kinds(lab: Cluster) -> set[Path]:
-    """Which paths there are."""
+    """The kinds of paths between all pairs."""
     return set(paths(lab).values())
 
 

@@ -207,7 +207,7 @@ def test_direction_overrides_are_shown_escaped(tab: Tab) -> None:
         assert r"Bad: a\u{202e}b\u{200b}c\u{1b}d" in tab.text("#warnings-body")
 
 
-def test_what_is_injected_does_not_run(tab: Tab) -> None:
+def test_injected_scripts_do_not_run(tab: Tab) -> None:
     """The Content-Security-Policy refuses an injected script, style and request."""
     with served(leading(settled_world(3, 1, 50))) as url:
         tab.go(url)

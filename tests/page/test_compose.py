@@ -186,7 +186,7 @@ def test_the_only_node_lacks_its_own_table_or_nothing() -> None:
         st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=500), st.lists(st.text(), max_size=3)),
     ),
 )
-def test_whatever_an_agent_or_a_node_says_is_data(words: str, agent: dict[str, object]) -> None:
+def test_words_of_agents_and_nodes_are_data(words: str, agent: dict[str, object]) -> None:
     """No name, message or status of any type stops the composition; each is shortened."""
     world = World(POLICY, "a")
     node = world.join("a")

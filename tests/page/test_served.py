@@ -47,7 +47,7 @@ def leading(world: World | None = None, **changed: Any) -> StatusPage:
     return status
 
 
-def test_what_has_not_changed_is_not_sent_again() -> None:
+def test_an_unchanged_page_is_not_sent_again() -> None:
     """An unchanged status is answered by 304 with the time of the cycle, until more than the time has changed."""
     world = settled_world(3, 1, 50)
     status = leading(world)
@@ -178,7 +178,7 @@ def test_it_is_composed_once_a_cycle_however_many_ask(monkeypatch: pytest.Monkey
     assert len(composed) == 2, "nothing has happened since"
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_history_is_bounded() -> None:
     """The number of remembered changes and the length of each text are bounded."""
     status = leading()
     cycle = cycle_of(settled_world(2, 1, 50))

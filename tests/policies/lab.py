@@ -35,7 +35,7 @@ _ACCOUNT = f"system:serviceaccount:cloudroute:{NAME}"
 ROOM = world.OWN_ENTRIES + 1 + 2
 """Entries of a table: its own, the aggregate, and routes to two nodes."""
 SILENCE_SECONDS = 1.0
-"""How long a question that a policy forbids may go unanswered; one that is allowed has ten times as long."""
+"""Timeout of a question that a policy forbids; one that is allowed has ten times as long."""
 _ASKED_AT_ONCE = 12
 _LEAST_RIGHTS = ("setpriv", "--no-new-privs", "--inh-caps=-all")
 

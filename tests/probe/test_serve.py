@@ -65,7 +65,7 @@ def test_silent_connections_hold_up_nobody(hosts: Net) -> None:
         assert silent[0].recv(1) == b""
 
 
-def test_what_is_no_question_gets_no_answer(hosts: Net) -> None:
+def test_malformed_questions_get_no_answer(hosts: Net) -> None:
     """An answer least of all: two servers would go on for ever. A length that no question has ends the connection."""
     with hosts.asker.inside():
         packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

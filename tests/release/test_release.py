@@ -174,7 +174,7 @@ class TestRefusals:
         done = release(sources, tmp_path / "out")
         assert (done.returncode, done.stderr.splitlines()) == (2, DISAGREEMENTS)
 
-    def test_what_is_written_below_unreleased_would_be_lost(self, clone: Clone, tmp_path: Path) -> None:
+    def test_lines_below_unreleased_would_be_lost(self, clone: Clone, tmp_path: Path) -> None:
         change(sources := clone("sources"), "CHANGELOG.md", "## [Unreleased]\n", "## [Unreleased]\n\n- Something.\n")
         commit(sources)
         done = release(sources, tmp_path / "out", "--final")
@@ -182,7 +182,7 @@ class TestRefusals:
         (reason,) = done.stderr.splitlines()
         assert f'no section "## [{__version__}] - YYYY-MM-DD" right below an empty "## [Unreleased]"' in reason
 
-    def test_what_is_no_clone(self, clone: Clone, tmp_path: Path) -> None:
+    def test_a_folder_that_is_no_clone(self, clone: Clone, tmp_path: Path) -> None:
         shutil.rmtree((sources := clone("sources")) / ".git")
         done = release(sources, tmp_path / "out")
         assert (done.returncode, "install git, and run this in a clone" in done.stderr) == (2, True)

@@ -9,7 +9,7 @@
     curves.py         sizes, exponents, and what is judged of them
     report.py         its parts of docs/performance.md
 
-The loop, the planner, the EC2 client with its budget and memory, and the stores are the product's own. What is light
-here is what they talk to: moto takes minutes for what this takes seconds. `test_scale.py` keeps it honest by running it
-beside the strict layer and the embedded API: the same calls, writes, seconds, bytes and final state.
+The loop, the planner, the EC2 client with its budget and memory, and the stores are the product's own. EC2
+and Kubernetes behind them are light: moto takes minutes where these take seconds. `test_scale.py` runs them beside the
+strict layer and the embedded API: the same calls, writes, seconds, bytes and final state.
 """

@@ -1,7 +1,7 @@
-"""What the agents say of themselves: a status for each version of their own NodeRoute, and when their path has changed.
+"""The agents' reports: a status for each version of their own NodeRoute, and when their path has changed.
 
-Every agent watches every NodeRoute, so each of these words reaches all of them. Who speaks, what, and after which delay
-is as in `cloudroute.agent.report`; a kernel is programmed in no time here.
+Every agent watches every NodeRoute, so each report reaches all of them. Reports and their delays are those of
+`cloudroute.agent.report`; a kernel is programmed in no time here.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Agents:
 
     @property
     def next_at(self) -> float:
-        """When the next of them speaks, monotonic seconds."""
+        """Time of the next report, monotonic seconds."""
         while self._queue and self._due.get(self._queue[0][1]) != self._queue[0][0]:
             heapq.heappop(self._queue)
         return self._queue[0][0] if self._queue else float("inf")
@@ -72,7 +72,7 @@ class Agents:
             self._say(heapq.heappop(self._queue)[1])
 
     def _see(self, now: float) -> None:
-        """Who is on another path by now waits a while before it says so; who is back again has nothing to say."""
+        """Schedule a report, after a pause, for each agent whose path differs from the reported one."""
         spread = SPREAD_SECONDS * len(self._class)
         tables = senders_tables({of_class: len(names) for of_class, names in self._members.items()})
         for mine in self._members:

@@ -48,7 +48,7 @@ class Watched:
         self.unreached += len(self.lab.unreachable())
 
     def figures(self) -> dict[str, float]:
-        """What it took, and what was harmed."""
+        """Calls, writes and times so far, and the nodes that were harmed."""
         lab = self.lab
         calls = {action: n for action, n in lab.calls().items() if not action.startswith("Describe")}
         return {

@@ -1,7 +1,7 @@
 """Kubernetes for tens of thousands of nodes: the controller's own stores, fed without HTTP.
 
 A write shows in its store at once, as an answer does; nothing is validated, since the strict API has accepted the same
-writes (`test_scale.py`). What every agent is told of a write is counted in bytes of the watch's line.
+writes (`test_scale.py`). Events that a write sends to every agent are counted in bytes of the watch's line.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class LightCluster:
         self.unavailable: set[str] = set()
         """Nodes that were ever told to have no network."""
         self.changed_at = 0.0
-        """When the controller wrote last, monotonic seconds."""
+        """Time of the controller's last write, monotonic seconds."""
         self.conditions = 0
         """Conditions that were set on Nodes that had none."""
         self._present: dict[str, Node] = {}

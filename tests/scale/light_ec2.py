@@ -62,7 +62,7 @@ class LightEc2:
     limit: int = 1000
     gone: bool = False
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often each (action, code) was answered; code "OK", AWS's code, or "gone"."""
+    """Number of answers by (action, code); code "OK", AWS's code, or "gone"."""
     asked: dict[str, list[float]] = field(default_factory=dict)
     """By action: when the first and the last call was done, seconds of the clock."""
 

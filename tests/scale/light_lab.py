@@ -131,7 +131,7 @@ class LightLab:
         self.run(lambda: self.clock.time >= end)
 
     def _step(self) -> None:
-        # What has changed wakes the loop, which waits for what comes along with it.
+        # A change wakes the loop, which waits for others that come along with it.
         wanted = self.clock.time + DEBOUNCE_SECONDS if self.cluster.dirty else self._next_turn
         next_turn = max(self._soonest, min(wanted, self._next_turn))
         times = [next_turn]

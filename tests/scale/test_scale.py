@@ -77,7 +77,7 @@ def _state_of_strict(strict: Lab) -> Mapping[str, object]:
 
 
 def _watch_bytes(strict: Lab) -> int:
-    """What a watch of NodeRoutes and one of RouteTables were sent."""
+    """Bytes that a watch of NodeRoutes and one of RouteTables were sent."""
     store, total = strict.kube.store, 0
     for plural in ("noderoutes", "routetables"):
         resource: Any = strict.kube.registry.by_plural(plural)
@@ -153,7 +153,7 @@ def test_days_harm_nobody(day: Any) -> None:
 
 
 def test_a_route_that_vanishes_is_seen() -> None:
-    """What counts harm can count it: a published native node whose route somebody takes away is named."""
+    """The count of harmed nodes can count one: a published native node whose route another program removes is named."""
     light = LightLab(1, with_agents=False)
     (name,) = light.join_many(1)
     light.rest()

@@ -205,7 +205,7 @@ def test_an_agent_lives_through_hostile_peers_and_reaches_the_others(bodies: lis
 
 
 @given(hostile.anything)
-def test_what_an_agent_says_reaches_no_other_agent(status: Any) -> None:
+def test_an_agents_status_reaches_no_other_agent(status: Any) -> None:
     """An agent keeps only the spec of other nodes' NodeRoutes: no status has an effect."""
     raw = {"metadata": hostile.meta("n7", 7), "spec": project.node_route_spec(HONEST.spec)}
     project_of = project.agent_node_route("n1")

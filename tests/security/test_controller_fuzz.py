@@ -87,7 +87,7 @@ def check_said(world: World, names: list[str]) -> None:
 
 @given(st.lists(NODES, max_size=4))
 def test_hostile_nodes_affect_no_other_node(bodies: list[dict[str, Any]]) -> None:
-    """Whatever younger Nodes claim, valid nodes keep all they have, and nothing changes outside VPC and pools."""
+    """Valid nodes keep all they have, whatever younger Nodes claim, and nothing changes outside VPC and pools."""
     world = settled()
     before = dict(world.records)
     routes = {id_: dict(table.routes) for id_, table in world.tables.items()}
@@ -153,7 +153,7 @@ def test_nothing_raises_out_of_projection(*, raw: Any, kind: str, whole: bool) -
     st.fixed_dictionaries({}, optional=dict.fromkeys(("ready", "reason", "message", "path", "mtu"), hostile.anything))
 )
 def test_an_agent_that_lies_changes_nothing_that_is_published(status: dict[str, Any]) -> None:
-    """Whatever an agent reports of its node, all nodes keep what they have, and the controller has no step."""
+    """All nodes keep what they have, whatever an agent reports of its node, and the controller has no step."""
     world = settled()
     world.records["honest-1"] = replace(world.records["honest-1"], status=status)
     assert decide(world.snapshot(), POLICY).plan.empty

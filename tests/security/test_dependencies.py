@@ -93,7 +93,7 @@ def here(pin: Pin) -> bool:
     return not pin.marker or bool(Requirement(f"x ; {pin.marker}").marker.evaluate())  # type: ignore[union-attr]
 
 
-def test_what_runs_here_is_what_is_locked() -> None:
+def test_installed_versions_are_the_locked_ones() -> None:
     """The installed versions are the locked ones, so that the tests apply to the image."""
     locked = read(LOCKS[0])
     assert {name: found.version for name, found in RUNTIME.items()} == {name: locked[name].version for name in RUNTIME}

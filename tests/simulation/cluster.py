@@ -48,7 +48,7 @@ class SimCluster:
         self.duplicates: dict[str, float] = {}
         """Name of a Node with the pod CIDRs or the instance of another -> since when."""
         self.lease_deleted = 0.0
-        """When somebody last deleted the Lease."""
+        """Time of the last deletion of the Lease by others."""
         self.lookup = 0.0
         """Duration of name lookups in seconds."""
         self.slow_since, self.slow_until = float("inf"), 0.0

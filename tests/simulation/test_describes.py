@@ -1,4 +1,4 @@
-"""What EC2's describes show while it is not consistent."""
+"""EC2's describes while it is not consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which writes of a process count as repeated."""
+"""Writes of a process that count as repeated."""
 
 from __future__ import annotations
 

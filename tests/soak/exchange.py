@@ -22,7 +22,7 @@ UDP_MS, TCP_MS = 10.0, 100.0
 GRACE_SECONDS = 0.5
 """After which the traffic calls a packet lost."""
 SLACK_SECONDS = 0.1
-"""How much later than that it may notice."""
+"""Tolerance of that: the traffic may notice a loss later by so much."""
 
 Paths = Mapping[tuple[str, str], Path]
 """By ordered pair of hosts."""
@@ -35,7 +35,7 @@ class Stream:
     traffic: Traffic
     ends: Mapping[Flow, tuple[str, str]]
     addresses: Mapping[Flow, frozenset[str]]
-    """That its packets may come from: its pod's."""
+    """Source addresses that the flow's packets may have: those of its pod."""
     results: Mapping[Flow, Result] = field(default_factory=dict)
     looked: float = 0.0
     losses: dict[Flow, list[Loss]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Exchange:
         self.translated: set[str] = set()
         """Sources of packets that are not an address of their pod: translated on the way."""
         self.errors: Counter[str] = Counter()
-        """What ICMP and kernels have told the senders."""
+        """Errors that ICMP and kernels have reported to the senders."""
         self.tool_lost = 0
         """Packets that the measuring process was too slow for."""
         self._udp: Stream | None = None

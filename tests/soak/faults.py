@@ -1,4 +1,4 @@
-"""What each kind of fault does. Each ends what it began, returns when it is over, and runs in a thread of its own."""
+"""The effect of each kind of fault. A fault runs in a thread of its own, and has undone its effect when it returns."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Bill:
 
 
 def differences(before: Tables, after: Tables) -> int:
-    """How many entries must be written to get from one to the other."""
+    """Count the entries that must be written to get from one to the other."""
     return sum(
         before.get(table, {}).get(destination) != after.get(table, {}).get(destination)
         for table in before.keys() | after.keys()

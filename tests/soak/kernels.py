@@ -1,4 +1,4 @@
-"""What is in each kernel: counted, to see what is left behind, and compared with what its agent should want."""
+"""Kernels' tables: counted, to see leftovers, and compared with the tables that their agents should want."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cloudroute.types import Cidr
 VNI, PORT = 1, 8472
 """The agents' defaults."""
 Counts = Mapping[str, int]
-"""How many of each kind."""
+"""Number of entries by kind."""
 
 _LISTS = {
     "links": ("ip", "-j", "link", "show"),
@@ -58,7 +58,7 @@ def _run(namespace: Namespace | None, *argv: str) -> str:
 
 
 def compared(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> list[str]:
-    """What is more or less than it was, a sentence each."""
+    """Return a sentence for each count that is higher or lower than before."""
     words = [f"the namespace {name} is new" for name in after.keys() - before.keys()]
     words += [f"the namespace {name} is gone" for name in before.keys() - after.keys()]
     for name in sorted(before.keys() & after.keys()):
@@ -71,7 +71,7 @@ def compared(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> list[
 
 
 def drift(lab: HostLab) -> list[str]:
-    """What in any host's kernel is not as its NodeRoutes say, a sentence each."""
+    """Return a sentence for each entry of a host's kernel that differs from its NodeRoutes."""
     return [f"{host.name}: {words}" for host in lab.hosts.values() for words in _drift(lab, host)]
 
 

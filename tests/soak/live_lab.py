@@ -34,7 +34,7 @@ RESTART_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Look:
-    """What there is: NodeRoutes' specs and readiness, our routes in each table, and the path of each ordered pair."""
+    """State of the lab: NodeRoutes' specs and readiness, our routes in each table, the path of each ordered pair."""
 
     specs: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     ready: Mapping[str, bool] = field(default_factory=dict)
@@ -44,16 +44,16 @@ class Look:
 
 
 class LiveLab:
-    """What faults act on. `look` belongs to one thread, the rest to any."""
+    """The lab that faults act on. `look` belongs to one thread, the rest to any."""
 
     def __init__(self, name: str) -> None:
         self.lab = HostLab(name, zones=3, route_limit=LIMIT, real_kube=True, controller_flags=FLAGS)
         self.exchange = Exchange()
         self.now = Look()
         self.since = 0.0
-        """When that last became different."""
+        """Time of the last difference in `now`."""
         self.unwell = "nothing was looked at yet"
-        """Why the whole is not as it should be; "" while it is."""
+        """Reason why the lab is not in its expected state; "" while it is."""
         self.restarts = 0
         """Of controllers that ended by themselves."""
         self.renewal_due = False
@@ -152,7 +152,7 @@ class LiveLab:
         return lab.net.trouble
 
     def explain(self) -> str:
-        """What those say that are not ready, and what is said of them."""
+        """Return the NodeRoutes and the logs' ends of agents that are not ready."""
         routes = self._routes()
         return "\n".join(
             f"--- {name}: {json.dumps(routes.get(name))}\n{self.lab.hosts[name].agent_says()}"
@@ -171,7 +171,7 @@ class LiveLab:
     # --- the plan -----------------------------------------------------------------------------
 
     def plan(self, endpoint: str) -> str:
-        """What `cloudroute plan` would still do or wait for; "" when it has nothing."""
+        """Return what `cloudroute plan` would still do or wait for; "" if that is nothing."""
         own = {"--lease-duration", "--renew-deadline", "--retry-period"}
         flags = {flag: value for flag, value in self.lab.controllers.flags.items() if flag not in own}
         environment = {**clean_environment(), **aws_environment(endpoint, self.lab.aws.region)}

@@ -1,4 +1,4 @@
-"""Which losses are whose: a loss is excused only where somebody had sabotaged a host at one of its ends."""
+"""The cause of each loss: it is excused only where a fault had sabotaged a host at one of its ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 EXCUSED_SECONDS = 3.0
 """An agent repairs within two; what a glance each second finds may take one more."""
 AROUND_SECONDS = 1.0
-"""How close to a fault a loss is laid at its door."""
+"""Longest time between a fault and a loss that is counted as its effect."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Incident:
 
 @dataclass(slots=True)
 class Losses:
-    """What the judge says."""
+    """Losses by verdict."""
 
     excused: dict[int, list[Loss]] = field(default_factory=dict)
     """By the index of the incident."""
@@ -76,7 +76,7 @@ def attribute(losses: Sequence[Loss], incidents: Sequence[Incident]) -> Losses:
 
 
 def sentences(judged: Losses, start: float) -> list[str]:
-    """What was wrongly lost, by the faults around it; times are seconds since `start`."""
+    """Describe the losses without excuse, by the faults around them; times are seconds since `start`."""
     by_blame: dict[str, list[Loss]] = {}
     for loss, around in judged.wrong:
         blame = " and ".join(f"{incident.what} (episode {incident.episode})" for incident in around)

@@ -1,4 +1,4 @@
-"""What a soak amounts to: verdicts with their sentences, tables for people, the same as JSON."""
+"""The report of a soak: verdicts with their sentences, tables for people, the same as JSON."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Report:
             },
             "controllers_restarted": record.restarts,
             "trends": [{**asdict(trend), "judged": trend.judged, "leaks": trend.leaks} for trend in self.trends],
-            # Who asks why needs them; the lab's folder is gone.
+            # A reader who looks for the cause needs them; the lab's folder is gone.
             "logs": {} if self.good else {name: text.splitlines() for name, text in record.logs.items()},
             "samples": [
                 [one.process, round(one.age, 1), one.calm, round(one.rss_mb, 2), one.descriptors, one.threads]

@@ -24,7 +24,7 @@ from tests.soak.writes import ec2_writes
 
 LOOK_SECONDS = 0.3
 QUIET_SECONDS = LASTS_SECONDS + 0.5
-"""How long nothing may have changed before the plan is asked whether that is all: longer than routes settle, and than
+"""Time without a change before the plan is asked whether that is all: longer than routes settle, and than
 agents wait before they tell of a path."""
 PATIENCE_SECONDS = 90.0
 CALM_SECONDS = 10.0
@@ -45,7 +45,7 @@ class Record:
     """Under traffic."""
     interrupted: bool = False
     trouble: str = ""
-    """Why it could not go on, in words."""
+    """Reason why the soak could not go on, in words."""
     incidents: list[Incident] = field(default_factory=list)
     bills: list[tuple[str, Bill]] = field(default_factory=list)
     """With the episode."""

@@ -21,7 +21,7 @@ class Sampler:
         self.samples: list[Sample] = []
         self._lab, self._calm = lab, calm
         self._since: dict[str, float] = {}
-        """When each process was first seen in its role: a standby that takes over grows as one does that begins."""
+        """First sight of each process in its role: a standby that takes over grows as a new process does."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="samples", daemon=True)
 

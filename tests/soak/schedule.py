@@ -1,4 +1,4 @@
-"""Which faults come, on whom and for how long: a function of the seed, and of nothing that happens.
+"""The schedule of faults, with targets and durations: a function of the seed, and of nothing that happens.
 
 Faults are dealt as cards are: each deck holds every kind, so that no run is without one for long. An episode is one of
 them, and sometimes a second one on top that may be combined with it.
@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 
 ZONES = (2, 2, 1)
-"""How many hosts stand in each zone: pairs on one subnet, and pairs that are not."""
+"""Number of hosts in each zone: pairs on one subnet, and pairs on two."""
 HOSTS = tuple(f"node-{number}" for number in range(1, sum(ZONES) + 1))
 LIMIT = 10
 """Entries of a route table that the controllers may use; two are not ours, and five hosts fit."""
@@ -21,7 +21,7 @@ MOST_FOREIGN = 8
 """With these and none of ours, a table is full."""
 
 CHANGES = ("limit", "foreign routes", "instance replaced")
-"""What makes a controller write."""
+"""Faults that make a controller write."""
 EC2 = ("EC2 throttles", "EC2 is unavailable", "EC2's answers are lost", "EC2 is silent", "EC2 shows the past")
 _WHILE_NOBODY_LEADS = ("instance replaced", "foreign routes", "sabotage", "agent killed", "node registered anew")
 ON_TOP = {
@@ -33,9 +33,9 @@ ON_TOP = {
     "API server away": ("sabotage", "agent killed"),
     "sabotage": CHANGES,
 }
-"""What may be combined. A killed agent that is away while a peer leaves the native path loses packets once the route
-has been drained, as docs/dataplane.md says: that is left out, or no loss could be held against anybody. So is
-garbage in the status of an agent that was told to end: its last word would be lost."""
+"""Faults that may be combined. A killed agent that is away while a peer leaves the native path loses packets once the
+route has been drained, as docs/dataplane.md says: that is left out, or no loss would count as a defect. So is garbage
+in the status of an agent that was told to end: its last report would be lost."""
 DECK = (
     "limit", "limit", "instance replaced", "foreign routes", "foreign routes", "agent killed", "agent terminated",
     "leader killed", "leader paused", "API server away", *EC2, "node registered anew", "status garbage",
@@ -60,7 +60,7 @@ class Fault:
     host: str
     zone: int
     seconds: float
-    """How long it lasts, where it lasts."""
+    """Duration; 0 for a fault of one moment."""
     entries: int
     damage: str
     """Of a sabotage."""

@@ -1,4 +1,4 @@
-"""What was written to EC2 and to Kubernetes, as the servers count it."""
+"""Writes to EC2 and to Kubernetes, as the servers count them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def ec2_writes(aws: Aws) -> Counter[str]:
-    """Those that were done, by action; the lab's own are not among them."""
+    """Count the writes that succeeded, by action, without the lab's own."""
     return Counter({action: aws.calls[action, "OK"] for action in EC2_WRITES})
 
 

@@ -117,6 +117,6 @@ class EventWriter:
 
 
 def _subject(notice: Notice) -> tuple[str, ...]:
-    """What is written once: the object, the reason and the occasion."""
+    """Key of an Event that is written once: the object, the reason and the occasion."""
     subject = notice.kind, notice.uid or notice.name, notice.reason
     return (*subject, notice.occasion) if notice.occasion else subject

@@ -108,7 +108,7 @@ def _holders(
     by_interface: Mapping[str, Member],
     candidates: Sequence[Member],
 ) -> dict[str, dict[Cidr, Member]]:
-    """Those that stay, then for each other aggregate a candidate in the table's zone, of these the least loaded."""
+    """Keep the aggregates that can stay; give each other one to a candidate in the table's zone, the least loaded."""
     holders: dict[str, dict[Cidr, Member]] = {table_id: {} for table_id in tables}
     load: Counter[str] = Counter()
     vacant: list[tuple[str, Cidr]] = []

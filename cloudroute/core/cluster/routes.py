@@ -33,7 +33,7 @@ class _Aggregates(NamedTuple):
     """Changes of one table's aggregates."""
 
     redirected: list[ChangeRoute]
-    """They come first: a gateway's failure costs packets until then."""
+    """First in the plan: a gateway's failure costs packets until then."""
     created: list[ChangeRoute]
     removed: list[ChangeRoute]
 

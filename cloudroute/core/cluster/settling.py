@@ -103,7 +103,7 @@ def _granted(found: Comparison) -> tuple[dict[int, tuple[str, ...]], dict[int, l
 
 
 def _published(old: NodeRouteSpec | None, native: tuple[str, ...], subnet: str) -> tuple[tuple[str, ...], str]:
-    """Those of the paths that are published already.
+    """Return the paths of these that are published already.
 
     All changes of a node are published together: one write, not one for each table and the check.
     """

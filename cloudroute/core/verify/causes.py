@@ -15,7 +15,7 @@ from cloudroute.core.verify.model import Cause, Outcome
 from cloudroute.types import PATHS
 
 SEEN, FITS, POSSIBLE = 3, 2, 1
-"""How much speaks for a cause: it was seen to be there; the pattern of failures fits; nothing speaks against it."""
+"""Evidence for a cause: it was seen; the pattern of failures fits; nothing contradicts it."""
 _MOST = 4
 """Causes that are named for one failure."""
 _NOTHING_KNOWN = Cause("nothing that is known fits", "cloudroute doctor; verify --report, and an issue with it")

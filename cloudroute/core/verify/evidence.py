@@ -1,4 +1,4 @@
-"""All that may tell the cause of a failed check."""
+"""Evidence by which the causes of a failed check are judged."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ variable "cluster_name" {
 }
 
 variable "name" {
-  description = "What these nodes are, like \"workers\": their names begin with cluster_name and this."
+  description = "Kind of these nodes, like \"workers\": their names begin with cluster_name and this."
   type        = string
 
   validation {
@@ -87,7 +87,7 @@ variable "instance_profile_name" {
 }
 
 variable "user_data" {
-  description = "What the instances run at their first start: plain text, at most 16 KB. A change replaces them."
+  description = "Script that the instances run at their first start: plain text, at most 16 KB. A change replaces them."
   type        = string
   default     = null
 

@@ -77,7 +77,7 @@ def test_ours_is_read_though_it_is_not_wanted(conf_dir: Path) -> None:
     assert Files(str(conf_dir)).read(()) == {str(conf_dir / CONFLIST): CONTENT}
 
 
-def test_what_is_wanted_and_missing_is_left_out(conf_dir: Path) -> None:
+def test_missing_files_are_left_out(conf_dir: Path) -> None:
     """No directory, no file: nothing is read, and nothing raised."""
     assert Files(str(conf_dir)).read([str(conf_dir / CONFLIST), str(conf_dir / "x")]) == {}
 
@@ -110,7 +110,7 @@ OBSTACLES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES.values(), ids=OBSTACLES)
-def test_whatever_is_in_our_place_is_replaced(conf_dir: Path, obstacle: Callable[[Path], object]) -> None:
+def test_any_file_in_our_place_is_replaced(conf_dir: Path, obstacle: Callable[[Path], object]) -> None:
     """A link is replaced itself, not what it points to; reading waits for nobody and fills no memory."""
     conf_dir.mkdir(parents=True)
     obstacle(conf_dir / CONFLIST)

@@ -62,7 +62,7 @@ def test_a_bare_node_gets_all_plugins(node: Node, capsys: pytest.CaptureFixture[
 
 
 def test_a_plugin_of_the_node_stays(node: Node) -> None:
-    """Whatever its version, a program or a link to one; missing ones are installed beside it."""
+    """Present programs are kept, of any version, links included; missing ones are installed beside them."""
     theirs = node.bin / "theirs"
     node.bin.mkdir(parents=True)
     for path in (node.bin / "ptp", theirs, node.bin / "aws-cni"):
@@ -86,7 +86,7 @@ def test_a_link_of_the_node_that_leads_nowhere_stays(node: Node) -> None:
     assert not (node.bin / FOLDER / "ptp").exists()
 
 
-def test_what_cloudroute_has_installed_follows_the_image(node: Node) -> None:
+def test_plugins_installed_by_cloudroute_follow_the_image(node: Node) -> None:
     """A new file replaces the old name, so that a runtime that executes the former one goes on."""
     node.install()
     with (node.bin / "ptp").open() as running:

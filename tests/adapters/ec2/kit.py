@@ -1,4 +1,4 @@
-"""What the tests of this folder share: a clock of their own, a lease of their own, and a client on the strict lab."""
+"""Shared by the tests of this folder: a clock of their own, a lease of their own, and a client on the strict lab."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Kit:
         return next(table for table in self.ec2.route_tables(vpc_id) if table.id == table_id)
 
     def calls(self) -> dict[str, int]:
-        """How often AWS was asked each action since the last time this was called."""
+        """Count the requests of each action since the last call of this."""
         asked: Counter[str] = Counter()
         for (action, _), count in self.aws.calls.items():
             asked[action] += count

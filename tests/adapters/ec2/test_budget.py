@@ -20,7 +20,7 @@ ACTIONS = st.sampled_from(sorted(BUCKETS))
 
 
 def spend(action: str, bursts: list[tuple[float, int]]) -> list[float]:
-    """When each call left, after it had waited for its token."""
+    """Departure of each call, after its wait for a token."""
     clock = FakeClock()
     budget = Budget(clock)
     left = []
@@ -92,7 +92,7 @@ def test_no_window_holds_more_than_the_bucket_allows(action: str, bursts: list[t
 
 
 def throttled(action: str, arrivals: list[float], phase: float) -> int:
-    """How many calls AWS throttles if it refills its bucket once a second, `phase` after the full second."""
+    """Count the calls that AWS throttles if it refills its bucket once a second, `phase` after the full second."""
     bucket = BUCKETS[action]
     tokens, ticked, refused = bucket.capacity, 0, 0
     for arrival in sorted(arrivals):

@@ -1,4 +1,4 @@
-"""How a call is made: token, fence, attempts, observation."""
+"""The steps of a call: token, fence, attempts, observation."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_read_is_tried_again_until_it_is_answered() -> None:
 
 
 def test_a_read_gives_up_after_five_attempts() -> None:
-    """What stays unreachable is raised as it came."""
+    """An endpoint that stays unreachable raises its last error."""
     calls, _, observed = make()
     with pytest.raises(Unreachable, match="DescribeSubnets vpc-1: Unavailable: words"):
         calls.read("DescribeSubnets", "vpc-1", Script(failure("Unavailable", 503)), {})
@@ -113,7 +113,7 @@ def test_each_page_is_retried_for_itself() -> None:
 
 
 def test_a_write_is_attempted_once() -> None:
-    """Whatever a write ends with, it is not repeated."""
+    """A write is not repeated, however it ends."""
     calls, clock, observed = make()
     started = clock.monotonic()
     for cause, kind in (

@@ -94,7 +94,7 @@ def test_imds_tells_region_and_vpc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_imds_without_tokens_is_not_asked_the_old_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no token is to be had the nodes tell; IMDSv1 is never tried."""
+    """The nodes tell the region if the metadata service gives no token; IMDSv1 is never tried."""
     with imds(FACTS, tokens=False) as (url, seen):
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
         assert find_region(None, ["eu-central-1a"]) == "eu-central-1"
@@ -128,7 +128,7 @@ def test_a_zone_names_its_region(zone: str, region: str) -> None:
 
 
 def test_an_unknown_region_says_what_to_pass() -> None:
-    """Where nobody knows it, it is bad usage, with the flag that helps."""
+    """An unknown region is bad usage, with the flag that helps."""
     with pytest.raises(UsageError, match="--region"):
         find_region(None, ["", "europe-west1-b"])
 

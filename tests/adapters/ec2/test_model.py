@@ -28,7 +28,7 @@ def test_a_client_knows_what_we_call_and_nothing_else() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_what_is_kept_is_whole() -> None:
+def test_an_answer_is_parsed_to_the_last_field() -> None:
     """An answer is parsed to the last field as by the full model."""
     aws = Aws()
     vpc = aws.scene.vpc(zones=1, ipv6=True)

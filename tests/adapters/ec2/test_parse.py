@@ -1,4 +1,4 @@
-"""What becomes of boto3's dicts, odd ones included."""
+"""The parsing of boto3's dicts, odd ones included."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_associations_that_are_over_do_not_count() -> None:
 
 
 def test_an_odd_entry_hides_no_other_and_is_said_once() -> None:
-    """What can't be read is left out and named in one warning; all the rest is there, read after read."""
+    """Unreadable items are left out and named in one warning; all the rest is there, read after read."""
     good = {
         "RouteTableId": "rtb-1",
         "VpcId": "vpc-1",

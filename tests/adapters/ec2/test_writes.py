@@ -97,7 +97,7 @@ def test_deleting_a_route_that_is_gone_is_no_error(cidr: Cidr) -> None:
     assert kit.observed["DeleteRoute", "InvalidRoute.NotFound"] == 1
 
 
-def test_what_is_not_found_is_a_lost_race() -> None:
+def test_an_unknown_table_or_interface_is_a_lost_race() -> None:
     """A table or an interface that EC2 does not know (yet) means: read again."""
     kit = Kit()
     vpc = kit.aws.scene.vpc(zones=1)

@@ -102,7 +102,7 @@ def test_the_pods_service_account(real_kube: RealKubeApi, tmp_path: Path, monkey
     transport.close()
 
 
-def test_what_goes_beyond_is_read_by_the_package(server: KubeServer, tmp_path: Path) -> None:
+def test_a_kubeconfig_with_a_plugin_is_read_by_the_package(server: KubeServer, tmp_path: Path) -> None:
     credential = '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"plugged"}}'
     plugin = {
         "apiVersion": "client.authentication.k8s.io/v1",
@@ -122,7 +122,7 @@ def test_home_is_expanded(server: KubeServer, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "current-context: c", "contexts: 7\ncurrent-context: c"])
-def test_what_is_no_kubeconfig_is_said_in_words(tmp_path: Path, text: str) -> None:
+def test_a_malformed_kubeconfig_is_reported_in_words(tmp_path: Path, text: str) -> None:
     (tmp_path / "broken").write_text(text)
     with pytest.raises(UsageError, match=r"--kubeconfig .*broken can't be used"):
         Transport(str(tmp_path / "broken"))

@@ -111,7 +111,7 @@ def test_long_names_and_notes_fit(api: KubeApi, writer: EventWriter) -> None:
     assert len(written["message"].encode()) <= 1024
 
 
-def test_what_an_earlier_leader_has_said_is_not_said_again(api: KubeApi, transport: Transport) -> None:
+def test_events_of_an_earlier_leader_are_not_repeated(api: KubeApi, transport: Transport) -> None:
     """After a change of leader an Event is not written again; one for another uid is."""
     for _ in range(2):
         writer = EventWriter(transport, SystemClock())

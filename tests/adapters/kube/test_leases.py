@@ -25,7 +25,7 @@ def test_a_lease_that_is_not_there_is_none(leases: KubeLeases) -> None:
     assert leases.read() is None
 
 
-def test_what_is_written_is_read(api: KubeApi, leases: KubeLeases) -> None:
+def test_a_written_lease_is_read(api: KubeApi, leases: KubeLeases) -> None:
     """Created, renewed and released records are read back equal, with microseconds."""
     created = leases.write(RECORD)
     assert leases.read() == created

@@ -148,7 +148,7 @@ anything = st.recursive(
 
 @given(st.fixed_dictionaries({"metadata": anything, "spec": anything, "status": anything}))
 def test_nothing_that_is_written_into_an_object_raises(raw: dict[str, Any]) -> None:
-    """Whatever JSON an object holds, every projection gives a value that can be compared and hashed."""
+    """Any JSON in an object is projected to a value that can be compared and hashed."""
     node, route, report = project.node(raw), project.node_route(raw), project.route_table_object(raw)
     assert hash(node) == hash(project.node(raw))
     assert route == project.node_route(raw)

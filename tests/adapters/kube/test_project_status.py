@@ -85,7 +85,7 @@ def test_only_the_own_status_and_specs_wake_an_agent() -> None:
     assert told == [1, 1]
 
 
-def test_what_the_controller_decides_upon_is_the_spec_and_readiness() -> None:
+def test_the_controller_decides_upon_the_spec_and_readiness() -> None:
     """Counts, MTU and time of a status don't wake the controller; readiness and its reason do."""
     before = project.decided_upon(project.node_route(raw("n1")))
     same = raw("n1", 2, 4, mtu=1451, path="overlay", since="2026-02-02T00:00:00Z", paths={"overlay": 1})

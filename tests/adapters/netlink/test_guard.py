@@ -99,7 +99,7 @@ def test_pods_that_run_on_lose_nothing_while_all_routes_are_removed(
 
 
 @pytest.mark.parametrize("address", PODS)
-def test_what_goes_to_nobody_is_refused(host: Namespace, known: Netlink, address: str) -> None:
+def test_packets_to_nobody_are_refused(host: Namespace, known: Netlink, address: str) -> None:
     """The kernel's error is the one that the tests above look for."""
     assert known.routes.write(GUARDS, ()) == {}
     with sending(host, address) as came:

@@ -65,7 +65,7 @@ def test_a_tunnel_between_ipv6_addresses(netlink: Netlink) -> None:
 
 
 def test_a_write_of_what_is_there_keeps_the_neighbours_and_a_new_mac_wipes_them(node: Netlink) -> None:
-    # Whoever writes links reads the other kinds again: this is why.
+    # So the agent reads the other kinds again after it has written links.
     assert node.neighbours.write(NEIGHBOURS, ()) == {}
     assert node.links.write({"cr0": CR0._replace(mtu=1400)}, ()) == {}
     assert node.neighbours.read(()) == NEIGHBOURS

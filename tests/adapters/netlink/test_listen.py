@@ -203,9 +203,7 @@ DAMAGE: list[tuple[str, Kind]] = [
 
 
 @pytest.mark.parametrize(("script", "kind"), DAMAGE)
-def test_what_others_change_is_told_by_its_kind(
-    host: Namespace, full: Netlink, ear: Ear, script: str, kind: Kind
-) -> None:
+def test_changes_by_others_are_told_by_kind(host: Namespace, full: Netlink, ear: Ear, script: str, kind: Kind) -> None:
     """Kinds that change along with it are reported, too, although the kernel sends no message about them."""
     before = contents(full)
     with ear.hears_at_least(kind):
@@ -265,7 +263,7 @@ def test_own_writes_of_thousands_neither_count_nor_overflow(full: Netlink, ear: 
         assert full.routes.write(peers.routes, ()) == {}
 
 
-def test_what_means_nothing_to_us_is_not_told(host: Namespace, full: Netlink, ear: Ear) -> None:
+def test_changes_of_foreign_objects_are_not_told(host: Namespace, full: Netlink, ear: Ear) -> None:
     with ear.hears():
         host.shell(
             "ip link add br7 type bridge; ip link set br7 up;"

@@ -50,7 +50,7 @@ def fill(netlink: Netlink) -> None:
         assert table.write(entries, ()) == {}
 
 
-def test_what_is_put_is_read_by_another_process_too(host: Namespace, netlink: Netlink) -> None:
+def test_entries_are_read_by_another_process_too(host: Namespace, netlink: Netlink) -> None:
     fill(netlink)
     with host.inside():
         other = Netlink()
@@ -64,7 +64,7 @@ def test_a_second_write_of_the_same_changes_nothing(netlink: Netlink) -> None:
     assert [table.read(()) for table, _ in tables(netlink)] == [entries for _, entries in tables(netlink)]
 
 
-def test_what_is_dropped_is_gone_and_dropping_it_again_is_no_failure(host: Namespace, netlink: Netlink) -> None:
+def test_a_dropped_entry_is_gone_and_dropping_it_again_is_no_failure(host: Namespace, netlink: Netlink) -> None:
     fill(netlink)
     with host.inside():
         late = Netlink()
@@ -89,7 +89,7 @@ def test_the_kernel_holds_what_people_would_type(host: Namespace, netlink: Netli
     assert "noprefixroute" not in addresses
 
 
-def test_what_was_made_by_hand_with_the_right_values_is_adopted(host: Namespace, netlink: Netlink) -> None:
+def test_entries_made_by_hand_with_the_right_values_are_adopted(host: Namespace, netlink: Netlink) -> None:
     host.shell(
         "ip link add cr0 mtu 8951 address 0a:58:0a:f4:01:00"
         " type vxlan id 1 local 10.0.1.10 dev eth0 dstport 8472 nolearning;"

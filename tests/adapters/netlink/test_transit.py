@@ -130,7 +130,7 @@ def test_the_kernel_holds_what_people_would_type(host: Namespace, gateway: Netli
         assert f"1088:\tfrom all to {to_all} iif eth0 lookup 88 proto 88" in shown
 
 
-def test_what_comes_in_by_the_nic_takes_the_overlay_though_the_node_itself_sends_natively(
+def test_packets_in_transit_take_the_overlay_though_the_node_itself_sends_natively(
     host: Namespace, gateway: Netlink
 ) -> None:
     """Pods of no node are unreachable, and the node's own are found as ever. The change is one nexthop."""

@@ -139,14 +139,14 @@ def test_masquerade_is_switched_off(net: Network, nft: Nft) -> None:
         )
 
 
-def test_what_goes_through_the_tunnel_is_never_masqueraded(net: Network, nft: Nft) -> None:
+def test_packets_in_the_tunnel_are_never_masqueraded(net: Network, nft: Nft) -> None:
     """Not even toward an address that is in no list."""
     nft.table.write({TABLE: RULESET._replace(networks=frozenset())}, ())
     for address in OVERLAY:
         assert seen_source(net.pod, net.outside, address) == plain(POD[family_of(address)])
 
 
-def test_what_never_sees_pods_does_not_through_the_tunnel_either(net: Network, nft: Nft) -> None:
+def test_a_network_that_never_sees_pods_sees_none_through_the_tunnel(net: Network, nft: Nft) -> None:
     """It sees the VXLAN device's address, as of the host's own packets."""
     nft.table.write({TABLE: RULESET._replace(masqueraded=RULESET.peers)}, ())
     for address, pods in zip(OVERLAY, RULESET.pods, strict=True):
@@ -247,7 +247,7 @@ insert rule inet {TABLE} prerouting iifname != cbr0 udp dport {RULESET.port} @th
 insert rule inet {TABLE} count oifname cbr0 return
 insert rule inet {TABLE} postrouting oifname cbr0 return
 """
-"""What makes of the table one of an earlier version, as far as it matters: it is no Ruleset."""
+"""Changes that make the table one of an earlier version, as far as it matters: it is no Ruleset."""
 
 
 def test_a_former_table_is_replaced_under_traffic_without_loss(net: Network, nft: Nft) -> None:

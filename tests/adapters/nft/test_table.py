@@ -134,7 +134,7 @@ def test_a_change_of_elements_keeps_the_counters_of_others(nft: Nft, host: Names
         f"flush ruleset; add table inet {TABLE}",
     ],
 )
-def test_what_others_removed_since_the_last_read_is_defined_in_full(
+def test_objects_that_others_removed_since_the_last_read_are_defined_in_full(
     nft: Nft, host: Namespace, done_by_others: str
 ) -> None:
     """An element that is to be deleted is gone, or its table: the write ends in the wanted table all the same."""

@@ -234,7 +234,7 @@ def test_new_cidr_of_the_vpc(aws: Aws, ec2: Any, vpc: Vpc) -> None:
         assert aws.scene.routes(table)["10.7.0.0/16"]["GatewayId"] == "local"
 
 
-def test_what_moto_shows_is_shown(aws: Aws, ec2: Any) -> None:
+def test_describes_show_all_fields_of_moto(aws: Aws, ec2: Any) -> None:
     """The lab renders every field that moto fills, except those that moto invents."""
     zone = aws.scene.vpc(zones=1, ipv6=True).zones[0]
     node = aws.scene.launch(zone)[0]

@@ -168,7 +168,7 @@ def test_agents_are_stopped_and_started(up: str) -> None:
     "what",
     ["delete-device", "down-device", "set-mac", "flush-neighbours", "delete-routes", "flush-nexthops", "flush-nft"],
 )
-def test_what_is_broken_in_a_kernel_is_mended_by_its_agent(up: str, what: str) -> None:
+def test_agents_mend_what_is_broken_in_their_kernels(up: str, what: str) -> None:
     """An agent repairs each fault of its kernel: packets arrive again."""
     assert lab("break", what, "node-1") == f"{what} node-1: done\n"
     eventually(lambda: answers("node-1/a", "node-2/a"), "the pods reach each other")

@@ -32,7 +32,7 @@ def home() -> int:
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
-def test_what_is_run_in_it_sees_its_devices_only(namespace: Namespace) -> None:
+def test_a_program_in_it_sees_its_devices_only(namespace: Namespace) -> None:
     assert namespace.run("ip", "-br", "link").split()[0] == "lo"
     assert namespace.run("ls", "/sys/class/net").split() == ["lo"]
     assert "UP" in namespace.run("ip", "link", "show", "lo")

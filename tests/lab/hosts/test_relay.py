@@ -113,7 +113,7 @@ def test_many_talk_at_once(host: Namespace) -> None:
                 assert whole(client) == f"you said {index}".encode()
 
 
-def test_who_does_not_read_holds_the_other_up_and_nothing_is_lost(host: Namespace) -> None:
+def test_a_slow_reader_holds_the_sender_up_and_nothing_is_lost(host: Namespace) -> None:
     read = threading.Event()
     heard: list[int] = []
 

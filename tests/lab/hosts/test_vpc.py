@@ -206,7 +206,7 @@ def test_a_host_that_is_detached_is_cut_off(lab: VpcLab) -> None:
     assert lab.ping(lab.c, lab.a.addresses[0])
 
 
-def test_what_changes_by_the_dozen_and_at_once_ends_as_ec2_says(lab: VpcLab) -> None:
+def test_dozens_of_changes_at_once_end_as_ec2_says(lab: VpcLab) -> None:
     def change(number: int) -> None:
         cidr = named(f"100.65.{number}.0/24")
         lab.ec2.create_route(RouteTableId=lab.tables[0], NetworkInterfaceId=lab.a.machine.interface_id, **cidr)

@@ -26,10 +26,10 @@ _ROUTE_CONTROLLERS = ("route", "route-controller", "node-route-controller")
 
 def _cnis(facts: Facts) -> Outcome:
     running = [one for one in known(facts.kubernetes.daemon_sets) if one.pods]
-    if rivals := [one for one in running if one.name in _POD_NETWORKS]:
+    if others := [one for one in running if one.name in _POD_NETWORKS]:
         return failed(
-            f"{_named(rivals)}: gives pods addresses and routes too",
-            f"remove it once cloudroute's agents run: {_deletions(rivals)}",
+            f"{_named(others)}: gives pods addresses and routes too",
+            f"remove it once cloudroute's agents run: {_deletions(others)}",
         )
     if perhaps := [one for one in running if one.name in _MAYBE_POD_NETWORKS]:
         return warning(

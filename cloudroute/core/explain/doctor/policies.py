@@ -47,7 +47,7 @@ def _policies(facts: Facts) -> Outcome:
 
 
 def enforcers(running: Sequence[Workload]) -> list[str]:
-    """Those that enforce for pods by their addresses, ours too, in words."""
+    """Return the networks that enforce policies for pods by their addresses, ours included, in words."""
     return [words for one in running if (words := _by_address(one))]
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cloudroute.core.cluster.draining import ABSENCE_SECONDS
-from tests.core.test_phases import turn
-from tests.core.test_phases_agents import DRAIN, FINE, STOPPED, Reporting, notices
+from tests.core.test_make_before_break import turn
+from tests.core.test_make_before_break_agents import DRAIN, FINE, STOPPED, Reporting, notices
 from tests.core.world import POLICY
 
 TICK = 0.001

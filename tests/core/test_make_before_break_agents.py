@@ -1,4 +1,4 @@
-"""What agents say holds a node back from native and never withdraws it; what is withdrawn from a live node is told."""
+"""An agent's report holds its node back from native, and never withdraws it; a live node's withdrawal is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cloudroute.core.cluster.notices import agent_trouble
 from cloudroute.core.cluster.planner import Decision, decide
 from cloudroute.types import Notice
 from tests.core.invariants import check_always, check_settled
-from tests.core.test_phases import turn
+from tests.core.test_make_before_break import turn
 from tests.core.test_properties import outcome
 from tests.core.world import DUAL, POLICY, World, none_fails
 
@@ -43,7 +43,7 @@ class Reporting(World):
 
 
 def notices(decision: Decision, reason: str) -> list[Notice]:
-    """What was said for a reason."""
+    """Notices with a reason."""
     return [notice for notice in decision.plan.notices if notice.reason == reason]
 
 
@@ -140,7 +140,7 @@ def test_a_node_keeps_what_it_has_and_waits_with_what_is_new() -> None:
         ({"ready": "no"}, ""),
     ],
 )
-def test_whatever_an_agent_writes_becomes_words(status: dict[str, object], words: str) -> None:
+def test_any_status_of_an_agent_becomes_words(status: dict[str, object], words: str) -> None:
     """Nothing in a status can stop the controller."""
     assert agent_trouble(status) == words
 
@@ -171,7 +171,7 @@ def reporting(draw: st.DrawFn) -> Reporting:
 def test_nothing_new_is_published_of_a_node_whose_agent_is_not_ready(
     world: Reporting, data: st.DataObject, chance: random.Random, share: float
 ) -> None:
-    """Whatever fails meanwhile; once all agents are ready, and if nothing failed, all is as if they had always been."""
+    """Any step may fail; once all agents are ready, and if nothing failed, all is as if they had always been."""
     twin = world.copy()
 
     def fails(step: Step) -> bool:

@@ -71,7 +71,7 @@ def test_settling_starts_when_the_last_prerequisite_is_there() -> None:
 
 
 def test_one_failing_table_does_not_hold_up_the_others() -> None:
-    """Where a route waits for its back-off, the node becomes native in the other tables."""
+    """A node becomes native in the other tables while one route waits for its back-off."""
     world = World()
     node = world.join()
     world.join("b")
@@ -171,7 +171,7 @@ def test_a_check_switched_on_withdraws_the_node_until_it_is_off_and_settled() ->
 
 
 def test_a_node_is_sent_to_directly_again_settle_seconds_after_its_check_is_off() -> None:
-    """Where no route is involved, too."""
+    """The same holds without a route."""
     world = World(replace(POLICY, direct_routing="always"), zones="a")
     node, _ = world.join(), world.join()
     world.settle()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.controller.lab import Lab, lab
-from tests.rivals.ledger import Ledger
+from tests.two_clusters.ledger import Ledger
 
 ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
