@@ -203,7 +203,8 @@ class _Run:
         denied = Asker(self._sample.nodes[-1], "denied")
         host_ports = [Asker(node, "host-port") for node in self._agents[:1]]
         every = [*askers, denied, *host_ports]
-        self._say(f"starting {len(every)} pods, all but one in namespace {manifests.NAMESPACE}")
+        most = ", all but one" if host_ports else ""
+        self._say(f"starting {len(every)} pods{most} in namespace {manifests.NAMESPACE}")
         services = self._start(every)
         ready, late = self._stage.await_ready(every)
         yield from (_started(asker, late.get(asker, "")) for asker in every)
