@@ -143,7 +143,7 @@ def _settle(
         new.append("")
     timers = {(what, member.instance_id): _since(snapshot, what, member.instance_id) for what in new}
     until = max([since + found.policy.settle_seconds for since in timers.values()], default=0.0)
-    inherited = snapshot.inherited
+    inherited = snapshot.inherited if found.policy.overlay else {}  # without the overlay a wait costs more packets
     until = max([until, *(inherited.get((table_id, cidr), 0.0) for table_id in new for cidr in member.routed)])
     if any(_coming(snapshot, found, table_id, gap) for table_id, gap in lacking):
         return _Settling(done=False, timers=timers)
