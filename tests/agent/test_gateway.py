@@ -20,7 +20,7 @@ from cloudroute.dataplane import GUARD_METRIC, KINDS, MAIN, TABLE, TRANSIT_ID, T
 from cloudroute.errors import CloudrouteError, Unreachable
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import RENEW_SECONDS, NodeRoute
-from tests.agent.world import POOLS, TABLES, MemoryAgents, MemoryKernel, Node, node_route
+from tests.agent.in_memory import POOLS, TABLES, MemoryAgents, MemoryKernel, Node, node_route
 from tests.waiting import eventually
 
 OWN = node_route(1, TABLES, gateway=True)

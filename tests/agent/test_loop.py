@@ -10,7 +10,7 @@ from cloudroute.core.node.peers import vtep_mac
 from cloudroute.core.node.startup import AgentState
 from cloudroute.dataplane import VTEP, VTEP6, AddressKey, Host, Kind, link_local, packed
 from cloudroute.errors import Unreachable
-from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route, status
+from tests.agent.in_memory import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route, status
 
 PAIR = (node_route(1, TABLES), node_route(2))
 UNREACHABLE = Unreachable("patch noderoutes/status", "n1", "503", "no leader")

@@ -8,7 +8,7 @@ from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.dataplane import PeerBytes, TransitSource
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import Cidr
-from tests.agent.world import HOST, POLICY, TABLES, Node, node_route
+from tests.agent.in_memory import HOST, POLICY, TABLES, Node, node_route
 
 TWO, TWO6, FOUR = map(Cidr.parse, ("100.64.2.0/24", "fd00:64:0:0:2::/80", "100.64.4.0/24"))
 

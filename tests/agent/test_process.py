@@ -14,7 +14,7 @@ from cloudroute.clock import SystemClock
 from cloudroute.config import AgentSettings
 from cloudroute.errors import CloudrouteError, Unreachable
 from cloudroute.telemetry import AgentTelemetry
-from tests.agent.world import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, MemoryKernel, node_route
+from tests.agent.in_memory import CONFLIST, POOLS, TABLES, Killed, MemoryAgents, MemoryKernel, node_route
 from tests.waiting import eventually
 
 

@@ -18,7 +18,7 @@ from cloudroute.dataplane import KINDS, TRANSIT_TABLE, Kind
 from cloudroute.ports import KindDriver
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import NodeRoute
-from tests.agent.world import POOLS, TABLES, Killed, MemoryAgents, node_route
+from tests.agent.in_memory import POOLS, TABLES, Killed, MemoryAgents, node_route
 from tests.clock import FakeClock
 from tests.hosts import Namespace, require_cni, require_netns, require_nftables
 

@@ -11,7 +11,7 @@ import pytest
 from cloudroute.core.node.startup import BASE, PEERS, AgentState
 from cloudroute.dataplane import KINDS, Kind, packed
 from cloudroute.errors import Unreachable
-from tests.agent.world import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
+from tests.agent.in_memory import CONFLIST, HOST, TABLES, MemoryKernel, Node, node_route
 
 OWN = replace(node_route(1, TABLES), status={"ready": True})
 """The NodeRoute of a node on which an agent has run before."""

@@ -12,7 +12,7 @@ from cloudroute.core.node.desired import DesiredStateBuilder
 from cloudroute.core.node.startup import AgentState, Obstacle
 from cloudroute.errors import Unreachable
 from cloudroute.types import NodeRoute
-from tests.agent.world import HOST, POLICY, TABLES, Node, node_route, status
+from tests.agent.in_memory import HOST, POLICY, TABLES, Node, node_route, status
 
 PAIR = (node_route(1, TABLES), node_route(2))
 UNREACHABLE = Unreachable("patch noderoutes/status", "n1", "503", "no leader")

@@ -13,7 +13,7 @@ from cloudroute.core.node.peers import base
 from cloudroute.core.node.startup import AgentState
 from cloudroute.dataplane import GUARD_METRIC, KINDS, METRIC, TABLE, VTEP, VTEP6, Kind, Nexthop, Route, RouteKey, packed
 from cloudroute.types import Cidr
-from tests.agent.world import (
+from tests.agent.in_memory import (
     CONFLIST,
     HOST,
     POLICY,

@@ -17,7 +17,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from tests.bench.throughput import MTU, ROUNDS, SECONDS, End, gigabits
 from tests.measure.rows import Row, say
 from tests.moving.former import leave_bridge
-from tests.packets.world import settle, specs
+from tests.packets.labs import settle, specs
 
 STARTS = 7
 TARGET_SPEED, TARGET_START = 1.25, 1.5

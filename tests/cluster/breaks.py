@@ -26,7 +26,7 @@ from cloudroute.lab.hosts.workload import daemonset, running
 from cloudroute.probe import serve
 from cloudroute.probe.serve import PORT
 from tests.cluster.fleet import Fleet, Guest
-from tests.packets.world import paths
+from tests.packets.labs import paths
 from tests.waiting import eventually
 
 RuleFilter = Callable[[Mapping[str, Any]], bool]

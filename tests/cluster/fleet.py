@@ -39,8 +39,8 @@ from cloudroute.lab.kube import Object
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
 from tests.cluster.phases import Phases
 from tests.policies.enforcer import make_enforcer_image
+from tests.terraform.account import Account, account
 from tests.terraform.kit import Terraform
-from tests.terraform.world import Account, account
 from tests.waiting import eventually
 
 OUTSIDE = INTERNET_ADDRESSES[0]

@@ -13,7 +13,7 @@ from cloudroute.lab.kube.real import CONTROL_PLANE, find_assets
 from tests.cluster.fleet import Fleet, Size
 from tests.cluster.phases import Phases
 from tests.cluster.release import Release
-from tests.packets.world import OWN_ENTRIES
+from tests.packets.labs import OWN_ENTRIES
 from tests.required import lacking
 from tests.terraform.kit import Terraform
 

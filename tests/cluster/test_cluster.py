@@ -14,7 +14,7 @@ from cloudroute.lab.hosts.program import INTERNET_ADDRESSES
 from cloudroute.lab.hosts.workload import daemonset, running
 from tests.cluster.fleet import Fleet
 from tests.cluster.release import SPACE, Release
-from tests.packets.world import OWN_ENTRIES, everybody_reaches_everybody, kinds, no_loss
+from tests.packets.labs import OWN_ENTRIES, everybody_reaches_everybody, kinds, no_loss
 from tests.waiting import eventually
 
 ROOMY = "50"

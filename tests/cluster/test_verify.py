@@ -16,7 +16,7 @@ from tests.cluster.breaks import BREAKS, broken, vpc_host
 from tests.cluster.fleet import Fleet
 from tests.cluster.release import SPACE, Release
 from tests.cluster.stage import EVERY_PATH, label_gateway
-from tests.packets.world import kinds, paths
+from tests.packets.labs import kinds, paths
 from tests.policies.enforcer import image_values
 from tests.policies.lab import NAME
 from tests.required import lacking

@@ -10,7 +10,7 @@ import pytest
 from cloudroute.core.node.desired import DesiredState, DesiredStateBuilder
 from cloudroute.dataplane import METRIC, TUNNELS, VTEP, VTEP6, Host, RouteKey, family_of_bytes, packed
 from cloudroute.types import FAMILIES, Family, NodeRoute, Path, family_of
-from tests.agent.world import HOST, POLICY, TABLES, node_route
+from tests.agent.in_memory import HOST, POLICY, TABLES, node_route
 
 Families = tuple[Family, ...]
 KINDS: tuple[Families, ...] = (("ipv4",), ("ipv6",), FAMILIES)

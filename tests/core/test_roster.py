@@ -15,7 +15,7 @@ from cloudroute.core.node.roster import roster
 from cloudroute.core.paths import Class, pair_path
 from cloudroute.dataplane import Host, packed
 from cloudroute.types import BITS, Cidr, NodeRoute
-from tests.agent.world import HOST, POLICY, POOLS, TABLES, node_route
+from tests.agent.in_memory import HOST, POLICY, POOLS, TABLES, node_route
 
 OWN = node_route(1)
 

@@ -28,7 +28,7 @@ from cloudroute.dataplane import (
     packed,
 )
 from cloudroute.types import Aggregate, Cidr, Family, FamilyUse, NodeRoute, RouteTableObject
-from tests.agent.world import HOST, POLICY, POOLS, TABLES, node_route, route_table_object
+from tests.agent.in_memory import HOST, POLICY, POOLS, TABLES, node_route, route_table_object
 
 OWN = node_route(1, TABLES, gateway=True)
 NATIVE, OVERLAY, DIRECT = node_route(2, TABLES), node_route(3), node_route(4, TABLES)

@@ -13,7 +13,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.moving import aws_node, guide
-from tests.packets.world import first_pod, new_lab, settle, wait_for_agents
+from tests.packets.labs import first_pod, new_lab, settle, wait_for_agents
 
 PAGE = "eks-without-aws-node"
 

@@ -14,7 +14,7 @@ from cloudroute.lab.hosts.nodes import condition
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.moving import flannel, guide
-from tests.packets.world import new_lab, no_loss, settle
+from tests.packets.labs import new_lab, no_loss, settle
 
 PAGE = "flannel"
 WRITES = {"CreateRoute": 4, "ModifyNetworkInterfaceAttribute": 2}

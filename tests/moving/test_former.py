@@ -13,7 +13,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from tests.moving.former import leave_bridge
-from tests.packets.world import OWN_ENTRIES, POD_MTU, check_no_loss, new_lab, settle, specs, wait_for_agents
+from tests.packets.labs import OWN_ENTRIES, POD_MTU, check_no_loss, new_lab, settle, specs, wait_for_agents
 
 FLOW_MS = 5.0
 """Between two packets of each of the 60 flows: one each millisecond would be more than a core can send."""

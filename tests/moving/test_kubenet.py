@@ -14,7 +14,7 @@ from cloudroute.lab.hosts.traffic import Flow, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.lab.kube import Object
 from tests.moving import guide, kubenet
-from tests.packets.world import UDP_MS, check_no_loss, new_lab, settle
+from tests.packets.labs import UDP_MS, check_no_loss, new_lab, settle
 
 PAGE = "cloud-provider"
 HEADING = "3. Agents, and the addresses that are in use"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
-from tests.packets.world import specs
+from tests.packets.labs import specs
 
 LEASE_SECONDS = 3.0
 FLAGS = {

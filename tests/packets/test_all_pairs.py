@@ -13,7 +13,7 @@ from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.types import family_of
-from tests.packets.world import OWN_ENTRIES, POD_MTU, first_pod, kinds, new_lab, paths, settle
+from tests.packets.labs import OWN_ENTRIES, POD_MTU, first_pod, kinds, new_lab, paths, settle
 
 
 @pytest.fixture(scope="module")

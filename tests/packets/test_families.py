@@ -12,7 +12,7 @@ from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from cloudroute.types import FAMILIES, Family, family_of
-from tests.packets.world import OWN_ENTRIES, POD_MTU, first_pod, kinds, new_lab, paths, settle
+from tests.packets.labs import OWN_ENTRIES, POD_MTU, first_pod, kinds, new_lab, paths, settle
 
 IPV6_ONLY = 2
 """The zone whose subnet has no IPv4."""

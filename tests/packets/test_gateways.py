@@ -13,7 +13,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Flow, Result, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from tests.packets.gateways import FLAGS, LEASE_SECONDS, gateway_of, holders
-from tests.packets.world import (
+from tests.packets.labs import (
     OWN_ENTRIES,
     POD_MTU,
     check_no_loss,

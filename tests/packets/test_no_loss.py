@@ -10,7 +10,7 @@ import pytest
 from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic import Traffic
-from tests.packets.world import (
+from tests.packets.labs import (
     FLAGS,
     OWN_ENTRIES,
     UDP_MS,

@@ -13,7 +13,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.resolver import ask
 from cloudroute.lab.hosts.traffic import Flow, Protocol, Traffic
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
-from tests.packets.world import OWN_ENTRIES, first_pod, new_lab, settle, specs
+from tests.packets.labs import OWN_ENTRIES, first_pod, new_lab, settle, specs
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from cloudroute.lab.hosts.host import LabHost
 from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import Echo, reach
 from tests.packets.damage import CARRIER, DAMAGE, state
-from tests.packets.world import OWN_ENTRIES, first_pod, new_lab, settle
+from tests.packets.labs import OWN_ENTRIES, first_pod, new_lab, settle
 
 SECONDS = 2.0
 CARRIER_SECONDS = 1.0

@@ -12,7 +12,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import PORT, Echo, reach
 from cloudroute.lab.kube import Object
 from cloudroute.lab.kube.real import find_assets
-from tests.packets.world import OWN_ENTRIES, kinds, new_lab, settle
+from tests.packets.labs import OWN_ENTRIES, kinds, new_lab, settle
 from tests.required import lacking
 
 PROTOCOLS = ("udp", "tcp")

@@ -18,8 +18,8 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.kube import StatusError
 from cloudroute.lab.kube.real import RealKubeApi, find_assets
 from tests.packets.gateways import FLAGS, gateway_of, holders
+from tests.packets.labs import OWN_ENTRIES, first_pod, new_lab, settle, specs
 from tests.packets.webhook import GROUP, PORT, certificate
-from tests.packets.world import OWN_ENTRIES, first_pod, new_lab, settle, specs
 from tests.required import lacking
 from tests.waiting import eventually
 

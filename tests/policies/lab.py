@@ -16,7 +16,7 @@ from cloudroute.lab.hosts.lab import HostLab
 from cloudroute.lab.hosts.traffic_echo import Answer, Echo, reach
 from cloudroute.lab.kube.real import RealKubeApi
 from tests.deploy.conftest import named
-from tests.packets import gateways, world
+from tests.packets import gateways, labs
 from tests.policies.enforcer import Enforcer
 from tests.policies.objects import (
     CLIENTS,
@@ -32,7 +32,7 @@ from tests.policies.objects import (
 NAME = "cloudroute-network-policies"
 """Of the chart's DaemonSet, account and role."""
 _ACCOUNT = f"system:serviceaccount:cloudroute:{NAME}"
-ROOM = world.OWN_ENTRIES + 1 + 2
+ROOM = labs.OWN_ENTRIES + 1 + 2
 """Entries of a table: its own, the aggregate, and routes to two nodes."""
 SILENCE_SECONDS = 1.0
 """Timeout of a question that a policy forbids; one that is allowed has ten times as long."""
@@ -47,7 +47,7 @@ class PolicyLab(HostLab):
     """
 
     def __init__(self, name: str, chart: Sequence[Any], program: Path) -> None:
-        flags = {**world.FLAGS, **gateways.FLAGS}
+        flags = {**labs.FLAGS, **gateways.FLAGS}
         super().__init__(name, zones=2, route_limit=ROOM, real_kube=True, controller_flags=flags)
         self._chart, self._program = chart, program
         self.enforcers: dict[str, Enforcer] = {}
@@ -72,7 +72,7 @@ class PolicyLab(HostLab):
         self._undo.callback(self._kill_enforcers)
         for item in (*namespace_objects(), *self._account()):
             self.kube.create(item)
-        world.settle(self)
+        labs.settle(self)
         self.wait(lambda: all(gateways.holders(self)), "an aggregate in each table")
         wanted = [(self.hosts[host], name) for host in ("a1", "a2", "b1", "b2") for name in CLIENTS]
         wanted += [(self.hosts[host], name) for host in ("a1", "b2") for name in SERVERS]
@@ -137,13 +137,13 @@ class PolicyLab(HostLab):
         server = self.hosts["a1"]
         found = {"same node": (server, server)}
         for client in ("a2", "b1", "b2"):
-            found[world.paths(self)[client, server.name]] = (self.hosts[client], server)
+            found[labs.paths(self)[client, server.name]] = (self.hosts[client], server)
         return found
 
     @contextmanager
     def native_route_missing(self, host: LabHost, zone: int) -> Iterator[None]:
         """Delete the routes of a host's pods from a zone's table for a while; nobody repairs them."""
-        spec, table = world.specs(self)[host.name], self.vpc.zones[zone].route_table_id
+        spec, table = labs.specs(self)[host.name], self.vpc.zones[zone].route_table_id
         ec2 = self.aws.session().client("ec2")
         key = {"ipv4": "DestinationCidrBlock", "ipv6": "DestinationIpv6CidrBlock"}
         routes: list[Any] = [{"RouteTableId": table, key[cidr.family]: str(cidr)} for cidr in spec.pod_cidrs]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from cloudroute.lab.hosts.traffic import Flow, Protocol, Result, Traffic
-from tests.packets.world import OWN_ENTRIES, check_no_loss, settle, wait_for_agents, wait_for_paths
+from tests.packets.labs import OWN_ENTRIES, check_no_loss, settle, wait_for_agents, wait_for_paths
 from tests.policies.lab import ROOM, PolicyLab
 
 CLIENTS = ("a1", "a2", "b1", "b2")

@@ -10,7 +10,7 @@ from cloudroute.lab.hosts.host import LabPod, Vm
 from cloudroute.lab.hosts.netns import ADDRESS_FAMILIES
 from cloudroute.lab.hosts.traffic_echo import Answer
 from cloudroute.types import family_of
-from tests.packets.world import specs
+from tests.packets.labs import specs
 from tests.policies.lab import SILENCE_SECONDS, PolicyLab
 from tests.policies.objects import CASES, VPC_CASES, Case
 

@@ -13,7 +13,7 @@ import pytest
 from cloudroute.lab.hosts.host import LabPod
 from cloudroute.lab.hosts.traffic import Flow, Result, Traffic
 from cloudroute.lab.hosts.traffic_echo import reach
-from tests.packets.world import check_no_loss
+from tests.packets.labs import check_no_loss
 from tests.policies.enforcer import TABLE
 from tests.policies.lab import SILENCE_SECONDS, PolicyLab
 from tests.policies.objects import pod_object

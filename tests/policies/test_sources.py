@@ -10,7 +10,7 @@ from itertools import product
 from cloudroute.lab.hosts.host import LabHost, LabPod, Vm
 from cloudroute.lab.hosts.traffic import Protocol
 from cloudroute.lab.hosts.traffic_echo import reach
-from tests.packets.world import specs, wait_for_agents
+from tests.packets.labs import specs, wait_for_agents
 from tests.policies.lab import SILENCE_SECONDS, PolicyLab
 
 

@@ -15,7 +15,7 @@ from cloudroute.agent.loop import Loop
 from cloudroute.agent.report import Reporter
 from cloudroute.config import AgentSettings
 from cloudroute.telemetry import AgentTelemetry
-from tests.agent.world import POOLS, TABLES, MemoryAgents, node_route
+from tests.agent.in_memory import POOLS, TABLES, MemoryAgents, node_route
 from tests.clock import FakeClock
 from tests.hosts import Namespace, require_cni, require_netns, require_nftables
 from tests.probe.net import ask

@@ -21,7 +21,7 @@ from cloudroute.core.node.desired import AgentPolicy, DesiredState, DesiredState
 from cloudroute.core.node.peers import NodeUnusable, is_unicast
 from cloudroute.dataplane import KINDS, TABLE, TUNNELS, Host, network
 from cloudroute.types import NEVER_ROUTED, Cidr, NodeRoute
-from tests.agent.world import HOST, POOLS, Node, node_route
+from tests.agent.in_memory import HOST, POOLS, Node, node_route
 from tests.security import hostile
 
 EVERYWHERE = (Cidr.parse("0.0.0.0/0"), Cidr.parse("::/0"))

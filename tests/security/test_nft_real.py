@@ -11,7 +11,7 @@ from cloudroute.adapters.kube import project
 from cloudroute.adapters.nft.client import Nft
 from cloudroute.core.node.desired import AgentPolicy, DesiredStateBuilder
 from cloudroute.dataplane import TABLE
-from tests.agent.world import HOST, POOLS, node_route
+from tests.agent.in_memory import HOST, POOLS, node_route
 from tests.hosts import Namespace
 from tests.security import hostile
 

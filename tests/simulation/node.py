@@ -12,7 +12,7 @@ from cloudroute.dataplane import Host, Kind, packed
 from cloudroute.lab.aws.scene import Machine
 from cloudroute.telemetry import AgentTelemetry
 from cloudroute.types import STOPPED
-from tests.agent.world import MemoryKernel
+from tests.agent.in_memory import MemoryKernel
 from tests.simulation.api import Pool
 from tests.simulation.fault_plan import LONGEST_STOP
 from tests.simulation.network import Link

@@ -14,8 +14,8 @@ import yaml
 from cloudroute.lab.aws import Aws
 from cloudroute.lab.aws.scene import Machine
 from tests.lab.aws.conftest import refused
+from tests.terraform.account import Account, Cluster, account
 from tests.terraform.kit import Terraform
-from tests.terraform.world import Account, Cluster, account
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "iam"
 

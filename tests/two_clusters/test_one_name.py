@@ -11,7 +11,7 @@ from cloudroute.errors import UsageError
 from tests.controller.ends import all_native
 from tests.controller.lab import NATIVE, POOL6, Lab, lab
 from tests.controller.servers import servers
-from tests.two_clusters.world import Pair, pair
+from tests.two_clusters.pair import Pair, pair
 
 TAG = "kubernetes.io/cluster/test"
 

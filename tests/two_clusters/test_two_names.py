@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.controller.lab import NATIVE, OVERLAY, POOL, Lab
-from tests.two_clusters.world import Pair, pair, routes_of
+from tests.two_clusters.pair import Pair, pair, routes_of
 
 DISJOINT = ({"cluster_cidr": (POOL, "fd64::/64")}, {"cluster_cidr": ("100.65.0.0/16", "fd65::/64")})
 SAME = ({"cluster_cidr": (POOL, "fd64::/64")}, {"cluster_cidr": (POOL, "fd64::/64")})
