@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloudroute.core.cluster.staleness import INHERITED_SECONDS
-from tests.controller.ends import NATIVE
+from tests.controller.ends import NATIVE, OVERLAY
 from tests.controller.lab import Lab, lab
 
 DESCRIBES = ("DescribeInstances", "DescribeRouteTables", "DescribeSubnets", "DescribeManagedPrefixLists")
@@ -71,7 +71,7 @@ def test_a_deletion_waits_for_a_read_and_not_for_the_resync() -> None:
 
 def test_a_route_that_the_former_leader_has_just_deleted_is_not_used() -> None:
     """A successor with a higher limit is shown the table of before: the node gets a route first; no packet is lost."""
-    with lab(1, one_table=True, route_limit=4, traffic=True) as world:
+    with lab(2, one_table=True, route_limit=4, traffic=True) as world:
         names = world.join_many(3)
         world.run()
         world.start(route_limit=3)
@@ -80,6 +80,8 @@ def test_a_route_that_the_former_leader_has_just_deleted_is_not_used() -> None:
         world.aws.faults.stale(8, "DescribeRouteTables")
         world.start(route_limit=4)
         world.calls()
+        world.turn()
+        assert list(world.conditions().values()).count(OVERLAY) == 1
         world.run()
         assert world.native(world.table()) == names
         assert world.changes() == {"CreateRoute": 1}

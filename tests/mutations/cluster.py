@@ -141,6 +141,13 @@ CLUSTER = (
         ("tests/controller/test_slow_reads.py",),
     ),
     Mutation(
+        "A new leader reports a node as routed by a route that the former one has just deleted.",
+        f"{_CLUSTER}/publish.py",
+        "wanted is ROUTED and now.condition and not inherited.isdisjoint(member.routed)",
+        "False",
+        ("tests/controller/test_slow_reads.py",),
+    ),
+    Mutation(
         "A node is native nowhere, and not sent to directly, while a full table drains for it.",
         f"{_CLUSTER}/settling.py",
         "cidr.family) > reserve for cidr in gap.missing",

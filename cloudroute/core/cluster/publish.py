@@ -40,8 +40,8 @@ def _has(node: Node, wanted: Condition) -> bool:
 def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]:
     """Conditions of the members.
 
-    Omits a member whose requested routes or source/dest check are not in place yet: its former condition stays right,
-    and a node whose first route could not be requested has no condition.
+    Omits a member whose requested routes or source/dest check are not in place yet, or whose routes may be deleted: its
+    former condition stays right, and a node whose first route could not be requested has no condition.
     """
     policy, members = found.policy, found.membership.members
     managed = [use for use in found.uses.values() if use.managed]
@@ -59,11 +59,14 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
     if not policy.overlay:  # nothing else carries the node's traffic until its source/dest check is off
         missing.update([index for index, member in enumerate(members) if member.state is JOINING])
     less = OVERLAY if policy.overlay else LIMIT
+    inherited = {cidr for _, cidr in snapshot.inherited}
     for index, member in enumerate(members):
         wanted = ROUTED if index in reached else less
         now = snapshot.nodes.get(member.name)
         if now is None or _has(now, wanted) or index in missing:
             continue
+        if wanted is ROUTED and now.condition and not inherited.isdisjoint(member.routed):
+            continue  # a former leader has written it, and may have deleted the route
         # A Node that was deleted and recreated meanwhile may be another instance, of which nothing is known yet.
         if now.uid == member.node.uid and member.state in SHOWN and member.name in snapshot.node_routes:
             yield SetCondition(now, wanted)
