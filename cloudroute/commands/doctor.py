@@ -37,7 +37,7 @@ COMMAND = Command(
     summary="check all that cloudroute needs: permissions, VPC, cluster, this node",
     text=(
         "Reads Kubernetes, AWS and, as root on a node, the machine, and says for each check what was found: ok, "
-        "warning, failed, or not checked with the reason. A finding tells why it matters and what to do. It "
+        "warning, failed, or not checked with the reason. A warning or failure comes with its meaning and a remedy. It "
         "writes nothing. IAM is asked by DryRun, for the credentials that doctor runs with: run it in the controller's "
         "pod to ask for the controller's. RBAC is asked by SubjectAccessReview for the accounts of controller and "
         "agents, which an administrator may, else for the account in use. Run it as an administrator also to see what "

@@ -41,7 +41,7 @@ def namespace() -> Json:
 
 
 class Place(NamedTuple):
-    """Place of a pod: its node and namespace."""
+    """Namespace and name of a pod."""
 
     namespace: str
     name: str
