@@ -82,7 +82,7 @@ class Fleet:
         self.kube: RealKubeApi
         self.net: VpcNet
         self.plane: Guest
-        """Host of the VPC through which the API server reaches it."""
+        """Host from which connections of the API server enter the VPC."""
         self.aws_url = ""
         self._terraform, self._image, self._phases = terraform, image, phases
         self._images: ImageStore

@@ -39,7 +39,7 @@ def take(fleet: Fleet, kubectl: Callable[..., str]) -> Traces:
 
 
 def nodes(fleet: Fleet) -> frozenset[tuple[str, ...]]:
-    """Labels, annotations, taints and conditions of all Nodes."""
+    """Taints of all Nodes, and the names of their labels and annotations."""
     return frozenset(map(_marks, fleet.kube.list("nodes")))
 
 

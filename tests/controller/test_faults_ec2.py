@@ -81,7 +81,7 @@ def test_a_call_hangs(action: str) -> None:
     ("CreateRoute", "InvalidRouteTableID.NotFound"),
 ])  # fmt: skip
 def test_not_found_just_after_a_launch(action: str, code: str) -> None:
-    """A write does not find a route that EC2 has just shown: that proves nothing, and the tables are read again."""
+    """A write does not find an object that EC2 has just shown: that proves nothing, and it is tried again."""
     with lab(zones=2) as world:
         names = world.join_many(2)
         world.aws.faults.fail(action, code, times=6)

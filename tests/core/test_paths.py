@@ -146,7 +146,7 @@ def test_a_full_table_is_named_with_its_fill() -> None:
 
 
 def test_a_learned_limit_is_the_one_that_is_named() -> None:
-    """The source/dest check that AWS shows counts, not the configured one."""
+    """The limit that AWS has shown counts, not the configured one."""
     made, names = world(limit=9, zones="ab")
     made.real_limit["rtb-b", "ipv4"] = 3
     late = [made.join("a").name for _ in range(3)][-1]

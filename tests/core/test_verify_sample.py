@@ -50,7 +50,7 @@ def clusters(draw: st.DrawFn) -> tuple[list[NodeFacts], dict[str, NodeRouteSpec]
 
 
 def shown(names: tuple[str, ...], facts: list[NodeFacts], specs: Mapping[str, NodeRouteSpec]) -> set[tuple[str, str]]:
-    """Count anew the variety of these nodes."""
+    """Return the variety that these nodes show, computed anew."""
     paths, by_name = node_paths(specs), {node.name: node for node in facts}
     found: set[tuple[str, str]] = {
         ("pairs", pair_path(Class.of(specs[a]), Class.of(specs[b]))) for a in names for b in names if a != b

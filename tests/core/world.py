@@ -241,7 +241,7 @@ class World(Ec2Model):
         return condition.reason if condition else ""
 
     def spec(self, name: str) -> NodeRouteSpec:
-        """The specs of a node's NodeRoutes."""
+        """Spec of a node's NodeRoute."""
         return self.records[name].spec
 
     def counts(self) -> Counter[str]:
