@@ -66,8 +66,8 @@ class Reader:
         """The VPC that the settings were checked against."""
         self._owners_reading = 0
         """Table-read counter at the last lookup of owners."""
-        self._inherited: frozenset[tuple[str, Cidr]] | None = None
-        """Routes that the former leader may have deleted (`Snapshot.inherited`); None before the first read."""
+        self._inherited: Mapping[tuple[str, Cidr], float] | None = None
+        """As in `Snapshot`; None before the first read of the tables."""
         self._inherited_until = 0.0
 
     def check(self) -> None:
@@ -117,17 +117,17 @@ class Reader:
             prefix_lists=dict(cache.prefix_lists),
             refused=frozenset(cache.refused),
             pulse=cluster.heartbeats.judge(self._clock.monotonic()),
-            inherited=dict.fromkeys(self._inherited or (), self._inherited_until),
+            inherited=self._inherited or {},
             unknown_owners=dict(cache.unknown_owners),
         )
 
     def _inherit(self, records: Collection[NodeRoute], *, late: bool) -> None:
         """Note the routes that the former leader may have deleted: none after a `late` read of the tables."""
         if late:
-            self._inherited = frozenset()
+            self._inherited = {}
         elif self._inherited is None and self.cache.complete:
-            self._inherited = unpublished(records, self.cache.tables)
             self._inherited_until = self.cache.tables_read + INHERITED_SECONDS
+            self._inherited = dict.fromkeys(unpublished(records, self.cache.tables), self._inherited_until)
 
     def _resolve_owners(self) -> None:
         """Look up the owners of interfaces that no node of ours has, though routes in our pools lead to them.
