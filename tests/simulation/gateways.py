@@ -143,11 +143,11 @@ class Gateways:
             journal = [one["destination"] for use in status.values() if use for one in use.get("gateways") or ()]
             require(to in journal, 7, f"{to} is routed in {table} but in no journal: after a crash it would be foreign")
         was = next((node for node in sim.nodes if node.machine.interface_id == before.get(to, ("",))[0]), None)
-        if action == "ReplaceRoute" and was and self._works(was) and not self._by_hand(table, to):
+        now_at = self.routes(table).get(to, (None, False))[0]
+        if action == "ReplaceRoute" and was and was is not now_at and self._works(was) and not self._by_hand(table, to):
             words = f"{to} in {table} is taken from {was.name}, which has renewed its Lease all the time"
             require(was.silenced > now - HEALING or now < self._late_until, 10, words)
         if action != "DeleteRoute":
-            now_at = self.routes(table).get(to, (None, False))[0]
             ready = now_at is None or now_at.forgot > now - FORGOTTEN_SECONDS or forwards(now_at, parse(to))
             require(ready, 9, f"{to} in {table} leads to {now_at and now_at.name}, whose kernel does not forward")
         if was is None or action != "DeleteRoute":

@@ -48,6 +48,8 @@ WITH_GATEWAYS = {
     1795899112236: "0,2,3,5,6",
     # A wrong check: a gateway that is deselected keeps IPv4 aggregates, since the other gateway has no IPv4 address.
     1795899110142: "4,6,8",
+    # A wrong check: a new leader, shown the table of before, repeats the last replacement of an aggregate.
+    1795909967201: "0,1,2,3,4,5,6,8,9",
     # A wrong check: a Node comes back with its pod CIDR, which another Node has claimed and got meanwhile.
     1795899111147: "1,2,3,4,5,6",
 }
