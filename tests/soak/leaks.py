@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from cloudroute.controller.apply import WORKERS
+
 What = Literal["rss_mb", "descriptors", "threads"]
 WARM_UP_SECONDS = 60.0
 LEAST_SECONDS = 120.0
 """Of calm lives after the warm-up, all together: below that nothing is said."""
 MOST_PER_HOUR: Mapping[What, float] = {"rss_mb": 20.0, "descriptors": 20.0, "threads": 10.0}
+POOLED: Mapping[What, int] = {"descriptors": 10 + 2 * WORKERS, "threads": 8 + WORKERS}
+"""Most that a leader has without a leak: threads that apply steps start when they are needed first, minutes after the
+start, and each then keeps a connection to EC2 and one to the API server."""
 SURE = 4.0
 """Standard errors between the line and flat: samples of one process are not independent of each other."""
 
@@ -59,6 +64,8 @@ class Trend:
     def leaks(self) -> bool:
         """Whether it grows, surely, fast, and to the end."""
         most = MOST_PER_HOUR[self.what]
+        if self.role == "leader" and self.most <= POOLED.get(self.what, 0):
+            return False
         return self.judged and self.rate - SURE * self.error > 0 and min(self.rate, self.later_rate) > most
 
 

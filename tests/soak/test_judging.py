@@ -56,6 +56,13 @@ def test_a_leak_of_descriptors_is_found() -> None:
     assert trend(life("a/1", 600, lambda _: 40, fds=lambda age: 12 + age / 60), "descriptors").leaks
 
 
+@pytest.mark.parametrize(("rate", "beyond"), [(1 / 60, False), (1 / 15, True)])
+def test_a_leader_may_fill_its_pools_and_not_grow_beyond(rate: float, *, beyond: bool) -> None:
+    """It starts threads, each with two connections, as more steps run at once than ever before; up to a number."""
+    samples = life("c/1", 600, lambda _: 75, fds=lambda age: 10 + age * rate)
+    assert trend([replace(sample, role="leader") for sample in samples], "descriptors").leaks == beyond
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_flat_noisy_one_is_accepted(seed: int) -> None:
     samples = life("a/1", 300, lambda _: 40, seed=seed) + life("a/2", 300, lambda _: 55, seed=seed + 100)
