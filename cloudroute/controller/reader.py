@@ -66,7 +66,7 @@ class Reader:
         """The VPC that the settings were checked against."""
         self._owners_reading = 0
         """Table-read counter at the last lookup of owners."""
-        self._inherited: Mapping[tuple[str, Cidr], float] | None = None
+        self._inherited: frozenset[tuple[str, Cidr]] | None = None
         """As in `Snapshot`; None before the first read of the tables."""
         self._inherited_until = 0.0
 
@@ -117,17 +117,18 @@ class Reader:
             prefix_lists=dict(cache.prefix_lists),
             refused=frozenset(cache.refused),
             pulse=cluster.heartbeats.judge(self._clock.monotonic()),
-            inherited=self._inherited or {},
+            inherited=self._inherited or frozenset(),
+            inherited_until=self._inherited_until,
             unknown_owners=dict(cache.unknown_owners),
         )
 
     def _inherit(self, records: Collection[NodeRoute], *, late: bool) -> None:
         """Note the routes that the former leader may have deleted: none after a `late` read of the tables."""
         if late:
-            self._inherited = {}
+            self._inherited = frozenset()
         elif self._inherited is None and self.cache.complete:
             self._inherited_until = self.cache.tables_read + INHERITED_SECONDS
-            self._inherited = dict.fromkeys(unpublished(records, self.cache.tables), self._inherited_until)
+            self._inherited = unpublished(records, self.cache.tables)
 
     def _resolve_owners(self) -> None:
         """Look up the owners of interfaces that no node of ours has, though routes in our pools lead to them.

@@ -119,9 +119,10 @@ class Snapshot:
     carryover: Carryover = Carryover()
     pulse: Pulse = NO_PULSE
     """The gateways that renew their Leases."""
-    inherited: Mapping[tuple[str, Cidr], float] = field(default_factory=dict, hash=False)
-    """(table id, pod CIDR) of routes that the former leader may have deleted -> monotonic second of the read that will
-    show it (`staleness`)."""
+    inherited: frozenset[tuple[str, Cidr]] = frozenset()
+    """(table id, pod CIDR) of routes that the former leader may have deleted (`staleness`)."""
+    inherited_until: float = 0.0
+    """Monotonic second of the read of the tables that will show that."""
     unknown_owners: Mapping[str, InterfaceOwner] = field(default_factory=dict, hash=False)
     """By ENI: instances that are no nodes of ours, or have an owner that EC2 did not tell (`foreign_clusters`)."""
 

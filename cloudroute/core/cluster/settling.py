@@ -142,9 +142,11 @@ def _settle(
     if subnet and (old is None or old.subnet_id != subnet):
         new.append("")
     timers = {(what, member.instance_id): _since(snapshot, what, member.instance_id) for what in new}
-    until = max([since + found.policy.settle_seconds for since in timers.values()], default=0.0)
-    inherited = snapshot.inherited if found.policy.overlay else {}  # without the overlay a wait costs more packets
-    until = max([until, *(inherited.get((table_id, cidr), 0.0) for table_id in new for cidr in member.routed)])
+    ends = [since + found.policy.settle_seconds for since in timers.values()]
+    inherited = any((table_id, cidr) in snapshot.inherited for table_id in new for cidr in member.routed)
+    if inherited and found.policy.overlay:  # without the overlay a wait costs more packets
+        ends.append(snapshot.inherited_until)
+    until = max(ends, default=0.0)
     if any(_coming(snapshot, found, table_id, gap) for table_id, gap in lacking):
         return _Settling(done=False, timers=timers)
     if until > snapshot.now:

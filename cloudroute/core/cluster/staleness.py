@@ -17,7 +17,7 @@ from cloudroute.types import Cidr, NodeRoute, RouteTable
 INHERITED_SECONDS = 30.0
 """Time after its first read of the tables at which a new leader reads again the routes that nobody uses yet.
 
-AWS gives no figure: describes lag "seconds to minutes". Until then such a node's traffic takes the overlay.
+AWS gives no figure for the lag of describes. Until then such a node's traffic takes the overlay.
 """
 
 
@@ -45,7 +45,7 @@ def unpublished(records: Iterable[NodeRoute], tables: Mapping[str, RouteTable]) 
         [
             (table_id, cidr)
             for record in records
-            for table_id in tables.keys() - set(record.spec.native_in)
+            for table_id in tables.keys() - record.spec.native_in
             for cidr in record.spec.pod_cidrs
             if cidr in tables[table_id].routes
         ]
