@@ -92,7 +92,22 @@ GATEWAY_DURATIONS = {
 """The same for kinds of which scenarios with gateways have one to four in addition."""
 
 
+EDGE_DURATIONS: dict[str, tuple[float, float]] = {}
+"""The same for kinds of which half of all plans have one in addition, as their last fault."""
+
+
 def plan_of(seed: int) -> FaultPlan:
+    """Draw the plan of a seed."""
+    plan, random = plan_without_edges(seed), Random(f"edges {seed}")
+    if not EDGE_DURATIONS or random.random() < 0.5:
+        return plan
+    kind, at = random.choice(list(EDGE_DURATIONS)), random.uniform(-10, SPAN)
+    seconds = random.uniform(*EDGE_DURATIONS[kind])
+    fault = PlannedFault(at, kind, random.random(), seconds, random.randint(1, 6))
+    return replace(plan, faults=(*plan.faults, fault))
+
+
+def plan_without_edges(seed: int) -> FaultPlan:
     """Draw the plan of a seed: a third of them have gateways, half of these no faults but those of gateways."""
     plan, random = plan_without_gateways(seed), Random(f"gateways {seed}")
     if random.random() > 1 / 3:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloudroute.lab.aws.faults import Fault
 from cloudroute.ports import EC2_WRITES
+from tests.simulation.edge_faults import EDGE_FAULTS
 from tests.simulation.fault_plan import PlannedFault
 from tests.simulation.gateway_faults import GATEWAY_FAULTS
 from tests.simulation.machines import MACHINE_FAULTS, fraction, pick
@@ -234,5 +235,5 @@ FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
     "lease stolen": _steal, "lease deleted": _delete_lease, "pause": _pause, "crash": _crash,
     "crash at write": _crash_at_write, "crash after write": _crash_at_write, "stop": _stop,
     "agent crash": _agent_crash, "agent stop": _agent_stop, "agent pause": _agent_pause,
-    **MACHINE_FAULTS, **GATEWAY_FAULTS,
+    **MACHINE_FAULTS, **GATEWAY_FAULTS, **EDGE_FAULTS,
 }  # fmt: skip

@@ -32,6 +32,7 @@ from cloudroute.core.node import desired, peers
 from cloudroute.dataplane import KINDS, TRANSIT_ID, Kind
 from cloudroute.ports import Ec2
 from cloudroute.types import Cidr, Condition, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable
+from tests.simulation.edge_mutations import EDGE_FOUND_BY, EDGE_MUTATIONS
 from tests.simulation.seams import put
 
 # --- the lease ------------------------------------------------------------------------------------
@@ -365,7 +366,7 @@ MUTATIONS: Mapping[str, Callable[[], None]] = {
         node_route_before_its_routes, condition_before_the_route, an_error_makes_a_node_unavailable, drop_before_put,
         gateway_that_says_nothing, aggregates_placed_anew, gateways_judged_at_once, silence_of_all_counts,
         silence_unforeseen, gateway_journal_after_the_route, native_in_transit, gateway_ends_at_once,
-        ipv4_to_any_gateway, no_room_for_aggregates,
+        ipv4_to_any_gateway, no_room_for_aggregates, *EDGE_MUTATIONS,
     )
 }  # fmt: skip
 """Name -> function that puts the bug in; its docstring says which."""
@@ -375,7 +376,7 @@ FOUND_BY: Mapping[str, int] = {
     "deleted_node_counts_as_dead": 21, "freed_cidr_at_once": 17, "both_keep_a_duplicate": 6, "identified_by_name": 17,
     "condition_before_the_route": 6, "an_error_makes_a_node_unavailable": 10, "drop_before_put": 25,
     "silence_of_all_counts": 10, "silence_unforeseen": 186, "native_in_transit": 24, "gateway_ends_at_once": 24,
-    "ipv4_to_any_gateway": 112,
+    "ipv4_to_any_gateway": 112, **EDGE_FOUND_BY,
 }  # fmt: skip
 """Name -> the lowest seed that found the bug, where that is not among the first three.
 
