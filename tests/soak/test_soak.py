@@ -13,6 +13,7 @@ from tests.hosts import require_cni, require_netns, require_nftables
 from tests.required import lacking
 from tests.soak.__main__ import soak
 from tests.soak.report import Report
+from tests.soak.run import FEWEST
 
 SEED, MINUTES = 4, 0.5
 NAME = "soaktest"
@@ -39,7 +40,7 @@ def test_nothing_speaks_against_anything(report: Report) -> None:
 
 def test_it_has_shown_something(report: Report) -> None:
     """Faults came, paths changed, and packets of every class were under way."""
-    assert len(report.record.bills) > 2
+    assert len(report.record.bills) > FEWEST  # the last puts all back
     assert report.exchange.sent.total() > 25_000
     assert {family for family, _ in report.exchange.sent} == {"ipv4", "ipv6"}
     assert report.exchange.tcp_bytes > 0
