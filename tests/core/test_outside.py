@@ -66,21 +66,38 @@ def test_node_routes_without_a_node_count() -> None:
     assert f"NodeRoute {name} {cidr} lies outside" in found
 
 
-def test_nodes_without_a_node_route_count() -> None:
-    """NodeRoutes were deleted, or another network gave the CIDRs."""
+def test_without_any_node_route_most_nodes_decide() -> None:
+    """A first start, or NodeRoutes that were deleted: exactly half of the Nodes outside is not yet a wrong setting."""
     world = settled()
     world.records.clear()
     (found,) = problems(world, pools("10.99.0.0/16"))
     assert "and 5 more" in found
+    (most,) = problems(world, pools("100.64.0.0/24", BOTH[1]))
+    assert "100.64.3.0/24 lie outside" in most
+    assert problems(world, pools("100.64.0.0/23", BOTH[1])) == []
 
 
 def test_a_single_node_with_a_cidr_of_somebody_else_does_not_count() -> None:
-    """It was told so while the controller ran, or it has no instance: no reason to end each restart."""
+    """Whether it was told so, has no instance, or has just appeared while no controller ran."""
     world = settled()
     world.join(cidrs=(Cidr.parse("192.168.0.0/24"),))
-    assert len(problems(world, DUAL)) == 1
-    world.settle()
     assert problems(world, DUAL) == []
-    stray = world.join(cidrs=(Cidr.parse("192.168.1.0/24"),))
-    world.nodes[stray.name] = replace(stray, instance_id="")
+    world.records.clear()
+    assert problems(world, DUAL) == []
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_nodes_that_were_told_or_have_no_instance_are_not_counted(*, told: bool) -> None:
+    """Without any NodeRoute: two such Nodes beside one that the pools cover are no majority."""
+    world = World(DUAL)
+    if told:
+        for part in (0, 1):
+            world.join(cidrs=(Cidr.parse(f"192.168.{part}.0/24"),))
+        world.settle()
+    else:
+        for part in (0, 1):
+            stray = world.join(cidrs=(Cidr.parse(f"192.168.{part}.0/24"),))
+            world.nodes[stray.name] = replace(stray, instance_id="")
+    world.join(cidrs=tuple(map(Cidr.parse, ("100.64.9.0/24", "fd00:64:0:0:9::/80"))))
+    world.records.clear()
     assert problems(world, DUAL) == []

@@ -8,6 +8,20 @@ _CLUSTER = "cloudroute/core/cluster"
 
 CLUSTER = (
     Mutation(
+        "A single Node with a CIDR outside the pools ends each controller at its start.",
+        f"{_CLUSTER}/outside.py",
+        "_published(nodes, node_routes) if node_routes else _adopted(nodes)",
+        "_published(nodes, node_routes) + _adopted(nodes)",
+        ("tests/core/test_outside.py",),
+    ),
+    Mutation(
+        "Without NodeRoutes a few Nodes outside the pools count as a wrong --cluster-cidr.",
+        f"{_CLUSTER}/outside.py",
+        "if not node_routes and 2 * len",
+        "if node_routes and 2 * len",
+        ("tests/core/test_outside.py",),
+    ),
+    Mutation(
         "The CIDR given last is given again as soon as its node has left.",
         f"{_CLUSTER}/ipam.py",
         "min(cursor.base + stretch.step, stretch.stop)",

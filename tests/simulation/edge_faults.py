@@ -11,5 +11,12 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster
 
 
-EDGE_FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {}
+def _outside(sim: SimCluster, fault: PlannedFault) -> None:
+    """A Node with a pod CIDR that no pool covers appears while no controller runs."""
+    for replica in sim.replicas:
+        replica.end()
+    sim.intrude(fault, (f"10.98.{fault.size}.0/24",), "")
+
+
+EDGE_FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {"CIDR outside": _outside}
 """By kind, as in `fault_plan.EDGE_DURATIONS`."""

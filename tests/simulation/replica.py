@@ -21,6 +21,7 @@ from tests.simulation.api import Pool
 from tests.simulation.cloud import WRITE_SECONDS, Ec2Requests
 from tests.simulation.network import Link
 from tests.simulation.scheduler import Group, VirtualClock
+from tests.simulation.violation import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster
@@ -135,7 +136,7 @@ class Replica:
             sim.scheduler.record(f"{self.name} has stopped")
         except UsageError as error:
             if settings.cluster_cidr == sim.settings.cluster_cidr:
-                raise
+                raise Violation(f"invariant 7: {self.name} ends with 2, though its flags fit: {error}") from error
             sim.scheduler.record(f"{self.name} ends with 2: {error}")
         except CloudrouteError as error:
             sim.scheduler.record(f"{self.name} ends: {error}")

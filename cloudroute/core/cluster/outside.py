@@ -2,12 +2,12 @@
 
 The pools decide which routes are ours. With other pools, all nodes' routes would count as foreign and their NodeRoutes
 would be withdrawn: the whole cluster would lose its network within a minute. So such settings are refused before
-anything is written.
+anything is written. A single Node whose CIDR came from elsewhere is no evidence of that: it alone gets no network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cloudroute.core.cluster.ipam import NodeSized
@@ -28,18 +28,26 @@ class _Held(NamedTuple):
 
 
 def outside_pools(nodes: Mapping[str, Node], node_routes: Mapping[str, NodeRoute], policy: Policy) -> list[str]:
-    """A sentence for each setting that does not fit the cluster's pod CIDRs: the CIDRs, their holders, the remedy."""
+    """A sentence for each setting that does not fit the cluster's pod CIDRs: the CIDRs, their holders, the remedy.
+
+    The NodeRoutes tell which CIDRs the cluster has given. Before the first one, the Nodes' own CIDRs tell, if most of
+    the Nodes that have any contradict the settings.
+    """
     node_sized = NodeSized(policy.pools, policy.node_mask)
     elsewhere: list[_Held] = []
     resized: dict[Family, list[_Held]] = {family: [] for family in FAMILIES}
-    for one in sorted({one for one in _held(nodes, node_routes) if one.cidr not in node_sized}):
+    held = _published(nodes, node_routes) if node_routes else _adopted(nodes)
+    odd = {one for one in held if one.cidr not in node_sized}
+    if not node_routes and 2 * len({one.holder for one in odd}) <= len({one.holder for one in held}):
+        return []
+    for one in sorted(odd):
         inside = any(pool.covers(one.cidr) for pool in policy.pools)
         (resized[one.cidr.family] if inside else elsewhere).append(one)
     problems = [
         f"{_mask(family)} {policy.node_mask[family]}: expected the prefix length of every node's pod CIDR, but "
-        f"{_listed(held)} {'has' if len(held) == 1 else 'have'} another; set the former one, {_OTHERWISE}"
-        for family, held in resized.items()
-        if held
+        f"{_listed(found)} {'has' if len(found) == 1 else 'have'} another; set the former one, {_OTHERWISE}"
+        for family, found in resized.items()
+        if found
     ]
     if elsewhere:
         problems.insert(
@@ -56,15 +64,23 @@ _OTHERWISE = (
 )
 
 
-def _held(nodes: Mapping[str, Node], node_routes: Mapping[str, NodeRoute]) -> Iterator[_Held]:
-    for name, route in node_routes.items():
-        yield from (_Held(name if name in nodes else f"NodeRoute {name}", cidr) for cidr in route.spec.pod_cidrs)
-    for name, node in nodes.items():
-        # A Node that was created with a foreign CIDR has a condition that says so, and one without an instance gets no
-        # network at all: a single such Node must not prevent a restart of the controller.
-        told = node.condition and (node.condition.status, node.condition.reason) == ("True", "NoPodCIDR")
-        if node.instance_id and not told:
-            yield from (_Held(name, cidr) for cidr in node.pod_cidrs)
+def _published(nodes: Mapping[str, Node], node_routes: Mapping[str, NodeRoute]) -> list[_Held]:
+    return [
+        _Held(name if name in nodes else f"NodeRoute {name}", cidr)
+        for name, route in node_routes.items()
+        for cidr in route.spec.pod_cidrs
+    ]
+
+
+def _adopted(nodes: Mapping[str, Node]) -> list[_Held]:
+    """The CIDRs of Nodes, except those without an instance, which get no network, and those refused before."""
+    return [
+        _Held(name, cidr)
+        for name, node in nodes.items()
+        if node.instance_id
+        and not (node.condition and (node.condition.status, node.condition.reason) == ("True", "NoPodCIDR"))
+        for cidr in node.pod_cidrs
+    ]
 
 
 def _listed(held: list[_Held]) -> str:
