@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Cidr, GatewayRole, Route
-from tests.core.world import DUAL, POLICY, World
+from tests.core.world import DUAL, POLICY, ROOMY, World
 
 ZONES = "abc"
 
@@ -106,3 +106,34 @@ def test_equal_candidates_share_the_aggregates_of_a_table_equally(count: int, pa
     world.cycle()
     load = Counter(holders(world).values())
     assert max(load.values()) - min(load[f"gw-{number}"] for number in range(count)) <= 1
+
+
+@given(
+    parts=st.sampled_from([1, 2, 4, 8]),
+    dual=st.booleans(),
+    before=st.integers(0, 20),
+    restart=st.integers(0, 149),
+)
+@settings(max_examples=10)
+def test_each_part_has_an_equal_share_of_the_nodes_past_the_limit(
+    parts: int, *, dual: bool, before: int, restart: int
+) -> None:
+    """Nodes from before gateways were asked for keep their CIDRs; a restart changes no turn."""
+    pools = (*ROOMY.pools, *DUAL.pools[1:]) if dual else ROOMY.pools
+    policy = replace(POLICY, pools=pools, gateways=True, gateway_routes=parts)
+    world = World(replace(policy, gateways=False), one_table=True)
+    for _ in range(before):
+        world.join()
+    world.settle()
+    world.policy = policy
+    joined = []
+    for number in range(150):
+        if number == restart:
+            world.restart()
+        joined.append(world.join())
+        if number % 10 == 9:
+            world.settle()
+    past = [world.spec(node.name) for node in joined if not world.spec(node.name).native_in]
+    assert len(past) >= 100
+    share = Counter(part for spec in past for part in policy.aggregates for one in spec.pod_cidrs if part.covers(one))
+    assert max(share.values()) - min(share[part] for part in policy.aggregates) <= 1

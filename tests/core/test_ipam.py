@@ -19,14 +19,11 @@ def cidrs(*texts: str) -> tuple[Cidr, ...]:
     return tuple(map(Cidr.parse, texts))
 
 
-def ipam(pools: str, used: str = "", excluded: str = "", cursors: str = "") -> Ipam:
-    """An Ipam from CIDRs in words."""
+def ipam(pools: str, used: str = "", excluded: str = "", last: str = "", parts: int = 0) -> Ipam:
+    """An Ipam from CIDRs in words; with `parts`, of a cluster with gateways that has so many aggregates per pool."""
+    policy = replace(POLICY, pools=cidrs(*pools.split()), gateways=parts > 0, gateway_routes=parts)
     return Ipam(
-        cidrs(*pools.split()),
-        LENGTHS,
-        set(cidrs(*used.split())),
-        cidrs(*excluded.split()),
-        {cidr.family: cidr for cidr in cidrs(*cursors.split())},
+        policy.pools, policy.rounds, LENGTHS, set(cidrs(*used.split())), cidrs(*excluded.split()), cidrs(*last.split())
     )
 
 
@@ -42,21 +39,35 @@ def test_pod_cidrs_are_given_in_order() -> None:
 
 def test_the_search_goes_round_from_the_last_one_given() -> None:
     """A freed CIDR is given again only after all others."""
-    source = ipam("10.1.0.0/22", used="10.1.1.0/24", cursors="10.1.1.0/24")
+    source = ipam("10.1.0.0/22", used="10.1.1.0/24", last="10.1.1.0/24")
     assert give(source, 4) == ["10.1.2.0/24", "10.1.3.0/24", "10.1.0.0/24", "-"]
+
+
+def test_parts_with_an_aggregate_each_take_turns() -> None:
+    """Each part has a round of its own, and an exhausted one is passed over."""
+    source = ipam("10.1.0.0/21", used="10.1.4.0/24", last="10.1.0.0/24 10.1.4.0/24 10.1.3.0/24", parts=4)
+    assert give(source, 4) == ["10.1.6.0/24", "10.1.1.0/24", "10.1.5.0/24", "10.1.2.0/24"]
+    assert source.given == cidrs("10.1.6.0/24", "10.1.1.0/24", "10.1.5.0/24", "10.1.2.0/24")
+    assert give(source, 4) == ["10.1.7.0/24", "10.1.0.0/24", "10.1.3.0/24", "-"]
+
+
+def test_an_excluded_part_has_nothing_to_give() -> None:
+    """Unlike a range that covers the whole pool, which is a supernet."""
+    source = ipam("10.1.0.0/22", excluded="10.1.0.0/23", parts=2)
+    assert give(source, 3) == ["10.1.2.0/24", "10.1.3.0/24", "-"]
 
 
 def test_several_pools_are_one_round() -> None:
     """Behind the cursor, the pools after it, those before it, and round to the cursor."""
     pools = "10.1.0.0/23 10.2.0.0/23 10.3.0.0/24"
-    assert give(ipam(pools, cursors="10.2.0.0/24"), 6) == [
+    assert give(ipam(pools, last="10.2.0.0/24"), 6) == [
         "10.2.1.0/24", "10.3.0.0/24", "10.1.0.0/24", "10.1.1.0/24", "10.2.0.0/24", "-",
     ]  # fmt: skip
 
 
 def test_a_cursor_outside_of_every_pool_starts_at_the_first() -> None:
     """The pools were changed since."""
-    assert give(ipam("10.1.0.0/23", cursors="10.9.0.0/24"), 1) == ["10.1.0.0/24"]
+    assert give(ipam("10.1.0.0/23", last="10.9.0.0/24"), 1) == ["10.1.0.0/24"]
 
 
 def test_excluded_ranges_of_any_size_are_avoided() -> None:
@@ -89,7 +100,7 @@ def test_all_families_or_none() -> None:
     source = ipam("10.1.0.0/24 fd00::/79")
     assert source.allocate(["ipv4", "ipv6"]) == cidrs("10.1.0.0/24", "fd00::/80")
     assert source.allocate(["ipv4", "ipv6"]) == ()
-    assert source.cursors["ipv6"] == Cidr.parse("fd00::/80")
+    assert source.given == cidrs("10.1.0.0/24", "fd00::/80")
     assert source.free() == {Cidr.parse("10.1.0.0/24"): 0, Cidr.parse("fd00::/79"): 1}
 
 
@@ -104,16 +115,20 @@ def test_a_huge_pool_costs_nothing() -> None:
     used=st.sets(st.integers(0, 31)),
     excluded=st.lists(st.tuples(st.integers(20, 32), st.integers(0, 2**13 - 1))),
     cursor=st.none() | st.integers(0, 31),
+    parts=st.sampled_from([0, 1, 2, 4, 8]),
 )
-def test_every_free_cidr_is_given_once(used: set[int], excluded: list[tuple[int, int]], cursor: int | None) -> None:
+def test_every_free_cidr_is_given_once(
+    used: set[int], excluded: list[tuple[int, int]], cursor: int | None, parts: int
+) -> None:
     """CIDRs that are given overlap nothing used or excluded, never repeat, and are as many as `free` says."""
     pool = Cidr.parse("10.1.0.0/19")
     held = {Cidr("ipv4", pool.base + number * 256, 24) for number in used}
     ranges = [
         Cidr("ipv4", (pool.base + offset) >> (32 - length) << (32 - length), length) for length, offset in excluded
     ]
-    cursors: dict[Family, Cidr] = {} if cursor is None else {"ipv4": Cidr("ipv4", pool.base + cursor * 256, 24)}
-    source = Ipam([pool], LENGTHS, set(held), ranges, cursors)
+    last = [] if cursor is None else [Cidr("ipv4", pool.base + cursor * 256, 24)]
+    policy = replace(POLICY, pools=(pool,), gateways=parts > 0, gateway_routes=parts)
+    source = Ipam([pool], policy.rounds, LENGTHS, set(held), ranges, last)
     free = source.free()[pool]
     given_: list[Cidr] = []
     while one := source.allocate(["ipv4"]):

@@ -24,8 +24,22 @@ CLUSTER = (
     Mutation(
         "The CIDR given last is given again as soon as its node has left.",
         f"{_CLUSTER}/ipam.py",
-        "min(cursor.base + stretch.step, stretch.stop)",
-        "min(cursor.base, stretch.stop)",
+        "last.base + self._step(last.family) if",
+        "last.base if",
+        ("tests/core/test_ipam.py",),
+    ),
+    Mutation(
+        "The first part of a pool is filled before the next one is used.",
+        f"{_CLUSTER}/ipam.py",
+        "        del self._last[ranges]\n",
+        "",
+        ("tests/core/test_gateways_placement.py",),
+    ),
+    Mutation(
+        "A part of a pool that somebody reserved as a whole is given to nodes.",
+        f"{_CLUSTER}/ipam.py",
+        "_unblocked(pool, blocked,",
+        "_unblocked(pool, blocked.difference(*self._last),",
         ("tests/core/test_ipam.py",),
     ),
     Mutation(

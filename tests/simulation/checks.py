@@ -291,11 +291,12 @@ class Checks:
             claimed = self.sim.duplicates.get(other, 0.0)
             knows_not = now - claimed < NOTICE_SECONDS or (had and claimed)
             require(other == name or knows_not or not shared, 1, f"{name} was assigned {shared}, which {other} has")
-        pool = parse(self.sim.setup.pool)
-        size = 1 << (24 - pool.length)
+        ranges = [parse(one) for one in self.sim.gateways.wanted() or [self.sim.setup.pool]]
         for cidr in given:
             when, by = self.freed.get(cidr, (0.0, ""))
-            unused = size - len([one for one in self.ever if ":" not in one]) > 1
+            around = next((one for one in ranges if one.covers(parse(cidr))), parse(cidr))
+            used = [one for one in self.ever if around.covers(parse(one))]
+            unused = (1 << max(24 - around.length, 0)) - len(used) > 1
             # A fresh process does not know which CIDR was freed last.
             hasty = by == who and who in self.assigners and now - when < REUSE_SECONDS and unused and not had
             require(not hasty or ":" in cidr, 1, f"{cidr} is assigned again {now - when:.1f} s after it was freed")

@@ -200,7 +200,8 @@ def deleted_node_counts_as_dead() -> None:
 
 def freed_cidr_at_once() -> None:
     """The lowest free CIDR is assigned, even if it was freed a moment ago."""
-    put(Ipam, "_order", lambda self, family: [stretch for _, stretch in self._stretches[family]])
+    order = Ipam._order
+    put(Ipam, "_order", lambda self, ranges, _last: order(self, ranges, None))
 
 
 def both_keep_a_duplicate() -> None:

@@ -12,7 +12,7 @@ from cloudroute.core.cluster.claims import Claims
 from cloudroute.core.cluster.ipam import Ipam
 from cloudroute.core.cluster.model import AssignPodCidrs, Policy, Snapshot
 from cloudroute.core.cluster.states import JOINING, ROUTABLE, State
-from cloudroute.types import Cidr, Condition, Family, Instance, Node, NodeRoute, Notice, family_of
+from cloudroute.types import Cidr, Condition, Instance, Node, NodeRoute, Notice, family_of
 
 DEAD = ("shutting-down", "terminated")
 
@@ -84,7 +84,7 @@ def identify(snapshot: Snapshot, policy: Policy, excluded: list[Cidr], table_of:
     """Join Nodes, NodeRoutes and instances. `excluded`: CIDRs that no node may get; `table_of`: table id by subnet."""
     claims = Claims(snapshot, policy)
     accepted = claims.settle()
-    ipam = Ipam(policy.pools, policy.node_mask, claims.used(), excluded, _cursors(snapshot, policy))
+    ipam = Ipam(policy.pools, policy.rounds, policy.node_mask, claims.used(), excluded, _given(snapshot, policy))
     adoptable = _adoptable(claims.strays, accepted)
     members: list[Member] = []
     assign: list[AssignPodCidrs] = []
@@ -159,15 +159,13 @@ def _adoptable(strays: Sequence[NodeRoute], nodes: Sequence[Node]) -> dict[str, 
     return adoptable
 
 
-def _cursors(snapshot: Snapshot, policy: Policy) -> dict[Family, Cidr]:
-    """Start of the search for a free CIDR: from the last plan, after a restart the CIDR of the youngest node."""
-    cursors = dict(snapshot.carryover.cursors)
-    if cursors.keys() >= set(policy.families):
-        return cursors
+def _given(snapshot: Snapshot, policy: Policy) -> Sequence[Cidr]:
+    """The pod CIDRs given last: as the last plan says, after a restart those of all nodes by age."""
+    if snapshot.carryover.given:
+        return snapshot.carryover.given
     held = [(node.created, cidr) for node in snapshot.nodes.values() for cidr in node.pod_cidrs]
     held += [(record.created, cidr) for record in snapshot.node_routes.values() for cidr in record.spec.pod_cidrs]
-    youngest = {cidr.family: cidr for _, cidr in sorted(held) if cidr.length == policy.node_mask.get(cidr.family)}
-    return {**youngest, **cursors}
+    return [cidr for _, cidr in sorted(held) if cidr.length == policy.node_mask.get(cidr.family)]
 
 
 # --- Nodes ----------------------------------------------------------------------------------------

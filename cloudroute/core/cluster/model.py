@@ -76,13 +76,21 @@ class Policy:
             for part in range(parts)
         )
 
+    @property
+    def rounds(self) -> tuple[tuple[Cidr, ...], ...]:
+        """Ranges that new nodes get their pod CIDRs from in turn: each aggregate, else all pools of a family as one."""
+        if parts := self.aggregates:
+            return tuple((part,) for part in parts)
+        return tuple(tuple(pool for pool in self.pools if pool.family == family) for family in self.families)
+
 
 @dataclass(frozen=True, slots=True)
 class Carryover:
     """State that a plan hands to the next one. Losing it costs time (timers restart), never correctness."""
 
-    cursors: Mapping[Family, Cidr] = field(default_factory=dict, hash=False)
-    """The pod CIDR given last: the next search starts after it, so that a freed CIDR is not reused at once."""
+    given: tuple[Cidr, ...] = ()
+    """The pod CIDRs given last (`Ipam.given`): the next search starts after them, so that a freed CIDR is not reused at
+    once."""
     settling: Mapping[tuple[str, str], float] = field(default_factory=dict, hash=False)
     """(table id or "" for the source/dest check, instance id) -> monotonic second since which all is in place."""
     draining: Mapping[tuple[str, Cidr | str], float] = field(default_factory=dict, hash=False)

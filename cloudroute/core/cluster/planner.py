@@ -58,7 +58,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     )
     drains = (*found.placement.drains, *departures.drains, *routes.drains)
     carryover = Carryover(
-        found.membership.ipam.cursors,
+        found.membership.ipam.given,
         members.settling,
         {drain.key: drain.since for drain in drains},
         agents.since,
