@@ -34,6 +34,13 @@ EXPLAIN = (
         ("tests/core/test_paths_trace.py",),
     ),
     Mutation(
+        "doctor passes a single Node whose pod CIDR lies outside the pools.",
+        "cloudroute/core/explain/doctor/cluster.py",
+        "if cidr not in node_sized",
+        "if not node_sized",
+        ("tests/doctor/test_breaks.py",),
+    ),
+    Mutation(
         "doctor finds fault with a port that an ACL allows, next to one that it denies.",
         "cloudroute/core/explain/doctor/acls.py",
         "cidr, rule.ports[1] + 1, last)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from cloudroute.core.cluster.ipam import NodeSized
 from cloudroute.core.cluster.notices import agent_trouble
 from cloudroute.core.cluster.outside import outside_pools
 from cloudroute.core.explain.doctor.facts import IN_USE, Facts, Permission
@@ -142,6 +143,18 @@ def _pools(facts: Facts) -> Outcome:
     facts.pools()
     if problems := outside_pools(nodes, routes, facts.policy):
         return failed("; ".join(problems), "give the settings that the nodes got their pod CIDRs by")
+    node_sized = NodeSized(facts.policy.pools, facts.policy.node_mask)
+    if single := sorted(
+        f"{name} {cidr}"
+        for name, node in nodes.items()
+        if node.instance_id
+        for cidr in node.pod_cidrs
+        if cidr not in node_sized
+    ):
+        return failed(
+            f"{listed(single)}: not of the pools {', '.join(map(str, facts.policy.pools))}; no other node is affected",
+            "recreate the Node, and it gets a pod CIDR of a pool",
+        )
     return ok("the pod CIDR of each node lies in a pool")
 
 
@@ -233,7 +246,12 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "Kubernetes", "nodes", "a node is found in EC2 by its providerID alone; without it, it gets no route", _nodes
     ),
-    Check("Kubernetes", "pools", "with other pools than the nodes', the controller does not start", _pools),
+    Check(
+        "Kubernetes",
+        "pools",
+        "a pod CIDR outside gets no route; with wrong pools, the controller does not start",
+        _pools,
+    ),
     Check("Kubernetes", "agents", "a node whose agent is in trouble is not sent to by the VPC's routes", _agents),
     Check("Kubernetes", "mtu", "a packet larger than what the receiving side carries is lost without a word", _mtu),
     Check(
