@@ -18,6 +18,7 @@ from cloudroute.types import (
     Instance,
     InterfaceOwner,
     LeaseRecord,
+    LeftOut,
     Node,
     NodeRoute,
     NodeRouteSpec,
@@ -189,6 +190,11 @@ class Cluster(Protocol):
 
     @property
     def nodes(self) -> Store[Node]: ...
+    @property
+    def left_out(self) -> Store[LeftOut]:
+        """Nodes that get no network, by their kind or by --node-selector."""
+        ...
+
     @property
     def node_routes(self) -> Store[NodeRoute]: ...
     @property

@@ -134,6 +134,17 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A Node that is left alone, with the fields that tell whether it had a network of ours."""
+
+    name: str
+    version: str
+    instance_id: str
+    reason: str
+    """windows, fargate, hybrid, auto-mode or "not selected"."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRouteSpec:
     """A node as the controller publishes it to every agent; field by field the CRD's `spec`."""
 

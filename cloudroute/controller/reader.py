@@ -8,7 +8,7 @@ from cloudroute.config import ControllerSettings, check_against_vpc, check_overl
 from cloudroute.controller.ec2_cache import Ec2Cache
 from cloudroute.core.cluster import foreign_clusters
 from cloudroute.core.cluster.model import Policy, Snapshot
-from cloudroute.core.cluster.outside import outside_pools
+from cloudroute.core.cluster.outside import left_out_nodes, outside_pools
 from cloudroute.core.cluster.staleness import INHERITED_SECONDS, unpublished
 from cloudroute.errors import UsageError
 from cloudroute.ports import Clock, Cluster, Ec2, Kube
@@ -71,11 +71,18 @@ class Reader:
         self._inherited_until = 0.0
 
     def check(self) -> None:
-        """Raise UsageError where a pod CIDR of the cluster lies in no pool. Needs the cluster's lists, but no lease."""
+        """Raise UsageError where pod CIDRs lie in no pool, or the selection leaves out most Nodes with routes.
+
+        Needs the cluster's lists, but no lease.
+        """
         # `cleanup` checks NodeRoutes only: Nodes keep their CIDRs, but a NodeRoute outside of the pools would be
         # deleted without its routes, which would then stay.
         nodes = {} if self.policy.leave else self._cluster.nodes.items()
-        if problems := outside_pools(nodes, self._cluster.node_routes.items(), self.policy):
+        records = self._cluster.node_routes.items()
+        problems = outside_pools(nodes, records, self.policy)
+        if not self.policy.leave:
+            problems += left_out_nodes(nodes, self._cluster.left_out.items(), records, self._settings.node_selector)
+        if problems:
             raise UsageError(problems)
 
     def read(self) -> Snapshot | None:

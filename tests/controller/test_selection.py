@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 from structlog.testing import capture_logs
 
+from cloudroute.errors import UsageError
 from cloudroute.selector import Selector
 from tests.controller.lab import NATIVE
 from tests.controller.lab import lab as any_lab
@@ -59,3 +61,37 @@ def test_a_node_that_leaves_the_selection_is_withdrawn() -> None:
         world.run()
         assert {name: world.condition(name) for name in names} == dict.fromkeys(names, NATIVE)
         assert_nothing_else(world, names)
+
+
+@pytest.mark.parametrize("cause", ["typo", "labels"])
+def test_a_start_that_leaves_out_most_nodes_with_routes_is_refused(cause: str) -> None:
+    """Whether the selector has a typo or the Nodes lost their labels; `cleanup` is exempt, and half is meant."""
+    with lab() as world:
+        names = [world.join(zone % 3, labels={"role": "worker"}) for zone in range(6)]
+        world.run()
+        if cause == "typo":
+            world.start(node_selector=Selector.parse("role=workr"))
+        else:
+            for name in names:
+                world.kube.patch("nodes", name, {"metadata": {"labels": {"role": None}}})
+            world.start(node_selector=Selector.parse("role=worker"))
+        with pytest.raises(UsageError) as raised:
+            world.loop.check()
+        text = f"--node-selector={world.settings.node_selector}: leaves out 6 of 6 Nodes that have routes"
+        assert text in str(raised.value)
+        assert set(world.published()) == set(names)
+        world.start(leave=True).check()
+        for name in names[:3]:
+            world.kube.patch("nodes", name, {"metadata": {"labels": {"role": "workr"}}})
+        world.start(leave=False, node_selector=Selector.parse("role=workr")).check()
+
+
+def test_a_changed_kind_counts_as_a_selector_does() -> None:
+    """All Nodes get the label of EKS Auto Mode: the text names the kind."""
+    with lab() as world:
+        for name in world.join_many(3):
+            world.run()
+            world.kube.patch("nodes", name, {"metadata": {"labels": {COMPUTE_TYPE: "auto"}}})
+        world.start()
+        with pytest.raises(UsageError, match="the kind auto-mode: leaves out 1 of 1 Nodes that have routes"):
+            world.loop.check()

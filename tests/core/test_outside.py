@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cloudroute.core.cluster.model import Policy
-from cloudroute.core.cluster.outside import outside_pools
-from cloudroute.types import Cidr
+from cloudroute.core.cluster.outside import left_out_nodes, outside_pools
+from cloudroute.selector import Selector
+from cloudroute.types import Cidr, LeftOut
 from tests.core.world import DUAL, World
 
 
@@ -101,3 +102,36 @@ def test_nodes_that_were_told_or_have_no_instance_are_not_counted(*, told: bool)
     world.join(cidrs=tuple(map(Cidr.parse, ("100.64.9.0/24", "fd00:64:0:0:9::/80"))))
     world.records.clear()
     assert problems(world, DUAL) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "left_out", "refused"),
+    [(1, 1, True), (2, 1, False), (2, 2, True), (3, 2, False), (4, 2, False), (4, 3, True), (6, 3, False)],
+)
+def test_all_or_most_and_three_of_the_nodes_with_routes_left_out_is_refused(
+    nodes: int, left_out: int, *, refused: bool
+) -> None:
+    """By instance, so that a renamed Node counts too. Up to half is meant; Nodes without a NodeRoute don't count."""
+    world = World(DUAL)
+    for _ in range(nodes + 1):
+        world.join("a")
+    world.settle()
+    *names, gone = world.nodes
+    del world.nodes[gone]
+    others = {
+        f"renamed-{name}": LeftOut(f"renamed-{name}", "1", world.nodes.pop(name).instance_id, "not selected")
+        for name in names[:left_out]
+    }
+    others["new"] = LeftOut("new", "1", "i-new", "windows")
+    found = left_out_nodes(world.nodes, others, world.records, Selector.parse("role=workr"))
+    text = f"--node-selector=role=workr: leaves out {left_out} of {nodes} Nodes that have routes"
+    assert [one[: len(text)] for one in found] == ([text] if refused else [])
+
+
+def test_an_instance_that_another_node_selects_is_not_left_out() -> None:
+    """The Node of its former name is still there, without the label."""
+    world = World(DUAL)
+    node = world.join("a")
+    world.settle()
+    others = {"former": LeftOut("former", "1", node.instance_id, "not selected")}
+    assert left_out_nodes(world.nodes, others, world.records, Selector.parse("role=worker")) == []

@@ -8,6 +8,13 @@ _CLUSTER = "cloudroute/core/cluster"
 
 CLUSTER = (
     Mutation(
+        "A --node-selector that leaves out most, but not all, Nodes with routes is accepted.",
+        f"{_CLUSTER}/outside.py",
+        "len(out) < _FEWEST or 2 * len(out) <= present",
+        "len(out) < present",
+        ("tests/core/test_outside.py",),
+    ),
+    Mutation(
         "A single Node with a CIDR outside the pools ends each controller at its start.",
         f"{_CLUSTER}/outside.py",
         "_published(nodes, node_routes) if node_routes else _adopted(nodes)",

@@ -23,6 +23,7 @@ from cloudroute.types import (
     Cidr,
     Condition,
     GatewayRole,
+    LeftOut,
     Node,
     NodeRoute,
     NodeRouteSpec,
@@ -45,6 +46,7 @@ class LightCluster:
         self.dirty = False
         """Whether a store has changed since somebody has set it to False."""
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
+        self.left_out: MemoryStore[LeftOut] = MemoryStore(lambda: None)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change, project.decided_upon)
         self.route_table_objects: MemoryStore[RouteTableObject] = MemoryStore(self._on_change)
         self.writes: Counter[tuple[str, str]] = Counter()

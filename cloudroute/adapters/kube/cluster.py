@@ -11,12 +11,12 @@ from cloudroute.adapters.kube.gateways import LABEL, gateway_lease
 from cloudroute.adapters.kube.leases import leases_path
 from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Reflectors
 from cloudroute.adapters.kube.selection import left_alone
-from cloudroute.adapters.kube.stores import MemoryStore
+from cloudroute.adapters.kube.stores import MemoryStore, SelectedNodes
 from cloudroute.adapters.kube.transport import Json, Transport
 from cloudroute.core.cluster.heartbeats import Heartbeats
 from cloudroute.ports import Clock
 from cloudroute.selector import EVERY, NOBODY, Selector
-from cloudroute.types import GatewayLease, Node, NodeRoute, RouteTableObject
+from cloudroute.types import GatewayLease, LeftOut, Node, NodeRoute, RouteTableObject
 
 NODES = "/api/v1/nodes"
 NODE_ROUTES = f"/apis/{project.GROUP_VERSION}/noderoutes"
@@ -54,12 +54,14 @@ class KubeCluster:
         self.transport = Transport(kubeconfig)
         self._changed: Callable[[], None] = lambda: None
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
+        # The loop needs no cycle for a Node that is left out: one that it served is removed from `nodes`.
+        self.left_out: MemoryStore[LeftOut] = MemoryStore(lambda: None)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change, project.decided_upon)
         self.route_table_objects: MemoryStore[RouteTableObject] = MemoryStore(self._on_change)
         self._gateway_leases: MemoryStore[GatewayLease] = MemoryStore(self._on_renewal)
         rest = (beat, list_limit, silence)
         reflectors: tuple[Reflector[Any], ...] = (
-            Reflector(self.transport, NODES, self._our_node, self.nodes, *rest),
+            Reflector(self.transport, NODES, self._node, SelectedNodes(self.nodes, self.left_out), *rest),
             Reflector(self.transport, NODE_ROUTES, project.node_route, self.node_routes, *rest),
             Reflector(self.transport, ROUTE_TABLES, project.route_table_object, self.route_table_objects, *rest),
         )
@@ -77,8 +79,11 @@ class KubeCluster:
             self.nodes.put(project.meta(raw), answer)
         return answer
 
-    def _our_node(self, raw: Json) -> Node | None:
-        return None if left_alone(raw, self._selector) else project.node(raw, self._gateways.selector)
+    def _node(self, raw: Json) -> Node | LeftOut:
+        node = project.node(raw, self._gateways.selector)
+        if reason := left_alone(raw, self._selector):
+            return LeftOut(node.name, node.version, node.instance_id, reason)
+        return node
 
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed

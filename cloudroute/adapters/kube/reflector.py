@@ -14,14 +14,14 @@ from random import Random
 from typing import Any, Generic, TypeVar
 
 from cloudroute.adapters.kube.project import Meta, meta
-from cloudroute.adapters.kube.stores import MemoryStore
+from cloudroute.adapters.kube.stores import MemoryStore, SelectedNodes
 from cloudroute.adapters.kube.transport import Transport, Watch
 from cloudroute.errors import ApiError, Retryable, Throttled
 from cloudroute.telemetry import ChangeLog
-from cloudroute.types import GatewayLease, Node, NodeRoute, RouteTableObject
+from cloudroute.types import GatewayLease, LeftOut, Node, NodeRoute, RouteTableObject
 
 _chance = Random()
-T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject | GatewayLease)
+T = TypeVar("T", bound=Node | LeftOut | NodeRoute | RouteTableObject | GatewayLease)
 
 SILENCE_SECONDS = 75.0
 """Seconds without an event after which a watch is dead: the API server sends a bookmark each minute."""
@@ -46,7 +46,7 @@ class Reflector(Generic[T]):
         transport: Transport,
         path: str,
         project: Callable[[dict[str, Any]], T | None],
-        store: MemoryStore[T],
+        store: MemoryStore[T] | SelectedNodes,
         beat: Callable[[str, float], None],
         list_limit: int,
         silence: float = SILENCE_SECONDS,
@@ -55,7 +55,7 @@ class Reflector(Generic[T]):
         self._transport = transport
         self._path = path
         self._project = project
-        self._store = store
+        self._store: Any = store
         self._beat = beat
         self._list_limit = list_limit
         self._silence = silence

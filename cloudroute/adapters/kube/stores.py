@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from cloudroute.adapters.kube.project import Meta
-from cloudroute.types import GatewayLease, Node, NodeRoute, RouteTableObject
+from cloudroute.types import GatewayLease, LeftOut, Node, NodeRoute, RouteTableObject
 
-T = TypeVar("T", bound=Node | NodeRoute | RouteTableObject | GatewayLease)
+T = TypeVar("T", bound=Node | LeftOut | NodeRoute | RouteTableObject | GatewayLease)
 
 
 class MemoryStore(Generic[T]):
@@ -153,5 +153,46 @@ class MemoryStore(Generic[T]):
         self._snapshot = None
 
 
-def _unversioned(obj: Node | NodeRoute | RouteTableObject | GatewayLease) -> object:
+class SelectedNodes:
+    """Feeds a reflector's Nodes into two stores: those that are served, and those that are left out.
+
+    A Node that changes sides is for a moment in both, never in neither: it would count as gone.
+    """
+
+    def __init__(self, served: MemoryStore[Node], left_out: MemoryStore[LeftOut]) -> None:
+        self._served, self._left_out = served, left_out
+
+    def replace(self, version: int, listed: Iterable[tuple[Meta, Node | LeftOut]]) -> None:
+        """Apply a full list."""
+        nodes: list[tuple[Meta, Node]] = []
+        others: list[tuple[Meta, LeftOut]] = []
+        for meta, obj in listed:
+            if isinstance(obj, Node):
+                nodes.append((meta, obj))
+            else:
+                others.append((meta, obj))
+        self._left_out.replace(version, others)
+        self._served.replace(version, nodes)
+
+    def upsert(self, meta: Meta, obj: Node | LeftOut | None) -> None:
+        """Apply an ADDED or MODIFIED event."""
+        if isinstance(obj, Node):
+            self._served.upsert(meta, obj)
+            self._left_out.upsert(meta, None)
+        else:
+            self._left_out.upsert(meta, obj)
+            self._served.upsert(meta, None)
+
+    def delete(self, meta: Meta) -> None:
+        """Apply a DELETED event."""
+        self._left_out.delete(meta)
+        self._served.delete(meta)
+
+    def progress(self, version: int) -> None:
+        """Apply a BOOKMARK."""
+        self._left_out.progress(version)
+        self._served.progress(version)
+
+
+def _unversioned(obj: Node | LeftOut | NodeRoute | RouteTableObject | GatewayLease) -> object:
     return replace(obj, version="")

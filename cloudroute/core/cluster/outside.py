@@ -1,4 +1,6 @@
-"""Pod CIDRs that the settings do not cover: a --cluster-cidr or a node mask was changed on a running cluster.
+"""Settings that do not cover what the cluster has: pod CIDRs, and Nodes with routes.
+
+Pod CIDRs lie outside where a --cluster-cidr or a node mask was changed on a running cluster.
 
 The pools decide which routes are ours. With other pools, all nodes' routes would count as foreign and their NodeRoutes
 would be withdrawn: the whole cluster would lose its network within a minute. So such settings are refused before
@@ -12,9 +14,12 @@ from typing import NamedTuple
 
 from cloudroute.core.cluster.ipam import NodeSized
 from cloudroute.core.cluster.model import Policy
-from cloudroute.types import FAMILIES, Cidr, Family, Node, NodeRoute
+from cloudroute.selector import Selector
+from cloudroute.types import FAMILIES, Cidr, Family, LeftOut, Node, NodeRoute
 
 _LISTED = 3
+_FEWEST = 3
+"""Nodes left out that count as a mistake although others remain."""
 
 
 class _Held(NamedTuple):
@@ -57,6 +62,31 @@ def outside_pools(nodes: Mapping[str, Node], node_routes: Mapping[str, NodeRoute
             f"more --cluster-cidr, {_OTHERWISE}",
         )
     return problems
+
+
+def left_out_nodes(
+    nodes: Mapping[str, Node],
+    left_out: Mapping[str, LeftOut],
+    node_routes: Mapping[str, NodeRoute],
+    selector: Selector,
+) -> list[str]:
+    """A sentence where the selection leaves out all Nodes that have NodeRoutes, or more than half and at least three.
+
+    Up to half is meant. NodeRoutes whose Nodes are gone don't count: the selection has no part in that.
+    """
+    ours = {node.instance_id for node in nodes.values()}
+    others = {one.instance_id: one for one in left_out.values() if one.instance_id not in ours}
+    routed = {route.spec.instance_id for route in node_routes.values()}
+    out = [others[instance_id] for instance_id in sorted(routed & others.keys())]
+    present = len(out) + len(routed & ours)
+    if not out or (len(out) < present and (len(out) < _FEWEST or 2 * len(out) <= present)):
+        return []
+    reasons = {one.reason for one in out}
+    cause = f"--node-selector={selector}" if "not selected" in reasons else f"the kind {', '.join(sorted(reasons))}"
+    return [
+        f"{cause}: leaves out {len(out)} of {present} Nodes that have routes, which would lose their network; correct "
+        f"the selector or the Nodes' labels, or first give up the network: run `cloudroute cleanup --yes`"
+    ]
 
 
 _OTHERWISE = (
