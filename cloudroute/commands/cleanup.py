@@ -11,6 +11,8 @@ from cloudroute.commands.controller import run_process
 from cloudroute.commands.output import Table, write_result
 from cloudroute.config import ControllerSettings, OutputSettings, setting
 from cloudroute.config.values import switch
+from cloudroute.core.cluster.leftovers import delete_command, owned_routes, unclear_routes
+from cloudroute.types import Cidr, Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,24 +30,36 @@ def run(invocation: Invocation) -> int:
     if invocation[CleanupOptions].yes:
         return run_process(dataclasses.replace(settings, once=True), leave=True)
     snapshot, decision = wiring.look(settings, leave=True)
-    routes = [
-        {"table": table_id, "destination": str(route.destination), "target": route.target, "blackhole": route.blackhole}
-        for table_id, use in sorted(decision.uses.items())
-        for _, route in sorted(use.ours.items())
+    routes = [_row(*one) for one in owned_routes(decision.uses)]
+    unclear = [
+        {**_row(*one), "command": delete_command(*one[:2])} for one in unclear_routes(decision.uses, decision.policy)
     ]
     node_routes = sorted(snapshot.node_routes)
     write_result(
         invocation[OutputSettings].output,
-        {"routes": routes, "nodeRoutes": node_routes},
+        {"routes": routes, "nodeRoutes": node_routes, "unclear": unclear},
         [
             Table(
                 ("TABLE", "DESTINATION", "TARGET"),
                 [(str(r["table"]), str(r["destination"]), str(r["target"])) for r in routes],
-                (f"{len(routes)} routes and {len(node_routes)} NodeRoutes would be removed; --yes does it",),
+                (
+                    f"{len(routes)} routes and {len(node_routes)} NodeRoutes would be removed; --yes does it",
+                    *[
+                        f"a former gateway's or somebody else's (no RouteTable says): {one['destination']} "
+                        f"in {one['table']} to {one['target']} stays; if it is yours: {one['command']}"
+                        for one in unclear
+                    ],
+                ),
             )
         ],
     )
     return 0
+
+
+def _row(table_id: str, destination: Cidr, route: Route) -> dict[str, str | bool]:
+    return {
+        "table": table_id, "destination": str(destination), "target": route.target, "blackhole": route.blackhole,
+    }  # fmt: skip
 
 
 COMMAND = Command(

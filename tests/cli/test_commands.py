@@ -144,7 +144,7 @@ def test_a_cluster_from_its_plan_to_its_cleanup(lab: CommandLab) -> None:
     assert lab.destinations() == set()
     assert lab.kube.list("noderoutes") == []
     assert lab.kube.list("routetables") == []
-    assert lab.json("cleanup") == {"routes": [], "nodeRoutes": []}
+    assert lab.json("cleanup") == {"routes": [], "nodeRoutes": [], "unclear": []}
 
 
 def test_a_table_for_people_names_gateways_where_there_are_any(lab: CommandLab) -> None:
@@ -253,7 +253,7 @@ def test_an_empty_cluster_needs_nothing(lab: CommandLab) -> None:
     region = ("--region", "eu-central-1")
     assert "nothing to change" in lab.run("plan", *region).stdout
     lab.run("controller", "--once", *region)
-    assert lab.json("cleanup", *region) == {"routes": [], "nodeRoutes": []}
+    assert lab.json("cleanup", *region) == {"routes": [], "nodeRoutes": [], "unclear": []}
 
 
 def test_pods_are_found_by_name_and_by_address(lab: CommandLab) -> None:
