@@ -204,6 +204,8 @@ class Aggregate(NamedTuple):
 
     destination: Cidr
     node: str
+    interface: str = ""
+    """ENI that the route leads to; "" in a journal of a release that did not record it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,12 +89,15 @@ def test_bring_up_costs_one_create_for_each_table_pool_and_part() -> None:
 
 
 def test_the_journal_has_each_aggregate() -> None:
-    """`status.ipv4.gateways` of each RouteTable object names destination and node."""
+    """`status.ipv4.gateways` of each RouteTable object names destination, node and ENI."""
     with lab(2) as (world, leases):
         gateways = joined(world, leases)
         for table, name in zip(world.tables(), gateways, strict=True):
             status = world.kube.get("routetables", table)["status"]
-            assert status["ipv4"]["gateways"] == [{"destination": POOL, "node": name}]
+            interface = world.published()[name].spec.network_interface_id
+            entry = {"destination": POOL, "node": name, "interface": interface}
+            assert status["ipv4"]["gateways"] == [entry]
+            assert world.routes(table)[POOL] == interface
 
 
 def test_an_idle_cluster_with_gateways_asks_nothing_more() -> None:

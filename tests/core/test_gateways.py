@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloudroute.core.cluster.foreign_clusters import unknown_interfaces
 from cloudroute.core.cluster.model import ChangeRoute, Policy, WriteRouteTableObject
 from cloudroute.core.cluster.planner import decide
-from cloudroute.types import Aggregate, Cidr, GatewayRole, Pulse
+from cloudroute.types import Aggregate, Cidr, GatewayRole, InterfaceOwner, Pulse, Route
 from tests.core.world import DUAL, POLICY, World
 
 GATEWAYS = replace(POLICY, gateways=True)
@@ -46,9 +47,7 @@ def test_each_table_has_one_route_for_the_pool_to_a_gateway_of_its_zone() -> Non
     assert holders(world) == ["gw-a0", "gw-b1", "gw-c2"]
     assert world.counts()["create"] == 3 * 9 + 3
     assert [world.reports[table].families["ipv4"].gateways for table in sorted(world.tables)] == [
-        (Aggregate(POOL, "gw-a0"),),
-        (Aggregate(POOL, "gw-b1"),),
-        (Aggregate(POOL, "gw-c2"),),
+        (Aggregate(POOL, name, world.spec(name).network_interface_id),) for name in ("gw-a0", "gw-b1", "gw-c2")
     ]
 
 
@@ -96,7 +95,8 @@ def test_the_journal_is_written_before_the_route() -> None:
     first = next(n for n, step in enumerate(world.log) if isinstance(step, ChangeRoute) and step.destination == POOL)
     journal = world.log[first - 1]
     assert isinstance(journal, WriteRouteTableObject)
-    assert journal.report.families["ipv4"].gateways == (Aggregate(POOL, "gw-a0"),)
+    (entry,) = journal.report.families["ipv4"].gateways
+    assert entry == Aggregate(POOL, "gw-a0", world.spec("gw-a0").network_interface_id)
 
 
 def test_without_the_flag_nothing_is_published_or_routed() -> None:
@@ -144,6 +144,86 @@ def test_a_holder_that_fails_or_leaves_is_replaced_by_one_call_for_each_aggregat
     )
     world.settle()
     assert holders(world) == ["gw-b1"] * 3
+
+
+def journaled(world: World, table: str, interface: str) -> None:
+    """Let the RouteTable object say that the aggregate leads to this ENI."""
+    report = world.reports[table]
+    use = report.families["ipv4"]
+    entries = tuple(one._replace(interface=interface) for one in use.gateways)
+    world.reports[table] = replace(report, families={**report.families, "ipv4": replace(use, gateways=entries)})
+
+
+def lead(world: World, table: str, target: str, *, blackhole: bool) -> None:
+    """Let the route of the aggregate lead there."""
+    world.put(table, Route(POOL, target, blackhole=blackhole))
+
+
+OWNERS = {"eni-appliance": InterfaceOwner("i-appliance", frozenset())}
+
+
+def survives(world: World, table: str) -> bool:
+    """Whether the plan leaves the aggregate alone and tells that somebody else has routed it."""
+    decision = decide(replace(world.snapshot(), unknown_owners=OWNERS), world.policy)
+    touched = [
+        s for s in decision.plan.steps if isinstance(s, ChangeRoute) and (s.table_id, s.destination) == (table, POOL)
+    ]
+    told = [one.name for one in decision.plan.notices if one.reason == "GatewayRouteTaken"]
+    assert (told == [table]) != bool(touched)
+    return not touched
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_blackhole_of_somebody_else_keeps_the_place_of_an_aggregate(begun: bool) -> None:  # noqa: FBT001
+    """Before the first gateway and after it: the journal names another ENI. It counts, as `local` does."""
+    world = world_with("a", policy=GATEWAYS if begun else POLICY)
+    world.policy = GATEWAYS
+    lead(world, "rtb-a", "eni-deleted", blackhole=True)
+    used = len(world.tables["rtb-a"].routes)
+    for target, blackhole in [("eni-deleted", True), ("", True), ("tgw-1", False), ("eni-appliance", True)]:
+        lead(world, "rtb-a", target, blackhole=blackhole)
+        assert survives(world, "rtb-a")
+    world.settle()
+    assert world.tables["rtb-a"].routes[POOL].target == "eni-appliance"
+    family = world.reports["rtb-a"].families["ipv4"]
+    assert (family.used, family.foreign, family.gateways) == (used, 2, ())
+
+
+def test_a_blackhole_to_the_eni_of_the_journal_is_ours_although_its_instance_is_no_node_any_more() -> None:
+    """A former gateway that was stopped and left: the journal outlives its NodeRoute."""
+    world = world_with("a")
+    lead(world, "rtb-a", "eni-appliance", blackhole=False)
+    journaled(world, "rtb-a", "eni-appliance")
+    assert survives(world, "rtb-a"), "it runs, so it is somebody else's by now"
+    lead(world, "rtb-a", "eni-appliance", blackhole=True)
+    assert not survives(world, "rtb-a")
+    world.settle()
+    assert holder(world, "rtb-a") == "gw-a0"
+
+
+def test_an_entry_without_an_eni_is_judged_by_the_owner_alone() -> None:
+    """A journal of an older release: EC2 is asked for the owner, and a blackhole to a deleted ENI is ours."""
+    world = world_with("a")
+    lead(world, "rtb-a", "eni-appliance", blackhole=True)
+    assert unknown_interfaces(world.snapshot(), GATEWAYS) == set()
+    journaled(world, "rtb-a", "")
+    assert unknown_interfaces(world.snapshot(), GATEWAYS) == {"eni-appliance"}
+    assert survives(world, "rtb-a")
+    lead(world, "rtb-a", "eni-deleted", blackhole=True)
+    assert not survives(world, "rtb-a")
+
+
+def test_a_crd_of_an_older_release_costs_no_write_at_each_resync() -> None:
+    """It drops the ENIs; the next write for another reason has them again."""
+    world = world_with("a")
+    for table in world.tables:
+        journaled(world, table, "")
+    world.log.clear()
+    world.settle()
+    assert world.log == []
+    world.join("a")
+    world.settle()
+    assert all(one.interface for table in world.tables for one in world.reports[table].families["ipv4"].gateways)
 
 
 def test_a_holder_without_a_successor_stays() -> None:

@@ -186,14 +186,15 @@ class SimCluster:
 
     # --- others -----------------------------------------------------------------------------
 
-    def add_foreign(self, table_id: str, destination: str) -> None:
-        """Create a foreign route, or replace the target of the route that is there."""
+    def add_foreign(self, table_id: str, destination: str, interface_id: str = "") -> None:
+        """Create a foreign route, or replace the target of one that is there; without an ENI, to the Internet."""
         key = "DestinationIpv6CidrBlock" if ":" in destination else "DestinationCidrBlock"
         ec2 = self.cloud.aws.scene.ec2
         there = destination in self.cloud.routes(table_id)
         call = ec2.replace_route if there else ec2.create_route
         try:
-            call(RouteTableId=table_id, GatewayId=self.cloud.gateway, **{key: destination})
+            to = {"NetworkInterfaceId": interface_id} if interface_id else {"GatewayId": self.cloud.gateway}
+            call(RouteTableId=table_id, **to, **{key: destination})
         except ClientError:
             return  # the table is full
         self.tampered[table_id, destination] = self.scheduler.now
@@ -205,6 +206,7 @@ class SimCluster:
         to = {"NetworkInterfaceId": node.machine.interface_id, key: destination}
         self.cloud.aws.scene.ec2.replace_route(RouteTableId=table_id, **to)
         self.tampered[table_id, destination] = self.scheduler.now
+        self.foreign.pop((table_id, destination), None)
 
     def remove_route(self, table_id: str, destination: str) -> None:
         """Delete a route of ours or a foreign one, as somebody else would."""

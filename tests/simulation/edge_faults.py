@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tests.simulation.fault_plan import PlannedFault
+from tests.simulation.gateway_faults import aggregate
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster
@@ -18,5 +19,20 @@ def _outside(sim: SimCluster, fault: PlannedFault) -> None:
     sim.intrude(fault, (f"10.98.{fault.size}.0/24",), "")
 
 
-EDGE_FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {"CIDR outside": _outside}
+def _appliance(sim: SimCluster, fault: PlannedFault) -> None:
+    """Somebody's route for a pool or a part of it leads to an instance of theirs, which then stops or is terminated."""
+    table, to = aggregate(sim, fault) or (sim.tables[fault.size % len(sim.tables)], sim.setup.pool)
+    machine = sim.cloud.launch(sim.cloud.vpc.zones[0], spare=False)
+    scene = sim.cloud.aws.scene
+    sim.add_foreign(table, to, machine.interface_id)
+    if fault.size % 2:
+        scene.terminate(machine.id)
+    else:
+        scene.ec2.stop_instances(InstanceIds=[machine.id])
+    sim.scheduler.after(fault.seconds, lambda: sim.remove_route(table, to))
+
+
+EDGE_FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
+    "CIDR outside": _outside, "appliance stops": _appliance,
+}  # fmt: skip
 """By kind, as in `fault_plan.EDGE_DURATIONS`."""

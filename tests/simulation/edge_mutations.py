@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cloudroute.controller import reader
+from cloudroute.core.cluster import tables
 from cloudroute.core.cluster.model import Policy
 from cloudroute.core.cluster.outside import outside_pools
-from cloudroute.types import Node, NodeRoute
+from cloudroute.types import Aggregate, Node, NodeRoute, Route
 from tests.simulation.seams import put
 
 
@@ -21,6 +22,15 @@ def one_node_outside_ends_each_controller() -> None:
     put(reader, "outside_pools", outside)
 
 
-EDGE_MUTATIONS: tuple[Callable[[], None], ...] = (one_node_outside_ends_each_controller,)
+def any_blackhole_is_our_aggregate() -> None:
+    """A blackhole at the destination of an aggregate counts as ours, whatever ENI it led to."""
+
+    def leads_to_gateway(route: Route, entry: Aggregate | None, selection: tables.Selection) -> bool:
+        return not route.propagated and (route.target in selection.known or route.blackhole)
+
+    put(tables, "_leads_to_gateway", leads_to_gateway)
+
+
+EDGE_MUTATIONS: tuple[Callable[[], None], ...] = (one_node_outside_ends_each_controller, any_blackhole_is_our_aggregate)
 EDGE_FOUND_BY: dict[str, int] = {}
 """As `mutations.FOUND_BY`."""

@@ -92,7 +92,7 @@ GATEWAY_DURATIONS = {
 """The same for kinds of which scenarios with gateways have one to four in addition."""
 
 
-EDGE_DURATIONS: dict[str, tuple[float, float]] = {"CIDR outside": (5, 25)}
+EDGE_DURATIONS: dict[str, tuple[float, float]] = {"CIDR outside": (5, 25), "appliance stops": (10, 40)}
 """The same for kinds of which half of all plans have one in addition, as their last fault."""
 
 

@@ -22,7 +22,8 @@ def _gateway(sim: SimCluster, fault: PlannedFault) -> SimNode | None:
     return pick([n for n in sim.nodes if n.running and n.registered and (n.labelled if any_ else n in held)], fault)
 
 
-def _aggregate(sim: SimCluster, fault: PlannedFault) -> tuple[str, str] | None:
+def aggregate(sim: SimCluster, fault: PlannedFault) -> tuple[str, str] | None:
+    """Pick a route to a gateway: table and destination."""
     return pick([(table, to) for table in sim.tables for to in sim.gateways.routes(table)], fault)
 
 
@@ -132,13 +133,13 @@ def _renewals_lag(sim: SimCluster, fault: PlannedFault) -> None:
 
 
 def _removed(sim: SimCluster, fault: PlannedFault) -> None:
-    if found := _aggregate(sim, fault):
+    if found := aggregate(sim, fault):
         sim.remove_route(*found)
 
 
 def _misdirected(sim: SimCluster, fault: PlannedFault) -> None:
     """Somebody points an aggregate at another node, which may be no gateway."""
-    found = _aggregate(sim, fault)
+    found = aggregate(sim, fault)
     others = [node for node in sim.nodes if node.running and node.registered]
     if found and others:
         sim.misdirect(*found, others[fault.size % len(others)])
@@ -146,7 +147,7 @@ def _misdirected(sim: SimCluster, fault: PlannedFault) -> None:
 
 def _taken(sim: SimCluster, fault: PlannedFault) -> None:
     """Somebody replaces the target of an aggregate, and later removes the route."""
-    if found := _aggregate(sim, fault):
+    if found := aggregate(sim, fault):
         sim.add_foreign(*found)
         sim.scheduler.after(fault.seconds, lambda: sim.remove_route(*found))
 

@@ -127,6 +127,9 @@ class Gateways:
             drains = self._told.get(after["spec"].get("networkInterfaceID"), -math.inf) > now - HEALING
             words = f"{name} is told to be a gateway, which --gateway-nodes does not select"
             require(asked and (meant or drains), 10, words)
+            for node in self.sim.nodes:
+                if node.name == name:
+                    node.silence(0)  # its agent renews the Lease for this NodeRoute only once it has heard of it
         if request.resource.plural == "noderoutes":
             ends = now if request.verb == "delete" else math.inf
             for spec, until in (((before or {}).get("spec", {}), now), (after.get("spec", {}), ends)):

@@ -128,10 +128,10 @@ def ours_by_destination() -> None:
 
     def split(table: RouteTable, node_sized: Any, _seen: Any, _selection: Any, aggregates: Any) -> tuple[Any, ...]:
         ours = {to: route for to, route in table.routes.items() if isinstance(to, Cidr) and to in node_sized}
-        present = {to: route for to, route in table.routes.items() if to in aggregates}
-        return ours, present, [to for to in table.routes if to not in ours and to not in present]
+        return ours, [to for to in table.routes if to not in ours and to not in aggregates]
 
     put(tables, "_split", split)
+    put(tables, "_leads_to_gateway", lambda _route, _entry, _selection: True)
 
 
 def limit_off_by_one() -> None:

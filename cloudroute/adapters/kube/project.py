@@ -207,7 +207,7 @@ def route_table_object_status(report: RouteTableObject) -> dict[str, Any]:
             "used": use.used,
             "ours": use.ours,
             "foreign": use.foreign,
-            "gateways": [{"destination": str(to), "node": node} for to, node in use.gateways] or None,
+            "gateways": list(map(_aggregate, use.gateways)) or None,
         }
         for family in FAMILIES
     }
@@ -307,6 +307,11 @@ def _condition(status: Json) -> Condition | None:
     return None
 
 
+def _aggregate(one: Aggregate) -> Json:
+    interface = {"interface": one.interface} if one.interface else {}
+    return {"destination": str(one.destination), "node": one.node, **interface}
+
+
 def _family_use(raw: Json) -> FamilyUse:
     learned = raw.get("learnedLimit")
     return FamilyUse(
@@ -317,7 +322,7 @@ def _family_use(raw: Json) -> FamilyUse:
         foreign=_number(raw.get("foreign")),
         gateways=tuple(
             sorted(
-                Aggregate(destination, _text(one.get("node")))
+                Aggregate(destination, _text(one.get("node")), _text(one.get("interface")))
                 for one in map(_dict, _list(raw.get("gateways")))
                 for destination in cidrs([one.get("destination")])[0]
             )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cloudroute.core.cluster.ipam import NodeSized
 from cloudroute.core.cluster.model import Policy, Snapshot
-from cloudroute.core.cluster.tables import select
+from cloudroute.core.cluster.tables import journal_of, select
 from cloudroute.types import CLUSTER_TAG, Cidr, Notice
 
 
@@ -25,7 +25,7 @@ class ForeignRoute(NamedTuple):
 
 
 def unknown_interfaces(snapshot: Snapshot, policy: Policy) -> set[str]:
-    """Targets of node-sized routes inside a pool, in tables of ours: ENIs that no known node has."""
+    """Targets of routes that could be ours, in tables of ours: ENIs that no known node has."""
     return {target for _, _, target in _unknown_routes(snapshot, policy)}
 
 
@@ -82,17 +82,18 @@ def _sentence(found: list[ForeignRoute], cluster_name: str) -> str:
 
 
 def _unknown_routes(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[str, Cidr, str]]:
-    """Table, destination and target of each node-sized route to an unknown ENI."""
+    """Table, destination and target of each route to an unknown ENI: a node-sized one, or one of an old journal."""
     selection = select(snapshot, policy)
     known = selection.known
     node_sized = NodeSized(policy.pools, policy.node_mask)
     for table_id in selection.table_ids:
+        unrecorded = {one.destination for one in journal_of(snapshot, table_id) if not one.interface}
         for destination, target, _, propagated in snapshot.tables[table_id]:
             if (
                 target not in known  # first, since nearly all targets in a large table are known
                 and target.startswith("eni-")
                 and not propagated
                 and isinstance(destination, Cidr)
-                and destination in node_sized
+                and (destination in node_sized or destination in unrecorded)
             ):
                 yield table_id, destination, target

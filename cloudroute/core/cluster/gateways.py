@@ -141,27 +141,28 @@ def journals(
 ) -> dict[str, tuple[Aggregate, ...]]:
     """The aggregates of each table that has any, as its RouteTable object shall have them, by destination.
 
-    Each names the node that its route leads to; the node that it shall lead to before there is one; or, where the route
-    leads to a node that has left, the last that was known.
+    Each names the node and the ENI that its route leads to; those that it shall lead to before there is one; or, where
+    the route leads to a node that has left, the last that were known.
     """
     result = {}
     for table_id, use in uses.items():
-        last, planned = dict(journal_of(snapshot, table_id)), placement.holders.get(table_id, {})
-        names = {}
+        last = {one.destination: one for one in journal_of(snapshot, table_id)}
+        planned = placement.holders.get(table_id, {})
+        entries = []
         for to, route in use.aggregates.items():
-            if route:
-                member, otherwise = placement.by_interface.get(route.target), last.get(to, "")
-            else:
-                member, otherwise = planned.get(to), ""
-            names[to] = member.name if member else otherwise
-        if names:
-            result[table_id] = tuple(sorted(Aggregate(to, name) for to, name in names.items() if name))
+            holder = placement.by_interface.get(route.target) if route else planned.get(to)
+            if holder:
+                entries.append(Aggregate(to, holder.name, holder.interface_id))
+            elif route and to in last:
+                entries.append(last[to])
+        if use.aggregates:
+            result[table_id] = tuple(sorted(entries))
     return result
 
 
-def unwritten(snapshot: Snapshot, table_id: str, destination: Cidr) -> bool:
-    """Whether the journal of a table lacks an aggregate."""
-    return all(one.destination != destination for one in journal_of(snapshot, table_id))
+def unwritten(snapshot: Snapshot, table_id: str, destination: Cidr, holder: Member) -> bool:
+    """Whether the journal of a table does not say yet that an aggregate leads to `holder`."""
+    return Aggregate(destination, holder.name, holder.interface_id) not in journal_of(snapshot, table_id)
 
 
 def _no_gateway(table_id: str) -> Notice:

@@ -6,13 +6,14 @@ They are right for the route tables of the moment, so that a failed step is neve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cloudroute.core.cluster.diff import Comparison
 from cloudroute.core.cluster.gateways import journals
 from cloudroute.core.cluster.model import DeleteRouteTableObject, SetCondition, Snapshot, Step, WriteRouteTableObject
 from cloudroute.core.cluster.states import JOINING, SHOWN
 from cloudroute.core.cluster.tables import reports
-from cloudroute.types import Condition, Node
+from cloudroute.types import Condition, Node, RouteTableObject
 
 ROUTED = Condition("False", "RouteCreated", "every route table of the cluster leads to this node, or needs no route")
 OVERLAY = Condition("False", "OverlayFallback", "a route table has no entry for this node: VXLAN carries its traffic")
@@ -72,12 +73,28 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
             yield SetCondition(now, wanted)
 
 
+def _says(stored: RouteTableObject | None, report: RouteTableObject) -> bool:
+    """Whether a RouteTable object has all that is to be reported.
+
+    A lack of all ENIs is no reason for a write: the CRD of an older release drops them each time.
+    """
+    if stored is None or stored == report:
+        return stored is not None
+    if any(one.interface for use in stored.families.values() for one in use.gateways):
+        return False
+    families = {
+        family: replace(use, gateways=tuple([one._replace(interface="") for one in use.gateways]))
+        for family, use in report.families.items()
+    }
+    return stored == replace(report, families=families)
+
+
 def _reports(snapshot: Snapshot, found: Comparison) -> list[Step]:
     wanted = reports(snapshot, found.uses, journals(snapshot, found.placement, found.uses))
     steps: list[Step] = [
         WriteRouteTableObject(snapshot.route_table_objects.get(table_id), report)
         for table_id, report in wanted.items()
-        if snapshot.route_table_objects.get(table_id) != report
+        if not _says(snapshot.route_table_objects.get(table_id), report)
     ]
     steps.extend(
         DeleteRouteTableObject(old) for table_id, old in snapshot.route_table_objects.items() if table_id not in wanted

@@ -71,7 +71,10 @@ def write_journals(snapshot: Snapshot, found: Comparison) -> list[WriteRouteTabl
     due = {
         table_id: use
         for table_id, use in found.uses.items()
-        if any(use.aggregates[to] is None and unwritten(snapshot, table_id, to) for to in planned.get(table_id, ()))
+        if any(
+            use.aggregates[to] is None and unwritten(snapshot, table_id, to, holder)
+            for to, holder in planned.get(table_id, {}).items()
+        )
     }
     wanted = reports(snapshot, due, journals(snapshot, found.placement, due))
     return [WriteRouteTableObject(snapshot.route_table_objects.get(id_), report) for id_, report in wanted.items()]
@@ -95,7 +98,7 @@ def _aggregates(
         holder = holders.get(to)
         if route is None:
             if holder and entries[to.family]:
-                before: tuple[Key, ...] = (("report", table_id),) if unwritten(snapshot, table_id, to) else ()
+                before: tuple[Key, ...] = (("report", table_id),) if unwritten(snapshot, table_id, to, holder) else ()
                 after = (*before, *entries[to.family].pop())
                 changes.created.append(ChangeRoute("create", table_id, to, holder.interface_id, holder.name, after))
         elif holder:

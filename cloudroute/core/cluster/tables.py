@@ -2,8 +2,8 @@
 
 A route is ours if its destination is a node-sized part of a cluster CIDR and its target is an ENI of a known node or of
 a NodeRoute, or a deleted ENI (a blackhole). A blackhole to a stopped instance that is no node of ours is not ours. The
-destination may also be an aggregate that is wanted, or is in the journal of the table's RouteTable object. All other
-routes are foreign: counted, never touched.
+destination may also be an aggregate that is wanted, or is in the journal of the table's RouteTable object; of these, a
+blackhole is ours only if the journal names its ENI. All other routes are foreign: counted, never touched.
 """
 
 from __future__ import annotations
@@ -147,8 +147,9 @@ def table_uses(
             ours, others, aggregates = old.ours, old.foreign, old.aggregates
             entries = {family: (fill.ours, fill.foreign) for family, fill in old.families.items()}
         else:
-            journal = {one.destination for one in journal_of(snapshot, table_id)}
-            ours, present, foreign = _split(table, node_sized, seen, selection, journal.union(wanted))
+            journal = {one.destination: one for one in journal_of(snapshot, table_id)}
+            present = _aggregates(table, dict.fromkeys(wanted) | journal, node_sized, selection)
+            ours, foreign = _split(table, node_sized, seen, selection, present.keys())
             seen.update(ours)
             others = tuple([destination for destination in foreign if isinstance(destination, Cidr)])
             aggregates = {to: present.get(to) for to in wanted if managed and to not in others} | present
@@ -166,31 +167,59 @@ def journal_of(snapshot: Snapshot, table_id: str) -> tuple[Aggregate, ...]:
     return tuple([one for use in report.families.values() for one in use.gateways]) if report else ()
 
 
+def _aggregates(
+    table: RouteTable, journal: Mapping[Cidr, Aggregate | None], node_sized: NodeSized, selection: Selection
+) -> dict[Cidr, Route]:
+    """Our routes to gateways. `journal`: the aggregates that are wanted or journaled, None for one that is not."""
+    return {
+        to: table.routes[to]
+        for to in sorted(journal.keys() & table.routes.keys())
+        if to not in node_sized and _leads_to_gateway(table.routes[to], journal[to], selection)
+    }
+
+
+def _leads_to_gateway(route: Route, entry: Aggregate | None, selection: Selection) -> bool:
+    """Whether the route of an aggregate is ours: to a known ENI, or a blackhole to the one that the journal names."""
+    if route.propagated:
+        return False
+    if route.target in selection.known:
+        return True
+    if entry and entry.interface:
+        return route.blackhole and route.target == entry.interface
+    return entry is not None and _leads_nowhere(route, selection)
+
+
+def _leads_nowhere(route: Route, selection: Selection) -> bool:
+    """Whether a route leads to a deleted ENI: it is a blackhole, and no instance is known to have the ENI."""
+    return route.blackhole and route.target[:4] in ("", "eni-") and route.target not in selection.unknown
+
+
 def _split(
     table: RouteTable, node_sized: NodeSized, seen: Set[Cidr], selection: Selection, aggregates: Set[Cidr]
-) -> tuple[Mapping[Cidr, Route], dict[Cidr, Route], list[Cidr | str]]:
-    """Our routes by destination, those of them to `aggregates` apart, and the destinations of all foreign routes.
+) -> tuple[Mapping[Cidr, Route], list[Cidr | str]]:
+    """Our routes to nodes by destination, and the destinations of all foreign routes.
 
-    `seen`: destinations already found to be `node_sized`.
+    `seen`: destinations already found to be `node_sized`. `aggregates`: those of our routes to gateways.
     """
-    known, unknown = selection.known, selection.unknown
+    known = selection.known
     foreign = [
         destination
-        for destination, (_, target, blackhole, propagated) in table.routes.items()
-        if not (target in known or (blackhole and target[:4] in ("", "eni-") and target not in unknown)) or propagated
+        for destination, (_, target, _, propagated) in table.routes.items()
+        if propagated or (target not in known and not _leads_nowhere(table.routes[destination], selection))
     ]
     # Sets of all destinations: they know their hashes, which would be computed anew to look each one up.
-    unsized = set(table.routes).difference(seen, foreign)
+    unsized = set(table.routes).difference(seen, foreign, aggregates)
     unsized = {to for to in unsized if isinstance(to, str) or to not in node_sized}
     ours = dict(table.routes)  # nearly all of a large table is ours
-    present = {cast("Cidr", to): ours.pop(to) for to in sorted(unsized & aggregates)}
-    unsized.difference_update(present)
+    for aggregate in aggregates:
+        del ours[aggregate]
+    foreign = [destination for destination in foreign if destination not in aggregates]
     if unsized:
         unsized.update(foreign)
         foreign = [destination for destination in table.routes if destination in unsized]
     for destination in foreign:
         del ours[destination]
-    return cast("dict[Cidr, Route]", ours), present, foreign
+    return cast("dict[Cidr, Route]", ours), foreign
 
 
 def _entries(
