@@ -171,7 +171,7 @@ class Store(Protocol[T_co]):
 
 
 class Heartbeats(Protocol):
-    """Renewals of the gateways' Leases, as heard so far: a value that never changes. Times are monotonic seconds."""
+    """Renewals of the gateways' Leases, as heard so far. Times are monotonic seconds."""
 
     def judge(self, now: float) -> Pulse:
         """Say which gateways renew their Leases."""

@@ -270,7 +270,6 @@ class GatewayLease:
     """The Lease of a gateway."""
 
     node: str
-    version: str
     renewal: Renewal
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from cloudroute.adapters.kube.agents import KubeAgents
+from cloudroute.core.cluster.heartbeats import Heard
 from cloudroute.errors import Unreachable
 from cloudroute.selector import Selector
-from cloudroute.types import NodeRoute
+from cloudroute.types import NodeRoute, Renewal
 from tests.controller.lab import POOL, POOL6, Lab
 from tests.controller.lab import lab as any_lab
 from tests.waiting import eventually
@@ -33,13 +34,13 @@ class Leases:
         """These nodes renew their Leases; the controller has heard it."""
         for name in names:
             agent = self._agents.setdefault(name, KubeAgents(str(self.world.server.kubeconfig()), name))
-            before = self.world.cluster.heartbeats.heard.get(name)
+            before = self.world.cluster.heartbeats.known.heard.get(name)
             route = self.world.published()[name]
             eventually(partial(_renews, agent, route), "the API server answers in time")
             eventually(partial(self._heard, name, before), "the renewal is heard")
 
-    def _heard(self, name: str, before: float | None) -> bool:
-        return self.world.cluster.heartbeats.heard.get(name) != before
+    def _heard(self, name: str, before: Heard | None) -> bool:
+        return self.world.cluster.heartbeats.known.heard.get(name) != before
 
     def pass_seconds(self, seconds: int, *names: str) -> None:
         """Time passes, and these nodes renew their Leases each second."""
@@ -177,17 +178,16 @@ def test_without_the_flag_no_lease_is_watched_and_nothing_is_published() -> None
 def test_a_silence_wakes_a_loop_that_rests(monkeypatch: pytest.MonkeyPatch, *, burst: bool) -> None:
     """The loop's own thread starts the failover as a gateway falls silent, also where a burst's pace holds it back."""
     with lab(2) as (world, leases):
-        gone, other = joined(world, leases)
+        _, other = joined(world, leases)
         if burst:
             monkeypatch.setattr("cloudroute.controller.loop.PACE_SECONDS", 1000.0)
         stop = Event()
         thread = Thread(target=world.loop.run, args=(stop,), daemon=True)
         thread.start()
-        before = world.cluster.heartbeats.seen or {}
         for second in range(1, 5):
             world.clock.time += 1.0
-            seen = {gone: before[gone], other: before[other]._replace(time=str(second))}
-            world.cluster.heartbeats = world.cluster.heartbeats.see(seen, world.clock.time)
+            renewal = Renewal(world.published()[other].uid, str(second))
+            world.cluster.heartbeats.known.see(other, renewal, world.clock.time)
         end = world.clock.time + 1.0
         eventually(lambda: passed(world, end) and holders(world) == [other, other], "the failover is done")
         stop.set()

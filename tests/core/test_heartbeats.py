@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,18 +16,19 @@ class Leases:
     def __init__(self, *names: str, seconds: float = 3) -> None:
         self._times = dict.fromkeys(names, Renewal("u", "0"))
         self._versions = itertools.count(1)
-        self.heartbeats = Heartbeats(seconds).see(dict(self._times), 0.0)
+        self.heartbeats = Heartbeats(seconds)
+        self.heartbeats.see_all(self._times, 0.0)
 
     def renew(self, now: float, *names: str) -> None:
         """Some gateways renew their Leases."""
         for name in names:
             self._times[name] = Renewal("u", str(next(self._versions)))
-        self.heartbeats = self.heartbeats.see(dict(self._times), now)
+        self.heartbeats.see_all(self._times, now)
 
     def remove(self, now: float, name: str) -> None:
         """A Lease is deleted."""
         del self._times[name]
-        self.heartbeats = self.heartbeats.see(dict(self._times), now)
+        self.heartbeats.see_all(self._times, now)
 
     def fresh(self, now: float) -> str:
         """Names of those that renew, and whether the others count as silent."""
@@ -129,3 +131,31 @@ def test_one_that_renews_each_second_is_never_silent(history: list[tuple[str, fl
         last[name] = now
         heard = {name for name, at in last.items() if now - at < 3}
         assert heard <= leases.heartbeats.judge(now).fresh.keys()
+
+
+class Name(str):
+    """The name of a node that counts how often a mapping looks it up."""
+
+    __slots__ = ()
+    lookups = 0
+
+    def __hash__(self) -> int:
+        Name.lookups += 1
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_a_renewal_costs_the_same_however_many_gateways_there_are(count: int) -> None:
+    names = [Name(f"gw-{number}") for number in range(count)]
+    heartbeats = Heartbeats(3)
+    heartbeats.see_all(dict.fromkeys(names, Renewal("u", "0")), 0.0)
+    for name in names:
+        heartbeats.see(name, Renewal("u", "1"), 1.0)
+    heartbeats.judge(1.0)
+    Name.lookups = 0
+    assert not heartbeats.see(names[0], Renewal("u", "2"), 2.0)
+    heartbeats.judge(2.0), heartbeats.next_change(2.0)
+    assert Name.lookups == 4

@@ -458,8 +458,8 @@ CLUSTER = (
     Mutation(
         "A gateway's failure is noticed only when something else wakes the controller.",
         f"{_CLUSTER}/heartbeats.py",
-        "for end in ends if now < end]",
-        "for end in ends if now < end <= self.last]",
+        "return min(first, judged) if now < judged else first",
+        "return judged if now < judged else float('inf')",
         ("tests/core/test_heartbeats.py",),
     ),
     Mutation(
@@ -506,9 +506,16 @@ CLUSTER = (
     ),
     Mutation(
         "A controller that rests sleeps through a gateway's failure after an outage of the API server.",
-        "cloudroute/adapters/kube/cluster.py",
-        "if self.heartbeats.start != start or not",
-        "if not",
+        f"{_CLUSTER}/heartbeats.py",
+        "            return paused\n",
+        "            return False\n",
         ("tests/adapters/kube/test_renewals.py",),
+    ),
+    Mutation(
+        "Each renewal costs time for each gateway, so heartbeats cost the square of their number.",
+        f"{_CLUSTER}/heartbeats.py",
+        "        self._seen[name] = renewal\n",
+        "        self._seen = {key: one for key, one in self._seen.items()} | {name: renewal}\n",
+        ("tests/core/test_heartbeats.py",),
     ),
 )

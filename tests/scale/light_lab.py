@@ -47,7 +47,7 @@ class LightLab:
         self.clock = FakeClock()
         self.ec2 = LightEc2(self.clock, max(3, tables), tables == 1, limit)
         self.cluster = LightCluster(self.clock)
-        self.cluster.heartbeats = self.cluster.heartbeats.see({}, self.clock.time)
+        self.cluster.heartbeats.see_all({}, self.clock.time)
         self.agents = Agents(self.cluster, 0) if with_agents else None
         self.machines: dict[str, Machine] = {}
         """By Node."""
@@ -118,10 +118,10 @@ class LightLab:
         """Let so many seconds pass, in each of which these gateways renew their Leases."""
         for _ in range(seconds):
             self.pass_seconds(1)
-            heartbeats = self.cluster.heartbeats
             routes = self.cluster.node_routes.items()
-            news = {name: Renewal(routes[name].uid, str(self.clock.time)) for name in names}
-            self.cluster.heartbeats = heartbeats.see({**(heartbeats.seen or {}), **news}, self.clock.time)
+            for name in names:
+                renewal = Renewal(routes[name].uid, str(self.clock.time))
+                self.cluster.heartbeats.see(name, renewal, self.clock.time)
             self.cluster.dirty = True  # also for a silence, of which the real loop's rest ends by itself
 
     def pass_seconds(self, seconds: float) -> None:

@@ -7,16 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cloudroute.adapters.kube import project
-from cloudroute.adapters.kube.gateways import LABEL, gateway_lease
+from cloudroute.adapters.kube.gateways import LABEL, GatewayLeases, gateway_lease
 from cloudroute.adapters.kube.leases import leases_path
 from cloudroute.adapters.kube.reflector import SILENCE_SECONDS, Reflector, Reflectors
 from cloudroute.adapters.kube.selection import left_alone
 from cloudroute.adapters.kube.stores import MemoryStore, SelectedNodes
 from cloudroute.adapters.kube.transport import Json, Transport
-from cloudroute.core.cluster.heartbeats import Heartbeats
 from cloudroute.ports import Clock
 from cloudroute.selector import EVERY, NOBODY, Selector
-from cloudroute.types import GatewayLease, LeftOut, Node, NodeRoute, RouteTableObject
+from cloudroute.types import LeftOut, Node, NodeRoute, RouteTableObject
 
 NODES = "/api/v1/nodes"
 NODE_ROUTES = f"/apis/{project.GROUP_VERSION}/noderoutes"
@@ -50,7 +49,6 @@ class KubeCluster:
     ) -> None:
         self.clock = clock
         self._selector, self._gateways = selector, gateways
-        self.heartbeats = Heartbeats(gateways.lease_seconds)
         self.transport = Transport(kubeconfig)
         self._changed: Callable[[], None] = lambda: None
         self.nodes: MemoryStore[Node] = MemoryStore(self._on_change)
@@ -58,7 +56,7 @@ class KubeCluster:
         self.left_out: MemoryStore[LeftOut] = MemoryStore(lambda: None)
         self.node_routes: MemoryStore[NodeRoute] = MemoryStore(self._on_change, project.decided_upon)
         self.route_table_objects: MemoryStore[RouteTableObject] = MemoryStore(self._on_change)
-        self._gateway_leases: MemoryStore[GatewayLease] = MemoryStore(self._on_renewal)
+        self.heartbeats = GatewayLeases(gateways.lease_seconds, clock, self._on_change)
         rest = (beat, list_limit, silence)
         reflectors: tuple[Reflector[Any], ...] = (
             Reflector(self.transport, NODES, self._node, SelectedNodes(self.nodes, self.left_out), *rest),
@@ -68,7 +66,7 @@ class KubeCluster:
         if gateways.selector != NOBODY:
             path = leases_path(gateways.namespace)
             reflectors += (
-                Reflector(self.transport, path, gateway_lease, self._gateway_leases, *rest, labels=f"{LABEL}=true"),
+                Reflector(self.transport, path, gateway_lease, self.heartbeats, *rest, labels=f"{LABEL}=true"),
             )
         self._reflectors = Reflectors(self.transport, reflectors)
 
@@ -106,12 +104,3 @@ class KubeCluster:
 
     def _on_change(self) -> None:
         self._changed()
-
-    def _on_renewal(self) -> None:
-        now = self.clock.monotonic()
-        before, start = self.heartbeats.judge(now), self.heartbeats.start
-        leases = self._gateway_leases.items().values()
-        self.heartbeats = self.heartbeats.see({lease.node: lease.renewal for lease in leases}, now)
-        # After a pause a silence begins later than the loop expects, and the loop would sleep through it.
-        if self.heartbeats.start != start or not self.heartbeats.judge(now).fresh.items() <= before.fresh.items():
-            self._changed()

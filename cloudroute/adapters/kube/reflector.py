@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from cloudroute.adapters.kube.project import Meta, meta
-from cloudroute.adapters.kube.stores import MemoryStore, SelectedNodes
 from cloudroute.adapters.kube.transport import Transport, Watch
 from cloudroute.errors import ApiError, Retryable, Throttled
 from cloudroute.telemetry import ChangeLog
@@ -22,6 +21,7 @@ from cloudroute.types import GatewayLease, LeftOut, Node, NodeRoute, RouteTableO
 
 _chance = Random()
 T = TypeVar("T", bound=Node | LeftOut | NodeRoute | RouteTableObject | GatewayLease)
+T_contra = TypeVar("T_contra", contravariant=True)
 
 SILENCE_SECONDS = 75.0
 """Seconds without an event after which a watch is dead: the API server sends a bookmark each minute."""
@@ -35,6 +35,26 @@ STEADY_SECONDS = 1.0
 """A watch that lasted that long, or delivered an event, has succeeded; any other counts as a failure."""
 
 
+class Sink(Protocol[T_contra]):
+    """Receives the objects of a `Reflector`: a `stores.MemoryStore`, or the heartbeats of gateways."""
+
+    def replace(self, version: int, listed: Iterable[tuple[Meta, T_contra]]) -> None:
+        """Apply a full list that was current at `version`."""
+        ...
+
+    def upsert(self, meta: Meta, obj: T_contra | None) -> None:
+        """Apply an ADDED or MODIFIED event; an `obj` of None is left out."""
+        ...
+
+    def delete(self, meta: Meta) -> None:
+        """Apply a DELETED event."""
+        ...
+
+    def progress(self, version: int) -> None:
+        """Apply a BOOKMARK: there is no other event up to `version`."""
+        ...
+
+
 class Reflector(Generic[T]):
     """Lists and watches `path` into `store`; an object that `project` turns into None is left out.
 
@@ -46,7 +66,7 @@ class Reflector(Generic[T]):
         transport: Transport,
         path: str,
         project: Callable[[dict[str, Any]], T | None],
-        store: MemoryStore[T] | SelectedNodes,
+        store: Sink[T],
         beat: Callable[[str, float], None],
         list_limit: int,
         silence: float = SILENCE_SECONDS,

@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from cloudroute.adapters.kube.project import Meta
-from cloudroute.types import GatewayLease, LeftOut, Node, NodeRoute, RouteTableObject
+from cloudroute.types import LeftOut, Node, NodeRoute, RouteTableObject
 
-T = TypeVar("T", bound=Node | LeftOut | NodeRoute | RouteTableObject | GatewayLease)
+T = TypeVar("T", bound=Node | LeftOut | NodeRoute | RouteTableObject)
 
 
 class MemoryStore(Generic[T]):
@@ -194,5 +194,5 @@ class SelectedNodes:
         self._served.progress(version)
 
 
-def _unversioned(obj: Node | LeftOut | NodeRoute | RouteTableObject | GatewayLease) -> object:
+def _unversioned(obj: Node | LeftOut | NodeRoute | RouteTableObject) -> object:
     return replace(obj, version="")
