@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,7 +10,9 @@ from functools import partial
 from statistics import median
 
 from cloudroute.adapters.kube.agents import KubeAgents
-from cloudroute.adapters.kube.project import node_route
+from cloudroute.adapters.kube.gateways import LABEL, GatewayLeases, gateway_lease
+from cloudroute.adapters.kube.project import meta, node_route
+from cloudroute.clock import SystemClock
 from tests.bench.beside_netlink import Bench, Took, without_other_garbage
 from tests.bench.plans import NODES, TABLES, milliseconds
 from tests.core.world import settled_world
@@ -21,6 +24,9 @@ RENEW_SECONDS = 0.25
 """Seconds between two renewals: four times as often as agents do, so that the last one before a silence is known."""
 TARGET_SECONDS = LEASE_SECONDS + 0.5
 TARGET_PLAN, TARGET_PROGRAMMING = 1.1, 2.0
+GATEWAYS = 1000
+TARGET_RENEWALS, TARGET_JUDGING = 5.0, 1.0
+"""Percent of a core, for one renewal of each of `GATEWAYS` in a second."""
 
 
 def measure() -> Iterator[Row]:
@@ -31,6 +37,7 @@ def measure() -> Iterator[Row]:
     say(f"failovers: {min(seconds):.2f} to {max(seconds):.2f} s")
     words = f"gateway's last renewal to ReplaceRoute, lease {LEASE_SECONDS:g} s"
     yield Row(words, median(seconds), TARGET_SECONDS, "s")
+    yield from _renewals()
     say("plans with gateways and without")
     yield Row(f"plan of {NODES:,} nodes by {TABLES} tables, with gateways / without", _plan_ratio(), TARGET_PLAN)
 
@@ -81,6 +88,48 @@ def _failovers(stage: Stage) -> Iterator[float]:
         others = [name for name, machine in machines.items() if machine.interface_id != _holder(stage)]
         until(partial(_replaced, stage, number), "a failover", *others)
         yield stage.asked("ReplaceRoute")[number - 1] - start
+
+
+def _renewals() -> Iterator[Row]:
+    """CPU time for a second of renewals, whole and without the decoding: the shares of a core, in percent."""
+    say(f"renewals of {GATEWAYS:,} gateways")
+    leases = GatewayLeases(LEASE_SECONDS, SystemClock(), lambda: None)
+    leases.replace(1, [])
+    whole, judging = [], []
+    for second in range(ROUNDS):
+        lines = [json.dumps(_renewed(number, second)) for number in range(GATEWAYS)]
+        start = time.process_time()
+        events = [(meta(raw), gateway_lease(raw)) for raw in map(json.loads, lines)]
+        decoded = time.process_time()
+        for about, lease in events:
+            leases.upsert(about, lease)
+            leases.judge(time.monotonic())
+        judging.append((time.process_time() - decoded) * 100)
+        whole.append((time.process_time() - start) * 100)
+    words = f"a second of {GATEWAYS:,} gateways' renewals, CPU of one core"
+    yield Row(f"{words}, decoding included", median(whole), TARGET_RENEWALS, "%")
+    yield Row(f"{words}, judging alone", median(judging), TARGET_JUDGING, "%")
+
+
+def _renewed(number: int, second: int) -> dict[str, object]:
+    """A gateway's Lease as the API server sends it."""
+    owner = {"apiVersion": "cloudroute.io/v1alpha1", "kind": "NodeRoute", "name": f"n{number}", "uid": f"uid-{number}"}
+    fields: dict[str, object] = {
+        "f:metadata": {"f:ownerReferences": {}},
+        "f:spec": {"f:holderIdentity": {}, "f:renewTime": {}},
+    }
+    metadata = {
+        "name": f"gw-n{number}",
+        "namespace": NAMESPACE,
+        "resourceVersion": str(GATEWAYS * second + number),
+        "labels": {LABEL: "true"},
+        "ownerReferences": [owner],
+        "managedFields": [
+            {"manager": "cloudroute", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields}
+        ],
+    }
+    spec = {"holderIdentity": f"n{number}", "renewTime": f"2026-01-01T00:00:{second:02}.{number:06}Z"}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
 
 
 def _past(end: float) -> bool:

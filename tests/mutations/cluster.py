@@ -465,7 +465,7 @@ CLUSTER = (
     Mutation(
         "After an outage of the API server all gateways but the first that is heard count as dead.",
         f"{_CLUSTER}/heartbeats.py",
-        "counted = min(now, self.last + QUIET_SECONDS)",
+        "counted = min(now, self._last + QUIET_SECONDS)",
         "counted = now",
         ("tests/core/test_heartbeats.py",),
     ),
