@@ -20,6 +20,8 @@ CONTAINER = "probe"
 LABEL = "verify.cloudroute.io/role"
 NODE_LABEL = "verify.cloudroute.io/pod"
 HOST_PORT_POD = "cloudroute-verify"
+WEBHOOKS = "cloudroute-verify"
+"""Name of the ValidatingWebhookConfiguration, which has no namespace."""
 _USER = 65532
 
 Json = dict[str, Any]
@@ -38,6 +40,15 @@ def namespace() -> Json:
     """Return the namespace; Pod Security admits nothing but "restricted" to it."""
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+
+
+def removal(agents_namespace: str) -> Sequence[str]:
+    """Return the commands that remove all that a killed run leaves in the API server."""
+    return (
+        f"kubectl delete validatingwebhookconfiguration {WEBHOOKS} --ignore-not-found",
+        f"kubectl delete pod {HOST_PORT_POD} --namespace {agents_namespace} --ignore-not-found",
+        f"kubectl delete namespace {NAMESPACE} --ignore-not-found",
+    )
 
 
 class Place(NamedTuple):

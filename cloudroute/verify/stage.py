@@ -53,8 +53,8 @@ class Stage:
         if self.pods.get(_NAMESPACE):
             raise CloudrouteError(
                 f"there is a namespace {NAMESPACE} already: another verify is at work, or one was run with --keep or "
-                f"was killed; then kubectl delete namespace {NAMESPACE}, and kubectl delete pod -n "
-                f"{self.agents_namespace} {manifests.HOST_PORT_POD} --ignore-not-found"
+                "was killed. These commands remove all that it has left:",
+                *(f"  {command}" for command in manifests.removal(self.agents_namespace)),
             )
         self.find_agents()
         try:
@@ -97,9 +97,10 @@ class Stage:
             raise
 
     def remove(self, manifest: Json) -> None:
-        """Remove an object before the end."""
-        self.pods.delete(manifest)
-        self._made = [one for one in self._made if one is not manifest]
+        """Remove an object before the end, if `make` has created it."""
+        if any(one is manifest for one in self._made):
+            self.pods.delete(manifest)
+            self._made = [one for one in self._made if one is not manifest]
 
     def find_agents(self) -> None:
         """Find the agents' pods and their image. Raises CloudrouteError when there are none."""

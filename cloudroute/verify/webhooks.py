@@ -15,13 +15,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from cloudroute.adapters.kube.pods import collection
 from cloudroute.core.verify.model import Asker, Outcome, Result
-from cloudroute.errors import ApiError, CloudrouteError
+from cloudroute.errors import ApiError, CloudrouteError, LostRace
 from cloudroute.probe.webhook import PORT
-from cloudroute.verify.manifests import NAMESPACE, NODE_LABEL, Json, label
+from cloudroute.verify.manifests import NAMESPACE, NODE_LABEL, WEBHOOKS, Json, label
 from cloudroute.verify.stage import Stage
 
-NAME = "cloudroute-verify"
+_HOOK = "verify.cloudroute.io"
+"""Name of our webhook, by which a configuration is known as ours."""
 _ANSWER_SECONDS = 5
 _START_SECONDS = 20.0
 _SERVICE_SECONDS = 5.0
@@ -54,17 +56,34 @@ def _try(stage: Stage, asker: Asker, path: str) -> Outcome:
         execution = stage.run(asker, "webhook")
     except (CloudrouteError, OSError, subprocess.SubprocessError) as error:
         return _outcome(asker, path, "skipped", str(error))
-    configuration = _configuration(service["metadata"]["name"], made.cert)
+    manifest = configuration(service["metadata"]["name"], made.cert)
     try:
         execution.send({**made._asdict(), "name": str(asker)})
         next(execution.lines(_START_SECONDS), None)
         stage.make(service)
-        stage.make(configuration)
+        if problem := _register(stage, manifest):
+            return _outcome(asker, path, "skipped", problem)
         return _ask(stage, asker, path)
     finally:
-        stage.remove(configuration)
+        stage.remove(manifest)
         stage.remove(service)
         execution.close()
+
+
+def _register(stage: Stage, manifest: Json) -> str:
+    """Create the configuration; return why it can't be, "" if it is there.
+
+    Only one run at a time has the namespace, so a configuration of verify that is there was left by a killed run.
+    """
+    try:
+        stage.make(manifest)
+    except LostRace:
+        found = stage.pods.get(f"{collection(manifest)}/{WEBHOOKS}")
+        if found and [hook["name"] for hook in found.get("webhooks") or ()] != [_HOOK]:
+            return f"there is a ValidatingWebhookConfiguration {WEBHOOKS} already, which was not made by verify"
+        stage.pods.delete(manifest)
+        stage.make(manifest)
+    return ""
 
 
 def _ask(stage: Stage, asker: Asker, path: str) -> Outcome:
@@ -108,14 +127,15 @@ def _service(asker: Asker) -> Json:
     }
 
 
-def _configuration(service: str, cert: str) -> Json:
+def configuration(service: str, cert: str) -> Json:
+    """Return the ValidatingWebhookConfiguration that leads to a Service of verify's namespace."""
     client = {
         "service": {"namespace": NAMESPACE, "name": service, "port": 443},
         "caBundle": base64.b64encode(cert.encode()).decode(),
     }
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
     hook = {
-        "name": "verify.cloudroute.io",
+        "name": _HOOK,
         "clientConfig": client,
         "rules": [{**rule, "scope": "Namespaced"}],
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
@@ -127,7 +147,7 @@ def _configuration(service: str, cert: str) -> Json:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": NAME},
+        "metadata": {"name": WEBHOOKS},
         "webhooks": [hook],
     }
 

@@ -108,6 +108,17 @@ def test_a_second_run_is_refused_while_the_first_one_is_at_work(kube: KubeApi, s
     assert manifests.NAMESPACE in names(kube, "namespaces")
 
 
+def test_the_commands_after_a_kill_remove_all_that_a_run_makes(kube: KubeApi, stage: Stage) -> None:
+    """They are those of docs/verify.md. A webhook configuration left there would be in the way of the next run."""
+    kube.create(manifests.namespace())
+    with pytest.raises(CloudrouteError) as refusal:
+        stage.__enter__()
+    page = (Path(__file__).parents[2] / "docs" / "verify.md").read_text(encoding="utf-8")
+    commands = [line.removeprefix("$ ") for line in page.splitlines() if line.startswith("$ kubectl delete")]
+    assert [line.strip() for line in refusal.value.lines[1:]] == commands
+    assert [command.split()[2] for command in commands] == ["validatingwebhookconfiguration", "pod", "namespace"]
+
+
 def test_the_namespace_of_a_run_before_is_waited_for_while_it_goes(kube: KubeApi, stage: Stage) -> None:
     before = manifests.namespace()
     kube.create({**before, "metadata": {**before["metadata"], "finalizers": ["example.com/pods"]}})

@@ -83,6 +83,27 @@ VERIFY = (
         ("tests/cli/test_verify_stage.py",),
     ),
     Mutation(
+        "A webhook configuration that a killed verify left ends the next run.",
+        "cloudroute/verify/webhooks.py",
+        "        stage.pods.delete(manifest)\n",
+        "",
+        ("tests/cli/test_verify_webhooks.py",),
+    ),
+    Mutation(
+        "verify --webhooks removes a webhook configuration of somebody else.",
+        "cloudroute/verify/webhooks.py",
+        "!= [_HOOK]",
+        "== []",
+        ("tests/cli/test_verify_webhooks.py",),
+    ),
+    Mutation(
+        "verify removes a webhook configuration that it could not create.",
+        "cloudroute/verify/stage.py",
+        "if any(one is manifest for one in self._made):",
+        "if manifest:",
+        ("tests/cli/test_verify_webhooks.py",),
+    ),
+    Mutation(
         "A webhook past the limit lacks a gateway, whatever else is not called.",
         "cloudroute/core/verify/causes.py",
         'in ("overlay", "partial") and not evidence.uncalled.intersection(("native", "direct"))',
