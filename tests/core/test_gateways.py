@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudroute.core.cluster.foreign_clusters import unknown_interfaces
-from cloudroute.core.cluster.model import ChangeRoute, Policy, WriteRouteTableObject
+from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, Policy, WriteRouteTableObject
 from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Aggregate, Cidr, GatewayRole, InterfaceOwner, Pulse, Route
 from tests.core.world import DUAL, POLICY, World
@@ -236,6 +236,32 @@ def test_a_holder_without_a_successor_stays() -> None:
     world.silent.add("gw-a0")
     world.settle()
     assert holders(world) == ["gw-a0"] * 3
+
+
+def test_a_holder_whose_check_can_not_be_switched_off_is_replaced_after_one_attempt() -> None:
+    """EC2 drops what it passes on. Without a successor it stays, as any holder."""
+    world = world_with("a", "b")
+    world.switch_check(world.nodes["gw-a0"].instance_id, on=True)
+    world.log.clear()
+    world.cycle(lambda step: isinstance(step, DisableSourceDestCheck))
+    assert holders(world) == ["gw-a0", "gw-b1", "gw-a0"]
+    world.cycle(lambda step: isinstance(step, DisableSourceDestCheck))
+    assert holders(world) == ["gw-b1"] * 3
+    assert world.counts()["replace"] == 2
+    world.switch_check(world.nodes["gw-b1"].instance_id, on=True)
+    for _ in range(3):
+        world.cycle(lambda step: isinstance(step, DisableSourceDestCheck))
+    assert holders(world) == ["gw-b1"] * 3
+
+
+def test_a_holder_whose_check_is_switched_off_at_once_stays() -> None:
+    world = world_with("a", "b")
+    before = holders(world)
+    world.log.clear()
+    world.switch_check(world.nodes["gw-a0"].instance_id, on=True)
+    world.settle()
+    assert holders(world) == before
+    assert not world.counts()["replace"]
 
 
 def test_nobody_is_replaced_while_heartbeats_are_not_judged() -> None:

@@ -479,8 +479,15 @@ CLUSTER = (
     Mutation(
         "A cordoned gateway keeps its aggregates until it dies.",
         f"{_CLUSTER}/gateways.py",
-        'return lives and holder.node.gateway == "candidate"',
-        'return lives and holder.node.gateway != "none"',
+        'return lives and not drops and holder.node.gateway == "candidate"',
+        'return lives and not drops and holder.node.gateway != "none"',
+        ("tests/core/test_gateways.py",),
+    ),
+    Mutation(
+        "A gateway whose source/dest check stays on keeps its aggregates.",
+        f"{_CLUSTER}/gateways.py",
+        "return lives and not drops and holder",
+        "return lives and holder",
         ("tests/core/test_gateways.py",),
     ),
     Mutation(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tests.simulation.fault_plan import PlannedFault
-from tests.simulation.gateway_faults import aggregate
+from tests.simulation.gateway_faults import aggregate, gateway
+from tests.simulation.machines import switch_on
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimCluster
@@ -32,7 +33,23 @@ def _appliance(sim: SimCluster, fault: PlannedFault) -> None:
     sim.scheduler.after(fault.seconds, lambda: sim.remove_route(table, to))
 
 
+def _check_stuck(sim: SimCluster, fault: PlannedFault) -> None:
+    """Somebody switches the source/dest check of a gateway on, and EC2 refuses to switch it off."""
+    if node := gateway(sim, fault):
+        eni = node.machine.interface_id
+        refused = sim.cloud.aws.faults.fail(
+            "ModifyNetworkInterfaceAttribute",
+            "OperationNotPermitted",
+            times=None,
+            match=lambda params: params["NetworkInterfaceId"] == eni,
+        )
+        switch_on(sim, node)
+        node.disturb(fault.seconds)
+        node.silence(fault.seconds)
+        sim.scheduler.after(fault.seconds, lambda: setattr(refused, "times", 0))
+
+
 EDGE_FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
-    "CIDR outside": _outside, "appliance stops": _appliance,
+    "CIDR outside": _outside, "appliance stops": _appliance, "gateway check stuck": _check_stuck,
 }  # fmt: skip
 """By kind, as in `fault_plan.EDGE_DURATIONS`."""

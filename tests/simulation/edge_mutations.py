@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from cloudroute.controller import reader
-from cloudroute.core.cluster import tables
-from cloudroute.core.cluster.model import Policy
+from cloudroute.core.cluster import gateways, tables
+from cloudroute.core.cluster.members import Member
+from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.outside import outside_pools
 from cloudroute.types import Aggregate, Node, NodeRoute, Route
 from tests.simulation.seams import put
@@ -31,6 +33,19 @@ def any_blackhole_is_our_aggregate() -> None:
     put(tables, "_leads_to_gateway", leads_to_gateway)
 
 
-EDGE_MUTATIONS: tuple[Callable[[], None], ...] = (one_node_outside_ends_each_controller, any_blackhole_is_our_aggregate)
+def a_holder_keeps_its_aggregates_with_its_check_on() -> None:
+    """A gateway whose source/dest check can't be switched off stays one, although it drops every packet."""
+    keeps = gateways._keeps
+
+    def without_held(holder: Member, route: Route, snapshot: Snapshot) -> bool:
+        return keeps(holder, route, replace(snapshot, held=frozenset()))
+
+    put(gateways, "_keeps", without_held)
+
+
+EDGE_MUTATIONS: tuple[Callable[[], None], ...] = (
+    one_node_outside_ends_each_controller, any_blackhole_is_our_aggregate,
+    a_holder_keeps_its_aggregates_with_its_check_on,
+)  # fmt: skip
 EDGE_FOUND_BY: dict[str, int] = {}
 """As `mutations.FOUND_BY`."""

@@ -92,7 +92,9 @@ GATEWAY_DURATIONS = {
 """The same for kinds of which scenarios with gateways have one to four in addition."""
 
 
-EDGE_DURATIONS: dict[str, tuple[float, float]] = {"CIDR outside": (5, 25), "appliance stops": (10, 40)}
+EDGE_DURATIONS: dict[str, tuple[float, float]] = {
+    "CIDR outside": (5, 25), "appliance stops": (10, 40), "gateway check stuck": (90, 110),
+}  # fmt: skip
 """The same for kinds of which half of all plans have one in addition, as their last fault."""
 
 

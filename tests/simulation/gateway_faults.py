@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.simulation.node import SimNode
 
 
-def _gateway(sim: SimCluster, fault: PlannedFault) -> SimNode | None:
+def gateway(sim: SimCluster, fault: PlannedFault) -> SimNode | None:
     """Pick a node that aggregates lead to; in one of four cases any with the label."""
     held = {holder for table in sim.tables for holder, _ in sim.gateways.routes(table).values()}
     any_ = fraction(fault) < 0.25 or not held - {None}
@@ -28,7 +28,7 @@ def aggregate(sim: SimCluster, fault: PlannedFault) -> tuple[str, str] | None:
 
 
 def _killed(sim: SimCluster, fault: PlannedFault) -> None:
-    if node := _gateway(sim, fault):
+    if node := gateway(sim, fault):
         node.end()
         lives = node.lives
         sim.scheduler.after(
@@ -38,7 +38,7 @@ def _killed(sim: SimCluster, fault: PlannedFault) -> None:
 
 
 def _hangs(sim: SimCluster, fault: PlannedFault) -> None:
-    if node := _gateway(sim, fault):
+    if node := gateway(sim, fault):
         node.group.paused_until = sim.scheduler.now + fault.seconds
         node.disturb(fault.seconds)
         node.silence(fault.seconds)
@@ -46,7 +46,7 @@ def _hangs(sim: SimCluster, fault: PlannedFault) -> None:
 
 def _cut_off(sim: SimCluster, fault: PlannedFault) -> None:
     """The API server is away for one gateway."""
-    if node := _gateway(sim, fault):
+    if node := gateway(sim, fault):
         node.link.partitioned_until = sim.scheduler.now + fault.seconds
         node.disturb(fault.seconds)
         node.silence(fault.seconds)
@@ -54,25 +54,25 @@ def _cut_off(sim: SimCluster, fault: PlannedFault) -> None:
 
 def _stopped(sim: SimCluster, fault: PlannedFault) -> None:
     """The agent's pod is replaced: SIGTERM, and a new process once the image is pulled."""
-    if node := _gateway(sim, fault):
+    if node := gateway(sim, fault):
         node.stop()
         sim.scheduler.after(fault.seconds, lambda: node.come_back(node.lives))
 
 
 def _dies(sim: SimCluster, fault: PlannedFault) -> None:
-    if node := _gateway(sim, fault):
+    if node := gateway(sim, fault):
         sim.die(node)
 
 
 def _deleted(sim: SimCluster, fault: PlannedFault) -> None:
-    if node := _gateway(sim, fault):
+    if node := gateway(sim, fault):
         sim.unregister(node)
         sim.scheduler.after(fault.seconds, lambda: sim.register(node))
 
 
 def _lease_deleted(sim: SimCluster, fault: PlannedFault) -> None:
     """Somebody deletes the Lease of a gateway."""
-    node = _gateway(sim, fault)
+    node = gateway(sim, fault)
     leases = sim.api.store.collection("leases.coordination.k8s.io").items
     if node and ("cloudroute", GATEWAY_LEASE + node.name) in leases:
         sim.api.delete("leases", GATEWAY_LEASE + node.name, "cloudroute")
@@ -85,7 +85,7 @@ def _lease_deleted(sim: SimCluster, fault: PlannedFault) -> None:
 
 def _for_a_while(sim: SimCluster, fault: PlannedFault, change: Callable[[SimNode, bool], object]) -> None:
     """Somebody changes the Node of a gateway, and later changes it back."""
-    node = _gateway(sim, fault)
+    node = gateway(sim, fault)
 
     def act(*, on: bool) -> None:
         if node and node in sim.nodes and node.registered:  # else it is another machine's Node, or none

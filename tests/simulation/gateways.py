@@ -30,6 +30,8 @@ UNSEEN_SECONDS = 90.0
 """Longest time until a controller knows of an entry that others have changed: its own write hides it for a minute."""
 FORGOTTEN_SECONDS = 10.0
 """Seconds after the reboot of a gateway within which a controller may still think that its kernel forwards."""
+TROUBLES = ("api down", "crash", "parts", "renewals lag")
+"""Faults of gateways that may delay a failover."""
 LISTEN_SECONDS = 10.0
 """Seconds for which a controller must have led before it is held to the time of a failover."""
 
@@ -108,7 +110,7 @@ class Gateways:
 
     def injected(self, fault: PlannedFault) -> None:
         """Note a fault."""
-        if fault.kind not in GATEWAY_DURATIONS or fault.kind in ("api down", "crash", "parts", "renewals lag"):
+        if fault.kind not in (*GATEWAY_DURATIONS, "gateway check stuck") or fault.kind in TROUBLES:
             until = self.sim.scheduler.now + fault.seconds + CATCH_UP_SECONDS
             self._troubled_until = max(self._troubled_until, until)
 
@@ -224,10 +226,19 @@ class Gateways:
                 if alive or self._by_hand(table, to) or not able or not self._calm():
                     self._dead_since.pop((table, to), None)
                     continue
-                since = self._dead_since.setdefault((table, to), now)
+                since = max(self._dead_since.get((table, to), now), self._check_known(holder))
+                self._dead_since[table, to] = since
                 words = f"{to} in {table} leads to {holder.name if holder else 'nobody'}, dead for {now - since:.1f} s"
                 require(now - since <= due, 10, f"{words}, while {able[0].name} lives")
         self.sim.scheduler.after(GLANCE_SECONDS, self.watch)
+
+    def _check_known(self, holder: SimNode | None) -> float:
+        """Time at which a controller knows at the latest that the check of a gateway is on."""
+        eni, sim = holder.machine.interface_id if holder else "", self.sim
+        if not holder or not sim.cloud.checked(eni):
+            return 0.0
+        hidden = sim.checks.hidden(sim.checks.switched_off.get(eni), sim.switched_on.get(eni, 0.0))
+        return hidden + sim.settings.resync_seconds
 
     def _calm(self) -> bool:
         """Whether EC2 and the API answer, and a controller has led for a while."""
@@ -278,7 +289,7 @@ class Gateways:
     def _entries(self, table: str, routes: Mapping[str, tuple[SimNode | None, bool]], live: Sequence[SimNode]) -> str:
         """Check that a table has all aggregates unless others' routes leave no entry, and that gateways hold them."""
         for to in sorted(routes.keys() - self.wanted()):  # it stays until all others are there, which may not fit
-            if not (self.wanted() - routes.keys() and self._full(table, to)):
+            if self._taken(live, to) and not (self.wanted() - routes.keys() and self._full(table, to)):
                 return f"{to} is still in {table}"
         for to, (holder, active) in routes.items():
             if self._taken(live, to) and (not holder or not active or not self._works(holder)):

@@ -134,12 +134,15 @@ def _foreign_removed(sim: SimCluster, fault: PlannedFault) -> None:
 
 def _check_on(sim: SimCluster, fault: PlannedFault) -> None:
     if node := _running(sim, fault):
-        sim.cloud.aws.scene.ec2.modify_network_interface_attribute(
-            NetworkInterfaceId=node.machine.interface_id, SourceDestCheck={"Value": True}
-        )
-        now, eni = sim.scheduler.now, node.machine.interface_id
-        sim.switched_on[eni] = now
-        node.disturb(sim.checks.hidden(sim.checks.switched_off.get(eni), now) - now)
+        switch_on(sim, node)
+
+
+def switch_on(sim: SimCluster, node: SimNode) -> None:
+    """Somebody switches the source/dest check of a node on."""
+    now, eni = sim.scheduler.now, node.machine.interface_id
+    sim.cloud.aws.scene.ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, SourceDestCheck={"Value": True})
+    sim.switched_on[eni] = now
+    node.disturb(sim.checks.hidden(sim.checks.switched_off.get(eni), now) - now)
 
 
 def _limit(sim: SimCluster, fault: PlannedFault) -> None:

@@ -85,10 +85,14 @@ def _is_ready(member: Member, snapshot: Snapshot) -> bool:
 
 
 def _keeps(holder: Member, route: Route, snapshot: Snapshot) -> bool:
-    """Whether a holder lives and is still wanted."""
+    """Whether a holder lives, passes packets on and is still wanted.
+
+    A source/dest check that can't be switched off drops every packet that is not for the holder itself.
+    """
     silent = snapshot.pulse.judged and holder.name not in snapshot.pulse.fresh
     lives = not silent and not route.blackhole and holder.state is not State.DEAD
-    return lives and holder.node.gateway == "candidate"
+    drops = holder.state is State.JOINING and ("check", holder.interface_id) in snapshot.held
+    return lives and not drops and holder.node.gateway == "candidate"
 
 
 def goes(use: TableUse, destination: Cidr, wanted: Collection[Cidr]) -> bool:
