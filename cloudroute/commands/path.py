@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloudroute import wiring
@@ -14,8 +15,10 @@ from cloudroute.commands.output import Table, write_result
 from cloudroute.config import ControllerSettings, OutputSettings, setting
 from cloudroute.config.values import switch
 from cloudroute.core.cluster.notices import agent_trouble
+from cloudroute.core.explain.doctor.networks import agents_keep_source
 from cloudroute.core.explain.trace import End, end_at, trace
-from cloudroute.errors import CloudrouteError
+from cloudroute.core.paths import Explanation
+from cloudroute.errors import CloudrouteError, Forbidden, LostRace
 from cloudroute.ports import Kube
 from cloudroute.types import Cidr, NodeRoute, NodeRouteSpec, PodAddress, RouteTableObject
 
@@ -115,9 +118,11 @@ def run(invocation: Invocation) -> int:
         specs = {name: route.spec for name, route in routes.items()}
         one, other = (locate(text, specs, settings.cluster_cidr, kube) for text in (source, target))
         tables = cluster.route_table_objects.items()
-        found = trace(one.end, other.end, specs, tables)
-    probes = _probe(settings.kubeconfig, one.end, other.end, specs, tables) if invocation[PathOptions].probe else []
-    troubles = _troubles((one, other), routes)
+    keeps, unread = _keeps_source(settings, tables)
+    way = partial(trace, specs=specs, tables=tables, keeps_source=keeps)
+    found = way(one.end, other.end)
+    probes = _probe(settings.kubeconfig, one.end, other.end, way) if invocation[PathOptions].probe else []
+    troubles = [*_troubles((one, other), routes), *unread]
     data = {
         "source": _end(source, one.end),
         "destination": _end(target, other.end),
@@ -142,15 +147,33 @@ def run(invocation: Invocation) -> int:
     return 1 if any(one.trouble for one in probes) else 0
 
 
-def _probe(
-    kubeconfig: str, one: End, other: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]
-) -> Sequence[Probe]:
+def _keeps_source(settings: ControllerSettings, tables: Mapping[str, RouteTableObject]) -> tuple[bool, Sequence[str]]:
+    """Return whether the agents run with --gateway-keeps-source, and a sentence where that can't be read.
+
+    It matters only where a table leads to a gateway: nothing is read elsewhere.
+    """
+    from cloudroute.adapters.kube.review import Review  # only here: it loads the Kubernetes client
+
+    if not any(use.gateways for table in tables.values() for use in table.families.values()):
+        return False, ()
+    review = Review(settings.kubeconfig or None)
+    try:
+        return agents_keep_source(review.daemon_sets(), settings.namespace), ()
+    except LostRace:  # a lab, whose API has no DaemonSets
+        return False, ()
+    except Forbidden as error:
+        return False, (f"the agents are taken to run without --gateway-keeps-source: {error}",)
+    finally:
+        review.close()
+
+
+def _probe(kubeconfig: str, one: End, other: End, explain: Callable[[End, End], Explanation]) -> Sequence[Probe]:
     with lab_extra():  # only here: it loads the lab
         from cloudroute.lab.commands.hosts import demand_root
         from cloudroute.lab.hosts.probe import probe
 
     demand_root()
-    return probe(kubeconfig, one, other, lambda source, target: trace(source, target, specs, tables))
+    return probe(kubeconfig, one, other, explain)
 
 
 def _end(given: str, end: End) -> dict[str, object]:
@@ -181,7 +204,8 @@ COMMAND = Command(
         "one node; vpc where the packet is for no pod of another node, so that the VPC carries it without cloudroute's "
         "part, masqueraded where a reply to the pod would find no way; none where nothing leads to the pod. The last "
         "line says whose address DST sees. It reads Kubernetes alone and needs no access to AWS; it takes agents to "
-        "run with --masquerade on and without --masquerade-except and --masquerade-always."
+        "run with --masquerade on and without --masquerade-except and --masquerade-always. "
+        "--gateway-keeps-source is read from the agents' DaemonSet."
     ),
     example=(
         "cloudroute path node-a node-b\ncloudroute path default/client 10.244.7.12 -o json\n"

@@ -12,8 +12,9 @@ from cloudroute import wiring
 from cloudroute.adapters.kube.pods import Execution, Pods
 from cloudroute.config import ControllerSettings
 from cloudroute.core.cluster.notices import agent_trouble
-from cloudroute.core.explain.doctor.facts import Facts
+from cloudroute.core.explain.doctor.facts import Facts, Workload
 from cloudroute.core.explain.doctor.findings import Finding, Unknown, listed
+from cloudroute.core.explain.doctor.networks import agents_keep_source
 from cloudroute.core.explain.doctor.policies import enforcers
 from cloudroute.core.paths import node_paths
 from cloudroute.core.verify.causes import explained
@@ -196,6 +197,7 @@ class _Run:
     def __init__(self, stage: Stage, sample: Sample, options: VerifyOptions, cluster: Cluster, say: Say) -> None:
         self._stage, self._sample, self._options, self._cluster, self._say = stage, sample, options, cluster, say
         self._agents = sorted(stage.agents.keys() & set(sample.nodes))
+        self._daemon_sets = _daemon_sets(stage.pods)
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield everything that was found out."""
@@ -219,7 +221,7 @@ class _Run:
             yield from self._asked(scene, flows, counters)
         firsts = [asker for asker in scene.pods if asker.role == "pod"]
         if denied in ready:
-            enforcer = _enforcer(self._stage.pods)
+            enforcer = listed(enforcers([one for one in self._daemon_sets if one.pods]))
             yield from policies(self._stage, firsts[:_POLICY_ASKERS], denied, ready[denied], enforcer)
         if self._options.webhooks:
             self._say("calling webhooks")
@@ -262,6 +264,7 @@ class _Run:
             outside_name=OUTSIDE,
             internet=(OUTSIDE, 80),
             vpc_hosts=self._options.vpc_host,
+            keeps_source=agents_keep_source(self._daemon_sets, self._stage.agents_namespace),
             seconds=self._options.seconds,
         )
 
@@ -296,12 +299,12 @@ class _Run:
         yield from ways(_pairs(flows, scene), passages)
 
 
-def _enforcer(pods: Pods) -> str:
-    """Return the enforcer of NetworkPolicies that runs, in words; "" where none is known."""
+def _daemon_sets(pods: Pods) -> Sequence[Workload]:
+    """Read all DaemonSets; () where this account may not list them."""
     try:
-        return listed(enforcers([one for one in pods.daemon_sets() if one.pods]))
-    except ApiError:  # this account may not list them
-        return ""
+        return pods.daemon_sets()
+    except ApiError:
+        return ()
 
 
 def _pairs(flows: Iterable[Question], scene: Scene) -> Iterator[tuple[Question, str, str]]:

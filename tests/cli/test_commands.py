@@ -17,10 +17,13 @@ import yaml
 from cloudroute import crds
 from cloudroute.lab.aws import Aws, Machine
 from cloudroute.lab.kube import KubeApi
+from cloudroute.lab.kube.resources import Resource
 from tests.cli.commands import PATIENCE, run, started
 from tests.waiting import eventually
 
 POOL = "10.244.0.0/16"
+DAEMON_SETS = Resource("apps", "v1", "daemonsets", "DaemonSet", namespaced=True, status=True)
+"""Not among the kinds of the embedded API, as the controller has no use for it."""
 
 
 class CommandLab:
@@ -276,6 +279,34 @@ def test_pods_are_found_by_name_and_by_address(lab: CommandLab) -> None:
         ("default/web", "default/agent", first),
     ):
         assert lab.json("path", source, target)["destination"]["node"] == node
+
+
+def test_path_goes_by_the_flag_of_the_agents_that_keeps_a_source(lab: CommandLab) -> None:
+    """A pod of an overlay node keeps its address toward a host of the VPC with --gateway-keeps-source alone."""
+    lab.kube.registry.replace_group(DAEMON_SETS.group, DAEMON_SETS.plural, (DAEMON_SETS,))
+    lab.run("controller", "--once")
+    first, second = sorted(lab.machines)
+    table, host = lab.vpc.zones[0].route_table_id, "10.0.0.99"
+    lab.kube.patch("noderoutes", second, {"spec": {"nativeIn": []}})
+    lab.kube.patch_status("routetables", table, {"ipv4": {"gateways": [{"destination": POOL, "node": first}]}})
+
+    def seen() -> str:
+        return str(lab.json("path", second, host)["seen"]["as"])
+
+    assert seen() == "node"
+    args = ["agent", "--gateway-keeps-source=on"]
+    lab.kube.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": "cloudroute-agent", "namespace": "cloudroute"},
+            "spec": {"template": {"spec": {"containers": [{"name": "agent", "image": "one", "args": args}]}}},
+        }
+    )
+    assert seen() == "pod"
+    lab.kube.faults.fail(403, "list", "daemonsets")
+    (trouble,) = lab.json("path", second, host)["troubles"]
+    assert trouble.startswith("the agents are taken to run without --gateway-keeps-source: list daemonsets")
 
 
 def test_a_place_that_is_nowhere_is_said_to_be(lab: CommandLab) -> None:

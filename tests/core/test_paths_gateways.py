@@ -24,10 +24,17 @@ def with_gateways(table: RouteTableObject, node: str, destinations: dict[Family,
     return replace(table, families=families)
 
 
-def way(source: str, target: str, node: str = "b2", destinations: dict[Family, Cidr] = POOLS) -> Explanation:
+def way(
+    source: str,
+    target: str,
+    node: str = "b2",
+    destinations: dict[Family, Cidr] = POOLS,
+    *,
+    keeps_source: bool = False,
+) -> Explanation:
     """The way between two places where rtb-a leads to a gateway."""
     tables = {**REPORTS, "rtb-a": with_gateways(REPORTS["rtb-a"], node, destinations)}
-    return trace(find(source), find(target), SPECS, tables)
+    return trace(find(source), find(target), SPECS, tables, keeps_source=keeps_source)
 
 
 @pytest.mark.parametrize(("gateway", "onward"), [("a1", "overlay"), ("b2", "direct")])
@@ -75,3 +82,45 @@ def test_a_native_pair_is_told_its_detour() -> None:
     """`path` reads no route table: where an entry was deleted by hand, packets go by the gateway."""
     assert way("a1", "b2", "a3").steps[-1] == "without that entry: by gateway a3, then overlay"
     assert not any("gateway a3" in step for step in way("a1", "b4", "a3").steps)
+
+
+@pytest.mark.parametrize(("pod", "host"), [("100.64.4.7", "10.0.0.99"), ("fd64:4::7", "fd10:1::99")])
+def test_a_pod_keeps_its_address_where_a_gateway_leads_back_and_agents_are_told_so(pod: str, host: str) -> None:
+    """With --gateway-keeps-source; without it the pod is masqueraded."""
+    found = way(pod, host, keeps_source=True)
+    assert (found.path, found.seen_as, found.source) == ("vpc", "pod", pod)
+    assert found.reason == f"{host} is in subnet-a, whose rtb-a leads to b4 by gateway b2: the pod keeps its address"
+    assert found.steps[-3].startswith("reply: rtb-a: ")
+    assert found.steps[-2:] == (
+        "reply: b2 sends it on to b4 in a frame on subnet-b (direct)",
+        "reply: b4 delivers it to the pod",
+    )
+    assert way(pod, host).seen_as == "node"
+
+
+@pytest.mark.parametrize("gateway", ["b2", "b4", "gone"])
+def test_the_journal_alone_decides_whether_a_pod_keeps_its_address(gateway: str) -> None:
+    """As in the agents: also where the gateway is the pod's own node, or has no NodeRoute any more."""
+    assert way("b4", "10.0.0.99", gateway, keeps_source=True).seen_as == "pod"
+
+
+@pytest.mark.parametrize(
+    ("host", "destinations"), [("10.1.0.99", POOLS), ("10.0.0.99", PARTS), ("10.9.0.99", POOLS)],
+    ids=["another table", "another part of the pool", "outside of the subnets"],
+)  # fmt: skip
+def test_a_pod_is_masqueraded_where_no_gateway_leads_back(host: str, destinations: dict[Family, Cidr]) -> None:
+    """Also with --gateway-keeps-source."""
+    assert way("a3", host, "b2", destinations, keeps_source=True).seen_as == "node"
+
+
+@pytest.mark.parametrize(("pod", "reserved"), [("100.64.4.7", "10.0.0.2"), ("fd64:4::7", "fd10:1::2")])
+def test_a_pod_is_masqueraded_toward_addresses_that_aws_reserves(pod: str, reserved: str) -> None:
+    """Whatever leads back."""
+    assert way(pod, reserved, keeps_source=True).seen_as == "node"
+
+
+def test_a_subnet_that_two_tables_claim_counts_for_the_one_with_a_gateway() -> None:
+    """As agents do: an object may be a moment old."""
+    both = replace(REPORTS["rtb-c"], subnets=(*REPORTS["rtb-c"].subnets, *REPORTS["rtb-a"].subnets))
+    tables = {"rtb-c": both, "rtb-a": with_gateways(REPORTS["rtb-a"], "b2")}
+    assert trace(find("b4"), find("10.0.0.99"), SPECS, tables, keeps_source=True).seen_as == "pod"

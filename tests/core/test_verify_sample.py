@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,8 @@ from cloudroute.core.verify.model import Asker, NodeFacts, Role
 from cloudroute.core.verify.questions import Scene, questions, streams
 from cloudroute.core.verify.sample import choose
 from cloudroute.types import Cidr, NodeRouteSpec
+from tests.core.test_paths_gateways import with_gateways
+from tests.core.test_paths_trace import REPORTS, SPECS
 
 ZONES = ("a", "b", "c")
 
@@ -97,6 +101,20 @@ def test_the_questions_of_a_sample_of_300_nodes_are_counted() -> None:
     scene = scene_of(nodes, specs)
     assert len(list(questions(scene))) == QUESTIONS_OF_SIX
     assert len(list(streams(scene))) == 6 * 5 * 2
+
+
+@pytest.mark.parametrize("keeps_source", [True, False])
+def test_a_host_of_the_vpc_sees_a_pod_where_agents_keep_its_address_by_a_gateway(*, keeps_source: bool) -> None:
+    """With --gateway-keeps-source; else it sees the node. In both families."""
+    scene = replace(
+        scene_of(("b4",), SPECS),
+        tables={"rtb-a": with_gateways(REPORTS["rtb-a"], "b2")},
+        vpc_hosts=(("10.0.0.99", 8470), ("fd10:1::99", 8470)),
+        keeps_source=keeps_source,
+    )
+    asked = [one for one in questions(scene) if one.name == "vpc-host" and not one.control]
+    seen = scene.pods[Asker("b4", "pod")] if keeps_source else SPECS["b4"].node_ips
+    assert {one.expected for one in asked} == {f"an answer that saw {address}" for address in seen}
 
 
 QUESTIONS_OF_SIX = (

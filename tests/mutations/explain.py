@@ -29,9 +29,23 @@ EXPLAIN = (
     Mutation(
         "`path` names a table without a route to the node although another one of that subnet leads to it.",
         "cloudroute/core/explain/trace.py",
-        "key=lambda one: one[0].id not in spec.native_in",
-        "key=lambda one: one[0].id",
+        "return table.id not in self.specs[node].native_in, self._aggregate",
+        "return False, self._aggregate",
         ("tests/core/test_paths_trace.py",),
+    ),
+    Mutation(
+        "`path` and `verify` expect a masqueraded pod where agents keep its address by a gateway.",
+        "cloudroute/core/explain/trace.py",
+        "if served and not native and self.keeps_source else None",
+        "if not served else None",
+        ("tests/core/test_paths_gateways.py",),
+    ),
+    Mutation(
+        "`path` expects that a pod keeps its address by a gateway though no agent is told so.",
+        "cloudroute/core/explain/trace.py",
+        " and not native and self.keeps_source else None",
+        " and not native else None",
+        ("tests/core/test_paths_gateways.py",),
     ),
     Mutation(
         "doctor passes a single Node whose pod CIDR lies outside the pools.",

@@ -1,7 +1,8 @@
 """Path of a packet between two ends: pods, nodes' own addresses, or addresses outside. From Kubernetes alone.
 
-A pod keeps its address toward pods, toward nodes, and toward subnets of the VPC whose route table leads to its node;
-toward all other destinations it is masqueraded as its node. So an explanation includes the path of the reply.
+A pod keeps its address toward pods, toward nodes, and toward subnets of the VPC whose route table leads to its node,
+with --gateway-keeps-source also by a gateway; toward all other destinations it is masqueraded as its node. So an
+explanation includes the path of the reply.
 """
 
 from __future__ import annotations
@@ -47,10 +48,16 @@ def end_at(address: str, specs: Mapping[str, NodeRouteSpec]) -> End:
 
 
 def trace(
-    source: End, target: End, specs: Mapping[str, NodeRouteSpec], tables: Mapping[str, RouteTableObject]
+    source: End,
+    target: End,
+    specs: Mapping[str, NodeRouteSpec],
+    tables: Mapping[str, RouteTableObject],
+    *,
+    keeps_source: bool = False,
 ) -> Explanation:
     """Explain the path of a packet from `source` to `target`. Their nodes must be in `specs`.
 
+    `keeps_source`: whether the agents run with --gateway-keeps-source.
     Raises CloudrouteError when no packet can go: the ends have no address family in common, or both are outside.
     """
     if not source.node and not target.node:
@@ -59,7 +66,7 @@ def trace(
             "cloudroute knows of: at least one end must be"
         )
     family = _family(source, target, specs)
-    way = _Trace(source, target, family, specs, tables)
+    way = _Trace(source, target, family, specs, tables, keeps_source)
     if source.node == target.node:
         return way.local()
     if target.kind == "outside":
@@ -101,6 +108,7 @@ class _Trace:
     family: Family
     specs: Mapping[str, NodeRouteSpec]
     tables: Mapping[str, RouteTableObject]
+    keeps_source: bool
 
     # --- both on one node -------------------------------------------------------------------
 
@@ -129,7 +137,7 @@ class _Trace:
             return _no_way(reason)
         steps = pair_steps(a, b, self.specs, self.family)
         if path == "native" and (gateway := self._gateway(self.specs[a].route_table_id)):
-            steps += (f"without that entry: by gateway {gateway.node}, then {self._onward(gateway.node)}",)
+            steps += (f"without that entry: by gateway {gateway.node}, then {self._onward(gateway.node, b)}",)
         return Explanation(path, reason, steps, "pod", self._from)
 
     def to_node(self) -> Explanation:
@@ -178,14 +186,17 @@ class _Trace:
         if self._cut_off(a):
             return _no_way(self._why_cut_off(a))
         interface, outside = self._interface(a), self._address(self.target)
-        served = self._served(outside, spec)
-        if served and served[0].id in spec.native_in and not _reserved(outside, served[1]):
+        served = self._served(outside, a)
+        native = served is not None and served[0].id in spec.native_in
+        gateway = self._aggregate(served[0].id, a) if served and not native and self.keeps_source else None
+        if served and (native or gateway) and not _reserved(outside, served[1]):
             table, subnet = served
-            reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {a}: the pod keeps its address"
+            by = f" by gateway {gateway.node}" if gateway else ""
+            reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {a}{by}: the pod keeps its address"
             steps = (
                 f"{a} sends it from {interface} with {self._pod}",
                 self._carried(),
-                *_back(self._entered(table, a)),
+                *_back(self._by_gateway(table, gateway, a) if gateway else self._entered(table, a)),
             )
             return Explanation("vpc", reason, steps, "pod", self._from)
         host = address_of(spec, self.family)
@@ -203,7 +214,7 @@ class _Trace:
         if self._cut_off(b):
             return _no_way(self._why_cut_off(b))
         outside = self._address(self.source)
-        served = self._served(outside, spec)
+        served = self._served(outside, b)
         native = served is not None and served[0].id in spec.native_in
         gateway = self._gateway(served[0].id) if served and not native else None
         if not served or not (native or gateway):
@@ -211,9 +222,9 @@ class _Trace:
             return _no_way(reason)
         table, subnet = served
         if gateway:
-            onward = self._onward(gateway.node)
+            onward = self._onward(gateway.node, b)
             reason = f"{self._lacking(served, outside, b)}: by gateway {gateway.node}, then {onward}"
-            entered = (f"{table.id}: {self._entry(gateway)}", *self._in_transit(gateway.node, onward))
+            entered = self._by_gateway(table, gateway, b)
         else:
             reason = f"{outside} is in {subnet.id}, whose {table.id} leads to {b}"
             entered = self._entered(table, b)
@@ -227,35 +238,44 @@ class _Trace:
     # --- by a gateway -----------------------------------------------------------------------
 
     def _gateway(self, table_id: str) -> Aggregate | None:
-        """The aggregate of a table that holds the target's pod CIDR."""
+        """The aggregate of a table that leads to the target by a gateway that is there."""
+        found = self._aggregate(table_id, self.target.node)
+        return found if found and found.node in self.specs else None
+
+    def _aggregate(self, table_id: str, node: str) -> Aggregate | None:
+        """The aggregate of a table that holds a node's pod CIDR; prefers a gateway that is there."""
         table = self.tables.get(table_id)
         use = table.families.get(self.family) if table else None
-        cidr = self._cidr(self.target.node)
-        known = (one for one in (use.gateways if use else ()) if one.node in self.specs)
-        return next((one for one in known if one.destination.covers(cidr)), None)
+        cidrs = [cidr for cidr in self.specs[node].pod_cidrs if cidr.family == self.family]
+        found = (one for one in (use.gateways if use else ()) if any(map(one.destination.covers, cidrs)))
+        return min(found, key=lambda one: one.node not in self.specs, default=None)
 
-    def _onward(self, gateway: str) -> Literal["local", "direct", "overlay"]:
-        """Path from a gateway to the target's node, which is never native: so a packet passes one gateway."""
-        b = self.target.node
-        if gateway == b:
+    def _onward(self, gateway: str, node: str) -> Literal["local", "direct", "overlay"]:
+        """Path from a gateway to a node's pod, which is never native: so a packet passes one gateway."""
+        if gateway == node:
             return "local"
-        here, there = self.specs[gateway], self.specs[b]
+        here, there = self.specs[gateway], self.specs[node]
         subnet = there.subnet_id if here.subnet_id == there.subnet_id else ""
         path = family_path("direct" if subnet else "overlay", self.family, node_families(here), node_families(there))
         return "direct" if path == "direct" else "overlay"
 
-    def _entry(self, gateway: Aggregate) -> str:
-        return f"{gateway.destination} -> {self.specs[gateway.node].network_interface_id} of {gateway.node}, a gateway"
-
-    def _in_transit(self, gateway: str, onward: str) -> tuple[str, ...]:
-        b = self.target.node
+    def _by_gateway(self, table: RouteTableObject, aggregate: Aggregate, node: str) -> tuple[str, ...]:
+        """Steps from a route table of the VPC to a pod by a gateway."""
+        gateway = aggregate.node
+        if gateway not in self.specs:
+            return (
+                f"{table.id}: {aggregate.destination} -> {gateway}, which has no NodeRoute, so replies may be lost",
+            )
+        interface = self.specs[gateway].network_interface_id
+        entry = f"{table.id}: {aggregate.destination} -> {interface} of {gateway}, a gateway"
+        onward = self._onward(gateway, node)
         if onward == "local":
-            return (f"{gateway} delivers it to the pod",)
+            return (entry, f"{gateway} delivers it to the pod")
         by = {
-            "direct": f"in a frame on {self.specs[b].subnet_id}",
+            "direct": f"in a frame on {self.specs[node].subnet_id}",
             "overlay": "through the tunnel",
         }[onward]
-        return (f"{gateway} sends it on to {b} {by} ({onward})", f"{b} delivers it to the pod")
+        return (entry, f"{gateway} sends it on to {node} {by} ({onward})", f"{node} delivers it to the pod")
 
     def _cut_off(self, node: str) -> bool:
         """Whether the VPC carries no packet of this family to or from a node: its known subnet has no such CIDR."""
@@ -313,10 +333,13 @@ class _Trace:
             f"{node} takes it, its source/dest check being off, and delivers it to the pod",
         )
 
-    def _served(self, address: str, spec: NodeRouteSpec) -> tuple[RouteTableObject, Subnet] | None:
+    def _served(self, address: str, node: str) -> tuple[RouteTableObject, Subnet] | None:
         """The subnet that holds an outside address, with its table; prefers a table that leads to the node."""
-        found = sorted(_holding(address, self.tables), key=lambda one: one[0].id not in spec.native_in)
-        return found[0] if found else None
+
+        def rank(table: RouteTableObject) -> tuple[bool, bool]:
+            return table.id not in self.specs[node].native_in, self._aggregate(table.id, node) is None
+
+        return min(_holding(address, self.tables), key=lambda one: rank(one[0]), default=None)
 
     def _masquerade(self, served: tuple[RouteTableObject, Subnet] | None, outside: str, node: str) -> str:
         if served and _reserved(outside, served[1]):

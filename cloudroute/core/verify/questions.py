@@ -60,6 +60,8 @@ class Scene:
     internet: tuple[str, int]
     """A host of the internet, by name or address, and a TCP port of it."""
     vpc_hosts: tuple[tuple[str, int], ...] = ()
+    keeps_source: bool = False
+    """Whether the agents run with --gateway-keeps-source."""
     seconds: float
     """Of a stream."""
 
@@ -262,16 +264,17 @@ def _end(asker: Asker, address: str) -> End:
 
 
 def _trace(scene: Scene, asker: Asker, mine: str, target: Asker, theirs: str) -> Explanation | None:
-    """The predicted path; None where no prediction can be made."""
-    try:
-        return trace(_end(asker, mine), _end(target, theirs), scene.specs, scene.tables)
-    except CloudrouteError:
-        return None
+    return _traced(scene, _end(asker, mine), _end(target, theirs))
 
 
 def _trace_outside(scene: Scene, asker: Asker, mine: str, address: str) -> Explanation | None:
+    return _traced(scene, _end(asker, mine), end_at(address, scene.specs))
+
+
+def _traced(scene: Scene, source: End, target: End) -> Explanation | None:
+    """The predicted path; None where no prediction can be made."""
     try:
-        return trace(_end(asker, mine), end_at(address, scene.specs), scene.specs, scene.tables)
+        return trace(source, target, scene.specs, scene.tables, keeps_source=scene.keeps_source)
     except CloudrouteError:
         return None
 

@@ -91,6 +91,11 @@ def agent_flag(daemon_sets: Sequence[Workload], namespace: str, name: str) -> li
     return [word.removeprefix(start) for one in agents for word in one.arguments if word.startswith(start)]
 
 
+def agents_keep_source(daemon_sets: Sequence[Workload], namespace: str) -> bool:
+    """Whether the agents run with --gateway-keeps-source."""
+    return agent_flag(daemon_sets, namespace, "gateway-keeps-source")[-1:] == ["on"]
+
+
 CHECKS: tuple[Check[Facts], ...] = (
     Check("Kubernetes", "other-networks", "two pod networks on a node fight for its CNI configuration", _cnis),
     Check(
