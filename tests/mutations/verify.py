@@ -83,6 +83,20 @@ VERIFY = (
         ("tests/cli/test_verify_stage.py",),
     ),
     Mutation(
+        "A report tells the endpoint of an EKS cluster with IPv6.",
+        "cloudroute/core/verify/mask.py",
+        "(?:{_IPV4_ENDPOINT}|{_DUAL_STACK_ENDPOINT})",
+        "(?:{_IPV4_ENDPOINT})",
+        ("tests/core/test_verify_mask.py",),
+    ),
+    Mutation(
+        "A report masks the end of an EKS endpoint, and tells the cluster's id.",
+        "cloudroute/core/verify/mask.py",
+        "(?:[a-z0-9-]+\\.)+",
+        "[a-z0-9-]+\\.",
+        ("tests/core/test_verify_mask.py",),
+    ),
+    Mutation(
         "A webhook configuration that a killed verify left ends the next run.",
         "cloudroute/verify/webhooks.py",
         "        stage.pods.delete(manifest)\n",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+_IPV4_ENDPOINT = r"eks\.amazonaws\.com(?:\.cn)?"
+_DUAL_STACK_ENDPOINT = r"eks-cluster\.[a-z0-9-]+\.api\.(?:aws|amazonwebservices\.com\.cn)"
+"""How the names of an EKS cluster's endpoints end (EKS user guide, "Cluster API server endpoint")."""
 _SECRETS = (
     (re.compile(r"(?<![0-9a-z])\d{12}(?![0-9a-z])", re.IGNORECASE), "account"),
     (re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b"), "key"),
-    (re.compile(r"\b[a-z0-9-]+\.(?:gr\d+\.)?[a-z0-9-]+\.eks\.amazonaws\.com\b", re.IGNORECASE), "endpoint"),
+    (re.compile(rf"\b(?:[a-z0-9-]+\.)+(?:{_IPV4_ENDPOINT}|{_DUAL_STACK_ENDPOINT})\b", re.IGNORECASE), "endpoint"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), "token"),
 )
 """Account ids, access key ids, EKS endpoints (their first part is the cluster's id), JSON web tokens."""
