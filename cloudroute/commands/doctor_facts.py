@@ -73,6 +73,7 @@ def gather(
         machine=_machine(look(), kubernetes),
         server=server,
         masquerade_always=masquerade_always,
+        gateway_nodes=settings.gateway_nodes,
     )
     if isinstance(session, Unknown):
         rest = _no_aws(Unknown(NO_CREDENTIALS))

@@ -211,7 +211,8 @@ class ControllerSettings(SharedSettings):
         label_selector(),
         _GATEWAY,
         "Label selector of the nodes that may be gateways: each table gets a route for the whole pool to one of them, "
-        "which sends on to the pods of all nodes. Without it there are no gateways.",
+        "which sends on to the pods of all nodes. Without it there are no gateways. Take a label that no kubelet can "
+        "set on its own Node, as node-restriction.kubernetes.io/role=gateway.",
         default=NOBODY,
         why="what the VPC sends to pods past the limit then passes a gateway's security groups",
     )

@@ -17,7 +17,7 @@ from tests.packets.labs import OWN_ENTRIES
 from tests.required import lacking
 from tests.terraform.kit import Terraform
 
-GATEWAY_LABEL = "role=gateway"
+GATEWAY_LABEL = "node-restriction.kubernetes.io/role=gateway"
 EVERY_PATH: Mapping[str, object] = {
     "route-limit": OWN_ENTRIES + 3,  # a gateway's aggregate, and two nodes
     "gateway-nodes": GATEWAY_LABEL,

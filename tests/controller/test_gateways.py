@@ -136,6 +136,23 @@ def test_a_cordoned_gateway_is_replaced_while_it_still_forwards() -> None:
         assert world.published()[first].spec.gateway
 
 
+def test_a_change_of_label_moves_no_aggregate_where_gateways_have_both() -> None:
+    """The next controller selects by the new one; then the old one goes."""
+    label = "node-restriction.kubernetes.io/role"
+    with lab(2) as (world, leases):
+        gateways = joined(world, leases)
+        for name in gateways:
+            world.kube.patch("nodes", name, {"metadata": {"labels": {label: "gateway"}}})
+        world.start(gateway_nodes=Selector.parse(f"{label}=gateway"))
+        world.calls()
+        leases.pass_seconds(6, *gateways)
+        for name in gateways:
+            world.kube.patch("nodes", name, {"metadata": {"labels": {"role": None}}})
+        leases.pass_seconds(6, *gateways)
+        assert {"CreateRoute", "ReplaceRoute", "DeleteRoute"}.isdisjoint(world.calls())
+        assert holders(world) == gateways
+
+
 def test_an_api_server_that_is_away_changes_no_gateway() -> None:
     """Nobody renews for ten minutes, then one second later than the other: neither is replaced."""
     with lab(2) as (world, leases):

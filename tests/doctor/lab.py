@@ -13,6 +13,7 @@ from cloudroute.commands.doctor_facts import gather
 from cloudroute.core.explain.doctor import Finding, examine
 from cloudroute.core.explain.doctor.facts import MachineFacts
 from cloudroute.core.explain.doctor.findings import Unknown
+from cloudroute.core.explain.doctor.gateways import LABEL
 from cloudroute.core.explain.doctor.node import FEATURES
 from cloudroute.core.explain.doctor.policies import QUEUE
 from cloudroute.core.identity import identity
@@ -27,10 +28,10 @@ from tests.controller.test_iam_documents import document
 
 NODES = 3
 QUOTAS = ("servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota")
-NO_GATEWAYS = ("gateways", "gateway-routes", "gateway-groups", "gateway-acls", "gateway-instances")
+NO_GATEWAYS = ("gateways", "gateway-label", "gateway-routes", "gateway-groups", "gateway-acls", "gateway-instances")
 UNASKED = dict.fromkeys((*QUOTAS, "rbac-agent", *NO_GATEWAYS), "not checked")
 """With a fixed --route-limit, an API server that knows no accounts, and no gateways."""
-GATEWAYS: dict[str, Any] = {"gateway_nodes": Selector.parse("role=gateway")}
+GATEWAYS: dict[str, Any] = {"gateway_nodes": Selector.parse(LABEL)}
 """Settings with gateways."""
 PODS = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": POOL}]}
 _HTTPS = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443}
@@ -85,7 +86,7 @@ class DoctorLab(Lab):
     def select_gateways(self, *names: str) -> None:
         """These nodes are gateways that renew their Leases, and their group lets in what the VPC sends to pods."""
         for name in names:
-            self.kube.patch("nodes", name, {"metadata": {"labels": {"role": "gateway"}}})
+            self.kube.patch("nodes", name, {"metadata": {"labels": dict([LABEL.split("=")])}})
             self.renewed(name)
         self.admit(self.group, FROM_VPC)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cloudroute.core.explain.doctor.gateways import LABEL
 from cloudroute.selector import Selector
 from tests.controller.lab import POOL
 from tests.doctor.lab import FROM_VPC, GATEWAYS, NO_GATEWAYS, UNASKED, DoctorLab, bad, doctor_lab, found
@@ -28,11 +29,19 @@ def test_all_is_well_with_gateways() -> None:
 
 
 def _not_selected(_: DoctorLab) -> dict[str, Any]:
-    return {"gateway_nodes": Selector.parse("role=router")}
+    return {"gateway_nodes": Selector.parse(LABEL.replace("gateway", "router"))}
+
+
+def _own_label(broken: DoctorLab) -> dict[str, Any]:
+    """A label that a kubelet may set selects the same nodes."""
+    for name in broken.names[:2]:
+        broken.kube.patch("nodes", name, {"metadata": {"labels": {"role": "gateway"}}})
+    return {"gateway_nodes": Selector.parse("role=gateway")}
 
 
 def _only_one(broken: DoctorLab) -> None:
-    broken.kube.patch("nodes", broken.names[1], {"metadata": {"labels": {"role": "none"}}})
+    key, _, _ = LABEL.partition("=")
+    broken.kube.patch("nodes", broken.names[1], {"metadata": {"labels": {key: "none"}}})
 
 
 def _cordoned(broken: DoctorLab) -> None:
@@ -70,6 +79,7 @@ def _acl(broken: DoctorLab) -> None:
 
 BREAKS: list[tuple[str, str, Break]] = [
     ("gateways", "failed", _not_selected),
+    ("gateway-label", "warning", _own_label),
     ("gateways", "warning", _only_one),
     ("gateways", "warning", _cordoned),
     ("gateways", "warning", _silent(1)),

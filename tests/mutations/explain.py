@@ -55,6 +55,20 @@ EXPLAIN = (
         ("tests/doctor/test_breaks.py",),
     ),
     Mutation(
+        "doctor passes gateways that a kubelet can choose by leaving a label away.",
+        "cloudroute/core/explain/doctor/gateways.py",
+        "not one.negated and not kubelet_may_set",
+        "not kubelet_may_set",
+        ("tests/core/test_doctor_gateways.py",),
+    ),
+    Mutation(
+        "doctor passes gateways by a label of Kubernetes that kubelets report.",
+        "cloudroute/core/explain/doctor/gateways.py",
+        "label in _KUBELET_LABELS or ",
+        "",
+        ("tests/core/test_doctor_gateways.py",),
+    ),
+    Mutation(
         "doctor finds fault with a port that an ACL allows, next to one that it denies.",
         "cloudroute/core/explain/doctor/acls.py",
         "cidr, rule.ports[1] + 1, last)",

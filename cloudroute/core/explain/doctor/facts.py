@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from cloudroute.core.cluster.model import Policy
 from cloudroute.core.explain.doctor.findings import Lacking, Unknown, known
 from cloudroute.dataplane import Host
+from cloudroute.selector import NOBODY, Selector
 from cloudroute.types import Cidr, Family, Instance, LeaseRecord, Node, NodeRoute, RouteTable, RouteTableObject, Subnet
 
 IN_USE = "the account in use"
@@ -251,6 +252,7 @@ class Facts:
     """Address of the API server, for people."""
     masquerade_always: Sequence[Cidr] = ()
     """--masquerade-always of the agents."""
+    gateway_nodes: Selector = NOBODY
 
     def pools(self) -> Sequence[Cidr]:
         """The cluster CIDRs. Raises Lacking without --cluster-cidr."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cloudroute.core.explain.doctor import acls, groups
 from cloudroute.core.explain.doctor.cluster import TOLERATED_SECONDS
 from cloudroute.core.explain.doctor.facts import NO_GATEWAYS, Facts
@@ -10,6 +12,24 @@ from cloudroute.core.explain.doctor.vpc import table_uses_of
 
 SILENT_SECONDS = 3 + TOLERATED_SECONDS
 """Age from which a Lease, which is renewed each second, counts as not renewed: clocks may differ."""
+
+LABEL = "node-restriction.kubernetes.io/role=gateway"
+"""The label that docs/gateways.md recommends."""
+_KUBELET_LABELS = frozenset(
+    {
+        "kubernetes.io/hostname",
+        "kubernetes.io/arch",
+        "kubernetes.io/os",
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/instance-type",
+        "beta.kubernetes.io/os",
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+    }
+)
+"""Labels of Kubernetes' own domains that kubelets report, beside those of kubelet. and node.kubernetes.io."""
 
 
 def _gateways(facts: Facts) -> Outcome:
@@ -37,6 +57,38 @@ def _gateways(facts: Facts) -> Outcome:
 
 def _since(age: float | None) -> str:
     return "never" if age is None else f"{age:.0f} s ago"
+
+
+def _label(facts: Facts) -> Outcome:
+    if not facts.policy.gateways:
+        raise Lacking(NO_GATEWAYS)
+    selector = facts.gateway_nodes.text or "''"
+    if any(not one.negated and not kubelet_may_set(one.key) for one in facts.gateway_nodes.requirements):
+        return ok(f"--gateway-nodes {selector} asks for a label that no kubelet can set on its own Node")
+    return warning(
+        f"--gateway-nodes {selector}: a kubelet can give its own Node what this selects, so a compromised node can "
+        "become a gateway",
+        f"let an administrator or a controller label the Nodes with {LABEL}, then select by it (docs/gateways.md)",
+    )
+
+
+def kubelet_may_set(label: str) -> bool:
+    """Whether a kubelet may set a label on its own Node, under the admission plugin NodeRestriction.
+
+    Source: plugin/pkg/admission/noderestriction and staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go of
+    Kubernetes.
+
+    >>> kubelet_may_set("role"), kubelet_may_set("node-restriction.kubernetes.io/role")
+    (True, False)
+    """
+    domain = label.rpartition("/")[0]
+    if _within(domain, ("kubernetes.io", "k8s.io")):
+        return label in _KUBELET_LABELS or _within(domain, ("kubelet.kubernetes.io", "node.kubernetes.io"))
+    return True
+
+
+def _within(domain: str, domains: Sequence[str]) -> bool:
+    return any(domain == one or domain.endswith(f".{one}") for one in domains)
 
 
 def _routes(facts: Facts) -> Outcome:
@@ -70,6 +122,7 @@ CHECKS: tuple[Check[Facts], ...] = (
         "without a gateway the VPC does not reach pods past the limit, and a missing route is a loss",
         _gateways,
     ),
+    Check("Kubernetes", "gateway-label", "a node that makes itself a gateway gets what the VPC sends to pods", _label),
     Check("VPC", "gateway-routes", "a table in which somebody else routes the pool has no gateway", _routes),
     Check(
         "VPC",
