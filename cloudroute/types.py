@@ -220,7 +220,14 @@ class FamilyUse:
     ours: int
     foreign: int
     gateways: tuple[Aggregate, ...] = ()
-    """The journal of aggregates, by destination: written before their routes are created."""
+    """The aggregates whose routes were seen, by destination."""
+    intended: tuple[Aggregate, ...] = ()
+    """Those whose routes are to be created: the controller's own journal, which agents must not believe."""
+
+    @property
+    def journal(self) -> tuple[Aggregate, ...]:
+        """All aggregates that a route of ours may be for."""
+        return (*self.gateways, *self.intended)
 
     @property
     def capacity(self) -> int:

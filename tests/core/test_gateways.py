@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudroute.core.cluster.foreign_clusters import unknown_interfaces
-from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, Policy, WriteRouteTableObject
+from cloudroute.core.cluster.model import ChangeRoute, DisableSourceDestCheck, Policy, Step, WriteRouteTableObject
 from cloudroute.core.cluster.planner import decide
 from cloudroute.types import Aggregate, Cidr, GatewayRole, InterfaceOwner, Pulse, Route
 from tests.core.world import DUAL, POLICY, World
@@ -95,8 +95,38 @@ def test_the_journal_is_written_before_the_route() -> None:
     first = next(n for n, step in enumerate(world.log) if isinstance(step, ChangeRoute) and step.destination == POOL)
     journal = world.log[first - 1]
     assert isinstance(journal, WriteRouteTableObject)
-    (entry,) = journal.report.families["ipv4"].gateways
+    (entry,) = journal.report.families["ipv4"].intended
     assert entry == Aggregate(POOL, "gw-a0", world.spec("gw-a0").network_interface_id)
+
+
+def test_an_aggregate_that_aws_refuses_is_intended_and_costs_no_further_write() -> None:
+    """Agents with --gateway-keeps-source believe `gateways`: answers to such pods would be lost."""
+    world = world_with("a", policy=POLICY)
+    world.policy = GATEWAYS
+
+    def refused(step: Step) -> bool:
+        return isinstance(step, ChangeRoute) and step.destination == POOL and step.table_id == "rtb-b"
+
+    world.cycle(refused)
+    world.log.clear()
+    for _ in range(10):
+        world.cycle(refused)
+        world.now += 60
+    use = world.reports["rtb-b"].families["ipv4"]
+    (entry,) = use.intended
+    assert (entry.destination, entry.node, use.gateways) == (POOL, "gw-a0", ())
+    assert not world.counts()["WriteRouteTableObject"]
+    world.settle()
+    use = world.reports["rtb-b"].families["ipv4"]
+    assert (use.gateways, use.intended) == ((entry,), ())
+
+
+def test_an_aggregate_that_somebody_deleted_is_only_intended_until_it_is_back() -> None:
+    world = world_with("a")
+    del world.tables["rtb-b"].routes[POOL]
+    world.cycle(lambda step: isinstance(step, ChangeRoute))
+    use = world.reports["rtb-b"].families["ipv4"]
+    assert (use.gateways, [one.node for one in use.intended]) == ((), ["gw-a0"])
 
 
 def test_without_the_flag_nothing_is_published_or_routed() -> None:
@@ -224,6 +254,36 @@ def test_a_crd_of_an_older_release_costs_no_write_at_each_resync() -> None:
     world.join("a")
     world.settle()
     assert all(one.interface for table in world.tables for one in world.reports[table].families["ipv4"].gateways)
+
+
+def test_a_crd_of_an_older_release_costs_no_write_for_what_is_intended() -> None:
+    """It drops the list: a refused route costs one write before each attempt and none after it."""
+
+    class OldCrd(World):
+        def do(self, step: Step) -> bool:
+            done = super().do(step)
+            for table, report in self.reports.items():
+                families = {family: replace(use, intended=()) for family, use in report.families.items()}
+                self.reports[table] = replace(report, families=families)
+            return done
+
+    world = OldCrd(GATEWAYS)
+    world.join("a", "gw-a0", gateway="candidate")
+    for _ in range(5):
+        world.log.clear()
+        world.cycle(lambda step: isinstance(step, ChangeRoute))
+    assert world.counts() == {"WriteRouteTableObject": 1}
+
+
+def test_what_an_older_controller_leaves_intended_is_dropped() -> None:
+    """It doesn't know the list, and leaves it as it was."""
+    world = world_with("a")
+    report = world.reports["rtb-a"]
+    use = report.families["ipv4"]
+    stale = replace(use, intended=use.gateways)
+    world.reports["rtb-a"] = replace(report, families={**report.families, "ipv4": stale})
+    world.settle()
+    assert world.reports["rtb-a"] == report
 
 
 def test_a_holder_without_a_successor_stays() -> None:

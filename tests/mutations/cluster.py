@@ -491,6 +491,20 @@ CLUSTER = (
         ("tests/core/test_gateways.py",),
     ),
     Mutation(
+        "Agents are told of an aggregate before its route is there.",
+        f"{_CLUSTER}/gateways.py",
+        "(seen if route else intended).append",
+        "seen.append",
+        ("tests/core/test_gateways.py",),
+    ),
+    Mutation(
+        "A CRD without the list of intended aggregates makes each cycle write.",
+        f"{_CLUSTER}/publish.py",
+        "replace(use, intended=())",
+        "use",
+        ("tests/core/test_gateways.py",),
+    ),
+    Mutation(
         "A gateway of another zone gets the aggregates of a table whose own zone has one.",
         f"{_CLUSTER}/gateways.py",
         ".zone not in zones, load",

@@ -49,7 +49,23 @@ def _check_stuck(sim: SimCluster, fault: PlannedFault) -> None:
         sim.scheduler.after(fault.seconds, lambda: setattr(refused, "times", 0))
 
 
+def _aggregate_refused(sim: SimCluster, fault: PlannedFault) -> None:
+    """Somebody deletes an aggregate, and EC2 refuses to create any."""
+    refused = sim.cloud.aws.faults.fail(
+        "CreateRoute",
+        "OperationNotPermitted",
+        times=None,
+        match=lambda params: sim.gateways.is_aggregate(
+            params.get("DestinationCidrBlock") or params["DestinationIpv6CidrBlock"]
+        ),
+    )
+    if found := aggregate(sim, fault):
+        sim.remove_route(*found)
+    sim.scheduler.after(fault.seconds, lambda: setattr(refused, "times", 0))
+
+
 EDGE_FAULTS: Mapping[str, Callable[[SimCluster, PlannedFault], object]] = {
     "CIDR outside": _outside, "appliance stops": _appliance, "gateway check stuck": _check_stuck,
+    "aggregate refused": _aggregate_refused,
 }  # fmt: skip
 """By kind, as in `fault_plan.EDGE_DURATIONS`."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cloudroute.controller import reader
-from cloudroute.core.cluster import gateways, tables
+from cloudroute.core.cluster import gateways, publish, routes, tables
+from cloudroute.core.cluster.gateways import Placement
 from cloudroute.core.cluster.members import Member
 from cloudroute.core.cluster.model import Policy, Snapshot
 from cloudroute.core.cluster.outside import outside_pools
@@ -43,9 +44,23 @@ def a_holder_keeps_its_aggregates_with_its_check_on() -> None:
     put(gateways, "_keeps", without_held)
 
 
+def agents_are_told_of_intended_aggregates() -> None:
+    """An aggregate is published before its route is there."""
+    journals = gateways.journals
+
+    def all_seen(
+        snapshot: Snapshot, placement: Placement, uses: Mapping[str, tables.TableUse]
+    ) -> dict[str, tables.Journal]:
+        found = journals(snapshot, placement, uses).items()
+        return {id_: tables.Journal(tuple(sorted(one.seen + one.intended)), ()) for id_, one in found}
+
+    put(publish, "journals", all_seen)
+    put(routes, "journals", all_seen)
+
+
 EDGE_MUTATIONS: tuple[Callable[[], None], ...] = (
     one_node_outside_ends_each_controller, any_blackhole_is_our_aggregate,
-    a_holder_keeps_its_aggregates_with_its_check_on,
+    a_holder_keeps_its_aggregates_with_its_check_on, agents_are_told_of_intended_aggregates,
 )  # fmt: skip
 EDGE_FOUND_BY: dict[str, int] = {}
 """As `mutations.FOUND_BY`."""

@@ -94,6 +94,7 @@ GATEWAY_DURATIONS = {
 
 EDGE_DURATIONS: dict[str, tuple[float, float]] = {
     "CIDR outside": (5, 25), "appliance stops": (10, 40), "gateway check stuck": (90, 110),
+    "aggregate refused": (10, 40),
 }  # fmt: skip
 """The same for kinds of which half of all plans have one in addition, as their last fault."""
 

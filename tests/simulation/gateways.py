@@ -132,6 +132,11 @@ class Gateways:
             for node in self.sim.nodes:
                 if node.name == name:
                     node.silence(0)  # its agent renews the Lease for this NodeRoute only once it has heard of it
+        if request.resource.plural == "routetables" and request.verb != "delete":
+            told_before = _destinations((before or {}).get("status", {}), "gateways")
+            for to in _destinations(after.get("status", {}), "gateways") - told_before:
+                there = to in self.sim.cloud.routes(name) or self._by_hand(name, to)
+                require(there, 10, f"agents are told of {to} in {name}, which has no such route")
         if request.resource.plural == "noderoutes":
             ends = now if request.verb == "delete" else math.inf
             for spec, until in (((before or {}).get("spec", {}), now), (after.get("spec", {}), ends)):
@@ -145,7 +150,7 @@ class Gateways:
         if action == "CreateRoute":
             report = sim.api.store.collection("routetables.cloudroute.io").items.get(("", table))
             status = report.object.get("status", {}) if report else {}
-            journal = [one["destination"] for use in status.values() if use for one in use.get("gateways") or ()]
+            journal = _destinations(status, "gateways") | _destinations(status, "intended")
             require(to in journal, 7, f"{to} is routed in {table} but in no journal: after a crash it would be foreign")
         was = next((node for node in sim.nodes if node.machine.interface_id == before.get(to, ("",))[0]), None)
         now_at = self.routes(table).get(to, (None, False))[0]
@@ -276,6 +281,8 @@ class Gateways:
                 return why
             report = sim.api.get("routetables", table)["status"]
             journal = {one["destination"]: one["node"] for use in report.values() for one in use.get("gateways") or ()}
+            if intended := _destinations(report, "intended") & routes.keys():
+                return f"the journal of {table} intends {sorted(intended)}, which it has"
             if journal != {to: holder.name if holder else "" for to, (holder, _) in routes.items()}:
                 return f"the journal of {table} has {journal}, the table {routes}"
             if why := self._all_reached(table) if live and not self.wanted() - routes.keys() else "":
@@ -324,3 +331,8 @@ class Gateways:
         if gateways := [name for _, name in leases if name != "cloudroute"]:
             return f"there are Leases of {gateways}, and nobody asked for gateways"
         return ""
+
+
+def _destinations(status: Mapping[str, Any], name: str) -> set[str]:
+    """Destinations in a list of all families in the status of a RouteTable object."""
+    return {one["destination"] for use in status.values() if use for one in use.get(name) or ()}

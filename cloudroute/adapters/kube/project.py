@@ -208,6 +208,7 @@ def route_table_object_status(report: RouteTableObject) -> dict[str, Any]:
             "ours": use.ours,
             "foreign": use.foreign,
             "gateways": list(map(_aggregate, use.gateways)) or None,
+            "intended": list(map(_aggregate, use.intended)) or None,
         }
         for family in FAMILIES
     }
@@ -320,13 +321,18 @@ def _family_use(raw: Json) -> FamilyUse:
         used=_number(raw.get("used")),
         ours=_number(raw.get("ours")),
         foreign=_number(raw.get("foreign")),
-        gateways=tuple(
-            sorted(
-                Aggregate(destination, _text(one.get("node")), _text(one.get("interface")))
-                for one in map(_dict, _list(raw.get("gateways")))
-                for destination in cidrs([one.get("destination")])[0]
-            )
-        ),
+        gateways=_aggregates(raw.get("gateways")),
+        intended=_aggregates(raw.get("intended")),
+    )
+
+
+def _aggregates(raw: object) -> tuple[Aggregate, ...]:
+    return tuple(
+        sorted(
+            Aggregate(destination, _text(one.get("node")), _text(one.get("interface")))
+            for one in map(_dict, _list(raw))
+            for destination in cidrs([one.get("destination")])[0]
+        )
     )
 
 

@@ -15,7 +15,7 @@ from cloudroute.core.cluster.draining import NOTHING_STOPPED, Drain, drain
 from cloudroute.core.cluster.members import Member, Membership
 from cloudroute.core.cluster.model import Policy, Snapshot, Wait
 from cloudroute.core.cluster.states import State
-from cloudroute.core.cluster.tables import TableUse, journal_of
+from cloudroute.core.cluster.tables import Journal, TableUse, journal_of
 from cloudroute.types import Aggregate, Cidr, Notice, Route
 
 LISTEN_SECONDS = 5.0
@@ -140,27 +140,25 @@ def _holders(
     return holders
 
 
-def journals(
-    snapshot: Snapshot, placement: Placement, uses: Mapping[str, TableUse]
-) -> dict[str, tuple[Aggregate, ...]]:
-    """The aggregates of each table that has any, as its RouteTable object shall have them, by destination.
+def journals(snapshot: Snapshot, placement: Placement, uses: Mapping[str, TableUse]) -> dict[str, Journal]:
+    """The journal of each table that has aggregates, as its RouteTable object shall have it.
 
-    Each names the node and the ENI that its route leads to; those that it shall lead to before there is one; or, where
-    the route leads to a node that has left, the last that were known.
+    An entry names the node and the ENI that the route leads to, or, where the route leads to a node that has left, the
+    last that were known. Without a route it is intended: agents must not believe it, since AWS may refuse the route.
     """
     result = {}
     for table_id, use in uses.items():
         last = {one.destination: one for one in journal_of(snapshot, table_id)}
         planned = placement.holders.get(table_id, {})
-        entries = []
+        seen, intended = [], []
         for to, route in use.aggregates.items():
             holder = placement.by_interface.get(route.target) if route else planned.get(to)
             if holder:
-                entries.append(Aggregate(to, holder.name, holder.interface_id))
+                (seen if route else intended).append(Aggregate(to, holder.name, holder.interface_id))
             elif route and to in last:
-                entries.append(last[to])
+                seen.append(last[to])
         if use.aggregates:
-            result[table_id] = tuple(sorted(entries))
+            result[table_id] = Journal(tuple(sorted(seen)), tuple(sorted(intended)))
     return result
 
 

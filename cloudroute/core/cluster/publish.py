@@ -76,16 +76,17 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
 def _says(stored: RouteTableObject | None, report: RouteTableObject) -> bool:
     """Whether a RouteTable object has all that is to be reported.
 
-    A lack of all ENIs is no reason for a write: the CRD of an older release drops them each time.
+    A lack of all ENIs, or of all that is intended, is no reason for a write: the CRD of an older release drops them each
+    time.
     """
     if stored is None or stored == report:
         return stored is not None
-    if any(one.interface for use in stored.families.values() for one in use.gateways):
-        return False
-    families = {
-        family: replace(use, gateways=tuple([one._replace(interface="") for one in use.gateways]))
-        for family, use in report.families.items()
-    }
+    families = dict(report.families)
+    if not any(one.interface for use in stored.families.values() for one in use.gateways):
+        for family, use in families.items():
+            families[family] = replace(use, gateways=tuple([one._replace(interface="") for one in use.gateways]))
+    if not any(use.intended for use in stored.families.values()):
+        families = {family: replace(use, intended=()) for family, use in families.items()}
     return stored == replace(report, families=families)
 
 

@@ -9,7 +9,7 @@ blackhole is ours only if the journal names its ENI. All other routes are foreig
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Container, Iterable, Mapping, Set
 from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
@@ -73,6 +73,14 @@ class TableUse(NamedTuple):
     def only_subnet(self) -> str:
         """The subnet that is the only one to use this table, else ""."""
         return self.subnets[0].id if len(self.subnets) == 1 else ""
+
+
+class Journal(NamedTuple):
+    """What the RouteTable object of a table shall say of its aggregates, each by destination."""
+
+    seen: tuple[Aggregate, ...]
+    intended: tuple[Aggregate, ...]
+    """Those without a route yet."""
 
 
 class Selection(NamedTuple):
@@ -164,7 +172,7 @@ def table_uses(
 def journal_of(snapshot: Snapshot, table_id: str) -> tuple[Aggregate, ...]:
     """The aggregates of a table as its RouteTable object has them."""
     report = snapshot.route_table_objects.get(table_id)
-    return tuple([one for use in report.families.values() for one in use.gateways]) if report else ()
+    return tuple([one for use in report.families.values() for one in use.journal]) if report else ()
 
 
 def _aggregates(
@@ -271,7 +279,7 @@ def excluded_ranges(policy: Policy, uses: Mapping[str, TableUse]) -> list[Cidr]:
 
 
 def reports(
-    snapshot: Snapshot, uses: Mapping[str, TableUse], journals: Mapping[str, Sequence[Aggregate]]
+    snapshot: Snapshot, uses: Mapping[str, TableUse], journals: Mapping[str, Journal]
 ) -> dict[str, RouteTableObject]:
     """RouteTable objects, by table id, of the tables that are managed or still have routes of ours.
 
@@ -285,11 +293,15 @@ def reports(
             families = use.families
             if journal := journals.get(table_id):
                 families = {
-                    family: replace(fill, gateways=tuple([one for one in journal if one.destination.family == family]))
+                    family: replace(fill, gateways=_of(family, journal.seen), intended=_of(family, journal.intended))
                     for family, fill in families.items()
                 }
             result[table_id] = RouteTableObject(table_id, version, use.table.vpc_id, use.subnets, families, created)
     return result
+
+
+def _of(family: Family, aggregates: Iterable[Aggregate]) -> tuple[Aggregate, ...]:
+    return tuple([one for one in aggregates if one.destination.family == family])
 
 
 def notices(policy: Policy, uses: Mapping[str, TableUse], refused: frozenset[tuple[str, Family]]) -> list[Notice]:
