@@ -53,14 +53,16 @@ _GLANCE_SECONDS = 0.05
 
 def controller(
     settings: ControllerSettings, telemetry: ControllerTelemetry, *, leave: bool = False
-) -> tuple[Controller, KubeClient]:
+) -> tuple[Controller, KubeClient, Callable[[], Decision | None]]:
     """Return a controller that has started no thread, and its client, whose Events outlive the loop.
 
-    `leave` makes it remove everything that is ours. Raises CloudrouteError as `connect` does.
+    The function decides once more by what is known at the end; it returns None if EC2 was never read. `leave` makes
+    the controller remove everything that is ours. Raises CloudrouteError as `connect` does.
     """
     from cloudroute.adapters.kube.client import KubeClient
     from cloudroute.controller.process import Controller
     from cloudroute.controller.status_page import StatusPage
+    from cloudroute.core.cluster.planner import decide
 
     cluster = connect(settings, telemetry.beat)
     lease = _lease(settings, cluster)
@@ -69,10 +71,17 @@ def controller(
         telemetry.pages |= page.pages()
     kube = KubeClient(cluster.transport, cluster, _write_seconds(settings))
 
-    def make_loop() -> Loop:
-        return _loop(settings, kube, cluster, lease, telemetry, leave=leave, page=page)
+    made: list[Loop] = []
 
-    return Controller(settings, cluster, lease, make_loop, telemetry), kube
+    def make_loop() -> Loop:
+        made.append(_loop(settings, kube, cluster, lease, telemetry, leave=leave, page=page))
+        return made[0]
+
+    def decision() -> Decision | None:
+        read = [loop for loop in made if loop.reader.cache.complete]
+        return decide(read[0].snapshot(), read[0].reader.policy) if read else None
+
+    return Controller(settings, cluster, lease, make_loop, telemetry), kube, decision
 
 
 def _lease(settings: ControllerSettings, cluster: KubeCluster) -> Lease | NoLease:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from cloudroute import wiring
 from cloudroute.commands.command import Command, Invocation
 from cloudroute.commands.ending import exit_code
 from cloudroute.commands.serving import listening, stop_on_signal, tune_malloc
 from cloudroute.config import ControllerSettings
+
+if TYPE_CHECKING:
+    from cloudroute.core.cluster.planner import Decision
 
 FLUSH_SECONDS = 0.3
 """Longest wait for the last Events: after a signal the process ends within a second."""
@@ -21,12 +25,14 @@ def run(invocation: Invocation) -> int:
     run_process(invocation[ControllerSettings])
 
 
-def run_process(settings: ControllerSettings, *, leave: bool = False) -> NoReturn:
+def run_process(
+    settings: ControllerSettings, *, leave: bool = False, report: Callable[[Decision], None] | None = None
+) -> NoReturn:
     """Run until a signal comes, or with `once` until all is done; then end the process with the exit code.
 
-    `leave` removes everything that is ours. The process ends by os._exit: Python's own exit waits for threads, whose
-    calls may hang, and after a lost lease no thread may complete another write. Raises CloudrouteError only before
-    these threads are started.
+    `leave` removes everything that is ours; `report` is called at the end with what is known then. The process ends by
+    os._exit: Python's own exit waits for threads, whose calls may hang, and after a lost lease no thread may complete
+    another write. Raises CloudrouteError only before these threads are started.
     """
     import structlog  # imported only here: start-up time
 
@@ -34,13 +40,20 @@ def run_process(settings: ControllerSettings, *, leave: bool = False) -> NoRetur
 
     tune_malloc()
     telemetry = ControllerTelemetry()
-    controller, kube = wiring.controller(settings, telemetry, leave=leave)
+    controller, kube, decision = wiring.controller(settings, telemetry, leave=leave)
     if not leave:  # a cleanup ends by itself, needs no probes, and often runs where the address is in use
         with listening(settings.listen):
             port = telemetry.serve(*settings.listen)
         structlog.get_logger().info("listening", port=port, page=settings.status_page)
     stop_on_signal(controller.stop)
-    code = exit_code(lambda: 0 if controller.run() else 1)
+
+    def complete() -> int:
+        done = controller.run()
+        if report and (last := decision()):
+            report(last)
+        return 0 if done else 1
+
+    code = exit_code(complete)
     kube.events.flush(FLUSH_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()

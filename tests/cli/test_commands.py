@@ -150,6 +150,33 @@ def test_a_cluster_from_its_plan_to_its_cleanup(lab: CommandLab) -> None:
     assert lab.json("cleanup") == {"routes": [], "nodeRoutes": [], "unclear": []}
 
 
+def test_cleanup_says_which_routes_of_a_pool_it_leaves(lab: CommandLab) -> None:
+    """A gateway's route whose RouteTable object is lost: before and after --yes, with the command that deletes it."""
+    table, gateway = lab.vpc.zones[0].route_table_id, lab.machines[min(lab.machines)]
+    ec2 = lab.aws.scene.ec2
+    lab.run("controller", "--once")
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock=POOL, NetworkInterfaceId=gateway.interface_id)
+    command = f"aws ec2 delete-route --route-table-id {table} --destination-cidr-block {POOL}"
+    unclear = [
+        {
+            "table": table,
+            "destination": POOL,
+            "target": gateway.interface_id,
+            "blackhole": False,
+            "command": command,
+        }
+    ]
+    assert lab.json("cleanup")["unclear"] == unclear
+    listed = lab.run("cleanup").stdout.splitlines()[-1]
+    assert listed.endswith(f": {POOL} in {table} to {gateway.interface_id} stays; if it is yours: {command}")
+    assert lab.run("cleanup", "--yes").stdout.splitlines() == [listed]
+    assert lab.destinations() == {POOL}
+    assert lab.json("cleanup", "--yes") == {"unclear": unclear}
+    ec2.delete_route(RouteTableId=table, DestinationCidrBlock=POOL)
+    assert lab.json("cleanup", "--yes") == {"unclear": []}
+    assert lab.run("cleanup", "--yes").stdout == ""
+
+
 def test_a_table_for_people_names_gateways_where_there_are_any(lab: CommandLab) -> None:
     """Without gateways there is no such table."""
     (table, *_) = sorted(lab.vpc.route_table_ids)

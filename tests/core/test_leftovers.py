@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from cloudroute.core.cluster.leftovers import owned_routes, unclear_routes
+from cloudroute.core.cluster.leftovers import delete_command, owned_routes, unclear_routes
 from cloudroute.core.cluster.model import ChangeRoute
 from cloudroute.core.cluster.planner import Decision
+from cloudroute.types import Cidr
 from tests.core.world import DUAL, World
 
 
@@ -52,6 +53,16 @@ def test_without_a_journal_aggregates_are_unclear(parts: int) -> None:
         if route.target[:4] == "eni-"
     ]
     assert sorted(left) == [(table_id, to) for table_id, to, _ in unclear]
+
+
+@pytest.mark.parametrize(
+    ("destination", "option"),
+    [("100.64.0.0/16", "--destination-cidr-block"), ("fd64::/64", "--destination-ipv6-cidr-block")],
+)
+def test_the_command_that_deletes_a_route_has_the_option_of_its_family(destination: str, option: str) -> None:
+    """As AWS's command line wants it."""
+    command = f"aws ec2 delete-route --route-table-id rtb-1 {option} {destination}"
+    assert delete_command("rtb-1", Cidr.parse(destination)) == command
 
 
 def test_a_route_of_a_pool_to_something_else_is_not_a_gateways() -> None:
