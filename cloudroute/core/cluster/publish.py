@@ -76,8 +76,7 @@ def _conditions(snapshot: Snapshot, found: Comparison) -> Iterator[SetCondition]
 def _says(stored: RouteTableObject | None, report: RouteTableObject) -> bool:
     """Whether a RouteTable object has all that is to be reported.
 
-    A lack of all ENIs, or of all that is intended, is no reason for a write: the CRD of an older release drops them each
-    time.
+    A lack of all ENIs, or of all that is intended, is no reason for a write: the CRD of an older release drops them.
     """
     if stored is None or stored == report:
         return stored is not None
