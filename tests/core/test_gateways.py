@@ -123,7 +123,7 @@ def test_an_aggregate_that_aws_refuses_is_intended_and_costs_no_further_write() 
 
 def test_an_aggregate_that_somebody_deleted_is_only_intended_until_it_is_back() -> None:
     world = world_with("a")
-    del world.tables["rtb-b"].routes[POOL]
+    world.remove("rtb-b", str(POOL))
     world.cycle(lambda step: isinstance(step, ChangeRoute))
     use = world.reports["rtb-b"].families["ipv4"]
     assert (use.gateways, [one.node for one in use.intended]) == ((), ["gw-a0"])

@@ -150,7 +150,8 @@ def journals(snapshot: Snapshot, placement: Placement, uses: Mapping[str, TableU
     for table_id, use in uses.items():
         last = {one.destination: one for one in journal_of(snapshot, table_id)}
         planned = placement.holders.get(table_id, {})
-        seen, intended = [], []
+        seen: list[Aggregate] = []
+        intended: list[Aggregate] = []
         for to, route in use.aggregates.items():
             holder = placement.by_interface.get(route.target) if route else planned.get(to)
             if holder:
